@@ -1,0 +1,52 @@
+# Every target works on a machine with Python 3.11+, make and git. `make` alone lists them.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install run serve migrate migration test check lock wheel clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## make the virtual environment with the locked packages
+
+$(STAMP): requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Kitsu needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 …' >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo 'Python could not make a virtual environment (on Debian and Ubuntu: apt install python3-venv).' >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.env: | $(STAMP)
+	@umask 077 && sed "s/^SECRET_KEY=.*/SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_hex(32))')/" .env.example > $@.new && mv $@.new $@
+	@echo 'Wrote .env with a new SECRET_KEY.'
+
+run: $(STAMP) .env ## serve on HOST:PORT; prepares all that a fresh machine lacks
+	@exec $(BIN)/kitsu run
+
+migrate: $(STAMP) .env ## bring the database to the schema of this version
+	@exec $(BIN)/kitsu migrate
+
+migration: $(STAMP) .env ## write a new revision from the models: make migration m="add ratings"
+	@test -n "$(m)" || { echo 'Say what it does: make migration m="add ratings"' >&2; exit 2; }
+	@exec $(BIN)/kitsu makemigration "$(m)"
+
+test: $(STAMP) ## run every test
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP) ## format, lint and type-check
+	$(BIN)/ruff format .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+lock: $(STAMP) ## renew both lock files: names, versions and hashes, nothing else
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade pyproject.toml --output-file requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade pyproject.toml --extra embedded --group dev --constraint requirements.lock --output-file requirements-dev.lock
+
+wheel: $(STAMP) ## build the wheel into dist/
+	$(BIN)/uv build --quiet --wheel --no-build-isolation --out-dir dist
+
+clean: ## remove the virtual environment and what the tools left; data in .local/ stays
+	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,5 @@
+"""`python -m kitsu` is the `kitsu` command."""
+
+from kitsu.cli import main
+
+main()

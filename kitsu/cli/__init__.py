@@ -1,0 +1,21 @@
+"""The `kitsu` command. Each module holds a few commands; a message for a person and an exit code, never a traceback."""
+
+import click
+
+from kitsu import __version__
+from kitsu.cli.import_catalogue import import_catalogue
+from kitsu.cli.migrate import makemigration, migrate
+from kitsu.cli.run import run, serve
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="kitsu")
+def main() -> None:
+    """Kitsu, the backend of an anime catalogue and tracking site.
+
+    Settings come from the environment and from .env in this folder; .env.example lists them.
+    """
+
+
+for _command in (run, serve, migrate, makemigration, import_catalogue):
+    main.add_command(_command)

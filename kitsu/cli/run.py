@@ -1,0 +1,118 @@
+"""`kitsu run` and `kitsu serve`."""
+
+import errno
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from granian import Granian
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
+from sqlalchemy.engine import URL
+
+from kitsu.cli.database import on_database, the_database
+from kitsu.db import migrations
+from kitsu.domain.catalogue_import import load_sample
+from kitsu.logs import configure_logs, stdlib_config
+from kitsu.settings import Settings, SettingsError, load_settings
+
+
+@click.command()
+def run() -> None:
+    """Prepare what is missing, then serve: the database, its schema, and a sample where the catalogue is empty."""
+    settings = _settings()
+    with _stopping(), the_database(settings.database_url) as url:
+        _check_port(settings)
+        before, after = on_database(url, migrations.migrate)
+        if before != after:
+            click.echo(f"Migrated the database from {before or 'nothing'} to {after}.")
+        loaded = on_database(url, load_sample)
+        if loaded:
+            click.echo(f"Loaded the sample catalogue, {loaded} anime; `kitsu import-catalogue FILE` brings a real one.")
+        _serve(settings, url)
+
+
+@click.command()
+def serve() -> None:
+    """Serve, on a database that is at the schema of this version."""
+    settings = _settings()
+    with _stopping(), the_database(settings.database_url) as url:
+        _check_port(settings)
+        on_database(url, migrations.check_schema)
+        _serve(settings, url)
+
+
+def _settings() -> Settings:
+    try:
+        return load_settings()
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@contextmanager
+def _stopping() -> Iterator[None]:
+    """Until Granian takes the signals over, SIGTERM unwinds the start like Ctrl-C, so that all that runs is stopped."""
+
+    def stop(*_: Any) -> None:
+        raise SystemExit(0)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        # A second signal, such as an impatient Ctrl-C, must not keep the database from being stopped.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _check_port(settings: Settings) -> None:
+    """Granian tells of a port in use with a traceback from each worker."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            reason = "the port is in use: stop the other program, or set PORT"
+        elif error.errno == errno.EACCES:
+            reason = "this user may not use the port: set PORT to 1024 or more"
+        else:
+            reason = f"{error.strerror or error}: check HOST"
+        raise click.ClickException(f"Can't listen on {settings.host}:{settings.port}, {reason}.") from error
+
+
+def _serve(settings: Settings, url: URL) -> None:
+    # The workers read their settings from the environment.
+    os.environ["DATABASE_URL"] = url.render_as_string(hide_password=False)
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    click.echo(
+        f"{settings.app_name} serves the API on http://{host}:{settings.port}, its docs on http://{host}:{settings.port}/docs"
+    )
+    sys.stdout.flush()
+    configure_logs(settings.log_level)
+    Granian(
+        "kitsu.app:serve_app",
+        factory=True,
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.ASGI,
+        workers=settings.workers,
+        # With HTTP/2 on offer a connection that sends nothing is never closed.
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(header_read_timeout=10_000),
+        websockets=False,
+        respawn_failed_workers=True,
+        workers_kill_timeout=5,
+        log_level=LogLevels(settings.log_level),
+        log_dictconfig=stdlib_config(settings.log_level),
+    ).serve()

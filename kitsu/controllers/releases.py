@@ -1,0 +1,52 @@
+"""GET /releases and /releases/{release_id}."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from litestar import Controller, Request, Response, get
+from litestar.di import NamedDependency, Provide
+from litestar.params import FromPath, QueryParameter
+
+from kitsu.controllers.lists import LIST_HEADERS, answer, provide_page_request
+from kitsu.domain.paging import PageRequest
+from kitsu.domain.releases import Release, ReleaseListItem, ReleaseReader
+from kitsu.errors import InvalidRequest, NotFound
+from kitsu.middleware.conditional import ConditionalGet
+from kitsu.openapi import CATALOGUE_HEADERS, errors
+
+
+class ReleaseController(Controller):
+    """The catalogue's releases."""
+
+    path = "/releases"
+    tags = ["Catalogue"]  # noqa: RUF012 - Litestar's way to declare
+    middleware = [ConditionalGet()]  # noqa: RUF012 - Litestar's way to declare
+
+    @get(
+        "/",
+        operation_id="listReleases",
+        summary="List releases",
+        dependencies={"asked": Provide(provide_page_request, sync_to_thread=False)},
+        response_headers=[*CATALOGUE_HEADERS, *LIST_HEADERS],
+        responses=errors(InvalidRequest),
+    )
+    async def list_releases(
+        self,
+        request: Request[Any, Any, Any],
+        releases: NamedDependency[ReleaseReader],
+        asked: NamedDependency[PageRequest],
+        anime_id: Annotated[UUID | None, QueryParameter(description="only of this anime")] = None,
+    ) -> Response[list[ReleaseListItem]]:
+        """The releases of one anime or of all, newest first."""
+        return answer(request, asked, await releases.page(anime_id, asked))
+
+    @get(
+        "/{release_id:str}",
+        operation_id="getRelease",
+        summary="Get one release",
+        response_headers=CATALOGUE_HEADERS,
+        responses=errors(NotFound, InvalidRequest),
+    )
+    async def get_release(self, releases: NamedDependency[ReleaseReader], release_id: FromPath[UUID]) -> Release:
+        """One release."""
+        return await releases.detail(release_id)

@@ -1,0 +1,51 @@
+"""GET /search/anime."""
+
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Controller, Request, Response, get
+from litestar.di import NamedDependency, Provide
+from litestar.params import QueryParameter
+
+from kitsu.controllers.anime import provide_anime_query
+from kitsu.controllers.lists import LIST_HEADERS, answer, provide_page_request
+from kitsu.domain.anime import AnimeListItem, AnimeReader
+from kitsu.domain.anime_query import AnimeQuery
+from kitsu.domain.paging import PageRequest
+from kitsu.domain.search import search_text
+from kitsu.errors import BadRequest, InvalidRequest
+from kitsu.middleware.conditional import ConditionalGet
+from kitsu.openapi import CATALOGUE_HEADERS, errors
+
+
+class SearchController(Controller):
+    """Search in the catalogue."""
+
+    path = "/search"
+    tags = ["Catalogue"]  # noqa: RUF012 - Litestar's way to declare
+    middleware = [ConditionalGet()]  # noqa: RUF012 - Litestar's way to declare
+
+    @get(
+        "/anime",
+        operation_id="searchAnime",
+        summary="Search anime",
+        dependencies={
+            "filters": Provide(provide_anime_query, sync_to_thread=False),
+            "asked": Provide(provide_page_request, sync_to_thread=False),
+        },
+        response_headers=[*CATALOGUE_HEADERS, *LIST_HEADERS],
+        responses=errors(BadRequest, InvalidRequest),
+    )
+    async def search_anime(
+        self,
+        request: Request[Any, Any, Any],
+        anime: NamedDependency[AnimeReader],
+        filters: NamedDependency[AnimeQuery],
+        asked: NamedDependency[PageRequest],
+        q: Annotated[
+            str | None, QueryParameter(description="2 to 255 characters of any title; case and accents don't matter")
+        ] = None,
+    ) -> Response[list[AnimeListItem]]:
+        """Anime of which any title holds `q`, the best match first unless `sort` says otherwise."""
+        filters = msgspec.structs.replace(filters, q=search_text(q))
+        return answer(request, asked, await anime.page(filters, asked))

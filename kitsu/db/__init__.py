@@ -1,0 +1,1 @@
+"""The database: tables, engine, reads, migrations. Knows nothing else of Kitsu."""

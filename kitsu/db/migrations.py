@@ -1,0 +1,141 @@
+"""The schema's revisions: which one the code wants, which one the database has, and the way from one to the other."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from kitsu.db import models
+
+# Beside the package in a checkout, inside it in an installed wheel.
+_PACKAGE = Path(__file__).parent.parent
+SCRIPTS = next(path for path in (_PACKAGE / "migrations", _PACKAGE.parent / "migrations") if path.is_dir())
+
+# "kitsu" as a number: one migration at a time for all instances on one database.
+_LOCK = 0x6B69747375
+
+
+class SchemaError(Exception):
+    """The database's schema is not one that this code can work with; the message is one line for an operator."""
+
+
+def alembic_config(connection: Connection | None = None) -> Config:
+    """Alembic's configuration, made in code: there is no alembic.ini that could disagree with the settings."""
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config
+
+
+def configure(context: Any) -> None:
+    """Set alembic's context up; called by `migrations/env.py`."""
+    context.configure(
+        connection=context.config.attributes["connection"],
+        target_metadata=models.Anime.metadata,
+        # Without this, autogenerate drops every table that it finds and the models don't know.
+        include_object=lambda _object, _name, type_, reflected, compare_to: (
+            not (type_ == "table" and reflected and compare_to is None)
+        ),
+        compare_type=True,
+        compare_server_default=True,
+    )
+
+
+def head() -> str:
+    """The revision that this version of the code works with."""
+    revision = ScriptDirectory.from_config(alembic_config()).get_current_head()
+    assert revision is not None  # noqa: S101 - there is always a first revision
+    return revision
+
+
+async def current(engine: AsyncEngine) -> str | None:
+    """The revision that the database stands at, None for an empty database."""
+    async with engine.connect() as connection:
+        return await connection.run_sync(_current)
+
+
+async def check_schema(engine: AsyncEngine) -> None:
+    """Raise SchemaError unless the database stands at the code's own revision."""
+    problem = explain(await current(engine))
+    if problem:
+        raise SchemaError(problem)
+
+
+def explain(revision: str | None) -> str | None:
+    """What is wrong with a database at this revision, in one line; None when nothing is."""
+    if revision == head():
+        return None
+    if revision is None:
+        return "The database has no tables yet: run `kitsu migrate`."
+    if _is_known(revision):
+        return f"The database's schema {revision} is older than Kitsu needs ({head()}): run `kitsu migrate`."
+    return (
+        f"The database's schema {revision} is not known to this version of Kitsu, which has {head()}: "
+        "it is newer, or not Kitsu's. Run the version that made it."
+    )
+
+
+async def migrate(
+    engine: AsyncEngine, revision: str = "head", *, waiting: Callable[[], None] = lambda: None
+) -> tuple[str | None, str | None]:
+    """Bring the schema to the revision, up or down, in one transaction; other instances wait for each other.
+
+    `waiting` is called when another instance is at it. Returns the revisions before and after. Raises SchemaError
+    for a database whose revision is unknown, and then changes nothing.
+    """
+    async with engine.begin() as connection:
+        if not await connection.scalar(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": _LOCK}):
+            waiting()
+            await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        before = await connection.run_sync(_current)
+        if before is not None and not _is_known(before):
+            raise SchemaError(explain(before) or "")
+        await connection.run_sync(_move, before, revision)
+        return before, await connection.run_sync(_current)
+
+
+async def make_revision(engine: AsyncEngine, message: str) -> Path:
+    """Write a new revision with what the models have and the database lacks; returns its file."""
+    async with engine.connect() as connection:
+        return await connection.run_sync(_make_revision, message)
+
+
+def _current(connection: Connection) -> str | None:
+    heads = MigrationContext.configure(connection).get_current_heads()
+    if len(heads) > 1:
+        raise SchemaError(
+            f"The database stands at several revisions at once ({', '.join(heads)}): settle its alembic_version table."
+        )
+    return heads[0] if heads else None
+
+
+def _is_known(revision: str) -> bool:
+    return revision in {script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()}
+
+
+def _move(connection: Connection, before: str | None, revision: str) -> None:
+    config = alembic_config(connection)
+    newest_first = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
+    order: list[str | None] = [None, *reversed(newest_first)]
+    target = {"head": order[-1], "base": None}.get(revision, revision)
+    if target not in order:
+        raise SchemaError(f"There is no revision {revision}; the newest is {head()}.")
+    if order.index(target) < order.index(before):
+        command.downgrade(config, revision)
+    else:
+        command.upgrade(config, revision)
+
+
+def _make_revision(connection: Connection, message: str) -> Path:
+    config = alembic_config(connection)
+    next_id = f"{int(head()) + 1:04}"
+    script = command.revision(config, message, autogenerate=True, rev_id=next_id)
+    assert not isinstance(script, list) and script is not None  # noqa: S101, PT018 - a list comes from several bases only
+    return Path(script.path)

@@ -1,0 +1,40 @@
+"""What a database error means: by PostgreSQL's SQLSTATE, since the libraries wrap errors by the driver's classes."""
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+# Connection exceptions, insufficient resources, operator intervention (shutdown, starting up, statement timeout).
+_AWAY_CLASSES = ("08", "53", "57")
+# A failover leaves a read-only server; a lock that is not to be had in time.
+_AWAY_STATES = ("25006", "55P03")
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """The five-character SQLSTATE behind an error, at whatever depth it is wrapped."""
+    seen: BaseException | None = error
+    while seen is not None:
+        state = getattr(seen, "sqlstate", None)
+        if isinstance(state, str):
+            return state
+        seen = getattr(seen, "orig", None) or seen.__cause__
+    return None
+
+
+def is_disconnect(error: DBAPIError) -> bool:
+    """Whether the connection is gone, rather than the statement refused."""
+    return error.connection_invalidated or (sqlstate(error) or "").startswith(("08", "57P0"))
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Whether the database is away, overloaded or out of reach, so that the same request may succeed later."""
+    if isinstance(error, (OSError, PoolTimeoutError)):  # OSError has ConnectionError and TimeoutError under it
+        return True
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    state = sqlstate(error) or ""
+    return state.startswith(_AWAY_CLASSES) or state in _AWAY_STATES
+
+
+def is_bad_value(error: BaseException) -> bool:
+    """Whether a value of the request is one that the database can't hold, such as a text with a NUL in it."""
+    return (sqlstate(error) or "").startswith("22")

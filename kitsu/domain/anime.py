@@ -1,0 +1,105 @@
+"""Anime: the shapes that go over the wire, and the catalogue's reads of them."""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta
+from sqlalchemy import bindparam, func, select
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+
+from kitsu.db import models
+from kitsu.db.reads import Reads
+from kitsu.domain.anime_query import AnimeQuery, AnimeType, Season, count_statement, page_statement
+from kitsu.domain.paging import Page, PageRequest, cut
+from kitsu.errors import NotFound
+
+
+class AnimeListItem(msgspec.Struct, kw_only=True):
+    """An anime as it stands in a list."""
+
+    id: Annotated[UUID, Meta(examples=["019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b"])]
+    title: Annotated[str, Meta(examples=["Death Note"])]
+    year: Annotated[int | None, Meta(examples=[2006])]
+    status: Annotated[
+        str | None, Meta(description="`FINISHED`, `ONGOING`, `UPCOMING` or `UNKNOWN`", examples=["FINISHED"])
+    ]
+    type: Annotated[AnimeType, Meta(examples=["TV"])]
+    season: Annotated[Season | None, Meta(examples=["FALL"])]
+    episode_count: Annotated[int | None, Meta(description="null: unknown", examples=[37])]
+    poster: Annotated[str | None, Meta(examples=["https://pictures.example.org/anime/1535.jpg"])]
+    thumbnail: Annotated[str | None, Meta(examples=["https://pictures.example.org/anime/1535t.jpg"])]
+    score: Annotated[float | None, Meta(description="1 to 10", examples=[8.71])]
+
+
+class Anime(AnimeListItem, kw_only=True):
+    """An anime with all that the catalogue knows of it."""
+
+    title_original: Annotated[str | None, Meta(examples=["デスノート"])]
+    description: Annotated[
+        str | None, Meta(examples=["A student finds a notebook that kills whose name is written in it."])
+    ]
+    synonyms: Annotated[list[str], Meta(examples=[["デスノート", "DN"]])]
+    genres: Annotated[list[str], Meta(examples=[["mystery", "supernatural"]])]
+    studios: Annotated[list[str], Meta(examples=[["madhouse"]])]
+    duration_seconds: Annotated[int | None, Meta(description="of one episode", examples=[1380])]
+    external_ids: Annotated[
+        dict[str, str], Meta(description="provider to the id it has there", examples=[{"myanimelist": "1535"}])
+    ]
+    created_at: datetime
+    updated_at: datetime
+
+
+LIST_FIELDS = AnimeListItem.__struct_fields__
+
+_anime = models.Anime
+
+# Of several ids at one provider the lowest is shown, which is the oldest: the last of a key wins in jsonb.
+_external_ids = (
+    select(
+        func.coalesce(
+            func.jsonb_object_agg(
+                models.ExternalId.provider,
+                aggregate_order_by(
+                    models.ExternalId.external_id,
+                    func.length(models.ExternalId.external_id).desc(),
+                    models.ExternalId.external_id.desc(),
+                ),
+            ),
+            func.jsonb_build_object(),
+        )
+    )
+    .where(models.ExternalId.anime_id == _anime.id)
+    .scalar_subquery()
+)
+_DETAIL = select(
+    *(
+        _external_ids.label(name) if name == "external_ids" else getattr(_anime, name)
+        for name in Anime.__struct_fields__
+    )
+).where(_anime.id == bindparam("anime_id"))
+
+
+class AnimeReader:
+    """Reads of the catalogue's anime."""
+
+    def __init__(self, reads: Reads) -> None:
+        self._reads = reads
+
+    async def page(self, query: AnimeQuery, request: PageRequest) -> Page[AnimeListItem]:
+        """The anime that pass all the filters, in the order asked for."""
+        parameters = query.parameters()
+        filters = frozenset(parameters)
+        statement = page_statement(LIST_FIELDS, filters, query.sort)
+        rows = await self._reads.rows(statement, {**parameters, "limit": request.limit + 1, "offset": request.offset})
+        total = await self._reads.value(count_statement(filters), parameters) if request.total else None
+        items = [AnimeListItem(**dict(zip(LIST_FIELDS, row, strict=True))) for row in rows]
+        return cut(items, request, total)
+
+    async def detail(self, anime_id: UUID) -> Anime:
+        """One anime. Raises NotFound."""
+        row = await self._reads.row(_DETAIL, {"anime_id": anime_id})
+        if row is None:
+            raise NotFound("Anime not found")
+        return Anime(**row._mapping)  # noqa: SLF001 - the public name of a row's mapping

@@ -1,0 +1,183 @@
+"""Entries against the catalogue: staged by COPY, compared and merged by a few statements, in one transaction.
+
+The last import's values stand in `catalogue_imports`, so that the merge has three sides: a field that still holds what
+the last import brought takes the new value, any other was changed by an editor and stays.
+"""
+
+from collections.abc import Callable, Iterator
+from importlib.resources import as_file, files
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncEngine
+from uuid_utils.compat import uuid7
+
+from kitsu.domain.catalogue_import import statements as sql
+from kitsu.domain.catalogue_import.entries import BLANK
+from kitsu.domain.catalogue_import.files import CatalogueFileError, Numbered, read_catalogue
+
+MAX_REFUSED = 1000
+"""A file with more lines that are no anime is not a catalogue, and is refused as a whole."""
+
+BATCH = 1000
+_LOCK = 0x696D706F7274
+"""One import at a time, for all instances on one database."""
+
+
+class ImportBusyError(Exception):
+    """Another import runs on this database."""
+
+
+class Report(msgspec.Struct):
+    """What an import did, or would do."""
+
+    added: int = 0
+    """Anime that the catalogue did not have, or had as a sample only."""
+    from_sample: int = 0
+    """How many of those took over an anime of the sample catalogue, with its id."""
+    updated: int = 0
+    unchanged: int = 0
+    merged: int = 0
+    """Entries that were the same anime as an earlier one of the file."""
+    refused: list[tuple[int, str]] = []
+    """Number and reason of each."""
+
+
+class _Rollback(Exception):
+    pass
+
+
+async def import_catalogue(
+    engine: AsyncEngine, path: Path, *, dry_run: bool = False, progress: Callable[[int], None] = lambda _: None
+) -> Report:
+    """Bring the file's anime in, all or nothing; with `dry_run` only say what would be done.
+
+    `progress` is told how many bytes of the file are read. Raises CatalogueFileError, ImportBusyError.
+    """
+    report = Report()
+    async with engine.connect() as connection:
+        raw: asyncpg.Connection = (await connection.get_raw_connection()).driver_connection
+        try:
+            async with raw.transaction():
+                if not await raw.fetchval("SELECT pg_try_advisory_xact_lock($1)", _LOCK):
+                    raise ImportBusyError("Another import runs on this database; wait for it to end.")
+                await _import(raw, path, report, progress, sample=False)
+                if dry_run:
+                    raise _Rollback  # noqa: TRY301 - how asyncpg's transaction is told
+        except _Rollback:
+            return report
+        if report.added:
+            await raw.execute("ANALYZE anime, releases, episodes, external_ids, catalogue_imports")
+    return report
+
+
+async def load_sample(engine: AsyncEngine) -> int:
+    """Fill an empty catalogue with the sample that comes with Kitsu; returns how many anime that were."""
+    report = Report()
+    async with engine.connect() as connection:
+        raw: asyncpg.Connection = (await connection.get_raw_connection()).driver_connection
+        async with raw.transaction():
+            await raw.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+            if await raw.fetchval("SELECT EXISTS (SELECT FROM anime)"):
+                return 0
+            with as_file(files("kitsu") / "sample_catalogue.jsonl") as path:
+                await _import(raw, path, report, lambda _: None, sample=True)
+    return report.added
+
+
+async def _import(
+    raw: asyncpg.Connection, path: Path, report: Report, progress: Callable[[int], None], *, sample: bool
+) -> None:
+    await raw.execute(sql.STAGING)
+    await _stage(raw, read_catalogue(path, progress), report)
+    if not await raw.fetchval("SELECT EXISTS (SELECT FROM import_entries)"):
+        number, reason = report.refused[0]
+        raise CatalogueFileError(
+            f"{path} holds no anime: all entries are refused, the first, {number}, because {reason}."
+        )
+    await _group(raw)
+    await _match(raw, report)
+
+    report.added = await raw.fetchval(sql.ADD)
+    await raw.execute(sql.REMEMBER_ADDED.format(sample=sample))
+    report.from_sample, matched = await raw.fetchrow(sql.FIND_CHANGES.format(sample=sample, blank=_literal(BLANK)))
+    for statement in (sql.UPDATE_ANIME, sql.UPDATE_RELEASES, sql.ADD_RELEASES, sql.REMEMBER_CHANGED, sql.ADD_IDS):
+        await raw.execute(statement.format(sample=sample))
+    await _add_episodes(raw)
+
+    report.updated = await raw.fetchval(sql.COUNT_UPDATED)
+    report.added += report.from_sample
+    report.unchanged = matched - report.from_sample - report.updated
+    report.merged = await raw.fetchval(sql.COUNT_MERGED)
+    report.refused.sort()
+
+
+async def _stage(raw: asyncpg.Connection, entries: Iterator[Numbered], report: Report) -> None:
+    """Copy the entries into the staging tables. Raises CatalogueFileError when too many are none."""
+    while batch := list(islice(entries, BATCH)):
+        rows, sources = [], []
+        for number, entry, why_not in batch:
+            reason = why_not
+            if entry is not None:
+                try:
+                    fields = msgspec.json.encode(entry.columns()).decode()
+                    ids = entry.ids()
+                except ValueError as error:  # UnicodeEncodeError, of a lone surrogate, is one
+                    reason = str(error)
+            if reason:
+                report.refused.append((number, reason))
+                continue
+            rows.append((number, uuid7(), uuid7(), number, fields))
+            sources += [(number, provider, external_id) for provider, external_id in ids]
+        if len(report.refused) > MAX_REFUSED:
+            number, reason = report.refused[0]
+            raise CatalogueFileError(
+                f"More than {MAX_REFUSED:,} entries are no anime, so this is no catalogue; "
+                f"the first, {number}, because {reason}."
+            )
+        await raw.copy_records_to_table(
+            "import_entries", records=rows, columns=["number", "anime_id", "release_id", "root", "fields"]
+        )
+        await raw.copy_records_to_table("import_sources", records=sources)
+
+
+async def _group(raw: asyncpg.Connection) -> None:
+    """Find the entries that are the same anime: they share a source or an anime of the catalogue, at any remove."""
+    await raw.execute(sql.LINK_TO_CATALOGUE)
+    while await raw.fetchval(sql.SPREAD_ROOTS):
+        await raw.execute(sql.SHORTEN_ROOTS)
+
+
+async def _match(raw: asyncpg.Connection, report: Report) -> None:
+    """Find the anime of each group. A group that would make one of two anime is refused: that is for an editor."""
+    for number, anime in await raw.fetch(sql.MATCH):
+        report.refused.append((number, f"its sources belong to different anime of the catalogue: {', '.join(anime)}"))
+    await raw.execute(sql.DROP_AMBIGUOUS)
+
+
+async def _add_episodes(raw: asyncpg.Connection) -> None:
+    """The numbered episodes that a release lacks. An import never removes one: viewers' history hangs on them."""
+    after = 0
+    while wanted := await raw.fetch(sql.NEXT_EPISODES, after, BATCH):
+        after = wanted[-1]["number"]
+        present = {
+            (row["release_id"], row["number"])
+            for row in await raw.fetch(sql.PRESENT_EPISODES, [row["release_id"] for row in wanted if row["first"] > 1])
+        }
+        await raw.copy_records_to_table(
+            "episodes",
+            columns=["id", "release_id", "number"],
+            records=[
+                (uuid7(), row["release_id"], number)
+                for row in wanted
+                for number in range(row["first"], row["last"] + 1)
+                if (row["release_id"], number) not in present
+            ],
+        )
+
+
+def _literal(value: dict[str, Any]) -> str:
+    return "'" + msgspec.json.encode(value).decode().replace("'", "''") + "'::jsonb"

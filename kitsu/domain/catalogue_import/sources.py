@@ -1,0 +1,42 @@
+"""Source URLs: the only ids in the file. Two entries that share one are the same anime."""
+
+import re
+from urllib.parse import urlsplit
+
+# host: what Kitsu calls the provider, and where in the path and query its id is
+_PROVIDERS = {
+    "anidb.net": ("anidb", r"/anime/([0-9]+)"),
+    "anilist.co": ("anilist", r"/anime/([0-9]+)"),
+    "anime-planet.com": ("anime_planet", r"/anime/([^/?]+)"),
+    "animecountdown.com": ("animecountdown", r"/([0-9]+)"),
+    "animenewsnetwork.com": ("animenewsnetwork", r"/encyclopedia/anime\.php\?id=([0-9]+)"),
+    "anisearch.com": ("anisearch", r"/anime/([0-9]+)"),
+    "kitsu.app": ("kitsu", r"/anime/([0-9]+)"),
+    "kitsu.io": ("kitsu", r"/anime/([0-9]+)"),
+    "livechart.me": ("livechart", r"/anime/([0-9]+)"),
+    "myanimelist.net": ("myanimelist", r"/anime/([0-9]+)"),
+    "notify.moe": ("notify_moe", r"/anime/([A-Za-z0-9_-]+)"),
+    "simkl.com": ("simkl", r"/anime/([0-9]+)"),
+}
+_PATTERNS = {host: (provider, re.compile(pattern + "/?")) for host, (provider, pattern) in _PROVIDERS.items()}
+
+
+def parse_source(url: str) -> tuple[str, str]:
+    """Provider and id of a source URL; host and whole URL where Kitsu has no name for the site.
+
+    Raises ValueError with the reason when it is no http(s) URL.
+    """
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").removeprefix("www.")
+    except ValueError:
+        host = ""
+    if not host or parts.scheme not in {"http", "https"} or len(host) > 255:
+        raise ValueError(f"the source {url[:100]!r} is no URL")
+    provider, pattern = _PATTERNS.get(host, (host, None))
+    if pattern is not None:
+        found = pattern.fullmatch(parts.path + (f"?{parts.query}" if parts.query else ""))
+        if found is not None:
+            known_as = found[1]
+            return provider, str(int(known_as)) if known_as.isdecimal() and known_as.isascii() else known_as
+    return host, url

@@ -1,0 +1,56 @@
+"""Health: whether the service can do its work."""
+
+import asyncio
+from typing import Literal
+
+import msgspec
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from kitsu.db import migrations
+
+State = Literal["ok", "error"]
+
+TIMEOUT = 2.5
+"""Seconds until a database that does not answer counts as away."""
+
+
+class Health(msgspec.Struct):
+    """Whether all is well."""
+
+    status: State
+
+
+class Readiness(Health):
+    """Whether requests should be sent here, and what keeps them away."""
+
+    checks: dict[str, State]
+
+
+class HealthReader:
+    """Looks at the parts that the service needs."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def database(self) -> bool:
+        """Whether the database answers."""
+        try:
+            async with asyncio.timeout(TIMEOUT), self._engine.connect() as connection:
+                await connection.execute(text("SELECT 1"))
+        except (OSError, SQLAlchemyError):
+            return False
+        return True
+
+    async def readiness(self) -> Readiness:
+        """The state of each part."""
+        checks: dict[str, State] = {"database": "error", "migrations": "error"}
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                revision = await migrations.current(self._engine)
+            checks["database"] = "ok"
+            checks["migrations"] = "error" if migrations.explain(revision) else "ok"
+        except (OSError, SQLAlchemyError, migrations.SchemaError):
+            pass
+        return Readiness("ok" if set(checks.values()) == {"ok"} else "error", checks)

@@ -1,0 +1,100 @@
+"""What can go wrong, as exceptions that carry their HTTP status, code and message.
+
+    AppError
+    ├── BadRequest           400  a domain rule is broken
+    ├── Unauthorized         401  who is asking could not be established
+    ├── Forbidden            403  known, but not allowed
+    ├── NotFound             404
+    ├── Conflict             409  it exists already
+    ├── InvalidRequest       422  body, path or query of the wrong form
+    ├── RateLimited          429
+    └── ServiceUnavailable   503  a part that the answer needs is away
+
+Raised in the domain and by guards only; `exception_handlers` turns them into answers. Imports nothing of Kitsu.
+"""
+
+from typing import ClassVar
+
+
+class AppError(Exception):
+    """An error that is part of the contract: what a client may be told, and nothing else."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "INTERNAL_ERROR"
+    message: str = "Internal server error"
+    headers: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, message: str | None = None) -> None:
+        if message is not None:
+            self.message = message
+        super().__init__(self.message)
+
+
+class BadRequest(AppError):
+    """A rule of the domain is broken, though the request has the right form."""
+
+    status = 400
+    code = "VALIDATION_ERROR"
+    message = "Bad request"
+
+
+class Unauthorized(AppError):
+    """No identity, or a doubtful one. The message is fixed: it never tells which part was wrong."""
+
+    status = 401
+    code = "AUTH_ERROR"
+    message = "Authentication failed"
+    headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": "Bearer"}
+
+
+class Forbidden(AppError):
+    """The identity is known and lacks the permission."""
+
+    status = 403
+    code = "PERMISSION_DENIED"
+    message = "Insufficient permissions"
+
+
+class NotFound(AppError):
+    """No such path or resource."""
+
+    status = 404
+    code = "NOT_FOUND"
+    message = "Not found"
+
+
+class Conflict(AppError):
+    """It exists already."""
+
+    status = 409
+    code = "CONFLICT_ERROR"
+    message = "Conflict"
+
+
+class InvalidRequest(AppError):
+    """Body, path or query of the wrong form; `details` names the fields."""
+
+    status = 422
+    code = "VALIDATION_ERROR"
+    message = "Request validation failed"
+
+    def __init__(self, details: list[dict[str, str]] | None = None) -> None:
+        super().__init__()
+        self.details = details
+
+
+class RateLimited(AppError):
+    """Too many requests of one kind."""
+
+    status = 429
+    code = "RATE_LIMITED"
+    message = "Too many requests"
+
+
+class ServiceUnavailable(AppError):
+    """The database or another part is away; the same request may succeed in a moment."""
+
+    status = 503
+    code = "SERVICE_UNAVAILABLE"
+    message = "Service temporarily unavailable"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "2"}

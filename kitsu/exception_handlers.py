@@ -1,0 +1,93 @@
+"""From an error to the answer: the only place that builds an error body."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import structlog
+from litestar import MediaType, Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.types import ExceptionHandlersMap
+
+from kitsu.db.sqlstate import is_bad_value, is_unavailable
+from kitsu.errors import AppError, InvalidRequest, NotFound, RateLimited, ServiceUnavailable, Unauthorized
+
+log = structlog.get_logger("kitsu.error")
+
+
+class ErrorDetail(msgspec.Struct):
+    """What is wrong with one field of the request."""
+
+    field: str
+    message: str
+
+
+class ErrorBody(msgspec.Struct):
+    """The body of every error."""
+
+    code: str
+    message: str
+    details: list[ErrorDetail] | None = None
+
+
+# What Litestar itself raises. Its 400s all say that the request has the wrong form, for which the contract has 422.
+_BY_STATUS: Mapping[int, tuple[int, str, str]] = {
+    400: (InvalidRequest.status, InvalidRequest.code, InvalidRequest.message),
+    401: (401, Unauthorized.code, Unauthorized.message),
+    404: (404, NotFound.code, NotFound.message),
+    405: (405, "METHOD_NOT_ALLOWED", "Method not allowed"),
+    413: (413, "PAYLOAD_TOO_LARGE", "Payload too large"),
+    415: (415, "UNSUPPORTED_MEDIA_TYPE", "Unsupported media type"),
+    429: (429, RateLimited.code, RateLimited.message),
+    503: (503, ServiceUnavailable.code, ServiceUnavailable.message),
+}
+
+
+def handle_app_error(_: Request[Any, Any, Any], error: AppError) -> Response[ErrorBody]:
+    """An error that the domain or a guard raised."""
+    details = [ErrorDetail(**detail) for detail in error.details or []] if isinstance(error, InvalidRequest) else []
+    return _answer(error.status, error.code, error.message, details, error.headers)
+
+
+def handle_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[ErrorBody]:
+    """An error that Litestar raised: routing, decoding, validation."""
+    known = _BY_STATUS.get(error.status_code)
+    if known is None:
+        return handle_unexpected(request, error)
+    details = _details(error) if isinstance(error, ValidationException) else []
+    return _answer(*known, details, dict(error.headers or {}))
+
+
+def handle_unexpected(_: Request[Any, Any, Any], error: Exception) -> Response[ErrorBody]:
+    """Anything else: the database is away, or a bug."""
+    if is_unavailable(error):
+        log.warning("service unavailable", error=type(error).__name__, exc_info=error)
+        return handle_app_error(_, ServiceUnavailable())
+    if is_bad_value(error):
+        return handle_app_error(_, InvalidRequest())
+    log.error("internal error", error=type(error).__name__, exc_info=error)
+    return _answer(500, AppError.code, AppError.message, [], {})
+
+
+def _details(error: ValidationException) -> list[ErrorDetail]:
+    extra = error.extra if isinstance(error.extra, list) else []
+    return [
+        ErrorDetail(field=str(item.get("key", "")), message=str(item.get("message", "")))
+        for item in extra
+        if isinstance(item, dict)
+    ]
+
+
+def _answer(
+    status: int, code: str, message: str, details: list[ErrorDetail], headers: Mapping[str, str]
+) -> Response[ErrorBody]:
+    return Response(
+        ErrorBody(code, message, details or None), status_code=status, headers=headers, media_type=MediaType.JSON
+    )
+
+
+EXCEPTION_HANDLERS: ExceptionHandlersMap = {
+    AppError: handle_app_error,
+    HTTPException: handle_http_error,
+    Exception: handle_unexpected,
+}

@@ -1,0 +1,62 @@
+"""Logs: one JSON object a line, readable lines on a terminal; what libraries log comes out the same way."""
+
+import logging
+import logging.config
+import sys
+from typing import Any
+
+import msgspec
+import structlog
+from structlog.typing import EventDict, Processor
+
+_encoder = msgspec.json.Encoder(enc_hook=repr)
+
+
+def _to_json(event: EventDict, **_: Any) -> str:
+    return _encoder.encode(event).decode()
+
+
+def configure_logs(level: str) -> None:
+    """Set structlog and the standard library's logging up, for this process. Level by name, lower case."""
+    logging.config.dictConfig(stdlib_config(level))
+    structlog.configure(
+        processors=[*_shared(), structlog.processors.StackInfoRenderer(), *_rendering()],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+
+
+def stdlib_config(level: str) -> dict[str, Any]:
+    """A dictConfig that renders what libraries log the way Kitsu's own lines are."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "kitsu": {
+                "()": structlog.stdlib.ProcessorFormatter,
+                "foreign_pre_chain": [*_shared(), structlog.stdlib.add_logger_name],
+                "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering()],
+            }
+        },
+        "handlers": {"kitsu": {"class": "logging.StreamHandler", "formatter": "kitsu", "stream": "ext://sys.stdout"}},
+        "root": {"handlers": ["kitsu"], "level": "WARNING"},
+        "loggers": {
+            "_granian": {"handlers": ["kitsu"], "level": level.upper(), "propagate": False},
+            "sqlalchemy.engine": {"handlers": ["kitsu"], "propagate": False},
+        },
+    }
+
+
+def _shared() -> list[Processor]:
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+    ]
+
+
+def _rendering() -> list[Processor]:
+    if sys.stdout.isatty():
+        return [structlog.dev.ConsoleRenderer(timestamp_key="time")]
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_to_json)]

@@ -1,0 +1,52 @@
+"""The request id, and one log line per request. The outermost layer: it sees unknown paths and failed requests too."""
+
+import re
+import time
+from uuid import uuid4
+
+import structlog
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+log = structlog.get_logger("kitsu.request")
+
+HEADER = b"x-request-id"
+# What comes from outside goes into logs and headers: nothing that could break a line, and not too long.
+_ACCEPTABLE = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
+
+
+class RequestLog:
+    """Gives each request an id, in the answer's `X-Request-ID` and in all log lines on the way, and logs its end."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        sent = next((value for name, value in scope["headers"] if name == HEADER), b"")
+        request_id = sent if _ACCEPTABLE.fullmatch(sent) else uuid4().hex.encode()
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (HEADER, request_id)]
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id.decode()):
+            try:
+                await self._app(scope, receive, send_with_id)
+            finally:
+                log.info(
+                    "request",
+                    method=scope["method"],
+                    # The template, not the path: what stands in a path or a query is nobody's business here.
+                    route=scope.get("path_template"),
+                    status=status or None,
+                    ms=round((time.perf_counter() - started) * 1000, 2),
+                )

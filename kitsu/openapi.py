@@ -1,0 +1,76 @@
+"""The API's description: what all operations have in common, and the configuration of its making."""
+
+from collections.abc import Sequence
+
+from litestar import Request, Router
+from litestar.datastructures import ResponseHeader
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import Components, Example, SecurityScheme, Server, Tag
+
+from kitsu import __version__
+from kitsu.errors import AppError, InvalidRequest, NotFound, ServiceUnavailable
+from kitsu.exception_handlers import ErrorBody
+
+DESCRIPTION = """\
+The catalogue of anime, their releases and episodes.
+
+Every path answers with and without a trailing slash. Lists are bare arrays; `limit` and `offset` page through them and
+the `Link` header holds the next page. Errors all have the same body: `code`, `message` and `details`, which names the
+fields on 422. Times are RFC 3339 in UTC.
+"""
+
+CATALOGUE_HEADERS: Sequence[ResponseHeader] = (
+    ResponseHeader(
+        name="ETag",
+        description="send it back as `If-None-Match` for a 304 while nothing has changed",
+        documentation_only=True,
+    ),
+    ResponseHeader(name="Cache-Control", description="`public, no-cache`", documentation_only=True),
+)
+
+
+def errors(*kinds: type[AppError]) -> dict[int, ResponseSpec]:
+    """The error answers of an operation, beside those that every operation has."""
+    every: tuple[type[AppError], ...] = (*kinds, AppError, ServiceUnavailable)
+    return {kind.status: _spec(kind) for kind in every}
+
+
+def openapi_config(title: str) -> OpenAPIConfig:
+    """Litestar's OpenAPI configuration. `controllers/docs.py` serves what it makes."""
+    return OpenAPIConfig(
+        title=title,
+        version=__version__,
+        description=DESCRIPTION,
+        use_handler_docstrings=True,
+        servers=[Server(url="/")],
+        tags=[
+            Tag(name="Catalogue", description="Anime, releases, episodes and the search in them; open to everyone."),
+            Tag(name="Health", description="For load balancers and operators."),
+        ],
+        components=Components(
+            security_schemes={
+                "bearer": SecurityScheme(
+                    type="http", scheme="bearer", bearer_format="JWT", description="The access token of a login."
+                )
+            }
+        ),
+        # Litestar's own pages load from other hosts and answer an unknown path with HTML: this closes them.
+        openapi_router=Router("/openapi", route_handlers=[], include_in_schema=False, before_request=_no_such_page),
+    )
+
+
+def _spec(kind: type[AppError]) -> ResponseSpec:
+    value: dict[str, object] = {"code": kind.code, "message": kind.message, "details": None}
+    if kind is InvalidRequest:
+        value["details"] = [{"field": "limit", "message": "Expected `int` <= 100"}]
+    return ResponseSpec(
+        ErrorBody,
+        description=(kind.__doc__ or "").strip(),
+        generate_examples=False,
+        examples=[Example(id=kind.__name__, summary=kind.code, value=value)],
+    )
+
+
+def _no_such_page(_: Request) -> None:  # type: ignore[type-arg]
+    raise NotFound

@@ -1,0 +1,151 @@
+"""A real PostgreSQL for every test that touches data: the embedded one, with the schema that the migrations make.
+
+database        an empty database at the newest schema, its own for each test
+client          the application on that database, over ASGI
+catalogue       one database for all tests that only read, with the sample catalogue in it
+reader          the application on that one
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import httpx
+import pytest
+from litestar import Litestar
+from sqlalchemy.engine import URL
+
+from kitsu.app import create_app
+from kitsu.db import migrations
+from kitsu.db.embedded import shared_server
+from kitsu.db.engine import create_engine
+from kitsu.domain.catalogue_import import load_sample
+from kitsu.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+SHARED_DATA = ROOT.parent / "shared" / "data"
+ORIGIN = "https://kitsu.example.org"
+
+
+async def execute(url: URL, *statements: str) -> None:
+    """Run statements on a database, each in a transaction of its own."""
+    connection = await connect(url)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def connect(url: URL) -> asyncpg.Connection:
+    """A plain connection, to look at a database from outside of Kitsu."""
+    return await asyncpg.connect(url.set(drivername="postgresql").render_as_string(hide_password=False))
+
+
+@asynccontextmanager
+async def client_of(url: URL, **settings: object) -> AsyncIterator[httpx.AsyncClient]:
+    """The application on a database, over ASGI."""
+    values = {"secret_key": "k" * 32, "allowed_origins": (ORIGIN,), "database_url": url, "db_pool_size": 3, **settings}
+    app = create_app(Settings(**values))  # type: ignore[arg-type] # the values are of many types
+    # An error that the application lets through would be a 500 behind a real server, not an exception.
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)  # type: ignore[arg-type] # Litestar types scopes closer
+    async with _running(app), httpx.AsyncClient(transport=transport, base_url="http://kitsu.test") as client:
+        yield client
+
+
+@asynccontextmanager
+async def _running(app: Litestar) -> AsyncIterator[None]:
+    """The application's lifespan, in a task of its own: pytest enters and leaves a fixture in different ones."""
+    started, stop = asyncio.Event(), asyncio.Event()
+
+    async def live() -> None:
+        async with app.lifespan():
+            started.set()
+            await stop.wait()
+
+    life = asyncio.create_task(live())
+    starting = asyncio.create_task(started.wait())
+    await asyncio.wait({life, starting}, return_when=asyncio.FIRST_COMPLETED)
+    if life.done():
+        await life
+    yield
+    stop.set()
+    await life
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[URL]:
+    """The address of the server's own database, from which others are made."""
+    with shared_server(ROOT / ".local" / "test-postgres") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def template(server: URL) -> Iterator[URL]:
+    """A database that the migrations made, to copy."""
+    name = f"template_{uuid4().hex}"
+    url = server.set(database=name)
+
+    async def make() -> None:
+        await execute(server, f"CREATE DATABASE {name}")
+        engine = create_engine(url)
+        await migrations.migrate(engine)
+        await engine.dispose()
+
+    asyncio.run(make())
+    yield url
+    asyncio.run(execute(server, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@asynccontextmanager
+async def copy_of(template: URL, server: URL) -> AsyncIterator[URL]:
+    """A copy of a database, for as long as the context lasts."""
+    name = f"test_{uuid4().hex}"
+    await execute(server, f"CREATE DATABASE {name} TEMPLATE {template.database}")
+    try:
+        yield server.set(database=name)
+    finally:
+        await execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def database(server: URL, template: URL) -> AsyncIterator[URL]:
+    """An empty database at the newest schema."""
+    async with copy_of(template, server) as url:
+        yield url
+
+
+@pytest.fixture
+async def bare_database(server: URL) -> AsyncIterator[URL]:
+    """A database without any table."""
+    name = f"bare_{uuid4().hex}"
+    await execute(server, f"CREATE DATABASE {name}")
+    yield server.set(database=name)
+    await execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def client(database: URL) -> AsyncIterator[httpx.AsyncClient]:
+    """The application on an empty database."""
+    async with client_of(database) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+async def catalogue(server: URL, template: URL) -> AsyncIterator[URL]:
+    """A database with the sample catalogue, for tests that only read."""
+    async with copy_of(template, server) as url:
+        engine = create_engine(url)
+        await load_sample(engine)
+        await engine.dispose()
+        yield url
+
+
+@pytest.fixture(scope="session")
+async def reader(catalogue: URL) -> AsyncIterator[httpx.AsyncClient]:
+    """The application on the sample catalogue."""
+    async with client_of(catalogue) as client:
+        yield client

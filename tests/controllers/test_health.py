@@ -1,0 +1,44 @@
+"""Health, liveness, readiness."""
+
+import httpx
+from sqlalchemy.engine import URL
+
+from tests.conftest import client_of, execute
+
+
+async def test_all_is_well(reader: httpx.AsyncClient) -> None:
+    for path in ("/health", "/health/", "/health/live"):
+        response = await reader.get(path)
+        assert (response.status_code, response.json()) == (200, {"status": "ok"})
+    response = await reader.get("/health/ready")
+    assert (response.status_code, response.json()) == (
+        200,
+        {"status": "ok", "checks": {"database": "ok", "migrations": "ok"}},
+    )
+
+
+async def test_database_away(server: URL) -> None:
+    async with client_of(server.set(host="127.0.0.1", port=1, query={})) as client:
+        response = await client.get("/health")
+        assert (response.status_code, response.json()) == (503, {"status": "error"})
+        assert (await client.get("/health/live")).status_code == 200
+        response = await client.get("/health/ready")
+        assert response.status_code == 503
+        assert response.json() == {"status": "error", "checks": {"database": "error", "migrations": "error"}}
+        response = await client.get("/anime")
+        assert response.status_code == 503
+        assert response.headers["retry-after"].isdecimal()
+        assert response.json() == {
+            "code": "SERVICE_UNAVAILABLE",
+            "message": "Service temporarily unavailable",
+            "details": None,
+        }
+
+
+async def test_schema_of_another_version(database: URL) -> None:
+    await execute(database, "UPDATE alembic_version SET version_num = '9999'")
+    async with client_of(database) as client:
+        response = await client.get("/health/ready")
+        assert response.status_code == 503
+        assert response.json() == {"status": "error", "checks": {"database": "ok", "migrations": "error"}}
+        assert (await client.get("/health")).status_code == 200
