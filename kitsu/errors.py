@@ -8,6 +8,7 @@
     ├── Conflict             409  it exists already
     ├── InvalidRequest       422  body, path or query of the wrong form
     ├── RateLimited          429
+    ├── InternalError        500  a bug
     └── ServiceUnavailable   503  a part that the answer needs is away
 
 Raised in the domain and by guards only; `exception_handlers` turns them into answers. Imports nothing of Kitsu.
@@ -19,9 +20,9 @@ from typing import ClassVar
 class AppError(Exception):
     """An error that is part of the contract: what a client may be told, and nothing else."""
 
-    status: ClassVar[int] = 500
-    code: ClassVar[str] = "INTERNAL_ERROR"
-    message: str = "Internal server error"
+    status: ClassVar[int]
+    code: ClassVar[str]
+    message: str
     headers: ClassVar[dict[str, str]] = {}
 
     def __init__(self, message: str | None = None) -> None:
@@ -89,6 +90,14 @@ class RateLimited(AppError):
     status = 429
     code = "RATE_LIMITED"
     message = "Too many requests"
+
+
+class InternalError(AppError):
+    """A bug; it is logged with the request id."""
+
+    status = 500
+    code = "INTERNAL_ERROR"
+    message = "Internal server error"
 
 
 class ServiceUnavailable(AppError):

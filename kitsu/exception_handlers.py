@@ -1,5 +1,6 @@
 """From an error to the answer: the only place that builds an error body."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,9 +11,19 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.types import ExceptionHandlersMap
 
 from kitsu.db.sqlstate import is_bad_value, is_unavailable
-from kitsu.errors import AppError, InvalidRequest, NotFound, RateLimited, ServiceUnavailable, Unauthorized
+from kitsu.errors import (
+    AppError,
+    InternalError,
+    InvalidRequest,
+    NotFound,
+    RateLimited,
+    ServiceUnavailable,
+    Unauthorized,
+)
 
 log = structlog.get_logger("kitsu.error")
+
+_MISSING = re.compile(r"Missing required \w+ parameter '(\w+)'")
 
 
 class ErrorDetail(msgspec.Struct):
@@ -66,10 +77,13 @@ def handle_unexpected(_: Request[Any, Any, Any], error: Exception) -> Response[E
     if is_bad_value(error):
         return handle_app_error(_, InvalidRequest())
     log.error("internal error", error=type(error).__name__, exc_info=error)
-    return _answer(500, AppError.code, AppError.message, [], {})
+    return handle_app_error(_, InternalError())
 
 
 def _details(error: ValidationException) -> list[ErrorDetail]:
+    # Of a parameter that is missing Litestar says the name in its message alone.
+    if missing := _MISSING.match(error.detail):
+        return [ErrorDetail(field=missing[1], message="Missing")]
     extra = error.extra if isinstance(error.extra, list) else []
     return [
         ErrorDetail(field=str(item.get("key", "")), message=str(item.get("message", "")))

@@ -1,6 +1,7 @@
 """The API's description: what all operations have in common, and the configuration of its making."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from litestar import Request, Router
 from litestar.datastructures import ResponseHeader
@@ -9,7 +10,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Components, Example, SecurityScheme, Server, Tag
 
 from kitsu import __version__
-from kitsu.errors import AppError, InvalidRequest, NotFound, ServiceUnavailable
+from kitsu.errors import AppError, InternalError, InvalidRequest, NotFound, ServiceUnavailable
 from kitsu.exception_handlers import ErrorBody
 
 DESCRIPTION = """\
@@ -30,9 +31,14 @@ CATALOGUE_HEADERS: Sequence[ResponseHeader] = (
 )
 
 
+NOT_MODIFIED: dict[int, ResponseSpec] = {
+    304: ResponseSpec(None, description="The client's `If-None-Match` is still right.", generate_examples=False)
+}
+
+
 def errors(*kinds: type[AppError]) -> dict[int, ResponseSpec]:
     """The error answers of an operation, beside those that every operation has."""
-    every: tuple[type[AppError], ...] = (*kinds, AppError, ServiceUnavailable)
+    every: tuple[type[AppError], ...] = (*kinds, InternalError, ServiceUnavailable)
     return {kind.status: _spec(kind) for kind in every}
 
 
@@ -60,6 +66,26 @@ def openapi_config(title: str) -> OpenAPIConfig:
     )
 
 
+def finished(schema: dict[str, Any]) -> dict[str, Any]:
+    """Litestar's description, mended: it adds a 400 of a shape of its own, and headers without a schema."""
+    for path in schema["paths"].values():
+        for operation in path.values():
+            responses = operation["responses"]
+            if _schema_of(responses.get("400", {})) != {"$ref": "#/components/schemas/ErrorBody"}:
+                responses.pop("400", None)
+            for response in responses.values():
+                for header in response.get("headers", {}).values():
+                    header.setdefault("schema", {"type": "string"})
+                for content in response.get("content", {}).values():
+                    for example in content.get("examples", {}).values():
+                        example.pop("id", None)
+    return schema
+
+
+def _schema_of(response: dict[str, Any]) -> Any:
+    return response.get("content", {}).get("application/json", {}).get("schema")
+
+
 def _spec(kind: type[AppError]) -> ResponseSpec:
     value: dict[str, object] = {"code": kind.code, "message": kind.message, "details": None}
     if kind is InvalidRequest:
@@ -72,5 +98,5 @@ def _spec(kind: type[AppError]) -> ResponseSpec:
     )
 
 
-def _no_such_page(_: Request) -> None:  # type: ignore[type-arg]
+def _no_such_page(_: Request[Any, Any, Any]) -> None:
     raise NotFound

@@ -78,7 +78,7 @@ async def _running(app: Litestar) -> AsyncIterator[None]:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[URL]:
-    """The address of the server's own database, from which others are made."""
+    """The address of the server's own database, which stays empty: others are copies of it."""
     with shared_server(ROOT / ".local" / "test-postgres") as url:
         yield url
 
@@ -90,7 +90,7 @@ def template(server: URL) -> Iterator[URL]:
     url = server.set(database=name)
 
     async def make() -> None:
-        await execute(server, f"CREATE DATABASE {name}")
+        await execute(server, f"CREATE DATABASE {name} TEMPLATE {server.database}")
         engine = create_engine(url)
         await migrations.migrate(engine)
         await engine.dispose()
@@ -122,7 +122,7 @@ async def database(server: URL, template: URL) -> AsyncIterator[URL]:
 async def bare_database(server: URL) -> AsyncIterator[URL]:
     """A database without any table."""
     name = f"bare_{uuid4().hex}"
-    await execute(server, f"CREATE DATABASE {name}")
+    await execute(server, f"CREATE DATABASE {name} TEMPLATE {server.database}")
     yield server.set(database=name)
     await execute(server, f"DROP DATABASE {name} WITH (FORCE)")
 

@@ -27,8 +27,8 @@ from kitsu.settings import Settings, SettingsError, load_settings
 def run() -> None:
     """Prepare what is missing, then serve: the database, its schema, and a sample where the catalogue is empty."""
     settings = _settings()
+    _check_port(settings)
     with _stopping(), the_database(settings.database_url) as url:
-        _check_port(settings)
         before, after = on_database(url, migrations.migrate)
         if before != after:
             click.echo(f"Migrated the database from {before or 'nothing'} to {after}.")
@@ -42,8 +42,8 @@ def run() -> None:
 def serve() -> None:
     """Serve, on a database that is at the schema of this version."""
     settings = _settings()
+    _check_port(settings)
     with _stopping(), the_database(settings.database_url) as url:
-        _check_port(settings)
         on_database(url, migrations.check_schema)
         _serve(settings, url)
 

@@ -13,7 +13,7 @@ from kitsu.domain.anime_query import AnimeQuery, AnimeType, Season, Sort
 from kitsu.domain.paging import PageRequest
 from kitsu.errors import InvalidRequest, NotFound
 from kitsu.middleware.conditional import ConditionalGet
-from kitsu.openapi import CATALOGUE_HEADERS, errors
+from kitsu.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors
 
 
 def provide_anime_query(
@@ -44,12 +44,13 @@ class AnimeController(Controller):
         "/",
         operation_id="listAnime",
         summary="List anime",
+        response_description="A part of the catalogue.",
         dependencies={
             "filters": Provide(provide_anime_query, sync_to_thread=False),
             "asked": Provide(provide_page_request, sync_to_thread=False),
         },
         response_headers=[*CATALOGUE_HEADERS, *LIST_HEADERS],
-        responses=errors(InvalidRequest),
+        responses=NOT_MODIFIED | errors(InvalidRequest),
     )
     async def list_anime(
         self,
@@ -65,8 +66,9 @@ class AnimeController(Controller):
         "/{anime_id:str}",
         operation_id="getAnime",
         summary="Get one anime",
+        response_description="The anime.",
         response_headers=CATALOGUE_HEADERS,
-        responses=errors(NotFound, InvalidRequest),
+        responses=NOT_MODIFIED | errors(NotFound, InvalidRequest),
     )
     async def get_anime(self, anime: NamedDependency[AnimeReader], anime_id: FromPath[UUID]) -> Anime:
         """One anime with all that the catalogue knows of it."""

@@ -12,6 +12,7 @@ from litestar import MediaType, Request, Response, get
 from litestar.params import FromPath
 
 from kitsu.errors import NotFound
+from kitsu.openapi import finished
 
 _ASSETS = Path(swagger_ui_bundle.swagger_ui_path)
 _FILES = {
@@ -21,8 +22,9 @@ _FILES = {
 }
 
 _SCRIPT = """
-SwaggerUIBundle({url: "openapi.json", dom_id: "#docs", deepLinking: true, validatorUrl: null, tryItOutEnabled: true,
-  persistAuthorization: true, displayRequestDuration: true, presets: [SwaggerUIBundle.presets.apis]});
+SwaggerUIBundle({url: document.getElementById("docs").dataset.schema, dom_id: "#docs", deepLinking: true,
+  validatorUrl: null, tryItOutEnabled: true, persistAuthorization: true, displayRequestDuration: true,
+  presets: [SwaggerUIBundle.presets.apis]});
 """
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -30,12 +32,12 @@ _PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
-<link rel="icon" href="docs/assets/favicon-32x32.png">
-<link rel="stylesheet" href="docs/assets/swagger-ui.css">
+<link rel="icon" href="{base}docs/assets/favicon-32x32.png">
+<link rel="stylesheet" href="{base}docs/assets/swagger-ui.css">
 </head>
 <body>
-<div id="docs"></div>
-<script src="docs/assets/swagger-ui-bundle.js"></script>
+<div id="docs" data-schema="{base}openapi.json"></div>
+<script src="{base}docs/assets/swagger-ui-bundle.js"></script>
 <script>{script}</script>
 </body>
 </html>
@@ -54,10 +56,9 @@ def get_docs(request: Request[Any, Any, Any]) -> Response[str]:
     """Swagger UI."""
     config = request.app.openapi_config
     title = escape(config.title if config else "")
-    page = _PAGE.format(title=title, script=_SCRIPT)
-    # With a trailing slash the page's own links would point one level too deep.
-    if request.scope["raw_path"].endswith(b"/"):
-        page = page.replace('="docs/', '="').replace('url: "openapi.json"', 'url: "../openapi.json"')
+    # Relative to where the page is: under a proxy only the browser knows the whole path.
+    base = "../" if request.scope["raw_path"].endswith(b"/") else ""
+    page = _PAGE.format(title=title, script=_SCRIPT, base=base)
     return Response(page, media_type=MediaType.HTML, headers={"Content-Security-Policy": _POLICY})
 
 
@@ -74,5 +75,5 @@ def get_docs_asset(name: FromPath[str]) -> Response[bytes]:
 @get("/openapi.json", include_in_schema=False, sync_to_thread=False)
 def get_openapi(request: Request[Any, Any, Any]) -> Response[bytes]:
     """The API's description, OpenAPI 3.1."""
-    schema = request.app.openapi_schema.to_schema()
+    schema = finished(request.app.openapi_schema.to_schema())
     return Response(msgspec.json.encode(schema), media_type=MediaType.JSON)

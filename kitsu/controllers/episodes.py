@@ -10,7 +10,7 @@ from litestar.params import QueryParameter
 from kitsu.domain.episodes import EpisodeListItem, EpisodeReader
 from kitsu.errors import InvalidRequest, NotFound
 from kitsu.middleware.conditional import ConditionalGet
-from kitsu.openapi import CATALOGUE_HEADERS, errors
+from kitsu.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors
 
 
 class EpisodeController(Controller):
@@ -24,8 +24,9 @@ class EpisodeController(Controller):
         "/",
         operation_id="listEpisodes",
         summary="List the episodes of a release",
+        response_description="The episodes.",
         response_headers=CATALOGUE_HEADERS,
-        responses=errors(NotFound, InvalidRequest),
+        responses=NOT_MODIFIED | errors(NotFound, InvalidRequest),
     )
     async def list_episodes(
         self,

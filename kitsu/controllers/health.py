@@ -5,6 +5,7 @@ from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 
 from kitsu.domain.health import Health, HealthReader, Readiness
+from kitsu.openapi import errors
 
 
 class HealthController(Controller):
@@ -18,14 +19,21 @@ class HealthController(Controller):
         "/",
         operation_id="getHealth",
         summary="Is the service well?",
-        responses={503: ResponseSpec(Health, description="The database is away.", generate_examples=False)},
+        response_description="It is.",
+        responses=errors() | {503: ResponseSpec(Health, description="The database is away.", generate_examples=False)},
     )
     async def get_health(self, health: NamedDependency[HealthReader]) -> Response[Health]:
         """Whether the service and its database answer."""
         well = await health.database()
         return Response(Health("ok" if well else "error"), status_code=200 if well else 503)
 
-    @get("/live", operation_id="getLiveness", summary="Is the process alive?")
+    @get(
+        "/live",
+        operation_id="getLiveness",
+        summary="Is the process alive?",
+        response_description="It is.",
+        responses=errors(),
+    )
     async def get_liveness(self) -> Health:
         """Whether the process answers at all. It asks no other part: a restart would mend none."""
         return Health("ok")
@@ -34,7 +42,9 @@ class HealthController(Controller):
         "/ready",
         operation_id="getReadiness",
         summary="May requests be sent here?",
-        responses={503: ResponseSpec(Readiness, description="A part is not ready.", generate_examples=False)},
+        response_description="They may.",
+        responses=errors()
+        | {503: ResponseSpec(Readiness, description="A part is not ready.", generate_examples=False)},
     )
     async def get_readiness(self, health: NamedDependency[HealthReader]) -> Response[Readiness]:
         """Whether the database answers and stands at the schema of this version."""

@@ -12,7 +12,7 @@ from kitsu.domain.paging import PageRequest
 from kitsu.domain.releases import Release, ReleaseListItem, ReleaseReader
 from kitsu.errors import InvalidRequest, NotFound
 from kitsu.middleware.conditional import ConditionalGet
-from kitsu.openapi import CATALOGUE_HEADERS, errors
+from kitsu.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors
 
 
 class ReleaseController(Controller):
@@ -26,9 +26,10 @@ class ReleaseController(Controller):
         "/",
         operation_id="listReleases",
         summary="List releases",
+        response_description="A part of the releases.",
         dependencies={"asked": Provide(provide_page_request, sync_to_thread=False)},
         response_headers=[*CATALOGUE_HEADERS, *LIST_HEADERS],
-        responses=errors(InvalidRequest),
+        responses=NOT_MODIFIED | errors(InvalidRequest),
     )
     async def list_releases(
         self,
@@ -44,8 +45,9 @@ class ReleaseController(Controller):
         "/{release_id:str}",
         operation_id="getRelease",
         summary="Get one release",
+        response_description="The release.",
         response_headers=CATALOGUE_HEADERS,
-        responses=errors(NotFound, InvalidRequest),
+        responses=NOT_MODIFIED | errors(NotFound, InvalidRequest),
     )
     async def get_release(self, releases: NamedDependency[ReleaseReader], release_id: FromPath[UUID]) -> Release:
         """One release."""

@@ -15,7 +15,7 @@ from kitsu.domain.paging import PageRequest
 from kitsu.domain.search import search_text
 from kitsu.errors import BadRequest, InvalidRequest
 from kitsu.middleware.conditional import ConditionalGet
-from kitsu.openapi import CATALOGUE_HEADERS, errors
+from kitsu.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors
 
 
 class SearchController(Controller):
@@ -29,12 +29,13 @@ class SearchController(Controller):
         "/anime",
         operation_id="searchAnime",
         summary="Search anime",
+        response_description="The anime that were found.",
         dependencies={
             "filters": Provide(provide_anime_query, sync_to_thread=False),
             "asked": Provide(provide_page_request, sync_to_thread=False),
         },
         response_headers=[*CATALOGUE_HEADERS, *LIST_HEADERS],
-        responses=errors(BadRequest, InvalidRequest),
+        responses=NOT_MODIFIED | errors(BadRequest, InvalidRequest),
     )
     async def search_anime(
         self,

@@ -7,6 +7,7 @@ killed one never keeps the server from being stopped by the next.
 
 import asyncio
 import fcntl
+import signal
 import subprocess
 import warnings
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ with suppress(ImportError), warnings.catch_warnings():
 
 DATA_DIR = Path(".local/postgres")
 DATABASE = "kitsu"
+CTYPES = ("C.UTF-8", "en_US.UTF-8", "C")
+"""The first that the machine has. With the last one, searches in Japanese or Cyrillic can't use their index."""
 
 
 class EmbeddedError(Exception):
@@ -40,16 +43,17 @@ def shared_server(data_dir: Path = DATA_DIR) -> Iterator[URL]:
     data_dir = data_dir.absolute()
     data_dir.parent.mkdir(parents=True, exist_ok=True)
     with open(data_dir.with_name(data_dir.name + ".users"), "w") as users:  # noqa: PTH123 - held open, not read
-        with _exclusive(data_dir):
-            server = _ensure_running(data_dir)
-            fcntl.flock(users, fcntl.LOCK_SH)
+        server = None
         try:
+            with _undisturbed(), _exclusive(data_dir):
+                fcntl.flock(users, fcntl.LOCK_SH)
+                server = _ensure_running(data_dir)
             socket_dir = str(server.get_postmaster_info().socket_dir)
             asyncio.run(_ensure_database(socket_dir))
             yield URL.create("postgresql+asyncpg", username="postgres", database=DATABASE, query={"host": socket_dir})
         finally:
-            with _exclusive(data_dir):
-                if _is_last(users):
+            with _undisturbed(), _exclusive(data_dir):
+                if server is not None and _is_last(users):
                     _stop(server)
 
 
@@ -58,6 +62,19 @@ def _exclusive(data_dir: Path) -> Iterator[None]:
     with open(data_dir.with_name(data_dir.name + ".lock"), "w") as lock:  # noqa: PTH123 - held open, not read
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """A signal waits until the server is up, or down: halfway it would be left running with nobody to stop it.
+
+    The programs started meanwhile inherit this, so that a terminal's Ctrl-C, which they get as well, waits too.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _is_last(users: IO[str]) -> bool:
@@ -99,12 +116,16 @@ def _forget_stale_pid(data_dir: Path) -> None:
 async def _ensure_database(socket_dir: str) -> None:
     connection = await asyncpg.connect(host=socket_dir, user="postgres", database="postgres")
     try:
-        if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", DATABASE):
+        if await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", DATABASE):
+            return
+        for ctype in CTYPES:
             # The built-in locale folds case in every script, on any machine, whatever LANG says.
-            await connection.execute(
-                f"CREATE DATABASE {DATABASE} TEMPLATE template0 ENCODING 'UTF8' "
-                "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LC_COLLATE 'C' LC_CTYPE 'C'"
-            )
+            with suppress(asyncpg.WrongObjectTypeError):  # what a locale that the machine lacks is answered with
+                await connection.execute(
+                    f"CREATE DATABASE {DATABASE} TEMPLATE template0 ENCODING 'UTF8' "
+                    f"LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LC_COLLATE 'C' LC_CTYPE '{ctype}'"
+                )
+                return
     finally:
         await connection.close()
 

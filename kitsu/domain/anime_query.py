@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 from typing import Any, Literal
+from unicodedata import normalize
 
 import msgspec
 from sqlalchemy import BigInteger, ColumnElement, Select, Text, bindparam, case, func, select
@@ -31,24 +32,37 @@ class AnimeQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     def parameters(self) -> dict[str, Any]:
         """The filters that are set, by name."""
-        names = ("q", "type", "status", "year", "season")
+        names = ("type", "status", "year", "season")
         parameters = {name: value for name in names if (value := getattr(self, name)) is not None}
+        if self.q is not None:
+            parameters["q" if len(normalize("NFKC", self.q)) >= TRIGRAM else "short_q"] = self.q
         if self.genres:
             parameters["genres"] = list(self.genres)
         return parameters
 
 
+TRIGRAM = 3
+"""From so many letters on the search's index helps; for fewer it would be read whole, longer than the table itself."""
+
 _anime = models.Anime
 
-# The database folds what is searched for as it folded the titles, and only then are wildcards taken for letters:
-# folding turns some letters, such as a full-width percent sign, into one.
-_wanted: ColumnElement[str] = func.kitsu_fold(bindparam("q", type_=Text), type_=Text)
-_letters = _wanted
-for _wildcard in ("\\", "%", "_"):
-    _letters = func.replace(_letters, _wildcard, "\\" + _wildcard, type_=Text)
+
+def _wanted(name: str) -> ColumnElement[str]:
+    """The text searched for, folded as the database folded the titles; as a subquery that happens once, not per row."""
+    return select(func.kitsu_fold(bindparam(name, type_=Text), type_=Text)).scalar_subquery()
+
+
+def _pattern(name: str) -> ColumnElement[str]:
+    """The text searched for anywhere. Wildcards are made letters after folding, which turns some letters into one."""
+    letters: ColumnElement[str] = func.kitsu_fold(bindparam(name, type_=Text), type_=Text)
+    for wildcard in ("\\", "%", "_"):
+        letters = func.replace(letters, wildcard, "\\" + wildcard, type_=Text)
+    return select("%" + letters + "%").scalar_subquery()
+
 
 _FILTERS: dict[str, ColumnElement[bool]] = {
-    "q": _anime.search_text.like("%" + _letters + "%"),
+    "q": _anime.search_text.like(_pattern("q")),
+    "short_q": (_anime.search_text + "").like(_pattern("short_q")),
     "type": _anime.type == bindparam("type"),
     "status": func.lower(_anime.status) == func.lower(bindparam("status", type_=Text)),
     "year": _anime.year == bindparam("year"),
@@ -68,22 +82,25 @@ _ORDERS: dict[Sort, tuple[ColumnElement[Any], ...]] = {
     "score": (_anime.score.asc(), _anime.id.asc()),
     "-score": (_anime.score.desc().nulls_last(), _anime.id.desc()),
 }
-# The title itself, then titles that begin so, then those that hold it, last the ones that are known so elsewhere.
-_BEST_MATCH = (
-    case(
-        (_anime.title_key == _wanted, 0),
-        (func.starts_with(_anime.title_key, _wanted), 1),
-        (func.strpos(_anime.title_key, _wanted) > 0, 2),
+
+
+def _best_match(name: str) -> tuple[ColumnElement[Any], ...]:
+    """The title itself, then those that begin so, those that hold it, and last the ones that are known so elsewhere."""
+    wanted = _wanted(name)
+    rank = case(
+        (_anime.title_key == wanted, 0),
+        (func.starts_with(_anime.title_key, wanted), 1),
+        (func.strpos(_anime.title_key, wanted) > 0, 2),
         else_=3,
-    ),
-    *_NEWEST,
-)
+    )
+    return (rank, *_NEWEST)
 
 
 @lru_cache(maxsize=1024)
 def page_statement(columns: tuple[str, ...], filters: frozenset[str], sort: Sort | None) -> Select[Any]:
     """A page of anime: these columns, with the filters' values, `limit` and `offset` as parameters."""
-    unsorted = _BEST_MATCH if "q" in filters else _NEWEST
+    search = filters & {"q", "short_q"}
+    unsorted = _best_match(next(iter(search))) if search else _NEWEST
     return (
         select(*(getattr(_anime, name) for name in columns))
         .where(*_where(filters))

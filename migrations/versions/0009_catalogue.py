@@ -18,7 +18,7 @@ FUNCTIONS = (
     """
     CREATE FUNCTION kitsu_fold(value text) RETURNS text
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-    RETURN lower(unaccent('unaccent'::regdictionary, normalize(value, NFKC)))
+    RETURN lower(unaccent('unaccent'::regdictionary, normalize(value, NFKC)) {collation})
     """,
     """
     CREATE FUNCTION kitsu_search_text(title text, title_original text, synonyms text[]) RETURNS text
@@ -28,11 +28,22 @@ FUNCTIONS = (
 )
 
 
+def _collation() -> str:
+    """A collation that knows letters beyond ASCII: the database's own, or the best there is in one of locale C."""
+    connection = op.get_bind()
+    if connection.scalar(sa.text("SELECT lower('É') = 'é'")):
+        return ""
+    known = connection.scalars(
+        sa.text("SELECT collname FROM pg_collation WHERE collname IN ('pg_c_utf8', 'und-x-icu', 'C.utf8')")
+    ).all()
+    return next((f'COLLATE "{name}"' for name in ("pg_c_utf8", "und-x-icu", "C.utf8") if name in known), "")
+
+
 def upgrade() -> None:
     op.execute("CREATE EXTENSION IF NOT EXISTS unaccent")
     op.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
     for function in FUNCTIONS:
-        op.execute(function)
+        op.execute(function.format(collation=_collation()))
 
     texts = sa.ARRAY(sa.Text())
     for column in (

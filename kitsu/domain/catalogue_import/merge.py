@@ -70,7 +70,8 @@ async def import_catalogue(
         except _Rollback:
             return report
         if report.added:
-            await raw.execute("ANALYZE anime, releases, episodes, external_ids, catalogue_imports")
+            # What the planner and the search's index need after many rows at once, not whenever autovacuum comes by.
+            await raw.execute("VACUUM (ANALYZE) anime, releases, episodes, external_ids, catalogue_imports")
     return report
 
 

@@ -1,0 +1,67 @@
+"""The documentation page in a real browser, in front of the real server."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from sqlalchemy.engine import URL
+
+from tests.cli.process import kitsu
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+# CI installs a browser and sets KITSU_BROWSER, so that nothing is skipped there.
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None and not os.environ.get("KITSU_BROWSER"),
+    reason="no Chromium on this machine (Debian: apt install chromium)",
+)
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/"])
+def test_docs_show_every_operation_and_ask_no_other_host(path: str, catalogue: URL, tmp_path: Path) -> None:
+    with kitsu(tmp_path, "serve", database=catalogue) as server:
+        server.serves()
+        dom, asked = _visit(f"http://127.0.0.1:{server.port}{path}", tmp_path)
+        schema = server.get("/openapi.json")
+        assert schema is not None
+        assert set(re.findall(r'data-path="([^"]+)"', dom)) == set(schema.json()["paths"])
+        assert f"http://127.0.0.1:{server.port}/docs/assets/swagger-ui-bundle.js" in asked
+        assert {url.split("/")[2] for url in asked} == {f"127.0.0.1:{server.port}"}
+        for url in asked:
+            answer = server.get("/" + url.split("/", 3)[3])
+            assert answer is not None
+            assert answer.status_code == 200, url
+
+
+def _visit(url: str, folder: Path) -> tuple[str, set[str]]:
+    """The page as the browser made it, and every address that it asked for on the page's behalf."""
+    assert CHROMIUM is not None, "KITSU_BROWSER is set, and there is no Chromium"
+    log = folder / "net.json"
+    page = subprocess.run(
+        [
+            CHROMIUM,
+            *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+            *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+            f"--user-data-dir={folder / 'profile'}",
+            f"--log-net-log={log}",
+            "--virtual-time-budget=10000",
+            "--dump-dom",
+            url,
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    ).stdout
+    recorded = json.loads(log.read_text())
+    # The browser's own start-up traffic has no initiator; what the page asks for names the page's origin.
+    origin = url.rsplit("/docs", 1)[0]
+    return page, {
+        event["params"]["url"]
+        for event in recorded["events"]
+        if event.get("params", {}).get("initiator") == origin and "url" in event["params"]
+    }
