@@ -40,9 +40,8 @@ async def test_rows_of_any_order(database: URL, client: httpx.AsyncClient) -> No
         database, "releases", *[{"anime_id": UUID(anime), "title": title} for title in ("Mine", "Other")]
     )
     numbers = [10, 2, -1, 2**31 - 1, 0, 9]
-    ids = await add(
-        database, "episodes", *[{"release_id": UUID(mine), "number": number, "title": f"№ {number}"} for number in numbers]
-    )  # fmt: skip
+    rows = [{"release_id": UUID(mine), "number": number, "title": f"№ {number}"} for number in numbers]
+    ids = await add(database, "episodes", *rows)
     same = await add(database, "episodes", *[{"release_id": UUID(mine), "number": 5} for _ in range(4)])
     await add(database, "episodes", {"release_id": UUID(other), "number": 3})
 
