@@ -16,8 +16,9 @@ from kitsu.domain.releases import ReleaseReader
 from kitsu.exception_handlers import EXCEPTION_HANDLERS
 from kitsu.logs import configure_logs
 from kitsu.middleware.cors import Cors
+from kitsu.middleware.plain_query import PlainQuery
 from kitsu.middleware.request_log import RequestLog
-from kitsu.openapi import openapi_config
+from kitsu.openapi import openapi_config, without_own_pages
 from kitsu.settings import Settings, load_settings
 
 
@@ -31,7 +32,7 @@ def create_app(settings: Settings) -> Litestar:
         max_overflow=settings.db_max_overflow,
         pool_recycle=settings.db_pool_recycle,
         pool_pre_ping=settings.db_pool_pre_ping,
-        echo=settings.debug,
+        debug=settings.debug,
     )
     reads = Reads(engine)
 
@@ -51,12 +52,13 @@ def create_app(settings: Settings) -> Litestar:
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[lifespan],
         openapi_config=openapi_config(settings.app_name),
+        on_app_init=[without_own_pages],
         logging_config=None,
         # Litestar's debug mode answers an error with its stack trace, which never leaves.
         debug=False,
     )
     # Around the routing, so that unknown paths and methods pass them too.
-    app.asgi_handler = RequestLog(Cors(app.asgi_handler, settings.allowed_origins))
+    app.asgi_handler = RequestLog(Cors(PlainQuery(app.asgi_handler), settings.allowed_origins))
     return app
 
 

@@ -38,7 +38,7 @@ class ErrorBody(msgspec.Struct):
 
     code: str
     message: str
-    details: list[ErrorDetail] | None = None
+    details: list[ErrorDetail] | None
 
 
 # What Litestar itself raises. Its 400s all say that the request has the wrong form, for which the contract has 422.

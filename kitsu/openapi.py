@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
-from litestar import Request, Router
+from litestar import Router
+from litestar.config.app import AppConfig
 from litestar.datastructures import ResponseHeader
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Components, Example, SecurityScheme, Server, Tag
+from litestar.plugins import InitPlugin
 
 from kitsu import __version__
-from kitsu.errors import AppError, InternalError, InvalidRequest, NotFound, ServiceUnavailable
+from kitsu.errors import AppError, InternalError, InvalidRequest, ServiceUnavailable
 from kitsu.exception_handlers import ErrorBody
 
 DESCRIPTION = """\
@@ -61,13 +63,25 @@ def openapi_config(title: str) -> OpenAPIConfig:
                 )
             }
         ),
-        # Litestar's own pages load from other hosts and answer an unknown path with HTML: this closes them.
-        openapi_router=Router("/openapi", route_handlers=[], include_in_schema=False, before_request=_no_such_page),
+        openapi_router=Router("/openapi", route_handlers=[]),
     )
 
 
+def without_own_pages(config: AppConfig) -> AppConfig:
+    """Litestar's own pages load from other hosts and answer an unknown path with HTML: leave them out."""
+    config.plugins.append(_WithoutOwnPages())  # behind the plugin that adds them
+    return config
+
+
+class _WithoutOwnPages(InitPlugin):
+    def on_app_init(self, app_config: AppConfig) -> AppConfig:
+        own_pages = app_config.openapi_config and app_config.openapi_config.openapi_router
+        app_config.route_handlers = [handler for handler in app_config.route_handlers if handler is not own_pages]
+        return app_config
+
+
 def finished(schema: dict[str, Any]) -> dict[str, Any]:
-    """Litestar's description, mended: it adds a 400 of a shape of its own, and headers without a schema."""
+    """Litestar's description, mended: it adds a 400 of its own shape, headers without a schema, and drops null."""
     for path in schema["paths"].values():
         for operation in path.values():
             responses = operation["responses"]
@@ -79,6 +93,7 @@ def finished(schema: dict[str, Any]) -> dict[str, Any]:
                 for content in response.get("content", {}).values():
                     for example in content.get("examples", {}).values():
                         example.pop("id", None)
+                        example["value"].setdefault("details", None)
     return schema
 
 
@@ -96,7 +111,3 @@ def _spec(kind: type[AppError]) -> ResponseSpec:
         generate_examples=False,
         examples=[Example(id=kind.__name__, summary=kind.code, value=value)],
     )
-
-
-def _no_such_page(_: Request[Any, Any, Any]) -> None:
-    raise NotFound

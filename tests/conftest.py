@@ -23,6 +23,7 @@ from kitsu.db import migrations
 from kitsu.db.embedded import shared_server
 from kitsu.db.engine import create_engine
 from kitsu.domain.catalogue_import import load_sample
+from kitsu.logs import configure_logs
 from kitsu.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -74,6 +75,12 @@ async def _running(app: Litestar) -> AsyncIterator[None]:
     yield
     stop.set()
     await life
+
+
+@pytest.fixture(scope="session", autouse=True)
+def logs() -> None:
+    """Logs as the service writes them: structlog's default draws each exception for seconds."""
+    configure_logs("info")
 
 
 @pytest.fixture(scope="session")

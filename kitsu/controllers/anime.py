@@ -7,7 +7,7 @@ from litestar import Controller, Request, Response, get
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, QueryParameter
 
-from kitsu.controllers.lists import LIST_HEADERS, answer, provide_page_request
+from kitsu.controllers.lists import LIST_HEADERS, answer, provide_page_request, refuse_null
 from kitsu.domain.anime import Anime, AnimeListItem, AnimeReader
 from kitsu.domain.anime_query import AnimeQuery, AnimeType, Season, Sort
 from kitsu.domain.paging import PageRequest
@@ -17,6 +17,7 @@ from kitsu.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors
 
 
 def provide_anime_query(
+    request: Request[Any, Any, Any],
     type: Annotated[AnimeType | None, QueryParameter(description="only of this type")] = None,  # noqa: A002 - the parameter's name in the contract
     status: Annotated[
         str | None, QueryParameter(max_length=64, description="only of this status, such as `FINISHED`")
@@ -29,6 +30,7 @@ def provide_anime_query(
     sort: Annotated[Sort | None, QueryParameter(description="the order; `-` for descending")] = None,
 ) -> AnimeQuery:
     """Read the filters and the order that a request asks for."""
+    refuse_null(request, "type", "year", "season", "sort")
     wanted = tuple(genre.strip().lower() for genre in (genres or "").split(",") if genre.strip())
     return AnimeQuery(type=type, status=status, year=year, season=season, genres=wanted, sort=sort)
 

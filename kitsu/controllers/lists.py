@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 from litestar import Request, Response
 from litestar.datastructures import ResponseHeader
 from litestar.params import QueryParameter
 
 from kitsu.domain.paging import Page, PageRequest
+from kitsu.errors import InvalidRequest
 
 T = TypeVar("T")
 
@@ -34,12 +35,20 @@ def provide_page_request(
     return PageRequest(limit, offset, total)
 
 
+def refuse_null(request: Request[Any, Any, Any], *names: str) -> None:
+    """Raise InvalidRequest for parameters of the text `null`, which msgspec would take for none given."""
+    wrong = [name for name in names if request.query_params.get(name, "").lower() == "null"]
+    if wrong:
+        raise InvalidRequest([{"field": name, "message": "Expected a value, got null"} for name in wrong])
+
+
 def answer(request: Request[Any, Any, Any], asked: PageRequest, page: Page[T]) -> Response[list[T]]:
     """The page as a bare array, with what is to be said about it in headers."""
     headers = {}
     if page.more:
-        query = [(name, value) for name, value in request.query_params.multi_items() if name != "offset"]
-        query.append(("offset", asked.offset + asked.limit))
+        asked_for = parse_qsl(request.scope["query_string"].decode(), keep_blank_values=True)
+        query = [(name, value) for name, value in asked_for if name != "offset"]
+        query.append(("offset", str(asked.offset + asked.limit)))
         # Without a host: behind a proxy only the client knows under which one it asked.
         headers["Link"] = f'<{request.scope["path"]}?{urlencode(query)}>; rel="next"'
     if page.total is not None:

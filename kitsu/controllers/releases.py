@@ -7,7 +7,7 @@ from litestar import Controller, Request, Response, get
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, QueryParameter
 
-from kitsu.controllers.lists import LIST_HEADERS, answer, provide_page_request
+from kitsu.controllers.lists import LIST_HEADERS, answer, provide_page_request, refuse_null
 from kitsu.domain.paging import PageRequest
 from kitsu.domain.releases import Release, ReleaseListItem, ReleaseReader
 from kitsu.errors import InvalidRequest, NotFound
@@ -39,6 +39,7 @@ class ReleaseController(Controller):
         anime_id: Annotated[UUID | None, QueryParameter(description="only of this anime")] = None,
     ) -> Response[list[ReleaseListItem]]:
         """The releases of one anime or of all, newest first."""
+        refuse_null(request, "anime_id")
         return answer(request, asked, await releases.page(anime_id, asked))
 
     @get(

@@ -14,9 +14,9 @@ def create_engine(
     max_overflow: int = 10,
     pool_recycle: int = 1800,
     pool_pre_ping: bool = False,
-    echo: bool = False,
+    debug: bool = False,
 ) -> AsyncEngine:
-    """Build the engine; it connects on first use. Times in seconds."""
+    """Build the engine; it connects on first use. Times in seconds; `debug` logs every statement with its values."""
     return create_async_engine(
         url,
         pool_size=pool_size,
@@ -24,7 +24,9 @@ def create_engine(
         pool_recycle=pool_recycle,
         pool_pre_ping=pool_pre_ping,
         pool_timeout=CONNECT_TIMEOUT,
-        echo=echo,
+        echo=debug,
+        # What a request asked for does not belong in a log.
+        hide_parameters=not debug,
         # Reads run in AUTOCOMMIT; the rollback when their connection goes back would cost them a round trip.
         skip_autocommit_rollback=True,
         connect_args={"timeout": CONNECT_TIMEOUT, "server_settings": {"application_name": "kitsu", "timezone": "UTC"}},

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from unicodedata import normalize
 
 import msgspec
-from sqlalchemy import BigInteger, ColumnElement, Select, Text, bindparam, case, func, select
+from sqlalchemy import BigInteger, ColumnElement, Select, Text, and_, bindparam, case, func, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from kitsu.db import models
@@ -61,13 +61,14 @@ def _pattern(name: str) -> ColumnElement[str]:
 
 
 _FILTERS: dict[str, ColumnElement[bool]] = {
-    "q": _anime.search_text.like(_pattern("q")),
-    "short_q": (_anime.search_text + "").like(_pattern("short_q")),
+    # Accents alone fold to nothing, which would be a part of every title.
+    "q": and_(_wanted("q") != "", _anime.search_text.like(_pattern("q"))),
+    "short_q": and_(_wanted("short_q") != "", (_anime.search_text + "").like(_pattern("short_q"))),
     "type": _anime.type == bindparam("type"),
     "status": func.lower(_anime.status) == func.lower(bindparam("status", type_=Text)),
     "year": _anime.year == bindparam("year"),
     "season": _anime.season == bindparam("season"),
-    "genres": _anime.genres.contains(bindparam("genres", type_=ARRAY(Text))),
+    "genres": _anime.genre_keys.contains(bindparam("genres", type_=ARRAY(Text))),
 }
 
 _NEWEST = (_anime.created_at.desc(), _anime.id.desc())

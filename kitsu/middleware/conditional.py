@@ -44,5 +44,6 @@ def _has(scope: Scope, etag: bytes) -> bool:
     for name, value in scope["headers"]:
         if name == b"if-none-match":
             known = (part.strip().removeprefix(b"W/") for part in value.split(b","))
-            return any(part in {b"*", etag} for part in known)
+            if any(part in {b"*", etag} for part in known):
+                return True
     return False

@@ -21,6 +21,11 @@ FUNCTIONS = (
     RETURN lower(unaccent('unaccent'::regdictionary, normalize(value, NFKC)) {collation})
     """,
     """
+    CREATE FUNCTION kitsu_lower(texts text[]) RETURNS text[]
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN ARRAY(SELECT lower(value {collation}) FROM unnest(texts) AS value)
+    """,
+    """
     CREATE FUNCTION kitsu_search_text(title text, title_original text, synonyms text[]) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN kitsu_fold(concat_ws(E'\\n', title, title_original, array_to_string(synonyms, E'\\n')))
@@ -70,6 +75,10 @@ def upgrade() -> None:
     )
     op.add_column(
         "anime",
+        sa.Column("genre_keys", texts, sa.Computed("kitsu_lower(genres)", persisted=True), nullable=False),
+    )
+    op.add_column(
+        "anime",
         sa.Column(
             "search_text",
             sa.Text(collation="C"),
@@ -87,7 +96,7 @@ def upgrade() -> None:
     op.create_index("ix_anime_status", "anime", [sa.text("lower(status)"), *NEWEST])
     op.create_index("ix_anime_season", "anime", ["season", *NEWEST])
     op.create_index("ix_anime_year_newest", "anime", ["year", *NEWEST])
-    op.create_index("ix_anime_genres", "anime", ["genres"], postgresql_using="gin")
+    op.create_index("ix_anime_genre_keys", "anime", ["genre_keys"], postgresql_using="gin")
     op.create_index(
         "ix_anime_search_text",
         "anime",
@@ -123,6 +132,7 @@ def downgrade() -> None:
     op.drop_index("ix_anime_created_at", "anime")
     for column in (
         "search_text",
+        "genre_keys",
         "title_key",
         "updated_at",
         "studios",
@@ -142,5 +152,6 @@ def downgrade() -> None:
     op.drop_index("ix_anime_year_desc", "anime")
     op.drop_index("ix_anime_year_newest", "anime")
     op.execute("DROP FUNCTION kitsu_search_text(text, text, text[])")
+    op.execute("DROP FUNCTION kitsu_lower(text[])")
     op.execute("DROP FUNCTION kitsu_fold(text)")
     # The extensions stay: another program of the same database may use them by now.

@@ -10,6 +10,7 @@ from sqlalchemy.engine import URL
 
 from tests.conftest import client_of, copy_of
 from tests.controllers.test_anime import LIST_FIELDS, add, pages
+from tests.controllers.test_errors import send
 
 PATH = "/search/anime"
 PERCENT = "\uff05"  # a full-width percent sign
@@ -117,7 +118,7 @@ async def shelf(server: URL, template: URL) -> AsyncIterator[httpx.AsyncClient]:
 
 async def search(client: httpx.AsyncClient, q: str, **query: Any) -> list[str]:
     response = await client.get(PATH, params={"q": q, **query})
-    assert response.status_code == 200, response.text
+    assert response.status_code == 200, response.text[:200]
     return [item["title"] for item in response.json()]
 
 
@@ -162,6 +163,12 @@ async def test_best_match_first(shelf: httpx.AsyncClient, word: str) -> None:
     assert await search(shelf, word.swapcase()) == best
     assert await search(shelf, word, sort="-created_at") == [row["title"] for row in ranked(word)]
     assert [item["title"] async for page in pages(shelf, PATH, {"q": word, "limit": 3}) for item in page.json()] == best
+
+
+async def test_letters_that_curl_sends_as_they_are(reader: httpx.AsyncClient) -> None:
+    for q in ("тетрадь", "進撃の巨人", "déjà"):
+        response = await send(reader, f"{PATH}?q={q}")
+        assert len(response.json()) == 1, q
 
 
 async def test_filters_and_sort(reader: httpx.AsyncClient) -> None:

@@ -41,6 +41,8 @@ class Anime(DefaultBase):
 
     title_key: Mapped[str] = mapped_column(Text(collation="C"), Computed("kitsu_fold(title)", persisted=True))
     """The title without case and accents: what `sort=title` orders by."""
+    genre_keys: Mapped[list[str]] = mapped_column(ARRAY(Text), Computed("kitsu_lower(genres)", persisted=True))
+    """The genres in lower case: what `genres=` looks in."""
     search_text: Mapped[str] = mapped_column(
         Text(collation="C"), Computed("kitsu_search_text(title, title_original, synonyms)", persisted=True)
     )
@@ -59,7 +61,7 @@ Index("ix_anime_type", Anime.type, *_NEWEST)
 Index("ix_anime_status", func.lower(Anime.status), *_NEWEST)
 Index("ix_anime_season", Anime.season, *_NEWEST)
 Index("ix_anime_year_newest", Anime.year, *_NEWEST)
-Index("ix_anime_genres", Anime.genres, postgresql_using="gin")
+Index("ix_anime_genre_keys", Anime.genre_keys, postgresql_using="gin")
 Index(
     "ix_anime_search_text",
     Anime.search_text,
