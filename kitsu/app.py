@@ -1,5 +1,8 @@
 """The composition root: all wiring on one page."""
 
+import ctypes
+import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -20,6 +23,9 @@ from kitsu.middleware.plain_query import PlainQuery
 from kitsu.middleware.request_log import RequestLog
 from kitsu.openapi import openapi_config, without_own_pages
 from kitsu.settings import Settings, load_settings
+
+PR_SET_PDEATHSIG = 1
+"""From Linux' sys/prctl.h."""
 
 
 def create_app(settings: Settings) -> Litestar:
@@ -64,9 +70,16 @@ def create_app(settings: Settings) -> Litestar:
 
 def serve_app() -> Litestar:
     """The application of a worker process, with the settings of its environment."""
+    _end_with_parent()
     settings = load_settings()
     configure_logs(settings.log_level)
     return create_app(settings)
+
+
+def _end_with_parent() -> None:
+    """Have the kernel end this worker when the process that started it is killed, and can't do so itself."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _always(value: object) -> Provide:

@@ -5,6 +5,7 @@ connection, and nothing reads settings at import time: `create_app(settings)` an
 """
 
 import importlib.util
+import inspect
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+import asyncpg
 import msgspec
 from dotenv import dotenv_values
 from sqlalchemy.engine import URL, make_url
@@ -23,6 +25,8 @@ ALGORITHMS = ("HS256", "HS384", "HS512")
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
 T = TypeVar("T")
+
+_DRIVER_OPTIONS = frozenset(inspect.signature(asyncpg.connect).parameters)
 
 
 class SettingsError(Exception):
@@ -86,7 +90,12 @@ def load_database_url(environ: Mapping[str, str] | None = None, env_file: Path |
 
 def _merged(environ: Mapping[str, str] | None, env_file: Path | None) -> dict[str, str]:
     environ = os.environ if environ is None else environ
-    from_file = dotenv_values(env_file or Path(".env"), interpolate=False)
+    env_file = env_file or Path(".env")
+    try:
+        from_file = dotenv_values(env_file, interpolate=False)
+    except (UnicodeDecodeError, OSError) as error:
+        reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
+        raise SettingsError([f"{env_file} can't be read: {reason}."]) from None
     merged = {**from_file, **environ}
     return {name: text.strip() for name, text in merged.items() if text and text.strip()}
 
@@ -124,14 +133,16 @@ class _Source:
                 f"{', '.join(missing)} not set, though {', '.join(given)} {'is' if len(given) == 1 else 'are'}: "
                 "give DB_HOST, DB_PORT, DB_NAME, DB_USER and DB_PASSWORD, or DATABASE_URL alone."
             )
-        return URL.create(
+        host, port = self.values.get("DB_HOST", ""), self.parsed("DB_PORT", _integer(1, 65_535))
+        url = URL.create(
             "postgresql+asyncpg",
             username=self.values.get("DB_USER"),
             password=self.values.get("DB_PASSWORD"),
-            host=self.values.get("DB_HOST"),
-            port=self.parsed("DB_PORT", _integer(1, 65_535)),
             database=self.values.get("DB_NAME"),
         )
+        if host.startswith("/"):  # the folder of a Unix socket, which has no place in the address proper
+            return url.update_query_dict({"host": host} | ({"port": str(port)} if port else {}))
+        return url.set(host=host, port=port)
 
 
 def _integer(low: int, high: int) -> Callable[[str], int]:
@@ -176,9 +187,15 @@ def _database_url(text: str) -> URL:
         raise ValueError(f"is no database address; {form}") from None
     if url.drivername not in {"postgresql+asyncpg", "postgresql", "postgres"}:
         raise ValueError(f"must begin with postgresql+asyncpg://, not {url.drivername}://.")
+    if url.port is not None and not 1 <= url.port <= 65_535:
+        raise ValueError(f"is no database address, its port is out of range; {form}")
     if not url.database:
         raise ValueError(f"names no database; {form}")
-    return url.set(drivername="postgresql+asyncpg")
+    if unknown := [name for name in url.query if name not in _DRIVER_OPTIONS and name != "sslmode"]:
+        raise ValueError(f"has an option that asyncpg does not know: {', '.join(unknown)}.")
+    # asyncpg's name for what libpq, and with it every hosting company, calls sslmode.
+    options = {"ssl" if name == "sslmode" else name: value for name, value in url.query.items()}
+    return url.set(drivername="postgresql+asyncpg", query=options)
 
 
 def _origins(text: str) -> tuple[str, ...]:
@@ -195,6 +212,8 @@ def _origins(text: str) -> tuple[str, ...]:
 
 
 def _origin(origin: str) -> str:
+    if "@" in origin:  # and is not repeated: what stands before it may be a password
+        raise ValueError("must list origins without a user, such as https://kitsu.example.org.")
     wrong = f"must list origins such as https://kitsu.example.org, not {origin!r}"
     if origin == "*":
         raise ValueError("may not be *: with credentials allowed, every origin has to be named.")
@@ -203,7 +222,7 @@ def _origin(origin: str) -> str:
         port = parts.port
     except ValueError:
         raise ValueError(f"{wrong}.") from None
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or "*" in origin:
+    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0 or re.search(r"[*\s]", origin):
         raise ValueError(f"{wrong}.")
     if parts.path or parts.query or parts.fragment or origin.endswith(("?", "#")):
         raise ValueError(f"{wrong} (no path and no trailing slash: a browser sends none).")

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
+import asyncpg
 import click
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
@@ -46,6 +47,8 @@ def on_database(url: URL, work: Callable[[AsyncEngine], Awaitable[T]]) -> T:
     """Run the work on this database. Raises ClickException with one line for the operator."""
 
     async def run() -> T:
+        # A connection that breaks is told of once, by the error below, and not by the event loop as well.
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
         async with _engine(url) as engine:
             return await work(engine)
 
@@ -53,7 +56,7 @@ def on_database(url: URL, work: Callable[[AsyncEngine], Awaitable[T]]) -> T:
         return asyncio.run(run())
     except SchemaError as error:
         raise click.ClickException(str(error)) from error
-    except (OSError, SQLAlchemyError) as error:
+    except (OSError, UnicodeError, SQLAlchemyError, asyncpg.InterfaceError) as error:
         raise _explained(error, url) from error
     except Exception as error:
         if sqlstate(error) is None:

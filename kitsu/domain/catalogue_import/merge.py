@@ -22,7 +22,14 @@ from kitsu.domain.catalogue_import.files import CatalogueFileError, Numbered, re
 MAX_REFUSED = 1000
 """A file with more lines that are no anime is not a catalogue, and is refused as a whole."""
 
-BATCH = 1000
+MAX_REASON = 300
+"""Characters of a reason that are told."""
+
+NAMED = 5
+"""How many anime are named at most where there are too many."""
+
+BATCH = 500
+UUIDV7_SINCE = 18
 _LOCK = 0x696D706F7274
 """One import at a time, for all instances on one database."""
 
@@ -69,10 +76,14 @@ async def import_catalogue(
                     raise _Rollback  # noqa: TRY301 - how asyncpg's transaction is told
         except _Rollback:
             return report
-        if report.added:
-            # What the planner and the search's index need after many rows at once, not whenever autovacuum comes by.
-            await raw.execute("VACUUM (ANALYZE) anime, releases, episodes, external_ids, catalogue_imports")
     return report
+
+
+async def tidy(engine: AsyncEngine) -> None:
+    """What the planner and the search's index need after many rows at once, not whenever autovacuum comes by."""
+    async with engine.connect() as connection:
+        raw: asyncpg.Connection = (await connection.get_raw_connection()).driver_connection
+        await raw.execute("VACUUM (ANALYZE) anime, releases, episodes, external_ids, catalogue_imports")
 
 
 async def load_sample(engine: AsyncEngine) -> int:
@@ -93,7 +104,7 @@ async def _import(
     raw: asyncpg.Connection, path: Path, report: Report, progress: Callable[[int], None], *, sample: bool
 ) -> None:
     await raw.execute(sql.STAGING)
-    await _stage(raw, read_catalogue(path, progress), report)
+    await _stage(raw, path, read_catalogue(path, progress), report)
     if not await raw.fetchval("SELECT EXISTS (SELECT FROM import_entries)"):
         number, reason = report.refused[0]
         raise CatalogueFileError(
@@ -107,7 +118,9 @@ async def _import(
     report.from_sample, matched = await raw.fetchrow(sql.FIND_CHANGES.format(sample=sample, blank=_literal(BLANK)))
     for statement in (sql.UPDATE_ANIME, sql.UPDATE_RELEASES, sql.ADD_RELEASES, sql.REMEMBER_CHANGED, sql.ADD_IDS):
         await raw.execute(statement.format(sample=sample))
-    await _add_episodes(raw)
+    # The ids grow with time where PostgreSQL can make such ones.
+    new_id = "uuidv7()" if raw.get_server_version().major >= UUIDV7_SINCE else "gen_random_uuid()"
+    await raw.execute(sql.ADD_EPISODES.format(new_id=new_id))
 
     report.updated = await raw.fetchval(sql.COUNT_UPDATED)
     report.added += report.from_sample
@@ -116,7 +129,7 @@ async def _import(
     report.refused.sort()
 
 
-async def _stage(raw: asyncpg.Connection, entries: Iterator[Numbered], report: Report) -> None:
+async def _stage(raw: asyncpg.Connection, path: Path, entries: Iterator[Numbered], report: Report) -> None:
     """Copy the entries into the staging tables. Raises CatalogueFileError when too many are none."""
     while batch := list(islice(entries, BATCH)):
         rows, sources = [], []
@@ -129,14 +142,14 @@ async def _stage(raw: asyncpg.Connection, entries: Iterator[Numbered], report: R
                 except ValueError as error:  # UnicodeEncodeError, of a lone surrogate, is one
                     reason = str(error)
             if reason:
-                report.refused.append((number, reason))
+                report.refused.append((number, reason if len(reason) <= MAX_REASON else reason[:MAX_REASON] + " …"))
                 continue
             rows.append((number, uuid7(), uuid7(), number, fields))
             sources += [(number, provider, external_id) for provider, external_id in ids]
         if len(report.refused) > MAX_REFUSED:
             number, reason = report.refused[0]
             raise CatalogueFileError(
-                f"More than {MAX_REFUSED:,} entries are no anime, so this is no catalogue; "
+                f"{path}: more than {MAX_REFUSED:,} entries are no anime, so this is no catalogue; "
                 f"the first, {number}, because {reason}."
             )
         await raw.copy_records_to_table(
@@ -149,35 +162,16 @@ async def _group(raw: asyncpg.Connection) -> None:
     """Find the entries that are the same anime: they share a source or an anime of the catalogue, at any remove."""
     await raw.execute(sql.LINK_TO_CATALOGUE)
     while await raw.fetchval(sql.SPREAD_ROOTS):
-        await raw.execute(sql.SHORTEN_ROOTS)
+        while await raw.fetchval(sql.SHORTEN_ROOTS):
+            pass
 
 
 async def _match(raw: asyncpg.Connection, report: Report) -> None:
     """Find the anime of each group. A group that would make one of two anime is refused: that is for an editor."""
     for number, anime in await raw.fetch(sql.MATCH):
-        report.refused.append((number, f"its sources belong to different anime of the catalogue: {', '.join(anime)}"))
+        some = ", ".join(anime[:NAMED]) + (f" and {len(anime) - NAMED} more" if len(anime) > NAMED else "")
+        report.refused.append((number, f"its sources belong to different anime of the catalogue: {some}"))
     await raw.execute(sql.DROP_AMBIGUOUS)
-
-
-async def _add_episodes(raw: asyncpg.Connection) -> None:
-    """The numbered episodes that a release lacks. An import never removes one: viewers' history hangs on them."""
-    after = 0
-    while wanted := await raw.fetch(sql.NEXT_EPISODES, after, BATCH):
-        after = wanted[-1]["number"]
-        present = {
-            (row["release_id"], row["number"])
-            for row in await raw.fetch(sql.PRESENT_EPISODES, [row["release_id"] for row in wanted if row["first"] > 1])
-        }
-        await raw.copy_records_to_table(
-            "episodes",
-            columns=["id", "release_id", "number"],
-            records=[
-                (uuid7(), row["release_id"], number)
-                for row in wanted
-                for number in range(row["first"], row["last"] + 1)
-                if (row["release_id"], number) not in present
-            ],
-        )
 
 
 def _literal(value: dict[str, Any]) -> str:

@@ -18,6 +18,11 @@ _PROVIDERS = {
     "notify.moe": ("notify_moe", r"/anime/([A-Za-z0-9_-]+)"),
     "simkl.com": ("simkl", r"/anime/([0-9]+)"),
 }
+MAX_BYTES = 1000
+"""A longer source does not fit a key of the database, and is no address of an anime."""
+
+MAX_HOST = 255
+
 _PATTERNS = {host: (provider, re.compile(pattern + "/?")) for host, (provider, pattern) in _PROVIDERS.items()}
 
 
@@ -31,12 +36,13 @@ def parse_source(url: str) -> tuple[str, str]:
         host = (parts.hostname or "").removeprefix("www.")
     except ValueError:
         host = ""
-    if not host or parts.scheme not in {"http", "https"} or len(host) > 255:
+    fits = len(host) <= MAX_HOST and len(url.encode()) <= MAX_BYTES
+    if not host or not fits or parts.scheme not in {"http", "https"} or re.search(r"\s", url):
         raise ValueError(f"the source {url[:100]!r} is no URL")
     provider, pattern = _PATTERNS.get(host, (host, None))
     if pattern is not None:
         found = pattern.fullmatch(parts.path + (f"?{parts.query}" if parts.query else ""))
         if found is not None:
             known_as = found[1]
-            return provider, str(int(known_as)) if known_as.isdecimal() and known_as.isascii() else known_as
+            return provider, str(int(known_as)) if "[0-9]+" in pattern.pattern else known_as
     return host, url

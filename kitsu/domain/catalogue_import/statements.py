@@ -36,17 +36,24 @@ WITH shared AS (
     FROM import_sources JOIN import_entries USING (number)
     GROUP BY provider, external_id HAVING count(DISTINCT number) > 1
 ), lowest AS (
-    SELECT number, min(root) AS root FROM import_sources JOIN shared USING (provider, external_id) GROUP BY number
+    SELECT e.root, min(shared.root) AS lower
+    FROM import_sources JOIN shared USING (provider, external_id) JOIN import_entries e USING (number)
+    GROUP BY e.root
 ), spread AS (
-    UPDATE import_entries e SET root = lowest.root FROM lowest WHERE e.number = lowest.number AND lowest.root < e.root
+    UPDATE import_entries e SET root = lowest.lower FROM lowest WHERE e.root = lowest.root AND lowest.lower < e.root
     RETURNING e.number
 )
 SELECT count(*) FROM spread
 """
 
-# Without this a chain of n entries, each sharing a source with the next, would take n rounds.
+# A whole group goes under another at a time, and then under that one's own: a chain of n entries, each sharing a source
+# with the next, takes some log n rounds.
 SHORTEN_ROOTS = """
-UPDATE import_entries e SET root = r.root FROM import_entries r WHERE r.number = e.root AND r.root < e.root
+WITH shortened AS (
+    UPDATE import_entries e SET root = r.root FROM import_entries r WHERE r.number = e.root AND r.root < e.root
+    RETURNING e.number
+)
+SELECT count(*) FROM shortened
 """
 
 MATCH = """
@@ -145,12 +152,15 @@ WITH lacking AS (
     RETURNING id, anime_id
 ), kept AS (
     UPDATE import_changes c SET release_id = made.id FROM made WHERE made.anime_id = c.anime_id
+), grown AS (
+    INSERT INTO import_episodes
+    SELECT coalesce(made.id, c.release_id), coalesce((c.old->>'episode_count')::int, 0) + 1,
+           (c.new->>'episode_count')::int
+    FROM import_changes c LEFT JOIN made USING (anime_id)
+    WHERE coalesce(made.id, c.release_id) IS NOT NULL
+      AND (c.new->>'episode_count')::int > coalesce((c.old->>'episode_count')::int, 0)
 )
-INSERT INTO import_episodes
-SELECT coalesce(made.id, c.release_id), coalesce((c.old->>'episode_count')::int, 0) + 1, (c.new->>'episode_count')::int
-FROM import_changes c LEFT JOIN made USING (anime_id)
-WHERE coalesce(made.id, c.release_id) IS NOT NULL
-  AND (c.new->>'episode_count')::int > coalesce((c.old->>'episode_count')::int, 0);
+INSERT INTO import_updated SELECT anime_id FROM made
 """
 
 REMEMBER_CHANGED = """
@@ -171,13 +181,17 @@ WITH added AS (
 INSERT INTO import_updated SELECT anime_id FROM added
 """
 
-NEXT_EPISODES = """
-SELECT number, release_id, first, last
-FROM (SELECT row_number() OVER (ORDER BY ctid) AS number, * FROM import_episodes) numbered
-WHERE number > $1 ORDER BY number LIMIT $2
+# An import never removes an episode: viewers' history hangs on them.
+ADD_EPISODES = """
+WITH added AS (
+    INSERT INTO episodes (id, release_id, number)
+    SELECT {new_id}, i.release_id, n FROM import_episodes i, generate_series(i.first, i.last) n
+    WHERE NOT EXISTS (SELECT FROM episodes e WHERE e.release_id = i.release_id AND e.number = n)
+    RETURNING release_id
+)
+INSERT INTO import_updated
+SELECT anime_id FROM import_changes WHERE release_id IN (SELECT release_id FROM added)
 """
-
-PRESENT_EPISODES = "SELECT release_id, number FROM episodes WHERE release_id = ANY($1::uuid[])"
 
 COUNT_UPDATED = """
 SELECT count(DISTINCT u.anime_id) FROM import_updated u

@@ -1,0 +1,161 @@
+"""Ctrl-C and SIGTERM end `kitsu run` and all that it started, at whatever moment they come.
+
+`Process.ends` has the rules for all of them: within 10 s, without a traceback, and nothing is left running.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+from sqlalchemy.engine import URL
+
+from kitsu.db.embedded import shared_server
+from tests.cli.process import Process, at_once, kitsu, server_folder
+from tests.conftest import connect, execute
+
+MIGRATION_LOCK = 0x6B69747375
+
+# Sends itself SIGTERM at the n-th call of a function: a moment that no output tells of.
+SIGNALLED = """
+import os, signal, sys
+from kitsu.__main__ import main
+
+function, calls = sys.argv.pop(1), int(sys.argv.pop(1))
+
+def send(frame, event, argument):
+    global calls
+    if event == "call" and frame.f_code.co_qualname == function:
+        calls -= 1
+        if calls == 0:
+            sys.setprofile(None)
+            print("signalled", flush=True)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+sys.setprofile(send)
+main()
+"""
+
+
+def signalled(folder: Path, function: str, calls: int, database: URL | None = None) -> AbstractContextManager[Process]:
+    """A `kitsu run` that gets SIGTERM at the n-th call of a function."""
+    return kitsu(folder, "run", command=("-c", SIGNALLED, function, str(calls)), database=database)
+
+
+# Number, and whether it goes to the whole process group, as a terminal's Ctrl-C does.
+SIGTERM, SIGINT, CTRL_C = (signal.SIGTERM, False), (signal.SIGINT, False), (signal.SIGINT, True)
+
+
+def test_during_the_imports(tmp_path: Path, catalogue: URL) -> None:
+    """Nothing has begun, so the signal may simply kill it."""
+
+    def check(number: int, group: bool) -> None:
+        with kitsu(tmp_path, "serve", database=catalogue) as service:
+            loaded = Path(f"/proc/{service.pid}/maps")
+            service.until(lambda: "/asyncpg/" in loaded.read_text(), "it was importing")
+            assert service.ended_by(number, group=group) in {0, -number}
+
+    at_once(check, [SIGTERM, CTRL_C])
+
+
+def test_while_it_begins_to_serve(tmp_path: Path, catalogue: URL) -> None:
+    def check(printed: str, number: int, group: bool) -> None:
+        with kitsu(tmp_path, "serve", database=catalogue, WORKERS="2") as service:
+            service.prints(printed)
+            assert service.ended_by(number, group=group) == 0
+
+    at_once(check, [("Listening at", *CTRL_C), ("Spawning worker-1", *SIGTERM), ("Started worker-1", *CTRL_C)])
+
+
+def test_while_it_serves(tmp_path: Path, catalogue: URL) -> None:
+    def check(number: int, group: bool) -> None:
+        with kitsu(tmp_path, "serve", database=catalogue, WORKERS="2") as service:
+            for worker in ("worker-1", "worker-2"):
+                service.prints(f"Started {worker}")
+            service.serves()
+            assert service.ended_by(number, group=group) == 0
+
+    at_once(check, [SIGTERM, SIGINT, CTRL_C])
+
+
+def test_impatient_ctrl_c(tmp_path: Path, catalogue: URL) -> None:
+    with kitsu(tmp_path, "serve", database=catalogue) as service:
+        service.serves()
+        os.killpg(service.pid, signal.SIGINT)
+        service.prints("Shutting down")
+        assert service.ended_by(signal.SIGINT, group=True) == 0
+
+
+async def test_while_it_waits_to_migrate(tmp_path: Path, bare_database: URL) -> None:
+    holder = await connect(bare_database)
+    waiting = "SELECT true FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'"
+    try:
+        await holder.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
+        with kitsu(tmp_path, "run", database=bare_database) as service:
+            while not await holder.fetchval(waiting):
+                assert service.process.poll() is None, service.errors
+            assert await asyncio.to_thread(service.ended_by, signal.SIGINT, group=True) == 0
+        assert await holder.fetchval("SELECT to_regclass('anime')") is None
+    finally:
+        await holder.close()
+
+
+MOMENTS = ["load_sample", "AbstractServer.startup"]
+
+
+def test_inside_of_a_function(tmp_path: Path, bare_database: URL) -> None:
+    """A handler that raises does so wherever the program is just then, where not everything is ready for that."""
+
+    def check(function: str) -> None:
+        with signalled(tmp_path, function, 1, bare_database) as service:
+            service.prints("signalled")
+            assert service.ends() == 0
+
+    at_once(check, [(function,) for function in MOMENTS])
+
+
+def test_while_the_embedded_database_is_made() -> None:
+    """What is there by then must not keep the next start from working."""
+
+    def check(number: int, group: bool) -> None:
+        with server_folder() as folder:
+            with kitsu(folder, "run") as service:
+                service.until((folder / ".local" / "postgres" / "PG_VERSION").exists, "initdb was at it")
+                assert service.ended_by(number, group=group) == 0
+            with kitsu(folder, "migrate") as command:
+                assert command.ends(30) == 0
+
+    at_once(check, [SIGTERM, CTRL_C])
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[Path]:
+    """A folder with an embedded database, which does not run."""
+    with server_folder() as folder:
+        with shared_server(folder / ".local" / "postgres"):
+            pass
+        yield folder
+
+
+def test_while_the_embedded_database_starts(made: Path) -> None:
+    with kitsu(made, "run") as service:
+        service.until((made / ".local" / "postgres" / "postmaster.pid").exists, "the server began")
+        assert service.ended_by(signal.SIGTERM) == 0
+
+
+def test_while_the_embedded_database_is_asked(made: Path) -> None:
+    with signalled(made, "BaseEventLoop.__init__", 1) as service:
+        service.prints("signalled")
+        assert service.ends() == 0
+
+
+def test_while_the_embedded_database_stops(made: Path) -> None:
+    """A signal that comes when a start has failed already must not keep the database from being stopped."""
+    with shared_server(made / ".local" / "postgres") as url:
+        asyncio.run(execute(url, "CREATE TABLE alembic_version AS SELECT '9999'::varchar(32) AS version_num"))
+    with signalled(made, "Popen.__init__", 2) as service:
+        service.prints("signalled")
+        service.ends()

