@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import psutil
 import pytest
 from sqlalchemy.engine import URL
 
 from kitsu.db.embedded import shared_server
-from tests.cli.process import Process, at_once, kitsu, server_folder
+from tests.cli.process import Process, at_once, kitsu, server_folder, until
 from tests.conftest import connect, execute
 
 MIGRATION_LOCK = 0x6B69747375
@@ -87,6 +88,28 @@ def test_impatient_ctrl_c(tmp_path: Path, catalogue: URL) -> None:
         os.killpg(service.pid, signal.SIGINT)
         service.prints("Shutting down")
         assert service.ended_by(signal.SIGINT, group=True) == 0
+
+
+def test_ctrl_c_that_the_workers_see_first(tmp_path: Path, catalogue: URL) -> None:
+    """Their end is what was asked for, not a failure: on a busy machine the service may be the last to know."""
+    with kitsu(tmp_path, "serve", database=catalogue, WORKERS="2") as service:
+        for worker in ("worker-1", "worker-2"):
+            service.prints(f"Started {worker}")
+        os.kill(service.pid, signal.SIGSTOP)
+        os.killpg(service.pid, signal.SIGINT)
+        # Those that were not told, because they are in no group with it, wait for the service to end them.
+        until(lambda: all(map(gone_or_apart, psutil.Process(service.pid).children())), "the workers had ended")
+        os.kill(service.pid, signal.SIGCONT)
+        assert service.ends() == 0
+        assert "Unexpected" not in service.output
+
+
+def gone_or_apart(worker: psutil.Process) -> bool:
+    """Whether a worker ended, or does not belong to the service's process group."""
+    try:
+        return bool(worker.status() == psutil.STATUS_ZOMBIE) or os.getpgid(worker.pid) == worker.pid
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        return True
 
 
 async def test_while_it_waits_to_migrate(tmp_path: Path, bare_database: URL) -> None:

@@ -119,7 +119,7 @@ for name in sys.argv[1:]:
 
 
 def test_numbers_without_bounds(tmp_path: Path) -> None:
-    """In a `.jsonl` the mistake of that entry, and none in a key that Kitsu does not know; a `.json` may end by them."""
+    """In a `.jsonl` the mistake of that entry, and none in a key that is ignored; a `.json` may be refused for them."""
     names = []
     for n, number in enumerate(("1" + "0" * 30, "9" * 5000, "1e999", "-1e" + "9" * 30)):
         huge = json.dumps(entry(2)).replace('"episodes": 3', f'"episodes": {number}')

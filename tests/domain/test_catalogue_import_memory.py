@@ -109,7 +109,7 @@ async def test_odd_lines(database: URL, tmp_path: Path) -> None:
 
 
 async def test_all_sources_mixed_up(database: URL, tmp_path: Path) -> None:
-    """The whole file is one group, each entry of it another anime of the catalogue: n reasons that could name n anime."""
+    """The whole file is one group, and each entry an anime of the catalogue: n reasons that could name n anime."""
     await execute(
         database,
         "INSERT INTO anime (id, title) SELECT gen_random_uuid(), n FROM generate_series(1, 2000) n",

@@ -154,12 +154,12 @@ def _is_cut(line: bytes) -> bool:
 
 def _read_object(content: BufferedReader) -> Iterator[Numbered]:
     try:
-        for number, item in enumerate(ijson.items(content, "data.item"), start=1):
+        for number, item in enumerate(ijson.items(content, "data.item", use_float=True), start=1):
             try:
                 yield Numbered(number, msgspec.convert(item, Entry))
             except msgspec.ValidationError as error:
                 yield Numbered(number, None, str(error))
     except ijson.IncompleteJSONError:
-        raise CatalogueFileError("it is cut short, or no JSON.") from None
+        raise CatalogueFileError("it is cut short, no JSON, or holds a number beyond all bounds.") from None
     except (ijson.JSONError, ValueError) as error:
         raise CatalogueFileError(f"it is no JSON: {str(error).splitlines()[0]}.") from None

@@ -6,7 +6,6 @@ the last import brought takes the new value, any other was changed by an editor 
 
 from collections.abc import Callable, Iterator
 from importlib.resources import as_file, files
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +24,10 @@ MAX_REFUSED = 1000
 MAX_REASON = 300
 """Characters of a reason that are told."""
 
-NAMED = 5
-"""How many anime are named at most where there are too many."""
+BATCH = 1000
+BATCH_SIZE = 4_000_000
+"""Entries, and characters of them, that are sent to the database at a time."""
 
-BATCH = 500
 UUIDV7_SINCE = 18
 _LOCK = 0x696D706F7274
 """One import at a time, for all instances on one database."""
@@ -116,6 +115,7 @@ async def _import(
     report.added = await raw.fetchval(sql.ADD)
     await raw.execute(sql.REMEMBER_ADDED.format(sample=sample))
     report.from_sample, matched = await raw.fetchrow(sql.FIND_CHANGES.format(sample=sample, blank=_literal(BLANK)))
+    await raw.execute(sql.RENEW_SAMPLES)
     for statement in (sql.UPDATE_ANIME, sql.UPDATE_RELEASES, sql.ADD_RELEASES, sql.REMEMBER_CHANGED, sql.ADD_IDS):
         await raw.execute(statement.format(sample=sample))
     # The ids grow with time where PostgreSQL can make such ones.
@@ -131,31 +131,45 @@ async def _import(
 
 async def _stage(raw: asyncpg.Connection, path: Path, entries: Iterator[Numbered], report: Report) -> None:
     """Copy the entries into the staging tables. Raises CatalogueFileError when too many are none."""
-    while batch := list(islice(entries, BATCH)):
-        rows, sources = [], []
-        for number, entry, why_not in batch:
-            reason = why_not
-            if entry is not None:
-                try:
-                    fields = msgspec.json.encode(entry.columns()).decode()
-                    ids = entry.ids()
-                except ValueError as error:  # UnicodeEncodeError, of a lone surrogate, is one
-                    reason = str(error)
-            if reason:
-                report.refused.append((number, reason if len(reason) <= MAX_REASON else reason[:MAX_REASON] + " …"))
-                continue
-            rows.append((number, uuid7(), uuid7(), number, fields))
-            sources += [(number, provider, external_id) for provider, external_id in ids]
-        if len(report.refused) > MAX_REFUSED:
-            number, reason = report.refused[0]
-            raise CatalogueFileError(
-                f"{path}: more than {MAX_REFUSED:,} entries are no anime, so this is no catalogue; "
-                f"the first, {number}, because {reason}."
-            )
-        await raw.copy_records_to_table(
-            "import_entries", records=rows, columns=["number", "anime_id", "release_id", "root", "fields"]
-        )
+    rows: list[tuple[Any, ...]] = []
+    sources: list[tuple[int, str, str]] = []
+    size = 0
+
+    async def flush() -> None:
+        columns = ["number", "anime_id", "release_id", "root", "fields"]
+        await raw.copy_records_to_table("import_entries", records=rows, columns=columns)
         await raw.copy_records_to_table("import_sources", records=sources)
+        rows.clear()
+        sources.clear()
+
+    for number, entry, why_not in entries:
+        reason = why_not
+        if entry is not None:
+            try:
+                fields = msgspec.json.encode(entry.columns()).decode()
+                ids = entry.ids()
+            except ValueError as error:  # UnicodeEncodeError, of a lone surrogate, is one
+                reason = str(error)
+        if reason:
+            _refuse(report, number, reason)
+            if len(report.refused) > MAX_REFUSED:
+                first, its_reason = report.refused[0]
+                raise CatalogueFileError(
+                    f"{path}: more than {MAX_REFUSED:,} entries are no anime, so this is no catalogue; "
+                    f"the first, {first}, because {its_reason}."
+                )
+            continue
+        rows.append((number, uuid7(), uuid7(), number, fields))
+        sources += [(number, provider, external_id) for provider, external_id in ids]
+        size += len(fields)
+        if size > BATCH_SIZE or len(rows) >= BATCH:
+            await flush()
+            size = 0
+    await flush()
+
+
+def _refuse(report: Report, number: int, reason: str) -> None:
+    report.refused.append((number, reason if len(reason) <= MAX_REASON else reason[:MAX_REASON] + " …"))
 
 
 async def _group(raw: asyncpg.Connection) -> None:
@@ -168,9 +182,9 @@ async def _group(raw: asyncpg.Connection) -> None:
 
 async def _match(raw: asyncpg.Connection, report: Report) -> None:
     """Find the anime of each group. A group that would make one of two anime is refused: that is for an editor."""
-    for number, anime in await raw.fetch(sql.MATCH):
-        some = ", ".join(anime[:NAMED]) + (f" and {len(anime) - NAMED} more" if len(anime) > NAMED else "")
-        report.refused.append((number, f"its sources belong to different anime of the catalogue: {some}"))
+    for number, named, more in await raw.fetch(sql.MATCH):
+        some = ", ".join(named) + (f" and {more} more" if more else "")
+        _refuse(report, number, f"its sources belong to different anime of the catalogue: {some}")
     await raw.execute(sql.DROP_AMBIGUOUS)
 
 

@@ -66,9 +66,9 @@ WITH matches AS (
 ), ambiguous AS (
     UPDATE import_entries e SET root = 0
     FROM matches WHERE e.root = matches.root AND cardinality(matches.anime) > 1
-    RETURNING e.number, matches.anime
+    RETURNING e.number, matches.anime[1:5] AS named, greatest(cardinality(matches.anime) - 5, 0) AS more
 )
-SELECT number, anime FROM ambiguous
+SELECT number, named, more FROM ambiguous
 """
 
 DROP_AMBIGUOUS = """
@@ -161,6 +161,15 @@ WITH lacking AS (
       AND (c.new->>'episode_count')::int > coalesce((c.old->>'episode_count')::int, 0)
 )
 INSERT INTO import_updated SELECT anime_id FROM made
+"""
+
+# A sample title that became a real one is as new as the others of the file, in the file's order.
+RENEW_SAMPLES = """
+UPDATE anime SET created_at = now() - e.number * interval '1 microsecond'
+FROM import_changes c JOIN import_entries e ON e.target = c.anime_id AND e.number = e.root
+WHERE c.was_sample AND anime.id = c.anime_id;
+UPDATE releases SET created_at = anime.created_at
+FROM import_changes c JOIN anime ON anime.id = c.anime_id WHERE c.was_sample AND releases.id = c.release_id;
 """
 
 REMEMBER_CHANGED = """
