@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -60,6 +61,9 @@ def _stopping() -> Iterator[None]:
     """Until Granian takes the signals over, SIGTERM unwinds the start like Ctrl-C, so that all that runs is stopped."""
 
     def stop(*_: Any) -> None:
+        # Wherever the program stands: an event loop half made or half closed would complain of it.
+        sys.unraisablehook = lambda _: None
+        warnings.simplefilter("ignore")
         raise SystemExit(0)
 
     signal.signal(signal.SIGTERM, stop)
@@ -70,6 +74,12 @@ def _stopping() -> Iterator[None]:
         # A second signal, such as an impatient Ctrl-C, must not keep the database from being stopped.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _become_a_worker() -> None:
+    """A terminal's Ctrl-C is for the parent, which stops its workers; and they must not stop as it does."""
+    os.setpgrp()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _free_address(settings: Settings) -> str:
@@ -102,6 +112,7 @@ def _serve(settings: Settings, address: str, url: URL) -> None:
     )
     sys.stdout.flush()
     configure_logs(settings.log_level)
+    os.register_at_fork(after_in_child=_become_a_worker)
     Granian(
         "kitsu.app:serve_app",
         factory=True,

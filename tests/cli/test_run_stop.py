@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-import psutil
 import pytest
 from sqlalchemy.engine import URL
 
 from kitsu.db.embedded import shared_server
-from tests.cli.process import Process, at_once, kitsu, server_folder, until
+from tests.cli.process import Process, at_once, kitsu, server_folder
 from tests.conftest import connect, execute
 
 MIGRATION_LOCK = 0x6B69747375
@@ -37,6 +36,22 @@ def send(frame, event, argument):
             os.kill(os.getpid(), signal.SIGTERM)
 
 sys.setprofile(send)
+main()
+"""
+
+# Handles a signal only when its workers, which got it too, have had time to end.
+LATE = """
+import time
+from granian.server.common import AbstractServer
+from kitsu.__main__ import main
+
+handle = AbstractServer.signal_handler_interrupt
+
+def late(*arguments):
+    time.sleep(1)
+    handle(*arguments)
+
+AbstractServer.signal_handler_interrupt = late
 main()
 """
 
@@ -92,24 +107,10 @@ def test_impatient_ctrl_c(tmp_path: Path, catalogue: URL) -> None:
 
 def test_ctrl_c_that_the_workers_see_first(tmp_path: Path, catalogue: URL) -> None:
     """Their end is what was asked for, not a failure: on a busy machine the service may be the last to know."""
-    with kitsu(tmp_path, "serve", database=catalogue, WORKERS="2") as service:
-        for worker in ("worker-1", "worker-2"):
-            service.prints(f"Started {worker}")
-        os.kill(service.pid, signal.SIGSTOP)
-        os.killpg(service.pid, signal.SIGINT)
-        # Those that were not told, because they are in no group with it, wait for the service to end them.
-        until(lambda: all(map(gone_or_apart, psutil.Process(service.pid).children())), "the workers had ended")
-        os.kill(service.pid, signal.SIGCONT)
-        assert service.ends() == 0
+    with kitsu(tmp_path, "serve", database=catalogue, command=("-c", LATE)) as service:
+        service.serves()
+        assert service.ended_by(signal.SIGINT, group=True) == 0
         assert "Unexpected" not in service.output
-
-
-def gone_or_apart(worker: psutil.Process) -> bool:
-    """Whether a worker ended, or does not belong to the service's process group."""
-    try:
-        return bool(worker.status() == psutil.STATUS_ZOMBIE) or os.getpgid(worker.pid) == worker.pid
-    except (psutil.NoSuchProcess, ProcessLookupError):
-        return True
 
 
 async def test_while_it_waits_to_migrate(tmp_path: Path, bare_database: URL) -> None:
