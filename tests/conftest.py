@@ -20,7 +20,7 @@ from sqlalchemy.engine import URL
 
 from kitsu.app import create_app
 from kitsu.db import migrations
-from kitsu.db.embedded import shared_server
+from kitsu.db.embedded import DATABASE, shared_server
 from kitsu.db.engine import create_engine
 from kitsu.domain.catalogue_import import load_sample
 from kitsu.logs import configure_logs
@@ -85,9 +85,9 @@ def logs() -> None:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[URL]:
-    """The address of the server's own database, which stays empty: others are copies of it."""
+    """The address of the server's own database, from which others are made: as copies of one that nobody is in."""
     with shared_server(ROOT / ".local" / "test-postgres") as url:
-        yield url
+        yield url.set(database="postgres")
 
 
 @pytest.fixture(scope="session")
@@ -97,7 +97,7 @@ def template(server: URL) -> Iterator[URL]:
     url = server.set(database=name)
 
     async def make() -> None:
-        await execute(server, f"CREATE DATABASE {name} TEMPLATE {server.database}")
+        await execute(server, f"CREATE DATABASE {name} TEMPLATE {DATABASE}")
         engine = create_engine(url)
         await migrations.migrate(engine)
         await engine.dispose()
@@ -129,7 +129,7 @@ async def database(server: URL, template: URL) -> AsyncIterator[URL]:
 async def bare_database(server: URL) -> AsyncIterator[URL]:
     """A database without any table."""
     name = f"bare_{uuid4().hex}"
-    await execute(server, f"CREATE DATABASE {name} TEMPLATE {server.database}")
+    await execute(server, f"CREATE DATABASE {name} TEMPLATE {DATABASE}")
     yield server.set(database=name)
     await execute(server, f"DROP DATABASE {name} WITH (FORCE)")
 
