@@ -84,7 +84,7 @@ class Process:
         if not condition():
             self.fail(f"ended before {what}")
 
-    def ends(self, seconds: float = 10) -> int:
+    def ends(self, seconds: float = 30) -> int:
         """Wait for its end and return the exit code. Nothing that it started may be left, nor a traceback."""
         try:
             code = self.process.wait(seconds)
