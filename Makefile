@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run migrate migration test check lock wheel clean
+.PHONY: help install run migrate migration test test-slow check lock wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ migration: $(STAMP) .env ## write a new revision from the models: make migration
 
 test: $(STAMP) ## run every test
 	$(BIN)/python -m pytest --numprocesses 2 $(ARGS)
+
+test-slow: $(STAMP) ## run the tests that take minutes: two workers, timing
+	$(BIN)/python -m pytest -m slow $(ARGS)
 
 check: $(STAMP) ## format, lint and type-check
 	$(BIN)/ruff format .

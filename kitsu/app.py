@@ -5,24 +5,39 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 from litestar import Litestar
 from litestar.di import Provide
 
 from kitsu.controllers import ROUTES
+from kitsu.controllers.bodies import check_body
 from kitsu.db.engine import create_engine
 from kitsu.db.reads import Reads
+from kitsu.domain.access_tokens import AccessTokens
+from kitsu.domain.accounts import AccountRules, AccountService
 from kitsu.domain.anime import AnimeReader
 from kitsu.domain.episodes import EpisodeReader
 from kitsu.domain.health import HealthReader
+from kitsu.domain.passwords import PasswordHasher
+from kitsu.domain.rate_limits import Policy, RateLimiter
 from kitsu.domain.releases import ReleaseReader
+from kitsu.domain.search import SearchReader
+from kitsu.domain.sessions import SessionRules, SessionService
+from kitsu.domain.users import UserService
 from kitsu.exception_handlers import EXCEPTION_HANDLERS
 from kitsu.logs import configure_logs
+from kitsu.middleware.authentication import Authentication, provide_identity
+from kitsu.middleware.client import Client, provide_device
 from kitsu.middleware.cors import Cors
 from kitsu.middleware.plain_query import PlainQuery
 from kitsu.middleware.request_log import RequestLog
+from kitsu.middleware.security_headers import SecurityHeaders
 from kitsu.openapi import openapi_config, without_own_pages
 from kitsu.settings import Settings, load_settings
+
+MAX_BODY = 64 * 1024
+"""Bytes; what a path takes beyond that, it says itself."""
 
 PR_SET_PDEATHSIG = 1
 """From Linux' sys/prctl.h."""
@@ -41,21 +56,55 @@ def create_app(settings: Settings) -> Litestar:
         debug=settings.debug,
     )
     reads = Reads(engine)
+    hasher = PasswordHasher(threads=settings.password_threads, queue=settings.password_queue)
+    limiter = RateLimiter(engine, enabled=settings.rate_limit_enabled)
+    access_tokens = AccessTokens(
+        secret_key=settings.secret_key,
+        algorithm=settings.algorithm,
+        minutes=settings.access_token_expire_minutes,
+    )
+    session_rules = SessionRules(
+        lifetime=timedelta(days=settings.refresh_token_expire_days),
+        leeway=timedelta(seconds=settings.refresh_leeway_seconds),
+        same_child=settings.refresh_retry == "same",
+        secret_key=settings.secret_key,
+    )
+    account_rules = AccountRules(
+        guesses=Policy("login", *settings.rate_limit_login),
+        guesses_of_address=Policy("login-address", *settings.rate_limit_login_address),
+        registrations=Policy("register", *settings.rate_limit_register),
+        refreshes=Policy("refresh", *settings.rate_limit_refresh),
+        refusal_seconds=settings.login_refusal_ms / 1000,
+        refuse_common=settings.refuse_common_passwords,
+    )
+    sessions = SessionService(engine, access_tokens, session_rules)
+    users = UserService(engine, hasher, sessions, refuse_common=settings.refuse_common_passwords)
+    searches = Policy("search", *settings.rate_limit_search)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         yield
+        hasher.close()
         await engine.dispose()
 
     app = Litestar(
         ROUTES,
         dependencies={
+            "device": Provide(provide_device, sync_to_thread=False),
+            "identity": Provide(provide_identity, sync_to_thread=False),
+            "accounts": _always(AccountService(engine, hasher, sessions, users, limiter, account_rules)),
+            "sessions": _always(sessions),
+            "users": _always(users),
             "anime": _always(AnimeReader(reads)),
+            "search": _always(SearchReader(AnimeReader(reads), limiter, searches)),
             "releases": _always(ReleaseReader(reads)),
             "episodes": _always(EpisodeReader(reads)),
             "health": _always(HealthReader(engine)),
         },
+        middleware=[Authentication(sessions)],
         exception_handlers=EXCEPTION_HANDLERS,
+        before_request=check_body,
+        request_max_body_size=MAX_BODY,
         lifespan=[lifespan],
         openapi_config=openapi_config(settings.app_name),
         on_app_init=[without_own_pages],
@@ -64,7 +113,8 @@ def create_app(settings: Settings) -> Litestar:
         debug=False,
     )
     # Around the routing, so that unknown paths and methods pass them too.
-    app.asgi_handler = RequestLog(Cors(PlainQuery(app.asgi_handler), settings.allowed_origins))
+    inner = SecurityHeaders(Cors(PlainQuery(app.asgi_handler), settings.allowed_origins))
+    app.asgi_handler = RequestLog(Client(inner, settings.trusted_proxies))
     return app
 
 

@@ -6,6 +6,7 @@
     ├── Forbidden            403  known, but not allowed
     ├── NotFound             404
     ├── Conflict             409  it exists already
+    ├── UnsupportedMediaType 415
     ├── InvalidRequest       422  body, path or query of the wrong form
     ├── RateLimited          429
     ├── InternalError        500  a bug
@@ -14,6 +15,8 @@
 Raised in the domain and by guards only; `exception_handlers` turns them into answers. Imports nothing of Kitsu.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar
 
 
@@ -23,7 +26,7 @@ class AppError(Exception):
     status: ClassVar[int]
     code: ClassVar[str]
     message: str
-    headers: ClassVar[dict[str, str]] = {}
+    headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, message: str | None = None) -> None:
         if message is not None:
@@ -45,7 +48,7 @@ class Unauthorized(AppError):
     status = 401
     code = "AUTH_ERROR"
     message = "Authentication failed"
-    headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": "Bearer"}
+    headers = MappingProxyType({"WWW-Authenticate": "Bearer"})
 
 
 class Forbidden(AppError):
@@ -72,6 +75,14 @@ class Conflict(AppError):
     message = "Conflict"
 
 
+class UnsupportedMediaType(AppError):
+    """A body of a kind that this path does not take."""
+
+    status = 415
+    code = "UNSUPPORTED_MEDIA_TYPE"
+    message = "Unsupported media type"
+
+
 class InvalidRequest(AppError):
     """Body, path or query of the wrong form; `details` names the fields."""
 
@@ -91,6 +102,10 @@ class RateLimited(AppError):
     code = "RATE_LIMITED"
     message = "Too many requests"
 
+    def __init__(self, retry_after: int) -> None:
+        super().__init__()
+        self.headers = {"Retry-After": str(retry_after)}
+
 
 class InternalError(AppError):
     """A bug; it is logged with the request id."""
@@ -106,4 +121,4 @@ class ServiceUnavailable(AppError):
     status = 503
     code = "SERVICE_UNAVAILABLE"
     message = "Service temporarily unavailable"
-    headers: ClassVar[dict[str, str]] = {"Retry-After": "2"}
+    headers = MappingProxyType({"Retry-After": "2"})

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import structlog
 from litestar import MediaType, Request, Response
-from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions import HTTPException, SerializationException, ValidationException
 from litestar.types import ExceptionHandlersMap
 
 from kitsu.db.sqlstate import is_bad_value, is_unavailable
@@ -16,9 +16,9 @@ from kitsu.errors import (
     InternalError,
     InvalidRequest,
     NotFound,
-    RateLimited,
     ServiceUnavailable,
     Unauthorized,
+    UnsupportedMediaType,
 )
 
 log = structlog.get_logger("kitsu.error")
@@ -48,8 +48,7 @@ _BY_STATUS: Mapping[int, tuple[int, str, str]] = {
     404: (404, NotFound.code, NotFound.message),
     405: (405, "METHOD_NOT_ALLOWED", "Method not allowed"),
     413: (413, "PAYLOAD_TOO_LARGE", "Payload too large"),
-    415: (415, "UNSUPPORTED_MEDIA_TYPE", "Unsupported media type"),
-    429: (429, RateLimited.code, RateLimited.message),
+    415: (415, UnsupportedMediaType.code, UnsupportedMediaType.message),
     503: (503, ServiceUnavailable.code, ServiceUnavailable.message),
 }
 
@@ -74,7 +73,7 @@ def handle_unexpected(_: Request[Any, Any, Any], error: Exception) -> Response[E
     if is_unavailable(error):
         log.warning("service unavailable", error=type(error).__name__, exc_info=error)
         return handle_app_error(_, ServiceUnavailable())
-    if is_bad_value(error):
+    if is_bad_value(error) or isinstance(error, (SerializationException, RecursionError, UnicodeError)):
         return handle_app_error(_, InvalidRequest())
     log.error("internal error", error=type(error).__name__, exc_info=error)
     return handle_app_error(_, InternalError())

@@ -16,7 +16,7 @@ from kitsu.errors import AppError, InternalError, InvalidRequest, ServiceUnavail
 from kitsu.exception_handlers import ErrorBody
 
 DESCRIPTION = """\
-The catalogue of anime, their releases and episodes.
+Accounts, and the catalogue of anime, their releases and episodes.
 
 Every path answers with and without a trailing slash. Lists are bare arrays; `limit` and `offset` page through them and
 the `Link` header holds the next page. Errors all have the same body: `code`, `message` and `details`, which names the
@@ -32,6 +32,8 @@ CATALOGUE_HEADERS: Sequence[ResponseHeader] = (
     ResponseHeader(name="Cache-Control", description="`public, no-cache`", documentation_only=True),
 )
 
+
+BEARER: Sequence[dict[str, list[str]]] = [{"bearer": []}]
 
 NOT_MODIFIED: dict[int, ResponseSpec] = {
     304: ResponseSpec(None, description="The client's `If-None-Match` is still right.", generate_examples=False)
@@ -53,6 +55,9 @@ def openapi_config(title: str) -> OpenAPIConfig:
         use_handler_docstrings=True,
         servers=[Server(url="/")],
         tags=[
+            Tag(
+                name="Accounts", description="Signing in and staying so, one's own account, and all for administrators."
+            ),
             Tag(name="Catalogue", description="Anime, releases, episodes and the search in them; open to everyone."),
             Tag(name="Health", description="For load balancers and operators."),
         ],

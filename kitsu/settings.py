@@ -10,6 +10,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -53,7 +54,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     db_pool_pre_ping: bool = False
     access_token_expire_minutes: int = 30
     refresh_token_expire_days: int = 14
+    refresh_leeway_seconds: int = 10
+    """So long after its use a refresh token may be sent again without ending the session."""
+    refresh_retry: str = "refuse"
+    """What is answered then: `refuse` (401) or `same` (the tokens of the first time)."""
     algorithm: str = "HS256"
+    password_threads: int = 1
+    password_queue: int = 100
+    """How many passwords may wait for a thread; more are answered 503."""
+    refuse_common_passwords: bool = False
+    login_refusal_ms: int = 1000
+    """How long every refused login takes, which has to be longer than any check of a password."""
+    rate_limit_enabled: bool = True
+    rate_limit_login: tuple[int, int] = (5, 900)
+    """Tries and seconds, as all of these: wrong passwords for one e-mail from one address."""
+    rate_limit_login_address: tuple[int, int] = (40, 900)
+    """Wrong passwords for any e-mail from one address."""
+    rate_limit_register: tuple[int, int] = (100, 3600)
+    rate_limit_refresh: tuple[int, int] = (3000, 60)
+    rate_limit_search: tuple[int, int] = (600, 60)
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed."""
     allowed_origins: tuple[str, ...] = ()
     debug: bool = False
     app_name: str = "Kitsu"
@@ -171,6 +192,23 @@ def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
     return parse
 
 
+def _rate(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"([1-9][0-9]{0,6})/([1-9][0-9]{0,5})", text)
+    if found is None:
+        raise ValueError(f"must be tries/seconds, such as 5/900, not {text!r}.")
+    return int(found[1]), int(found[2])
+
+
+def _networks(text: str) -> tuple[str, ...]:
+    networks = [part.strip() for part in text.split(",") if part.strip()]
+    for network in networks:
+        try:
+            ip_network(network)
+        except ValueError:
+            raise ValueError(f"must list addresses or networks such as 10.0.0.0/8, not {network!r}.") from None
+    return tuple(networks)
+
+
 def _secret_key(text: str) -> str:
     if text == EXAMPLE_SECRET_KEY:
         raise ValueError("is still the one of .env.example: give it 32 random bytes or more.")
@@ -240,7 +278,20 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "db_pool_pre_ping": _boolean,
     "access_token_expire_minutes": _integer(1, 1440),
     "refresh_token_expire_days": _integer(1, 3650),
+    "refresh_leeway_seconds": _integer(0, 300),
+    "refresh_retry": _one_of(("refuse", "same")),
     "algorithm": _one_of(ALGORITHMS),
+    "password_threads": _integer(1, 64),
+    "password_queue": _integer(0, 100_000),
+    "refuse_common_passwords": _boolean,
+    "login_refusal_ms": _integer(0, 10_000),
+    "rate_limit_enabled": _boolean,
+    "rate_limit_login": _rate,
+    "rate_limit_login_address": _rate,
+    "rate_limit_register": _rate,
+    "rate_limit_refresh": _rate,
+    "rate_limit_search": _rate,
+    "trusted_proxies": _networks,
     "allowed_origins": _origins,
     "debug": _boolean,
     "app_name": str,

@@ -1,8 +1,13 @@
 """The `kitsu` command. Each module holds a few commands; a message for a person and an exit code, never a traceback."""
 
+import sys
+
 import click
+import structlog
 
 from kitsu import __version__
+from kitsu.cli.accounts import createsuperuser, purge, settle_emails
+from kitsu.cli.check import check
 from kitsu.cli.import_catalogue import import_catalogue
 from kitsu.cli.migrate import makemigration, migrate
 from kitsu.cli.run import run, serve
@@ -15,7 +20,19 @@ def main() -> None:
 
     Settings come from the environment and from .env in this folder; .env.example lists them.
     """
+    # What a command says is on standard output; what it logs beside that is not.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 
 
-for _command in (run, serve, migrate, makemigration, import_catalogue):
+for _command in (
+    run,
+    serve,
+    migrate,
+    makemigration,
+    import_catalogue,
+    createsuperuser,
+    check,
+    purge,
+    settle_emails,
+):
     main.add_command(_command)

@@ -13,7 +13,6 @@ class HealthController(Controller):
 
     path = "/health"
     tags = ["Health"]  # noqa: RUF012 - Litestar's way to declare
-    response_headers = {"Cache-Control": "no-store"}  # noqa: RUF012 - Litestar's way to declare
 
     @get(
         "/",

@@ -2,18 +2,18 @@
 
 from typing import Annotated, Any
 
-import msgspec
 from litestar import Controller, Request, Response, get
 from litestar.di import NamedDependency, Provide
 from litestar.params import QueryParameter
 
 from kitsu.controllers.anime import provide_anime_query
 from kitsu.controllers.lists import LIST_HEADERS, answer, provide_page_request
-from kitsu.domain.anime import AnimeListItem, AnimeReader
+from kitsu.domain.anime import AnimeListItem
 from kitsu.domain.anime_query import AnimeQuery
 from kitsu.domain.paging import PageRequest
-from kitsu.domain.search import search_text
-from kitsu.errors import BadRequest, InvalidRequest
+from kitsu.domain.search import SearchReader
+from kitsu.domain.sessions import Device
+from kitsu.errors import BadRequest, InvalidRequest, RateLimited
 from kitsu.middleware.conditional import ConditionalGet
 from kitsu.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors
 
@@ -35,12 +35,13 @@ class SearchController(Controller):
             "asked": Provide(provide_page_request, sync_to_thread=False),
         },
         response_headers=[*CATALOGUE_HEADERS, *LIST_HEADERS],
-        responses=NOT_MODIFIED | errors(BadRequest, InvalidRequest),
+        responses=NOT_MODIFIED | errors(BadRequest, InvalidRequest, RateLimited),
     )
     async def search_anime(
         self,
         request: Request[Any, Any, Any],
-        anime: NamedDependency[AnimeReader],
+        search: NamedDependency[SearchReader],
+        device: NamedDependency[Device],
         filters: NamedDependency[AnimeQuery],
         asked: NamedDependency[PageRequest],
         q: Annotated[
@@ -48,5 +49,4 @@ class SearchController(Controller):
         ] = None,
     ) -> Response[list[AnimeListItem]]:
         """Anime of which any title holds `q`, the best match first unless `sort` says otherwise."""
-        filters = msgspec.structs.replace(filters, q=search_text(q))
-        return answer(request, asked, await anime.page(filters, asked))
+        return answer(request, asked, await search.anime(q, filters, asked, device))

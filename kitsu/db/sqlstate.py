@@ -21,6 +21,17 @@ def sqlstate(error: BaseException) -> str | None:
     return None
 
 
+def violated_constraint(error: BaseException) -> str | None:
+    """The name of the constraint or index that an error of class 23 is about."""
+    seen: BaseException | None = error
+    while seen is not None:
+        name = getattr(seen, "constraint_name", None)
+        if isinstance(name, str):
+            return name
+        seen = getattr(seen, "orig", None) or seen.__cause__
+    return None
+
+
 def is_disconnect(error: DBAPIError) -> bool:
     """Whether the connection is gone, rather than the statement refused."""
     return error.connection_invalidated or (sqlstate(error) or "").startswith(("08", "57P0"))

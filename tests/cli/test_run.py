@@ -9,6 +9,7 @@ import signal
 from pathlib import Path
 
 import psutil
+import pytest
 from sqlalchemy.engine import URL
 
 from kitsu.db import migrations
@@ -99,6 +100,7 @@ def test_host_by_name(tmp_path: Path, catalogue: URL) -> None:
         assert "http://localhost:" in service.output
 
 
+@pytest.mark.slow
 def test_killed_worker_is_replaced(tmp_path: Path, catalogue: URL) -> None:
     with kitsu(tmp_path, "serve", database=catalogue, WORKERS="2") as service:
         for worker in ("worker-1", "worker-2"):

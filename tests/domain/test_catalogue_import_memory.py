@@ -11,6 +11,7 @@ from subprocess import DEVNULL
 from typing import Any
 
 import psutil
+import pytest
 from sqlalchemy.engine import URL
 
 from kitsu.domain.catalogue_import.files import MAX_LINE
@@ -22,6 +23,8 @@ if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
+
+pytestmark = pytest.mark.slow
 
 LIMIT = 200_000_000
 

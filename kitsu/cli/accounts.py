@@ -1,0 +1,79 @@
+"""`kitsu createsuperuser`, `kitsu settle-emails` and `kitsu purge`."""
+
+from typing import Any
+
+import click
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from kitsu.cli.database import with_database
+from kitsu.db.migrations import check_schema
+from kitsu.domain import email_pairs
+from kitsu.domain import purge as purging
+from kitsu.domain.administrators import make_administrator
+from kitsu.errors import AppError, InvalidRequest
+
+
+@click.command()
+@click.option("--email", required=True, help="The administrator's e-mail.")
+@click.option("--password", help="Asked for when it is not given and the account is new.")
+def createsuperuser(email: str, password: str | None) -> None:
+    """Make an administrator, or make one of a user who is there already.
+
+    Such a user keeps the old password unless --password gives a new one.
+    """
+
+    def ask() -> str:
+        return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
+
+    async def work(engine: AsyncEngine) -> str:
+        await check_schema(engine)
+        return await make_administrator(engine, email, password, ask)
+
+    try:
+        click.echo(with_database(work))
+    except InvalidRequest as error:
+        problems = "; ".join(f"{detail['field']}: {detail['message']}" for detail in error.details or [])
+        raise click.ClickException(problems) from error
+    except AppError as error:
+        raise click.ClickException(error.message) from error
+
+
+@click.command("settle-emails")
+@click.option("--keep", multiple=True, help="Keep the account of this e-mail, as it is spelled there; may be repeated.")
+@click.option("--yes", is_flag=True, help="Merge; without it the command only says what it would do.")
+def settle_emails(keep: tuple[str, ...], *, yes: bool) -> None:
+    """Merge accounts whose e-mails differ in case alone, before `kitsu migrate` takes a database over.
+
+    Of each pair the account stays that --keep names, else the one that watched last. It gets the other's favourites
+    and progress; the other account goes, with its password.
+    """
+
+    async def work(engine: AsyncEngine) -> list[list[email_pairs.Account]]:
+        return await email_pairs.settle(engine, frozenset(keep), dry_run=not yes)
+
+    try:
+        pairs = with_database(work)
+    except ValueError as error:
+        raise click.ClickException(f"{error} Nothing was changed.") from error
+    for pair in pairs:
+        for account in pair:
+            verb = "keep " if account.kept else "merge"
+            click.echo(f"{verb} {account.email} ({account.favorites} favourites, {account.progress} in progress)")
+    if not pairs:
+        click.echo("No e-mails differ in case alone.")
+    elif not yes:
+        click.echo("Nothing was changed: run it again with --yes, and --keep EMAIL where another account should stay.")
+
+
+@click.command()
+def purge() -> None:
+    """Remove sessions long over, spent refresh tokens and counters of the past, in batches."""
+
+    async def work(engine: AsyncEngine) -> Any:
+        await check_schema(engine)
+        return await purging.purge(engine)
+
+    purged = with_database(work)
+    click.echo(
+        f"Removed {purged.sessions:,} sessions, {purged.refresh_tokens:,} refresh tokens, {purged.counters:,} counters."
+    )

@@ -1,0 +1,75 @@
+"""E-mails that differ in case alone, in a database from before Kitsu: two accounts there, one here.
+
+Works on the older schema, since the newer one can't be reached before they are settled: plain SQL, no models.
+"""
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+_PAIRS = text("""
+SELECT lower(u.email) AS address, u.id, u.email, u.created_at, u.is_active,
+       (SELECT count(*) FROM favorites f WHERE f.user_id = u.id) AS favorites,
+       (SELECT count(*) FROM watch_progress w WHERE w.user_id = u.id) AS progress,
+       (SELECT max(last_watched_at) FROM watch_progress w WHERE w.user_id = u.id) AS last_watched_at
+FROM users u
+WHERE lower(u.email) IN (SELECT lower(email) FROM users GROUP BY lower(email) HAVING count(*) > 1)
+ORDER BY address, u.is_active DESC, last_watched_at DESC NULLS LAST, u.created_at DESC, u.id
+""")
+_MERGE = (
+    # Of two rows about one anime the one that was watched last stays.
+    text("""
+    DELETE FROM watch_progress w USING watch_progress other
+    WHERE w.user_id = :kept AND other.user_id = :merged AND w.anime_id = other.anime_id
+      AND coalesce(other.last_watched_at, '-infinity') > coalesce(w.last_watched_at, '-infinity')
+    """),
+    text("""
+    UPDATE watch_progress SET user_id = :kept WHERE user_id = :merged
+      AND anime_id NOT IN (SELECT anime_id FROM watch_progress WHERE user_id = :kept)
+    """),
+    text("""
+    UPDATE favorites SET user_id = :kept WHERE user_id = :merged
+      AND anime_id NOT IN (SELECT anime_id FROM favorites WHERE user_id = :kept)
+    """),
+    text("DELETE FROM users WHERE id = :merged"),
+)
+
+
+class Account(msgspec.Struct, frozen=True):
+    """One account of a pair, with what tells which of them is in use."""
+
+    email: str
+    favorites: int
+    progress: int
+    kept: bool
+
+
+async def settle(engine: AsyncEngine, keep: frozenset[str], *, dry_run: bool) -> list[list[Account]]:
+    """Merge the accounts of each pair into one; with `dry_run` only say which.
+
+    The one whose e-mail is in `keep` stays, else of those that are active the one that watched last. Favourites and
+    progress of the other move to it, the other's password and sign-in go. Returns the accounts, pair by pair, the one
+    kept first. Raises ValueError for an e-mail in `keep` that no pair has.
+    """
+    async with engine.begin() as connection:
+        await connection.execute(text("LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE"))
+        pairs: dict[str, list[Any]] = {}
+        for row in (await connection.execute(_PAIRS)).all():
+            pairs.setdefault(row.address, []).append(row)
+        if unknown := keep - {row.email for rows in pairs.values() for row in rows}:
+            raise ValueError(f"No account of a pair has the e-mail {', '.join(sorted(unknown))}.")
+        settled = []
+        for rows in pairs.values():
+            rows.sort(key=lambda row: row.email not in keep)  # stable: else the order of the statement
+            if not dry_run:
+                await _merge(connection, rows)
+            settled.append([Account(row.email, row.favorites, row.progress, row is rows[0]) for row in rows])
+    return settled
+
+
+async def _merge(connection: AsyncConnection, rows: list[Any]) -> None:
+    for other in rows[1:]:
+        for statement in _MERGE:
+            await connection.execute(statement, {"kept": rows[0].id, "merged": other.id})

@@ -1,0 +1,109 @@
+"""Limits on how often something may be tried, counted in the database: right across workers and restarts."""
+
+from contextvars import ContextVar
+from datetime import timedelta
+from hashlib import sha256
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+import msgspec
+from sqlalchemy import DateTime, Interval, bindparam, case, delete, func, literal_column, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from kitsu.db.models import RateLimit
+from kitsu.errors import RateLimited
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """So many times in so many seconds, from the first time on."""
+
+    name: str
+    limit: int
+    seconds: int
+
+
+class Allowance(msgspec.Struct, frozen=True):
+    """What is left of a policy for whoever asks."""
+
+    policy: Policy
+    remaining: int
+    reset_seconds: int
+
+
+# What the answer's headers tell: the tightest limit that the request met.
+met: ContextVar[Allowance | None] = ContextVar("met", default=None)
+
+# Past the limit a counter stands still, and its window is not prolonged.
+_ended = RateLimit.ends_at <= func.clock_timestamp()
+_window = bindparam("window", type_=Interval)
+_statement = insert(RateLimit).values(
+    key=bindparam("key"), hits=1, ends_at=func.clock_timestamp(type_=DateTime(timezone=True)) + _window
+)
+_HIT = _statement.on_conflict_do_update(
+    index_elements=[RateLimit.key],
+    set_={
+        "hits": case((_ended, 1), else_=func.least(RateLimit.hits + 1, bindparam("limit") + 1)),
+        "ends_at": case((_ended, func.clock_timestamp() + _window), else_=RateLimit.ends_at),
+    },
+).returning(
+    RateLimit.hits,
+    func.ceil(func.extract("epoch", RateLimit.ends_at - func.clock_timestamp())).label("reset"),
+)
+_FORGET = delete(RateLimit).where(RateLimit.key == bindparam("forgotten"))
+_REFUND = (
+    update(RateLimit)
+    .where(RateLimit.key == bindparam("refunded"))
+    .values(hits=func.greatest(RateLimit.hits - 1, literal_column("0")))
+)
+
+
+class RateLimiter:
+    """Counts, and refuses what is too much."""
+
+    def __init__(self, engine: AsyncEngine, *, enabled: bool) -> None:
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._enabled = enabled
+
+    async def hit(self, policy: Policy, *subject: str) -> None:
+        """Count one try of this subject. Raises RateLimited when it is one too many."""
+        if not self._enabled:
+            return
+        window = timedelta(seconds=policy.seconds)
+        parameters = {"key": _key(policy, subject), "window": window, "limit": policy.limit}
+        async with self._engine.connect() as connection:
+            hits, reset = (await connection.execute(_HIT, parameters)).one()
+        allowance = Allowance(policy, max(policy.limit - hits, 0), max(int(reset), 1))
+        tightest = met.get()
+        if tightest is None or allowance.remaining < tightest.remaining:
+            met.set(allowance)
+        if hits > policy.limit:
+            raise RateLimited(retry_after=allowance.reset_seconds)
+
+    async def forget(self, connection: AsyncConnection, policy: Policy, *subject: str) -> None:
+        """Take all tries of this subject back, in the caller's transaction."""
+        if self._enabled:
+            await connection.execute(_FORGET, {"forgotten": _key(policy, subject)})
+
+    async def refund(self, connection: AsyncConnection, policy: Policy, *subject: str) -> None:
+        """Take one try of this subject back, in the caller's transaction."""
+        if self._enabled:
+            await connection.execute(_REFUND, {"refunded": _key(policy, subject)})
+
+
+def plain_address(address: str) -> IPv4Address | IPv6Address:
+    """The address; an IPv4 one that a socket for both protocols shows as IPv6 as what it is. Raises ValueError."""
+    ip = ip_address(address)
+    return ip.ipv4_mapped or ip if isinstance(ip, IPv6Address) else ip
+
+
+def network_of(address: str) -> str:
+    """What counts as one address: for IPv6 the network that one customer has."""
+    try:
+        ip = plain_address(address)
+    except ValueError:
+        return address
+    return str(ip_network(f"{ip}/64", strict=False)) if ip.version == 6 else str(ip)
+
+
+def _key(policy: Policy, subject: tuple[str, ...]) -> bytes:
+    return sha256("\0".join((policy.name, *subject)).encode()).digest()

@@ -1,0 +1,227 @@
+"""Users: the shape that goes over the wire, and how administrators see, make, change and remove them."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from functools import lru_cache
+from secrets import token_hex
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+import structlog
+from advanced_alchemy.exceptions import IntegrityError
+from advanced_alchemy.repository import SQLAlchemyAsyncRepository
+from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
+from msgspec import UNSET, Meta, UnsetType
+from sqlalchemy import BigInteger, Select, Uuid, bindparam, func, select
+from sqlalchemy.exc import IntegrityError as StatementIntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+
+from kitsu.db import models
+from kitsu.db.reads import Reads
+from kitsu.db.sqlstate import violated_constraint
+from kitsu.domain.emails import normalised
+from kitsu.domain.paging import Page, PageRequest, cut
+from kitsu.domain.passwords import PasswordHasher, check_new
+from kitsu.domain.permissions import Role
+from kitsu.domain.sessions import SessionService
+from kitsu.errors import BadRequest, InvalidRequest, NotFound
+
+log = structlog.get_logger("kitsu.security")
+
+USERNAME_MIN = 3
+USERNAME = r"^[A-Za-z0-9_-]{3,32}$"
+
+
+class User(msgspec.Struct, kw_only=True):
+    """An account, as its owner and administrators see it."""
+
+    id: UUID
+    email: Annotated[str, Meta(examples=["kaguya@example.org"])]
+    username: Annotated[str, Meta(examples=["kaguya"])]
+    role: Role
+    is_active: bool
+    avatar: Annotated[str | None, Meta(description="`uploads/avatars/<name>`")]
+    avatar_url: Annotated[str | None, Meta(description="where the file is served from")]
+    created_at: datetime
+
+
+class UserChange(msgspec.Struct):
+    """What an administrator changes of a user; what is left out stays."""
+
+    is_active: bool | UnsetType = UNSET
+    role: Role | UnsetType = UNSET
+    email: str | UnsetType = UNSET
+
+
+class Repository(SQLAlchemyAsyncRepository[models.User]):
+    """Users in the database."""
+
+    model_type = models.User
+
+
+class UserRows(SQLAlchemyAsyncRepositoryService[models.User, Repository]):
+    """Users, in the transaction of a session."""
+
+    repository_type = Repository
+
+
+_user = models.User
+_FIELDS = tuple(name for name in User.__struct_fields__ if name != "avatar_url")
+_COLUMNS = tuple(getattr(_user, name) for name in _FIELDS)
+_ONE = select(*_COLUMNS).where(_user.id == bindparam("user_id", type_=Uuid))
+_ADMINISTRATORS = (
+    select(_user.id).where(_user.role == "admin", _user.is_active.is_(True)).order_by(_user.id).with_for_update()
+)
+_COUNT = select(func.count()).select_from(_user)
+
+
+@lru_cache(maxsize=1)
+def _page_statement() -> Select[Any]:
+    return (
+        select(*_COLUMNS)
+        .order_by(_user.created_at.desc(), _user.id.desc())
+        .limit(bindparam("limit", type_=BigInteger))
+        .offset(bindparam("offset", type_=BigInteger))
+    )
+
+
+class UserService:
+    """Accounts, for their owners and for administrators."""
+
+    def __init__(
+        self, engine: AsyncEngine, hasher: PasswordHasher, sessions: SessionService, *, refuse_common: bool
+    ) -> None:
+        self._reads = Reads(engine)
+        self._transactions = async_sessionmaker(engine, expire_on_commit=False)
+        self._hasher = hasher
+        self._sessions = sessions
+        self._refuse_common = refuse_common
+
+    async def page(self, request: PageRequest) -> Page[User]:
+        """All users, newest first."""
+        parameters = {"limit": request.limit + 1, "offset": request.offset}
+        rows = await self._reads.rows(_page_statement(), parameters)
+        total = await self._reads.value(_COUNT) if request.total else None
+        return cut([_shape(row) for row in rows], request, total)
+
+    async def detail(self, user_id: UUID) -> User:
+        """One user. Raises NotFound."""
+        row = await self._reads.row(_ONE, {"user_id": user_id})
+        if row is None:
+            raise NotFound("User not found")
+        return _shape(row)
+
+    async def add(self, email: str, password: str, role: Role) -> User:
+        """Make an account. Raises BadRequest when the e-mail is taken, InvalidRequest."""
+        address = valid_email(email)
+        check_new(password, "password", refuse_common=self._refuse_common)
+        password_hash = await self._hasher.hash(password)
+        async with self._transactions.begin() as session:
+            user = await insert_user(session, address, password_hash, role)
+        log.info("user created", user_id=str(user.id), role=role)
+        return await self.detail(user.id)
+
+    async def rename(self, user_id: UUID, username: str) -> User:
+        """Give a user another name. Raises BadRequest when it is taken, InvalidRequest."""
+        if not re.fullmatch(USERNAME, username):
+            raise InvalidRequest(
+                [{"field": "username", "message": "Must be 3 to 32 letters, digits, underscores or hyphens"}]
+            )
+        async with self._transactions.begin() as session:
+            await self._update(session, user_id, {"username": username})
+        return await self.detail(user_id)
+
+    async def change(self, user_id: UUID, change: UserChange) -> User:
+        """Change what an administrator may. Raises NotFound, BadRequest, InvalidRequest."""
+        values = {name: value for name in change.__struct_fields__ if (value := getattr(change, name)) is not UNSET}
+        if isinstance(change.email, str):
+            values["email"] = valid_email(change.email)
+        async with self._transactions.begin() as session:
+            if change.is_active is False or change.role == "user":
+                await _keep_an_administrator(session, user_id)
+            if values:
+                await self._update(session, user_id, values)
+            if change.is_active is False:
+                await self._sessions.revoke_all(await session.connection(), user_id, "account")
+        if change.role is not UNSET:
+            log.info("role changed", user_id=str(user_id), role=change.role)
+        if change.is_active is not UNSET:
+            log.info("user activated" if change.is_active else "user deactivated", user_id=str(user_id))
+        return await self.detail(user_id)
+
+    async def remove(self, user_id: UUID) -> None:
+        """Delete an account with all that hangs on it. Raises NotFound, and BadRequest for the last administrator."""
+        async with self._transactions.begin() as session:
+            await _keep_an_administrator(session, user_id)
+            removed = await UserRows(session=session).delete_where(_user.id == user_id)
+            if not removed:
+                raise NotFound("User not found")
+        log.info("user deleted", user_id=str(user_id))
+
+    async def _update(self, session: AsyncSession, user_id: UUID, values: dict[str, Any]) -> None:
+        user = await session.get(models.User, user_id, with_for_update=True)
+        if user is None:
+            raise NotFound("User not found")
+        for name, value in values.items():
+            setattr(user, name, value)
+        with _taken():
+            await session.flush()
+
+
+def valid_email(email: str) -> str:
+    """The address as it is stored. Raises InvalidRequest."""
+    try:
+        return normalised(email)
+    except ValueError as error:
+        raise InvalidRequest([{"field": "email", "message": str(error)}]) from None
+
+
+async def insert_user(session: AsyncSession, email: str, password_hash: str, role: Role) -> models.User:
+    """Make an account with a name after its e-mail, in the caller's transaction. Raises BadRequest when it is taken."""
+    rows = UserRows(session=session)
+    local_part = re.sub(r"[^A-Za-z0-9_-]", "", email.split("@", maxsplit=1)[0])
+    wished = local_part[:32] if len(local_part) >= USERNAME_MIN else ""
+    while True:
+        username = wished or f"{(local_part or 'user')[:19]}-{token_hex(6)}"
+        user = models.User(email=email, username=username, password_hash=password_hash, role=role)
+        try:
+            async with session.begin_nested():
+                return await rows.create(user, auto_refresh=False)
+        except IntegrityError as error:
+            if violated_constraint(error) != "uq_users_username_lower":
+                raise _explained(error) from error
+            wished = ""
+
+
+async def _keep_an_administrator(session: AsyncSession, user_id: UUID) -> None:
+    """Raise BadRequest when this user is the last one who can administer; whoever else wants to go waits here."""
+    administrators = (await session.scalars(_ADMINISTRATORS)).all()
+    if list(administrators) == [user_id]:
+        raise BadRequest("The last administrator can't be removed or demoted")
+
+
+@contextmanager
+def _taken() -> Iterator[None]:
+    """A name or an e-mail that somebody else has, as an error of the contract."""
+    try:
+        yield
+    except (IntegrityError, StatementIntegrityError) as error:
+        raise _explained(error) from error
+
+
+def _explained(error: Exception) -> Exception:
+    constraint = violated_constraint(error) or ""
+    if constraint.startswith("uq_users_email"):
+        return BadRequest("Email already registered")
+    if constraint == "uq_users_username_lower":
+        return BadRequest("Username already taken")
+    return error
+
+
+def _shape(row: Any) -> User:
+    values = dict(zip(_FIELDS, row, strict=True))
+    avatar = values["avatar"]
+    return User(**values, avatar_url=avatar and f"/media/avatars/{avatar.rsplit('/', 1)[-1]}")

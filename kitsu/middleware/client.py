@@ -1,0 +1,58 @@
+"""Where a request comes from: the client's address and scheme, through the proxies that are trusted to tell."""
+
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from kitsu.domain.rate_limits import plain_address
+from kitsu.domain.sessions import Device
+
+Networks = tuple[IPv4Network | IPv6Network, ...]
+
+
+class Client:
+    """Puts the real address and scheme in the scope. Without trusted proxies the headers are anybody's word."""
+
+    def __init__(self, app: ASGIApp, trusted_proxies: tuple[str, ...]) -> None:
+        self._app = app
+        self._trusted: Networks = tuple(ip_network(network) for network in trusted_proxies)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        peer = scope.get("client")
+        if self._trusted and peer is not None and _is_in(peer[0], self._trusted):
+            headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+            hops = [hop.strip() for hop in headers.get(b"x-forwarded-for", "").split(",")]
+            scope["client"] = (_nearest_untrusted(hops, self._trusted) or peer[0], 0)
+            if headers.get(b"x-forwarded-proto") in {"http", "https"}:
+                scope["scheme"] = headers[b"x-forwarded-proto"]
+        await self._app(scope, receive, send)
+
+
+def provide_device(scope: Scope) -> Device:
+    """The device that a request comes from."""
+    agent = next((value for name, value in scope["headers"] if name == b"user-agent"), None)
+    client = scope.get("client")
+    return Device(ip=client[0] if client else "", user_agent=agent.decode("latin-1") if agent else None)
+
+
+def _nearest_untrusted(hops: list[str], trusted: Networks) -> str | None:
+    """Each proxy adds the one before it at the right; the first that is no proxy of ours is the client."""
+    for hop in reversed(hops):
+        try:
+            ip_address(hop)
+        except ValueError:
+            return None
+        if not _is_in(hop, trusted):
+            return hop
+    return None
+
+
+@lru_cache(maxsize=4096)
+def _is_in(address: str, networks: Networks) -> bool:
+    try:
+        ip = plain_address(address)
+    except ValueError:
+        return False
+    return any(ip in network for network in networks if network.version == ip.version)

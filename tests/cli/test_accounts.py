@@ -1,0 +1,267 @@
+"""`kitsu createsuperuser`, `check`, `purge` and `settle-emails`, as processes on a real database."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.engine import URL
+
+from kitsu.cli.check import deployment_problems
+from kitsu.domain.purge import BATCH
+from kitsu.settings import Settings
+from tests.cli.process import ROOT, SECRET_KEY, kitsu
+from tests.conftest import client_of, connect, execute
+
+PASSWORD = "a long enough password"
+GOOD = {
+    "ALLOWED_ORIGINS": "https://kitsu.example.org",
+    "TRUSTED_PROXIES": "10.0.0.0/8",
+    "REFUSE_COMMON_PASSWORDS": "true",
+}
+
+
+async def run(folder: Path, *arguments: str, database: URL | None, **settings: Any) -> tuple[int, str, str]:
+    """A command's exit code, and what it wrote to stdout and stderr."""
+
+    def work() -> tuple[int, str, str]:
+        with kitsu(folder, *arguments, database=database, **settings) as process:
+            code = process.ends(30)
+            return code, process.output, process.errors
+
+    return await asyncio.to_thread(work)
+
+
+async def fetch(database: URL, query: str) -> list[tuple[Any, ...]]:
+    connection = await connect(database)
+    try:
+        return [tuple(row) for row in await connection.fetch(query)]
+    finally:
+        await connection.close()
+
+
+USERS = "SELECT email, role, is_active, password_hash FROM users ORDER BY email"
+
+
+async def login(database: URL, email: str, password: str) -> int:
+    async with client_of(database, login_refusal_ms=0) as client:
+        return (await client.post("/auth/login", json={"email": email, "password": password})).status_code
+
+
+async def test_a_new_administrator(database: URL, tmp_path: Path) -> None:
+    arguments = ("createsuperuser", "--email", "Boss@Example.ORG", "--password", PASSWORD)
+    code, said, errors = await run(tmp_path, *arguments, database=database)
+    assert (code, said) == (0, "boss@example.org is an administrator now.\n"), errors
+    ((email, role, active, password_hash),) = await fetch(database, USERS)
+    assert (email, role, active) == ("boss@example.org", "admin", True)
+    assert password_hash.startswith("$argon2id$")
+    assert PASSWORD not in said + errors
+    assert await login(database, "boss@example.org", PASSWORD) == 200
+
+
+async def test_an_existing_user_is_promoted_and_reactivated(database: URL, tmp_path: Path) -> None:
+    async with client_of(database) as client:
+        assert (
+            await client.post("/auth/register", json={"email": "a@example.org", "password": PASSWORD})
+        ).status_code == 201
+    await execute(database, "UPDATE users SET is_active = false")
+    ((*_, old_hash),) = await fetch(database, USERS)
+    code, said, errors = await run(tmp_path, "createsuperuser", "--email", "A@example.org", database=database)
+    assert code == 0, errors
+    assert "was there already" in said
+    assert await fetch(database, USERS) == [("a@example.org", "admin", True, old_hash)]
+    arguments = ("createsuperuser", "--email", "a@example.org", "--password", "another long password")
+    assert (await run(tmp_path, *arguments, database=database))[0] == 0
+    assert await login(database, "a@example.org", PASSWORD) == 401
+    assert await login(database, "a@example.org", "another long password") == 200
+
+
+@pytest.mark.parametrize(
+    ("email", "password", "complaint"),
+    [
+        ("nobody", PASSWORD, "email: "),
+        ("", PASSWORD, "email: "),
+        ("a@b@c", PASSWORD, "email: "),
+        ("a@example.org", "1234567", "password: Must have at least 8 bytes"),
+        ("a@example.org", "x" * 1025, "password: Must have at most 1024 bytes"),
+        ("a@example.org", "", "password: "),
+    ],
+)
+async def test_no_administrator(database: URL, tmp_path: Path, email: str, password: str, complaint: str) -> None:
+    arguments = ("createsuperuser", "--email", email, "--password", password)
+    code, said, errors = await run(tmp_path, *arguments, database=database)
+    assert (code, said) == (1, "")
+    assert errors.startswith(f"Error: {complaint}")
+    assert await fetch(database, USERS) == []
+
+
+async def test_createsuperuser_before_the_migration(bare_database: URL, tmp_path: Path) -> None:
+    arguments = ("createsuperuser", "--email", "a@example.org", "--password", PASSWORD)
+    code, _, errors = await run(tmp_path, *arguments, database=bare_database)
+    assert code == 1
+    assert "run `kitsu migrate`" in errors
+
+
+# The command on a terminal of its own, between whose ends this copies.
+TERMINAL = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
+
+
+def typed(folder: Path, database: URL, *answers: str) -> tuple[int, str]:
+    command = [sys.executable, "-m", "kitsu", "createsuperuser", "--email", "boss@example.org"]
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "SECRET_KEY": SECRET_KEY,
+        "DATABASE_URL": database.render_as_string(hide_password=False),
+    }
+    with subprocess.Popen(
+        [sys.executable, "-c", TERMINAL, *command],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        bufsize=0,
+        start_new_session=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        said = b""
+        for answer in answers:
+            seen = len(said)
+            while not said[seen:].rstrip().endswith(b":"):
+                more = process.stdout.read(1000)
+                assert more, said
+                said += more
+            process.stdin.write(f"{answer}\n".encode())
+        said += b"".join(iter(lambda: process.stdout.read(1000), b""))  # type: ignore[union-attr] # it has one
+        return process.wait(30), said.decode()
+
+
+async def test_a_password_that_is_typed(database: URL, tmp_path: Path) -> None:
+    answers = ("the first try", "another", PASSWORD, PASSWORD)
+    code, said = await asyncio.to_thread(typed, tmp_path, database, *answers)
+    assert code == 0, said
+    assert not any(answer in said for answer in answers)
+    assert "boss@example.org is an administrator now." in said
+    assert await login(database, "boss@example.org", PASSWORD) == 200
+
+
+async def test_a_short_password_that_is_typed(database: URL, tmp_path: Path) -> None:
+    code, said = await asyncio.to_thread(typed, tmp_path, database, "short", "short")
+    assert code == 1
+    assert "Must have at least 8 bytes" in said
+    assert await fetch(database, USERS) == []
+
+
+async def test_check_finds_nothing(database: URL, tmp_path: Path) -> None:
+    for arguments in (["check"], ["check", "--deploy"]):
+        code, said, errors = await run(tmp_path, *arguments, database=database, **GOOD)
+        assert (code, said, errors) == (0, "Nothing is wrong.\n", "")
+
+
+async def test_check_of_the_settings_and_the_database(database: URL, bare_database: URL, tmp_path: Path) -> None:
+    code, said, _ = await run(tmp_path, "check", database=bare_database)
+    assert (code, said.splitlines()[-1]) == (1, "1 problem found.")
+    assert "has no tables yet: run `kitsu migrate`" in said
+    await execute(database, "UPDATE alembic_version SET version_num = '0009'")
+    code, said, _ = await run(tmp_path, "check", database=database)
+    assert code == 1
+    assert "0009 is older than Kitsu needs" in said
+    code, said, _ = await run(tmp_path, "check", database=database.set(database="nowhere"))
+    assert code == 1
+    assert "has no database 'nowhere'" in said
+    code, said, errors = await run(tmp_path, "check", database=database, SECRET_KEY="short", PORT="x")
+    assert code == 1
+    assert "SECRET_KEY has 5 bytes" in said + errors
+    assert "PORT must be" in said + errors
+
+
+BAD: dict[str, tuple[str, str]] = {
+    "DEBUG": ("true", "DEBUG is on"),
+    "SECRET_KEY": ("abcd" * 10, "SECRET_KEY does not look random"),
+    "ALLOWED_ORIGINS": ("https://a.example,http://b.example", "ALLOWED_ORIGINS has an origin without TLS"),
+    "TRUSTED_PROXIES": ("0.0.0.0/0", "TRUSTED_PROXIES trusts everybody"),
+    "RATE_LIMIT_ENABLED": ("false", "RATE_LIMIT_ENABLED is off"),
+    "REFUSE_COMMON_PASSWORDS": ("false", "REFUSE_COMMON_PASSWORDS is off"),
+    "LOGIN_REFUSAL_MS": ("499", "LOGIN_REFUSAL_MS is below 500"),
+}
+
+
+async def test_check_deploy_lists_every_problem(bare_database: URL, tmp_path: Path) -> None:
+    bad = {name: text for name, (text, _) in BAD.items()}
+    code, said, _ = await run(tmp_path, "check", "--deploy", database=bare_database, **bad)
+    lines = said.splitlines()
+    assert code == 1
+    for _, problem in BAD.values():
+        assert len([line for line in lines if line.startswith(f"- {problem}")]) == 1
+    assert "has no tables yet" in said
+    assert lines[-1] == f"{len(BAD) + 1} problems found."
+    assert bad["SECRET_KEY"] not in said
+
+
+async def test_check_deploy_names_what_is_not_set(database: URL, tmp_path: Path) -> None:
+    good = {**GOOD, "ALLOWED_ORIGINS": "", "TRUSTED_PROXIES": ""}
+    code, said, _ = await run(tmp_path, "check", "--deploy", database=database, **good)
+    assert (code, said.splitlines()[-1]) == (1, "2 problems found.")
+    assert "ALLOWED_ORIGINS is empty" in said
+    assert "TRUSTED_PROXIES is not set" in said
+
+
+@pytest.mark.parametrize("proxies", [("0.0.0.0/0",), ("::/0",), ("10.0.0.0/8", "::/0")])
+def test_everybody_is_no_proxy(proxies: tuple[str, ...]) -> None:
+    settings = Settings(
+        secret_key="7f3a9c0e5b8d1246" * 2,
+        database_url=None,
+        allowed_origins=("https://a.example",),
+        trusted_proxies=proxies,
+        refuse_common_passwords=True,
+    )
+    problems = deployment_problems(settings)
+    assert [problem.split()[0] for problem in problems] == ["DATABASE_URL", "TRUSTED_PROXIES"]
+
+
+MANY = 2 * BATCH + 500
+PURGED = f"""
+INSERT INTO users (id, email, username, password_hash) VALUES (gen_random_uuid(), 'a@x.org', 'abc', 'x');
+INSERT INTO auth_sessions (id, user_id, generation, expires_at, revoked_at, ip)
+SELECT gen_random_uuid(), u.id, 1, now() + expires, now() + revoked, label
+FROM users u, (VALUES
+    ('living', interval '1 day', NULL, 1), ('expired', '-29 days', NULL, 1), ('revoked', '1 day', '-29 days', 1),
+    ('long expired', '-31 days', NULL, {MANY}), ('long revoked', '1 day', interval '-31 days', {BATCH})
+) AS kinds (label, expires, revoked, times), generate_series(1, times);
+INSERT INTO refresh_tokens (session_id, generation, token_hash, expires_at)
+SELECT id, 1, id::text, expires_at FROM auth_sessions;
+INSERT INTO refresh_tokens (session_id, generation, token_hash, expires_at, used_at)
+SELECT id, -n, 'spent' || n, now() - interval '31 days', now() - interval '40 days'
+FROM auth_sessions, generate_series(1, {MANY}) n WHERE ip = 'living';
+INSERT INTO refresh_tokens (session_id, generation, token_hash, expires_at, used_at)
+SELECT id, 0, 'young', now() - interval '29 days', now() - interval '40 days' FROM auth_sessions WHERE ip = 'living';
+INSERT INTO rate_limits SELECT decode(lpad(to_hex(n), 8, '0'), 'hex'), 1, now() - interval '1 second'
+FROM generate_series(1, {MANY}) n;
+INSERT INTO rate_limits VALUES ('living', 1, now() + interval '1 hour');
+"""
+
+
+async def test_purge(database: URL, tmp_path: Path) -> None:
+    await execute(database, PURGED)
+    code, said, errors = await run(tmp_path, "purge", database=database)
+    assert code == 0, errors
+    assert said == f"Removed {MANY + BATCH:,} sessions, {MANY:,} refresh tokens, {MANY:,} counters.\n"
+    left = await fetch(database, "SELECT ip FROM auth_sessions ORDER BY ip")
+    assert left == [("expired",), ("living",), ("revoked",)]
+    tokens = "SELECT ip, t.generation FROM refresh_tokens t JOIN auth_sessions ON id = session_id ORDER BY 1, 2"
+    assert await fetch(database, tokens) == [("expired", 1), ("living", 0), ("living", 1), ("revoked", 1)]
+    assert await fetch(database, "SELECT key FROM rate_limits") == [(b"living",)]
+    assert await fetch(database, "SELECT email FROM users") == [("a@x.org",)]
+    assert (await run(tmp_path, "purge", database=database))[1] == (
+        "Removed 0 sessions, 0 refresh tokens, 0 counters.\n"
+    )
+
+
+async def test_purge_before_the_migration(bare_database: URL, tmp_path: Path) -> None:
+    code, _, errors = await run(tmp_path, "purge", database=bare_database)
+    assert code == 1
+    assert "run `kitsu migrate`" in errors

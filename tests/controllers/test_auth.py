@@ -1,0 +1,249 @@
+"""The paths under /auth, from outside: what each answers, and what a session that ended can still do."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from sqlalchemy.engine import URL
+
+from tests.conftest import client_of, connect, copy_of
+
+EMAIL = "kaguya@example.org"
+PASSWORD = "a long enough password"
+UNAUTHORIZED = {"code": "AUTH_ERROR", "message": "Authentication failed", "details": None}
+FORBIDDEN = {"code": "PERMISSION_DENIED", "message": "Insufficient permissions", "details": None}
+TAKEN = {"code": "VALIDATION_ERROR", "message": "Email already registered", "details": None}
+
+
+@pytest.fixture
+async def client(database: URL) -> AsyncIterator[httpx.AsyncClient]:
+    """The application, which refuses logins at once."""
+    async with client_of(database, login_refusal_ms=0) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+async def shared(server: URL, template: URL) -> AsyncIterator[httpx.AsyncClient]:
+    """The same on one database for all tests that leave nothing in it."""
+    rules = {"login_refusal_ms": 0, "rate_limit_enabled": False}
+    async with copy_of(template, server) as url, client_of(url, **rules) as client:
+        yield client
+
+
+async def register(client: httpx.AsyncClient, email: str = EMAIL, password: str = PASSWORD) -> dict[str, str]:
+    """The tokens of a new account."""
+    answer = await client.post("/auth/register", json={"email": email, "password": password})
+    assert answer.status_code == 201, answer.text
+    tokens: dict[str, str] = answer.json()
+    return tokens
+
+
+async def login(client: httpx.AsyncClient, email: str = EMAIL, password: str = PASSWORD) -> httpx.Response:
+    """The answer to a login."""
+    return await client.post("/auth/login", json={"email": email, "password": password})
+
+
+async def refresh(client: httpx.AsyncClient, token: str) -> httpx.Response:
+    """The answer to a refresh."""
+    return await client.post("/auth/refresh", json={"refresh_token": token})
+
+
+async def logout(client: httpx.AsyncClient, token: str) -> httpx.Response:
+    """The answer to a logout."""
+    return await client.post("/auth/logout", json={"refresh_token": token})
+
+
+def bearer(tokens: dict[str, str]) -> dict[str, str]:
+    """The headers of somebody who is signed in."""
+    return {"Authorization": f"Bearer {tokens['access_token']}"}
+
+
+async def me(client: httpx.AsyncClient, tokens: dict[str, str]) -> httpx.Response:
+    """What an access token opens."""
+    return await client.get("/users/me", headers=bearer(tokens))
+
+
+def is_refused(answer: httpx.Response) -> bool:
+    """Whether it is the 401 of the contract, entirely."""
+    assert (answer.status_code, answer.json()) == (401, UNAUTHORIZED)
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert answer.headers["cache-control"] == "no-store"
+    return True
+
+
+def fields_at_fault(answer: httpx.Response) -> list[str]:
+    """What a 422 in the contract's shape complains of."""
+    body = answer.json()
+    assert (answer.status_code, body["code"]) == (422, "VALIDATION_ERROR")
+    assert body["message"] == "Request validation failed"
+    assert body.keys() == {"code", "message", "details"}
+    return [detail["field"] for detail in body["details"] or []]
+
+
+@pytest.mark.parametrize("way", ["register", "login", "refresh"])
+async def test_coming_in_answers_tokens(client: httpx.AsyncClient, way: str) -> None:
+    tokens = await register(client)
+    if way == "register":
+        answer = await client.post("/auth/register", json={"email": "chika@example.org", "password": PASSWORD})
+    else:
+        answer = await (login(client) if way == "login" else refresh(client, tokens["refresh_token"]))
+    body = answer.json()
+    assert answer.status_code == (201 if way == "register" else 200)
+    assert body.keys() == {"access_token", "refresh_token", "token_type"}
+    assert body["token_type"] == "bearer"
+    assert len(body["refresh_token"]) == 43  # 256 bits
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["content-type"].startswith("application/json")
+    assert (await me(client, body)).status_code == 200
+
+
+async def test_registration_makes_a_plain_user(client: httpx.AsyncClient) -> None:
+    user = (await me(client, await register(client))).json()
+    assert UUID(user["id"])
+    assert user["created_at"].endswith("Z")
+    assert {"email": EMAIL, "is_active": True, "avatar": None, "role": "user"}.items() <= user.items()
+    assert not [name for name in user if "password" in name or "hash" in name]
+
+
+@pytest.mark.parametrize("email", [EMAIL, "KAGUYA@EXAMPLE.ORG", " Kaguya@example.ORG "])
+async def test_email_is_one_whatever_its_case(client: httpx.AsyncClient, email: str) -> None:
+    await register(client, "Kaguya@Example.org")
+    answer = await client.post("/auth/register", json={"email": email, "password": PASSWORD})
+    assert (answer.status_code, answer.json()) == (400, TAKEN)
+    assert (await login(client, email)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "address", ["ÄÖ@example.org", "tanaka@bücher.example.org", "İstanbul@example.org", "Straße@example.org"]
+)
+async def test_email_of_other_alphabets_logs_in(client: httpx.AsyncClient, address: str) -> None:
+    await register(client, address)
+    for spelling in (address, address.lower()):
+        assert (await login(client, spelling)).status_code == 200
+
+
+async def test_one_of_sixty_registrations_at_once_wins(client: httpx.AsyncClient) -> None:
+    spellings = [EMAIL.upper() if number % 2 else EMAIL for number in range(60)]
+    answers = await asyncio.gather(
+        *(client.post("/auth/register", json={"email": email, "password": PASSWORD}) for email in spellings)
+    )
+    assert Counter(answer.status_code for answer in answers) == {201: 1, 400: 59}
+    assert all(answer.json() == TAKEN for answer in answers if answer.status_code == 400)
+
+
+@pytest.mark.parametrize("path", ["register", "login"])
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"email": EMAIL}, None),
+        ({"password": PASSWORD}, None),
+        ({"email": None, "password": PASSWORD}, "email"),
+        ({"email": EMAIL, "password": 12345678}, "password"),
+        ({"email": "a" * 321, "password": PASSWORD}, "email"),
+        ({"email": EMAIL, "password": "p" * 1025}, "password"),
+        ({"email": EMAIL, "password": "é" * 513}, "password"),
+        ([], None),
+        ("text", None),
+        (None, None),
+    ],
+)
+async def test_body_of_the_wrong_form_is_422(
+    shared: httpx.AsyncClient, path: str, body: Any, field: str | None
+) -> None:
+    fields = fields_at_fault(await shared.post(f"/auth/{path}", json=body))
+    assert field is None or fields == [field]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'{"email": "a@example.org", "password": "\\ud800aaaaaaa"}'])
+@pytest.mark.parametrize("path", ["register", "login", "refresh", "logout"])
+async def test_body_that_is_no_json_is_422(shared: httpx.AsyncClient, path: str, content: bytes) -> None:
+    answer = await shared.post(f"/auth/{path}", content=content, headers={"Content-Type": "application/json"})
+    fields_at_fault(answer)
+    assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "email", ["", "kaguya", "@example.org", "a b@example.org", "a\0@example.org", "a@b@example.org"]
+)
+async def test_no_email_registers_nobody_and_logs_nobody_in(shared: httpx.AsyncClient, email: str) -> None:
+    answer = await shared.post("/auth/register", json={"email": email, "password": PASSWORD})
+    assert fields_at_fault(answer) == ["email"]
+    assert (await login(shared, email)).status_code in {401, 422}
+
+
+@pytest.mark.parametrize("password", ["", "seven77", "ééé"])
+async def test_short_password_is_422(shared: httpx.AsyncClient, password: str) -> None:
+    answer = await shared.post("/auth/register", json={"email": EMAIL, "password": password})
+    assert fields_at_fault(answer) == ["password"]
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "8 bytes!",
+        "        ",
+        "\0\0\0\0\0\0\0\0",
+        "pass\0word",
+        " a password ",
+        "🦊🦊",
+        "p" * 1024,
+        "é" * 512,
+        "\n\r\t\x7f\x1b\"'\\",
+    ],
+    ids=["eight", "spaces", "nul", "inner nul", "outer spaces", "emoji", "longest", "longest of two bytes", "controls"],
+)
+async def test_password_is_taken_as_it_is(client: httpx.AsyncClient, password: str) -> None:
+    await register(client, password=password)
+    assert (await login(client, password=password)).status_code == 200
+    for other in (password[:-1], password[:-1] + "~", password.strip() + "~", password.replace("\0", "") + "~"):
+        if len(other.encode()) <= 1024:
+            assert is_refused(await login(client, password=other))
+
+
+async def test_wrong_password_and_unknown_email_answer_the_same(client: httpx.AsyncClient) -> None:
+    await register(client)
+    wrong, unknown = await login(client, password="another password"), await login(client, "chika@example.org")
+    assert is_refused(wrong)
+    assert wrong.content == unknown.content
+    assert {*wrong.headers} == {*unknown.headers}
+    assert is_refused(await login(client, password=""))
+
+
+@pytest.mark.parametrize("path", ["register", "login"])
+async def test_extra_fields_have_no_effect(client: httpx.AsyncClient, database: URL, path: str) -> None:
+    user_id = (await me(client, await register(client))).json()["id"]
+    extra = {"role": "admin", "id": str(uuid4()), "is_active": False, "user_id": str(uuid4()), "username": "root"}
+    email = EMAIL if path == "login" else "chika@example.org"
+    answer = await client.post(f"/auth/{path}", json={"email": email, "password": PASSWORD, **extra})
+    user = (await me(client, answer.json())).json()
+    assert (user["role"], user["is_active"]) == ("user", True)
+    assert user["username"] != "root"
+    assert user["id"] != extra["id"]
+    assert (user["id"] == user_id) == (path == "login")
+
+
+async def test_inactive_user_does_not_log_in(client: httpx.AsyncClient, database: URL) -> None:
+    await register(client)
+    connection = await connect(database)
+    await connection.execute("UPDATE users SET is_active = false")
+    await connection.close()
+    assert is_refused(await login(client))
+
+
+async def test_refresh_tells_unknown_from_revoked(client: httpx.AsyncClient) -> None:
+    tokens = await register(client)
+    assert is_refused(await refresh(client, "unknown"))
+    assert (await logout(client, tokens["refresh_token"])).status_code == 204
+    answer = await refresh(client, tokens["refresh_token"])
+    assert (answer.status_code, answer.json()) == (403, FORBIDDEN)
+    assert is_refused(await me(client, tokens))
+
+
+@pytest.mark.parametrize("path", ["refresh", "logout"])
+@pytest.mark.parametrize("body", [{}, {"refresh_token": None}, {"refresh_token": 1}, []])
+async def test_no_refresh_token_is_422(shared: httpx.AsyncClient, path: str, body: Any) -> None:
+    fields_at_fault(await shared.post(f"/auth/{path}", json=body))

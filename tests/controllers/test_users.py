@@ -1,0 +1,296 @@
+"""/users and /users/me: one's own account, and all accounts for administrators."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from sqlalchemy.engine import URL
+
+from tests.conftest import client_of, connect
+
+PASSWORD = "a long enough password"
+UNKNOWN_ID = "019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b"
+FIELDS = {"id", "email", "username", "role", "is_active", "avatar", "avatar_url", "created_at"}
+LAST = {"code": "VALIDATION_ERROR", "message": "The last administrator can't be removed or demoted", "details": None}
+
+
+@pytest.fixture
+async def api(database: URL) -> AsyncIterator[httpx.AsyncClient]:
+    """The application on an empty database, whose answers never hold a hash."""
+
+    async def look(response: httpx.Response) -> None:
+        text = (await response.aread()).decode()
+        assert "$argon2" not in text
+        assert "password_hash" not in text
+
+    async with client_of(database, login_refusal_ms=0) as client:
+        client.event_hooks["response"].append(look)
+        yield client
+
+
+class Person:
+    """Somebody who is signed in."""
+
+    def __init__(self, client: httpx.AsyncClient, tokens: dict[str, str], user: dict[str, Any]) -> None:
+        self.client, self.tokens, self.user = client, tokens, user
+        self.id: str = user["id"]
+
+    async def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {self.tokens['access_token']}"}
+        return await self.client.request(method, path, headers=headers, **more)
+
+
+async def person(client: httpx.AsyncClient, name: str) -> Person:
+    response = await client.post("/auth/register", json={"email": f"{name}@example.org", "password": PASSWORD})
+    assert response.status_code == 201
+    tokens = response.json()
+    user = await client.get("/users/me", headers={"Authorization": f"Bearer {tokens['access_token']}"})
+    return Person(client, tokens, user.json())
+
+
+async def administrator(client: httpx.AsyncClient, database: URL, name: str) -> Person:
+    somebody = await person(client, name)
+    connection = await connect(database)
+    await connection.execute("UPDATE users SET role = 'admin' WHERE id = $1", somebody.id)
+    await connection.close()
+    return somebody
+
+
+async def column(database: URL, query: str) -> list[Any]:
+    connection = await connect(database)
+    try:
+        return [row[0] for row in await connection.fetch(query)]
+    finally:
+        await connection.close()
+
+
+def refused(response: httpx.Response, status: int, message: str | None = None) -> None:
+    body = response.json()
+    assert (response.status_code, list(body)) == (status, ["code", "message", "details"])
+    assert message in {None, body["message"]}
+
+
+async def test_me(api: httpx.AsyncClient) -> None:
+    somebody = await person(api, "Kaguya.Ōtsutsuki")
+    response = await somebody.ask("GET", "/users/me")
+    body = response.json()
+    assert (response.status_code, set(body)) == (200, FIELDS)
+    assert body["email"] == "kaguya.ōtsutsuki@example.org"
+    assert (body["role"], body["is_active"], body["avatar"], body["avatar_url"]) == ("user", True, None, None)
+    assert body["username"] == "kaguyatsutsuki"
+    assert body["created_at"].endswith("Z")
+    assert (await somebody.ask("GET", f"/users/{somebody.id}")).json() == body
+
+
+FORMS: dict[str, Any] = {
+    "json": lambda name: {"json": {"username": name}},
+    "urlencoded": lambda name: {"data": {"username": name}},
+    "multipart": lambda name: {"files": {"username": (None, name)}},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_another_name(api: httpx.AsyncClient, form: str) -> None:
+    somebody, other = await person(api, "somebody"), await person(api, "other")
+    for name in ("abc", "Ab_9-", "x" * 32, "SOMEBODY", "Somebody"):
+        response = await somebody.ask("PATCH", "/users/me", **FORMS[form](name))
+        assert (response.status_code, response.json()) == (200, somebody.user | {"username": name})
+    for name in ("", "ab", "x" * 33, "a b", "имя", "a.b", "abc\n", " abc", "a/b", "abc\t"):
+        refused(await somebody.ask("PATCH", "/users/me", **FORMS[form](name)), 422)
+    for name in ("other", "OTHER", "oTher"):
+        response = await somebody.ask("PATCH", "/users/me", **FORMS[form](name))
+        refused(response, 400, "Username already taken")
+    assert (await somebody.ask("GET", "/users/me")).json()["username"] == "Somebody"
+    assert (await other.ask("GET", "/users/me")).json() == other.user
+
+
+async def test_a_change_of_nothing(api: httpx.AsyncClient) -> None:
+    somebody = await person(api, "somebody")
+    forms: tuple[dict[str, Any], ...] = ({}, {"json": {}}, {"data": {"x": "y"}}, {"files": {"x": (None, "y")}})
+    for more in forms:
+        response = await somebody.ask("PATCH", "/users/me", **more)
+        assert (response.status_code, response.json()) == (200, somebody.user)
+
+
+async def test_fields_that_nobody_takes_have_no_effect(api: httpx.AsyncClient, database: URL) -> None:
+    somebody, other = await person(api, "somebody"), await person(api, "other")
+    extra: dict[str, Any] = {"id": other.id, "user_id": other.id, "role": "admin", "is_active": False}
+    extra |= {
+        "email": "x@example.org",
+        "avatar": "x",
+        "password_hash": "x",
+        "password": "x",
+        "created_at": "2000-01-01",
+    }
+    expected = somebody.user | {"username": "abcd"}
+    assert (await somebody.ask("PATCH", "/users/me", json={**extra, "username": "abcd"})).json() == expected
+    text = {name: str(value) for name, value in extra.items()}
+    assert (await somebody.ask("PATCH", "/users/me", data=text)).json() == expected
+    assert (await other.ask("GET", "/users/me")).json() == other.user
+
+    given = {"email": "new@example.org", "password": PASSWORD}
+    response = await api.post("/auth/register", json={**extra, **given})
+    new = await api.get("/users/me", headers={"Authorization": f"Bearer {response.json()['access_token']}"})
+    assert (new.json()["role"], new.json()["is_active"], new.json()["email"]) == ("user", True, "new@example.org")
+    assert new.json()["id"] != other.id
+
+    boss = await administrator(api, database, "boss")
+    made = await boss.ask("POST", "/users", json={**extra, **given, "email": "made@example.org"})
+    assert (made.status_code, made.json()["is_active"], made.json()["role"]) == (201, True, "admin")
+    assert made.json()["id"] != other.id
+    more = {"id": boss.id, "user_id": boss.id, "username": "taken", "avatar": "x", "password_hash": "x"}
+    changed = await boss.ask("PATCH", f"/users/{other.id}", json=more)
+    assert (changed.status_code, changed.json()) == (200, other.user)
+
+
+async def test_leaving(api: httpx.AsyncClient, database: URL) -> None:
+    somebody, other = await person(api, "somebody"), await person(api, "other")
+    wrong = await somebody.ask("DELETE", "/users/me", json={"password": "a wrong password"})
+    refused(wrong, 401, "Authentication failed")
+    bodies: tuple[Any, ...] = ({}, {"password": None}, {"password": "x" * 1025}, [])
+    for body in bodies:
+        refused(await somebody.ask("DELETE", "/users/me", json=body), 422)
+    assert (await somebody.ask("GET", "/users/me")).status_code == 200
+
+    response = await somebody.ask("DELETE", "/users/me", json={"password": PASSWORD})
+    assert (response.status_code, response.content) == (204, b"")
+    refused(await somebody.ask("GET", "/users/me"), 401)
+    refused(await api.post("/auth/refresh", json={"refresh_token": somebody.tokens["refresh_token"]}), 401)
+    refused(await api.post("/auth/login", json={"email": "somebody@example.org", "password": PASSWORD}), 401)
+    assert [str(it) for it in await column(database, "SELECT user_id FROM auth_sessions")] == [other.id]
+    assert [str(it) for it in await column(database, "SELECT id FROM users")] == [other.id]
+    assert (await person(api, "somebody")).id != somebody.id
+
+
+async def test_the_list(api: httpx.AsyncClient, database: URL) -> None:
+    boss = await administrator(api, database, "boss")
+    people = [boss.id, *[(await person(api, f"person-{number}")).id for number in range(4)]][::-1]
+    response = await boss.ask("GET", "/users")
+    assert [user["id"] for user in response.json()] == people
+    assert all(set(user) == FIELDS for user in response.json())
+    assert not {"link", "x-total-count"} & response.headers.keys()
+    response = await boss.ask("GET", "/users/?limit=2&offset=1&total=true")
+    assert [user["id"] for user in response.json()] == people[1:3]
+    assert response.headers["x-total-count"] == "5"
+    seen, target = [], "/users?limit=2"
+    while target:
+        response = await boss.ask("GET", target)
+        seen += [user["id"] for user in response.json()]
+        target = response.headers.get("link", "").partition(">")[0].removeprefix("<")
+    assert seen == people
+    assert (await boss.ask("GET", f"/users?offset={2**63 - 1}")).json() == []
+    for query in ("limit=0", "limit=101", "limit=x", "offset=-1", f"offset={2**63}", "total=2"):
+        refused(await boss.ask("GET", f"/users?{query}"), 422)
+
+
+async def test_adding(api: httpx.AsyncClient, database: URL) -> None:
+    boss = await administrator(api, database, "boss")
+    given: dict[str, Any] = {"email": "New.Person@Example.ORG", "password": PASSWORD}
+    response = await boss.ask("POST", "/users", json=given)
+    body = response.json()
+    assert (response.status_code, set(body)) == (201, FIELDS)
+    assert (body["email"], body["role"], body["is_active"]) == ("new.person@example.org", "user", True)
+    login = await api.post("/auth/login", json={"email": "new.person@example.org", "password": PASSWORD})
+    assert login.status_code == 200
+    refused(await boss.ask("POST", "/users", json=given), 400, "Email already registered")
+    same_name = await boss.ask("POST", "/users", json={**given, "email": "newperson@example.com", "role": "admin"})
+    assert same_name.json()["role"] == "admin"
+    assert same_name.json()["username"].lower() != body["username"].lower()
+    for wrong in ({"role": "guest"}, {"role": None}, {"role": "ADMIN"}, {"email": "x"}, {"password": "short"}):
+        refused(await boss.ask("POST", "/users", json={**given, "email": "z@example.org", **wrong}), 422)
+    assert len(await column(database, "SELECT id FROM users")) == 3
+
+
+async def test_what_is_not_there_or_no_id(api: httpx.AsyncClient, database: URL) -> None:
+    boss, somebody = await administrator(api, database, "boss"), await person(api, "somebody")
+    for method, body in (("GET", None), ("PATCH", {"role": "admin"}), ("PATCH", {}), ("DELETE", None)):
+        refused(await boss.ask(method, f"/users/{UNKNOWN_ID}", json=body), 404, "User not found")
+        refused(await boss.ask(method, "/users/x", json=body), 422)
+        refused(await somebody.ask(method, f"/users/{UNKNOWN_ID}", json=body), 403, "Insufficient permissions")
+        refused(await somebody.ask(method, f"/users/{boss.id}", json=body), 403)
+        refused(await api.request(method, f"/users/{boss.id}", json=body), 401)
+    changes: tuple[Any, ...] = (
+        {"role": "root"},
+        {"role": None},
+        {"is_active": "no"},
+        {"is_active": None},
+        {"email": "x"},
+        [],
+    )
+    for change in changes:
+        refused(await boss.ask("PATCH", f"/users/{somebody.id}", json=change), 422)
+    for email in (None, "x", "a@b@c", "a\0@x.org", "a" * 250 + "@x.org"):
+        refused(await boss.ask("PATCH", f"/users/{somebody.id}", json={"email": email}), 422)
+    assert (await somebody.ask("GET", "/users/me")).json() == somebody.user
+
+
+async def test_another_email(api: httpx.AsyncClient, database: URL) -> None:
+    boss, somebody = await administrator(api, database, "boss"), await person(api, "somebody")
+    response = await boss.ask("PATCH", f"/users/{somebody.id}", json={"email": "Else@Example.org"})
+    assert response.json() == somebody.user | {"email": "else@example.org"}
+    again = await boss.ask("PATCH", f"/users/{somebody.id}", json={"email": "BOSS@example.org"})
+    refused(again, 400, "Email already registered")
+    for email, status in (("somebody@example.org", 401), ("else@example.org", 200)):
+        assert (await api.post("/auth/login", json={"email": email, "password": PASSWORD})).status_code == status
+
+
+async def test_a_role_and_a_switch_take_effect_at_once(api: httpx.AsyncClient, database: URL) -> None:
+    boss, somebody = await administrator(api, database, "boss"), await person(api, "somebody")
+    path = f"/users/{somebody.id}"
+    refused(await somebody.ask("GET", "/users"), 403)
+    assert (await boss.ask("PATCH", path, json={"role": "admin"})).json()["role"] == "admin"
+    assert (await somebody.ask("GET", "/users")).status_code == 200
+    assert (await boss.ask("PATCH", path, json={"role": "user"})).json()["role"] == "user"
+    refused(await somebody.ask("GET", "/users"), 403)
+    assert (await boss.ask("PATCH", path, json={"is_active": False})).json()["is_active"] is False
+    refused(await somebody.ask("GET", "/users/me"), 401)
+    refused(await api.post("/auth/refresh", json={"refresh_token": somebody.tokens["refresh_token"]}), 403)
+    login = {"email": "somebody@example.org", "password": PASSWORD}
+    refused(await api.post("/auth/login", json=login), 401)
+    assert (await boss.ask("PATCH", path, json={"is_active": True})).status_code == 200
+    refused(await somebody.ask("GET", "/users/me"), 401)  # the old session stays over
+    somebody.tokens = (await api.post("/auth/login", json=login)).json()
+    assert (await somebody.ask("GET", "/users/me")).status_code == 200
+    assert (await boss.ask("DELETE", path)).status_code == 204
+    refused(await somebody.ask("GET", "/users/me"), 401)
+    refused(await boss.ask("GET", path), 404)
+
+
+async def test_the_last_administrator_stays(api: httpx.AsyncClient, database: URL) -> None:
+    boss = await administrator(api, database, "boss")
+    sleeper = await administrator(api, database, "sleeper")
+    path = f"/users/{boss.id}"
+    assert (await boss.ask("PATCH", f"/users/{sleeper.id}", json={"is_active": False})).status_code == 200
+    for method, target, body in (
+        ("PATCH", path, {"role": "user"}),
+        ("PATCH", path, {"is_active": False}),
+        ("PATCH", path, {"role": "user", "is_active": True, "email": "x@example.org"}),
+        ("DELETE", path, None),
+        ("DELETE", "/users/me", {"password": PASSWORD}),
+    ):
+        response = await boss.ask(method, target, json=body)
+        assert (response.status_code, response.json()) == (400, LAST), (method, target, body)
+    assert (await boss.ask("GET", "/users/me")).json() == boss.user | {"role": "admin"}
+    assert (await boss.ask("PATCH", path, json={"role": "admin", "is_active": True})).status_code == 200
+    assert (await boss.ask("DELETE", f"/users/{sleeper.id}")).status_code == 204
+
+
+@pytest.mark.parametrize(
+    ("method", "body"), [("PATCH", {"role": "user"}), ("PATCH", {"is_active": False}), ("DELETE", None)]
+)
+async def test_of_two_who_remove_each_other_one_stays(
+    api: httpx.AsyncClient, database: URL, method: str, body: dict[str, Any] | None
+) -> None:
+    one, two = [await administrator(api, database, f"boss-{uuid4().hex[:8]}") for _ in range(2)]
+    for _ in range(8):
+        answers = await asyncio.gather(
+            one.ask(method, f"/users/{two.id}", json=body), two.ask(method, f"/users/{one.id}", json=body)
+        )
+        assert {answer.status_code for answer in answers} <= {200, 204, 400, 401, 403, 404}
+        living = await column(database, "SELECT id FROM users WHERE role = 'admin' AND is_active")
+        assert len(living) == 1
+        stays = one if str(living[0]) == one.id else two
+        one, two = stays, await administrator(api, database, f"boss-{uuid4().hex[:8]}")
