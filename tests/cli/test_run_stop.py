@@ -141,6 +141,7 @@ def test_inside_of_a_function(tmp_path: Path, bare_database: URL) -> None:
     at_once(check, [(function,) for function in MOMENTS])
 
 
+@pytest.mark.slow
 def test_while_the_embedded_database_is_made() -> None:
     """What is there by then must not keep the next start from working."""
 

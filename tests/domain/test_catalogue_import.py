@@ -266,6 +266,7 @@ async def test_dry_run_says_the_same_and_writes_nothing(database: URL, tmp_path:
     assert [number for number, _ in rehearsed.refused] == [4, 6]
 
 
+@pytest.mark.slow
 async def test_the_real_catalogue_twice(database: URL) -> None:
     path = SHARED_DATA / "catalogue.jsonl"
     if not path.exists():
