@@ -75,5 +75,7 @@ def get_docs_asset(name: FromPath[str]) -> Response[bytes]:
 @get("/openapi.json", include_in_schema=False, sync_to_thread=False)
 def get_openapi(request: Request[Any, Any, Any]) -> Response[bytes]:
     """The API's description, OpenAPI 3.1."""
-    schema = finished(request.app.openapi_schema.to_schema())
-    return Response(msgspec.json.encode(schema), media_type=MediaType.JSON)
+    state = request.app.state
+    if "openapi_json" not in state:  # some 30 ms of work, the same each time
+        state["openapi_json"] = msgspec.json.encode(finished(request.app.openapi_schema.to_schema()))
+    return Response(state["openapi_json"], media_type=MediaType.JSON)

@@ -12,22 +12,20 @@ _AWAY_STATES = ("25006", "55P03")
 
 def sqlstate(error: BaseException) -> str | None:
     """The five-character SQLSTATE behind an error, at whatever depth it is wrapped."""
-    seen: BaseException | None = error
-    while seen is not None:
-        state = getattr(seen, "sqlstate", None)
-        if isinstance(state, str):
-            return state
-        seen = getattr(seen, "orig", None) or seen.__cause__
-    return None
+    return _said_by_driver(error, "sqlstate")
 
 
 def violated_constraint(error: BaseException) -> str | None:
     """The name of the constraint or index that an error of class 23 is about."""
+    return _said_by_driver(error, "constraint_name")
+
+
+def _said_by_driver(error: BaseException, name: str) -> str | None:
     seen: BaseException | None = error
     while seen is not None:
-        name = getattr(seen, "constraint_name", None)
-        if isinstance(name, str):
-            return name
+        value = getattr(seen, name, None)
+        if isinstance(value, str):
+            return value
         seen = getattr(seen, "orig", None) or seen.__cause__
     return None
 

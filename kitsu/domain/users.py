@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from functools import lru_cache
 from secrets import token_hex
 from typing import Annotated, Any
 from uuid import UUID
@@ -15,7 +14,7 @@ from advanced_alchemy.exceptions import IntegrityError
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from msgspec import UNSET, Meta, UnsetType
-from sqlalchemy import BigInteger, Select, Uuid, bindparam, func, select
+from sqlalchemy import BigInteger, Uuid, bindparam, func, select
 from sqlalchemy.exc import IntegrityError as StatementIntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
@@ -78,14 +77,12 @@ _ADMINISTRATORS = (
 _COUNT = select(func.count()).select_from(_user)
 
 
-@lru_cache(maxsize=1)
-def _page_statement() -> Select[Any]:
-    return (
-        select(*_COLUMNS)
-        .order_by(_user.created_at.desc(), _user.id.desc())
-        .limit(bindparam("limit", type_=BigInteger))
-        .offset(bindparam("offset", type_=BigInteger))
-    )
+_PAGE = (
+    select(*_COLUMNS)
+    .order_by(_user.created_at.desc(), _user.id.desc())
+    .limit(bindparam("limit", type_=BigInteger))
+    .offset(bindparam("offset", type_=BigInteger))
+)
 
 
 class UserService:
@@ -103,7 +100,7 @@ class UserService:
     async def page(self, request: PageRequest) -> Page[User]:
         """All users, newest first."""
         parameters = {"limit": request.limit + 1, "offset": request.offset}
-        rows = await self._reads.rows(_page_statement(), parameters)
+        rows = await self._reads.rows(_PAGE, parameters)
         total = await self._reads.value(_COUNT) if request.total else None
         return cut([_shape(row) for row in rows], request, total)
 
