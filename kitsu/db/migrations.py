@@ -1,6 +1,7 @@
 """The schema's revisions: which one the code wants, which one the database has, and the way from one to the other."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ def configure(context: Any) -> None:
     )
 
 
+@cache
 def head() -> str:
     """The revision that this version of the code works with."""
     revision = ScriptDirectory.from_config(alembic_config()).get_current_head()
