@@ -9,6 +9,7 @@
     ├── UnsupportedMediaType 415
     ├── InvalidRequest       422  body, path or query of the wrong form
     ├── RateLimited          429
+    ├── ClientGone           499  whoever asked hung up meanwhile
     ├── InternalError        500  a bug
     └── ServiceUnavailable   503  a part that the answer needs is away
 
@@ -105,6 +106,14 @@ class RateLimited(AppError):
     def __init__(self, retry_after: int) -> None:
         super().__init__()
         self.headers = {"Retry-After": str(retry_after)}
+
+
+class ClientGone(AppError):
+    """Whoever asked hung up before the request was whole; nobody gets this answer, it is what the log says."""
+
+    status = 499
+    code = "CLIENT_GONE"
+    message = "The client hung up"
 
 
 class InternalError(AppError):

@@ -1,12 +1,15 @@
-"""Where a request comes from: the client's address and scheme, through the proxies that are trusted to tell."""
+"""Where a request comes from: the client's address and scheme, through the proxies that are trusted to tell; and
+whether the client is still there.
+"""
 
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, Receive, ReceiveMessage, Scope, Send
 
 from kitsu.domain.rate_limits import plain_address
 from kitsu.domain.sessions import Device
+from kitsu.errors import ClientGone
 
 Networks = tuple[IPv4Network | IPv6Network, ...]
 
@@ -27,7 +30,7 @@ class Client:
             scope["client"] = (_nearest_untrusted(hops, self._trusted) or peer[0], 0)
             if headers.get(b"x-forwarded-proto") in {"http", "https"}:
                 scope["scheme"] = headers[b"x-forwarded-proto"]
-        await self._app(scope, receive, send)
+        await self._app(scope, _whole(receive), send)
 
 
 def provide_device(scope: Scope) -> Device:
@@ -35,6 +38,22 @@ def provide_device(scope: Scope) -> Device:
     agent = next((value for name, value in scope["headers"] if name == b"user-agent"), None)
     client = scope.get("client")
     return Device(ip=client[0] if client else "", user_agent=agent.decode("latin-1") if agent else None)
+
+
+def _whole(receive: Receive) -> Receive:
+    """Raises ClientGone when the client hangs up within its request; Litestar would take that for a bug."""
+    is_whole = False
+
+    async def receive_or_raise() -> ReceiveMessage:
+        nonlocal is_whole
+        message = await receive()
+        if message["type"] == "http.request":
+            is_whole = not message.get("more_body", False)
+        elif message["type"] == "http.disconnect" and not is_whole:
+            raise ClientGone
+        return message
+
+    return receive_or_raise
 
 
 def _nearest_untrusted(hops: list[str], trusted: Networks) -> str | None:

@@ -141,7 +141,7 @@ async def test_files(database: URL, tmp_path: Path) -> None:
         "missing.jsonl": "does not exist",
         f"{'x' * 300}.jsonl": "name too long",
     }
-    told = await asyncio.gather(*(fails(database, tmp_path, name) for name in messages))
+    told = [await fails(database, tmp_path, name) for name in messages]
     for (name, message), line in zip(messages.items(), told, strict=True):
         assert name in line
         assert message in line

@@ -1,0 +1,42 @@
+"""Clients that hang up in the middle of their request, by closing and by resetting the connection."""
+
+import json
+import socket
+import struct
+from itertools import product
+from pathlib import Path
+
+from sqlalchemy.engine import URL
+
+from tests.cli.process import kitsu
+
+PATHS = (("POST", "/auth/login"), ("POST", "/auth/register"), ("POST", "/auth/refresh"), ("POST", "/nowhere"))
+BODIES = ("Content-Length: 100\r\n\r\n{", "Transfer-Encoding: chunked\r\n\r\n5\r\n{", "Content-Length: 100\r\n\r\n")
+
+
+def test_it_is_no_error_of_ours(tmp_path: Path, catalogue: URL) -> None:
+    cases = list(product(PATHS, BODIES, (False, True)))
+    with kitsu(tmp_path, "serve", database=catalogue) as service:
+        service.serves()
+        for (method, path), body, reset in cases:
+            head = f"{method} {path} HTTP/1.1\r\nHost: kitsu\r\nContent-Type: application/json\r\n"
+            host, _, port = service.address.partition(":")
+            with socket.create_connection((host, int(port))) as connection:
+                if reset:  # closed without lingering, the system sends a reset
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                connection.sendall((head + body).encode())
+                # The head has to be on its way to the application before the connection goes.
+                seen = service.output.count('"route":"/health"')
+                service.get("/health")
+                service.until(lambda: service.output.count('"route":"/health"') > seen, "it answered others")  # noqa: B023
+        service.until(lambda: service.output.count('"status":499') == len(cases) - len(BODIES) * 2, "all were noticed")
+        service.serves()
+        assert '"level":"error"' not in service.output
+        assert service.errors == ""
+        statuses = {
+            event["status"]
+            for line in service.output.splitlines()
+            if line.startswith("{") and (event := json.loads(line)).get("method") == "POST"
+        }
+    # A path that is none needs no body to be refused.
+    assert statuses <= {404, 499}
