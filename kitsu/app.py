@@ -115,7 +115,7 @@ def create_app(settings: Settings) -> Litestar:
     )
     # Around the routing, so that unknown paths and methods pass them too.
     inner = SecurityHeaders(Cors(PlainQuery(app.asgi_handler), settings.allowed_origins))
-    app.asgi_handler = RequestLog(Client(inner, settings.trusted_proxies))
+    app.asgi_handler = Client(RequestLog(inner), settings.trusted_proxies)
     return app
 
 

@@ -72,7 +72,7 @@ class AccountService:
         async with self._transactions.begin() as session:
             user = await insert_user(session, address, password_hash, "user")
             tokens = await self._sessions.start(await session.connection(), user.id, device)
-        log.info("registered", user_id=str(user.id), ip=device.ip)
+        log.info("registered", user_id=str(user.id))
         return tokens
 
     async def login(self, email: str, password: str, device: Device) -> Tokens:
@@ -83,18 +83,18 @@ class AccountService:
             address = normalised(email)
         except ValueError:
             address = email.strip().lower()
-        guess = await self._count_guess(address, device)
         found = await self._reads.row(_BY_EMAIL, {"email": address})
+        guess = await self._count_guess(address, device, found and found.id)
         verdict = await self._hasher.check(password, found.password_hash if found else None)
         if found is None or not found.is_active or not verdict.right:
-            log.warning("login failed", user_id=str(found.id) if found else None, ip=device.ip)
+            log.warning("login failed", user_id=str(found.id) if found else None)
             await self._refuse(started)
         async with self._engine.begin() as connection:
             if verdict.new_hash:
                 await _store_hash(connection, found.id, found.password_hash, verdict.new_hash)
             await self._take_back(connection, guess, device)
             tokens = await self._sessions.start(connection, found.id, device)
-        log.info("login", user_id=str(found.id), ip=device.ip)
+        log.info("login", user_id=str(found.id))
         return tokens
 
     async def refresh(self, token: str, device: Device) -> Tokens:
@@ -111,7 +111,7 @@ class AccountService:
             if not await _store_hash(connection, identity.user_id, found.password_hash, new_hash):
                 raise Unauthorized
             await self._sessions.revoke_all(connection, identity.user_id, "password", but=identity.session_id)
-        log.info("password changed", user_id=str(identity.user_id), ip=device.ip)
+        log.info("password changed", user_id=str(identity.user_id))
 
     async def leave(self, identity: Identity, password: str, device: Device) -> None:
         """Delete the account with all that is stored of it. Raises Unauthorized for a wrong password, BadRequest."""
@@ -122,25 +122,25 @@ class AccountService:
         """That whoever asks knows the password, and is not only in front of the owner's open browser."""
         check_length(password, field)
         started = time.monotonic()
-        guess = await self._count_guess(str(identity.user_id), device)
+        guess = await self._count_guess(str(identity.user_id), device, identity.user_id)
         found = await self._reads.row(_BY_ID, {"user_id": identity.user_id})
         verdict = await self._hasher.check(password, found.password_hash if found else None)
         if not verdict.right:
-            log.warning("wrong password", user_id=str(identity.user_id), ip=device.ip)
+            log.warning("wrong password", user_id=str(identity.user_id))
             await self._refuse(started)
         async with self._engine.begin() as connection:
             await self._take_back(connection, guess, device)
         return found
 
-    async def _count_guess(self, whose: str, device: Device) -> tuple[str, str]:
-        """Count a guess before it is checked. Raises RateLimited."""
+    async def _count_guess(self, whose: str, device: Device, user_id: UUID | None) -> tuple[str, str]:
+        """Count a guess before it is checked; the user is for the log. Raises RateLimited."""
         guess = (whose, network_of(device.ip))
         try:
             # In this order: who is locked out of one account must not lock the whole address out of all.
             await self._limiter.hit(self._rules.guesses, *guess)
             await self._limiter.hit(self._rules.guesses_of_address, network_of(device.ip))
         except RateLimited:
-            log.warning("locked", ip=device.ip)
+            log.warning("locked", user_id=user_id and str(user_id))
             raise
         return guess
 

@@ -10,6 +10,7 @@ from litestar.enums import ScopeType
 from litestar.handlers import BaseRouteHandler
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Guard, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
 
 from kitsu.domain.permissions import Permission
 from kitsu.domain.sessions import Identity, SessionService
@@ -19,7 +20,7 @@ Connection = ASGIConnection[Any, Any, Any, Any]
 
 
 class Authentication(ASGIMiddleware):
-    """Puts the Identity of a bearer token in `scope["user"]`; None for a guest."""
+    """Puts the Identity of a bearer token in `scope["user"]`, None for a guest, and its user in the log lines."""
 
     scopes = (ScopeType.HTTP,)
 
@@ -33,7 +34,8 @@ class Authentication(ASGIMiddleware):
             token = _bearer_token(scope)
             identity = None if token is None else await self._sessions.identify(token)
         scope["user"] = identity
-        await next_app(scope, receive, send)
+        with bound_contextvars(**({"by": str(identity.user_id)} if identity else {})):
+            await next_app(scope, receive, send)
 
 
 def login_required(connection: Connection, _: BaseRouteHandler) -> None:

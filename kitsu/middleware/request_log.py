@@ -1,4 +1,4 @@
-"""The request id, and one log line per request. The outermost layer: it sees unknown paths and failed requests too."""
+"""The request id, and one log line per request. Around the routing: it sees unknown paths and failed requests too."""
 
 import re
 import time
@@ -16,7 +16,10 @@ _ACCEPTABLE = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
 
 
 class RequestLog:
-    """Gives each request an id, in the answer's `X-Request-ID` and in all log lines on the way, and logs its end."""
+    """Gives each request an id, in the answer's `X-Request-ID`, and logs its end.
+
+    All log lines on the way have the id and the client's address.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -38,7 +41,9 @@ class RequestLog:
                 message["headers"] = [*message["headers"], (HEADER, request_id)]
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id.decode()):
+        client = scope.get("client")
+        known = {"request_id": request_id.decode(), "ip": client[0] if client else None}
+        with structlog.contextvars.bound_contextvars(**known):
             try:
                 await self._app(scope, receive, send_with_id)
             finally:

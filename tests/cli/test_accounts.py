@@ -1,4 +1,4 @@
-"""`kitsu createsuperuser`, `check`, `purge` and `settle-emails`, as processes on a real database."""
+"""`kitsu createsuperuser`, `check` and `purge`, on a real database."""
 
 import asyncio
 import os
@@ -13,6 +13,7 @@ from sqlalchemy.engine import URL
 from kitsu.cli.check import deployment_problems
 from kitsu.domain.purge import BATCH
 from kitsu.settings import Settings
+from tests.cli.invoke import invoked
 from tests.cli.process import ROOT, SECRET_KEY, kitsu
 from tests.conftest import client_of, connect, execute
 
@@ -25,7 +26,7 @@ GOOD = {
 
 
 async def run(folder: Path, *arguments: str, database: URL | None, **settings: Any) -> tuple[int, str, str]:
-    """A command's exit code, and what it wrote to stdout and stderr."""
+    """The exit code of a command that is a process of its own, and what it wrote to stdout and stderr."""
 
     def work() -> tuple[int, str, str]:
         with kitsu(folder, *arguments, database=database, **settings) as process:
@@ -69,12 +70,12 @@ async def test_an_existing_user_is_promoted_and_reactivated(database: URL, tmp_p
         ).status_code == 201
     await execute(database, "UPDATE users SET is_active = false")
     ((*_, old_hash),) = await fetch(database, USERS)
-    code, said, errors = await run(tmp_path, "createsuperuser", "--email", "A@example.org", database=database)
+    code, said, errors = await invoked(tmp_path, "createsuperuser", "--email", "A@example.org", database=database)
     assert code == 0, errors
     assert "was there already" in said
     assert await fetch(database, USERS) == [("a@example.org", "admin", True, old_hash)]
     arguments = ("createsuperuser", "--email", "a@example.org", "--password", "another long password")
-    assert (await run(tmp_path, *arguments, database=database))[0] == 0
+    assert (await invoked(tmp_path, *arguments, database=database))[0] == 0
     assert await login(database, "a@example.org", PASSWORD) == 401
     assert await login(database, "a@example.org", "another long password") == 200
 
@@ -92,7 +93,7 @@ async def test_an_existing_user_is_promoted_and_reactivated(database: URL, tmp_p
 )
 async def test_no_administrator(database: URL, tmp_path: Path, email: str, password: str, complaint: str) -> None:
     arguments = ("createsuperuser", "--email", email, "--password", password)
-    code, said, errors = await run(tmp_path, *arguments, database=database)
+    code, said, errors = await invoked(tmp_path, *arguments, database=database)
     assert (code, said) == (1, "")
     assert errors.startswith(f"Error: {complaint}")
     assert await fetch(database, USERS) == []
@@ -100,7 +101,7 @@ async def test_no_administrator(database: URL, tmp_path: Path, email: str, passw
 
 async def test_createsuperuser_before_the_migration(bare_database: URL, tmp_path: Path) -> None:
     arguments = ("createsuperuser", "--email", "a@example.org", "--password", PASSWORD)
-    code, _, errors = await run(tmp_path, *arguments, database=bare_database)
+    code, _, errors = await invoked(tmp_path, *arguments, database=bare_database)
     assert code == 1
     assert "run `kitsu migrate`" in errors
 
@@ -157,23 +158,25 @@ async def test_a_short_password_that_is_typed(database: URL, tmp_path: Path) -> 
 
 
 async def test_check_finds_nothing(database: URL, tmp_path: Path) -> None:
-    for arguments in (["check"], ["check", "--deploy"]):
-        code, said, errors = await run(tmp_path, *arguments, database=database, **GOOD)
-        assert (code, said, errors) == (0, "Nothing is wrong.\n", "")
+    for ended in (
+        await run(tmp_path, "check", database=database, **GOOD),
+        await invoked(tmp_path, "check", "--deploy", database=database, **GOOD),
+    ):
+        assert ended == (0, "Nothing is wrong.\n", "")
 
 
 async def test_check_of_the_settings_and_the_database(database: URL, bare_database: URL, tmp_path: Path) -> None:
-    code, said, _ = await run(tmp_path, "check", database=bare_database)
+    code, said, _ = await invoked(tmp_path, "check", database=bare_database)
     assert (code, said.splitlines()[-1]) == (1, "1 problem found.")
     assert "has no tables yet: run `kitsu migrate`" in said
     await execute(database, "UPDATE alembic_version SET version_num = '0009'")
-    code, said, _ = await run(tmp_path, "check", database=database)
+    code, said, _ = await invoked(tmp_path, "check", database=database)
     assert code == 1
     assert "0009 is older than Kitsu needs" in said
-    code, said, _ = await run(tmp_path, "check", database=database.set(database="nowhere"))
+    code, said, _ = await invoked(tmp_path, "check", database=database.set(database="nowhere"))
     assert code == 1
     assert "has no database 'nowhere'" in said
-    code, said, errors = await run(tmp_path, "check", database=database, SECRET_KEY="short", PORT="x")
+    code, said, errors = await invoked(tmp_path, "check", database=database, SECRET_KEY="short", PORT="x")
     assert code == 1
     assert "SECRET_KEY has 5 bytes" in said + errors
     assert "PORT must be" in said + errors
@@ -192,7 +195,7 @@ BAD: dict[str, tuple[str, str]] = {
 
 async def test_check_deploy_lists_every_problem(bare_database: URL, tmp_path: Path) -> None:
     bad = {name: text for name, (text, _) in BAD.items()}
-    code, said, _ = await run(tmp_path, "check", "--deploy", database=bare_database, **bad)
+    code, said, _ = await invoked(tmp_path, "check", "--deploy", database=bare_database, **bad)
     lines = said.splitlines()
     assert code == 1
     for _, problem in BAD.values():
@@ -204,7 +207,7 @@ async def test_check_deploy_lists_every_problem(bare_database: URL, tmp_path: Pa
 
 async def test_check_deploy_names_what_is_not_set(database: URL, tmp_path: Path) -> None:
     good = {**GOOD, "ALLOWED_ORIGINS": "", "TRUSTED_PROXIES": ""}
-    code, said, _ = await run(tmp_path, "check", "--deploy", database=database, **good)
+    code, said, _ = await invoked(tmp_path, "check", "--deploy", database=database, **good)
     assert (code, said.splitlines()[-1]) == (1, "2 problems found.")
     assert "ALLOWED_ORIGINS is empty" in said
     assert "TRUSTED_PROXIES is not set" in said
@@ -247,7 +250,7 @@ INSERT INTO rate_limits VALUES ('living', 1, now() + interval '1 hour');
 
 async def test_purge(database: URL, tmp_path: Path) -> None:
     await execute(database, PURGED)
-    code, said, errors = await run(tmp_path, "purge", database=database)
+    code, said, errors = await invoked(tmp_path, "purge", database=database)
     assert code == 0, errors
     assert said == f"Removed {MANY + BATCH:,} sessions, {MANY:,} refresh tokens, {MANY:,} counters.\n"
     left = await fetch(database, "SELECT ip FROM auth_sessions ORDER BY ip")
@@ -256,12 +259,12 @@ async def test_purge(database: URL, tmp_path: Path) -> None:
     assert await fetch(database, tokens) == [("expired", 1), ("living", 0), ("living", 1), ("revoked", 1)]
     assert await fetch(database, "SELECT key FROM rate_limits") == [(b"living",)]
     assert await fetch(database, "SELECT email FROM users") == [("a@x.org",)]
-    assert (await run(tmp_path, "purge", database=database))[1] == (
+    assert (await invoked(tmp_path, "purge", database=database))[1] == (
         "Removed 0 sessions, 0 refresh tokens, 0 counters.\n"
     )
 
 
 async def test_purge_before_the_migration(bare_database: URL, tmp_path: Path) -> None:
-    code, _, errors = await run(tmp_path, "purge", database=bare_database)
+    code, _, errors = await invoked(tmp_path, "purge", database=bare_database)
     assert code == 1
     assert "run `kitsu migrate`" in errors

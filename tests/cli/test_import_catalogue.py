@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy.engine import URL
 
+from tests.cli.invoke import invoked
 from tests.conftest import ROOT, execute
 from tests.domain.test_catalogue_import import dump, entry, import_entries, rows, write
 
@@ -45,7 +46,7 @@ async def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 
 async def run(database: URL, folder: Path, *arguments: object) -> tuple[int, str, str]:
-    return await ended(start(database, folder, *arguments))
+    return await invoked(folder, "import-catalogue", *map(str, arguments), database=database)
 
 
 async def fails(database: URL, folder: Path, *arguments: object) -> str:
@@ -62,7 +63,7 @@ def without_progress(err: str) -> list[str]:
 
 async def test_import_twice(database: URL, tmp_path: Path) -> None:
     path = write(tmp_path, *(entry(n, episodes=0) for n in range(1200)))
-    code, out, err = await run(database, tmp_path, path)
+    code, out, err = await ended(start(database, tmp_path, path))
     assert (code, out) == (0, "1,200 added, 0 updated, 0 unchanged, 0 refused\n")
     # Without a terminal the progress is plain lines.
     assert err == "".join(f"read {percent} % of catalogue.jsonl\n" for percent in range(10, 101, 10))
@@ -164,9 +165,8 @@ async def test_too_many_bad_lines(database: URL, tmp_path: Path) -> None:
 async def test_databases(bare_database: URL, server: URL, tmp_path: Path) -> None:
     path = write(tmp_path, entry(1))
     away = server.set(host="127.0.0.1", port=1, query={}, password="secret-word")
-    bare, wrong_name, unreachable = await asyncio.gather(
-        *(fails(url, tmp_path, path) for url in (bare_database, server.set(database="nowhere"), away))
-    )
+    urls = (bare_database, server.set(database="nowhere"), away)
+    bare, wrong_name, unreachable = [await fails(url, tmp_path, path) for url in urls]
     assert "no tables yet: run `kitsu migrate`" in bare
     assert "no database 'nowhere'" in wrong_name
     assert "can't be reached" in unreachable

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from sqlalchemy.engine import URL
 
+from tests.cli.invoke import invoked
 from tests.cli.test_accounts import fetch, run
 from tests.conftest import execute
 from tests.db.service_database import TABLES, rows
@@ -57,7 +58,7 @@ async def test_a_dry_run_changes_nothing(bare_database: URL, tmp_path: Path) -> 
 
 async def test_yes_merges(bare_database: URL, tmp_path: Path) -> None:
     await execute(bare_database, TABLES, PAIRS)
-    code, said, errors = await run(tmp_path, "settle-emails", "--yes", database=bare_database)
+    code, said, errors = await invoked(tmp_path, "settle-emails", "--yes", database=bare_database)
     assert code == 0, errors
     assert "Nothing was changed" not in said
     assert await fetch(bare_database, USERS) == [("A@x.org", "old"), ("b@X.org", "five"), ("Alone@x.org", "six")]
@@ -69,16 +70,16 @@ async def test_yes_merges(bare_database: URL, tmp_path: Path) -> None:
         ("old",),
         ("six",),
     ]
-    code, said, _ = await run(tmp_path, "settle-emails", "--yes", database=bare_database)
+    code, said, _ = await invoked(tmp_path, "settle-emails", "--yes", database=bare_database)
     assert (code, said) == (0, "No e-mails differ in case alone.\n")
-    assert (await run(tmp_path, "migrate", database=bare_database))[0] == 0
+    assert (await invoked(tmp_path, "migrate", database=bare_database))[0] == 0
     assert len(await fetch(bare_database, "SELECT 1 FROM auth_sessions")) == 3
 
 
 async def test_keep_names_the_account(bare_database: URL, tmp_path: Path) -> None:
     await execute(bare_database, TABLES, PAIRS)
     arguments = ("settle-emails", "--yes", "--keep", "a@x.org", "--keep", "B@X.org")
-    assert (await run(tmp_path, *arguments, database=bare_database))[0] == 0
+    assert (await invoked(tmp_path, *arguments, database=bare_database))[0] == 0
     assert await fetch(bare_database, USERS) == [("a@x.org", "new"), ("B@X.org", "three"), ("Alone@x.org", "six")]
     found = [row for row in await fetch(bare_database, EPISODES) if row[0] == "a@x.org"]
     assert found == [("a@x.org", 11), ("a@x.org", 22), ("a@x.org", 23)]
@@ -89,7 +90,7 @@ async def test_an_entry_without_a_time_is_the_older_one(bare_database: URL, tmp_
     loose = "ALTER TABLE watch_progress ALTER last_watched_at DROP NOT NULL"
     await execute(bare_database, TABLES, loose, PAIRS)
     await execute(bare_database, "UPDATE watch_progress SET last_watched_at = NULL WHERE episode = 12")
-    assert (await run(tmp_path, "settle-emails", "--yes", database=bare_database))[0] == 0
+    assert (await invoked(tmp_path, "settle-emails", "--yes", database=bare_database))[0] == 0
     found = [row for row in await fetch(bare_database, EPISODES) if row[0] == "A@x.org"]
     assert found == [("A@x.org", 11), ("A@x.org", 22), ("A@x.org", 23)]
 
@@ -99,7 +100,7 @@ async def test_keep_that_names_nobody_changes_nothing(bare_database: URL, tmp_pa
     await execute(bare_database, TABLES, PAIRS)
     before = await rows(bare_database)
     arguments = ("settle-emails", "--yes", "--keep", "nobody@x.org")
-    code, _, errors = await run(tmp_path, *arguments, database=bare_database)
+    code, _, errors = await invoked(tmp_path, *arguments, database=bare_database)
     assert code == 1
     assert "nobody@x.org" in errors
     assert await rows(bare_database) == before

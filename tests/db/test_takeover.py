@@ -1,6 +1,5 @@
 """The accounts of the FastAPI service are taken over, with passwords, tokens and progress; and given back."""
 
-import asyncio
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from sqlalchemy.engine import URL
 from kitsu.db import migrations
 from kitsu.db.engine import create_engine
 from kitsu.db.migrations import SchemaError
-from tests.cli.process import kitsu
+from tests.cli.invoke import invoked
 from tests.conftest import client_of, connect, execute
 from tests.db.service_database import ROWS, TABLES, rows, schema, tables
 
@@ -183,17 +182,14 @@ async def test_emails_that_differ_in_case_stop_it(bare_database: URL, revision: 
     assert (await schema(bare_database, versioned=True), await rows(bare_database)) == before
     assert [row[0] for row in await fetch(bare_database, "SELECT version_num FROM alembic_version")] == [revision]
 
-    def run(*arguments: str) -> tuple[int, str]:
-        with kitsu(tmp_path, *arguments, database=bare_database) as process:
-            return process.ends(30), process.output + process.errors
-
-    code, said = await asyncio.to_thread(run, "migrate")
+    code, _, errors = await invoked(tmp_path, "migrate", database=bare_database)
     assert code == 1
-    assert "kitsu settle-emails" in said
-    assert "plain@X.org" in said
-    assert (await asyncio.to_thread(run, "settle-emails", "--yes", "--keep", "plain@x.org"))[0] == 0
-    code, said = await asyncio.to_thread(run, "migrate")
-    assert code == 0, said
+    assert "kitsu settle-emails" in errors
+    assert "plain@X.org" in errors
+    settle = ("settle-emails", "--yes", "--keep", "plain@x.org")
+    assert (await invoked(tmp_path, *settle, database=bare_database))[0] == 0
+    code, _, errors = await invoked(tmp_path, "migrate", database=bare_database)
+    assert code == 0, errors
     assert await fetch(bare_database, "SELECT 1 FROM users WHERE email = 'plain@x.org'")
 
 

@@ -58,6 +58,7 @@ async def test_one_line_per_request(
     assert line == {
         "event": "request", "log_level": "info", "method": method, "route": route, "status": status,
         "request_id": "the-request",
+        "ip": "127.0.0.1",
     }  # fmt: skip
 
 
@@ -89,7 +90,7 @@ async def test_json_lines_on_stdout(
     assert "secret" not in out
     assert UNKNOWN_ID not in out
     first, second = (msgspec.json.decode(line, type=dict[str, Any]) for line in out.splitlines())
-    assert set(first) == {"event", "method", "route", "status", "ms", "request_id", "level", "time"}
+    assert set(first) == {"event", "method", "route", "status", "ms", "request_id", "ip", "level", "time"}
     assert (first["event"], first["request_id"], first["status"]) == ("request", "one", 404)
     assert first["route"] == "/anime/{anime_id}"
     assert first["time"].endswith("Z")
