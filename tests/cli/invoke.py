@@ -35,7 +35,12 @@ def invoke(folder: Path, *arguments: str, database: URL | None = None, **setting
     environment |= {"SECRET_KEY": SECRET_KEY, "PORT": str(free_port())}
     if database is not None:
         environment["DATABASE_URL"] = database.render_as_string(hide_password=False)
-    with _alone, _left_as_found(), chdir(folder), patch("kitsu.cli.run._serve", side_effect=AssertionError("it serves")):
+    with (
+        _alone,
+        _left_as_found(),
+        chdir(folder),
+        patch("kitsu.cli.run._serve", side_effect=AssertionError("it serves")),
+    ):
         result = CliRunner().invoke(main, arguments, env=environment | settings, catch_exceptions=False)
     assert "Traceback" not in result.output, result.output
     assert "Exception" not in result.output, result.output

@@ -49,8 +49,7 @@ def test_bad_host(tmp_path: Path, catalogue: URL, host: str) -> None:
 
 def test_wrong_settings_are_all_listed(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(f"DATABASE_URL=mysql://kitsu:{PASSWORD}@db/kitsu\nPORT=wrong\nWORKERS=0\n")
-    settings = {"PORT": "", "SECRET_KEY": "hunter2", "LOG_LEVEL": "loud", "ALLOWED_ORIGINS": "*"}
-    code, output, said = invoke(tmp_path, "run", **settings)
+    code, output, said = invoke(tmp_path, "run", PORT="", SECRET_KEY="hunter2", LOG_LEVEL="loud", ALLOWED_ORIGINS="*")
     assert (code, output) == (1, "")
     assert "hunter2" not in said
     listed = {line.split()[0] for line in said.splitlines()[1:]}
