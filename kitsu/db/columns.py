@@ -4,10 +4,15 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from sqlalchemy import DateTime, Uuid, func
+from sqlalchemy import DateTime, ForeignKey, Uuid, func
 from sqlalchemy.orm import mapped_column
 from uuid_utils.compat import uuid7
 
 Id = Annotated[UUID, mapped_column(Uuid(), primary_key=True, default=uuid7, sort_order=-1)]
 CreatedAt = Annotated[datetime, mapped_column(DateTime(timezone=True), server_default=func.now())]
 UpdatedAt = Annotated[datetime, mapped_column(DateTime(timezone=True), server_default=func.now(), onupdate=func.now())]
+
+# Rows of a user's own go with the user, and with the anime that they are about. The user comes first in an index that
+# each such table has anyway.
+UserRef = Annotated[UUID, mapped_column(Uuid(), ForeignKey("users.id", ondelete="CASCADE"))]
+AnimeRef = Annotated[UUID, mapped_column(Uuid(), ForeignKey("anime.id", ondelete="CASCADE"), index=True)]

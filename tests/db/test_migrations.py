@@ -76,11 +76,16 @@ async def test_service_database_goes_up_and_down(bare_database: URL, revision: s
     await make_service_database(bare_database, *made, revision=revision)
     columns, old_schema, old_rows = await kept(bare_database), await schema(bare_database), await rows(bare_database)
     assert all(len(found) >= 2 for found in old_rows.values())
-    kept_rows = {table: old_rows[table] for table in columns}
-    # What has no value for `revoked` is not revoked, and says so from then on.
-    await execute(bare_database, "UPDATE refresh_tokens SET revoked = false WHERE revoked IS NULL")
+    # What has no value for `revoked` is not revoked, what was last watched at no time was so when it was made; both say
+    # so from then on.
+    await execute(
+        bare_database,
+        "UPDATE refresh_tokens SET revoked = false WHERE revoked IS NULL",
+        "UPDATE watch_progress SET last_watched_at = created_at WHERE last_watched_at IS NULL",
+    )
     old_rows = await rows(bare_database)
-    await execute(bare_database, *(["UPDATE refresh_tokens SET revoked = NULL WHERE NOT revoked"] * (LOOSER in made)))
+    kept_rows = {table: old_rows[table] for table in columns}
+    await execute(bare_database, *([LOOSER_ROWS] * (LOOSER in made)))
 
     assert await migrate(bare_database) == (revision, migrations.head())
     new_schema = await schema(bare_database)
