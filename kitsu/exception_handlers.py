@@ -16,6 +16,7 @@ from kitsu.errors import (
     InternalError,
     InvalidRequest,
     NotFound,
+    PayloadTooLarge,
     ServiceUnavailable,
     Unauthorized,
     UnsupportedMediaType,
@@ -47,7 +48,7 @@ _BY_STATUS: Mapping[int, tuple[int, str, str]] = {
     401: (401, Unauthorized.code, Unauthorized.message),
     404: (404, NotFound.code, NotFound.message),
     405: (405, "METHOD_NOT_ALLOWED", "Method not allowed"),
-    413: (413, "PAYLOAD_TOO_LARGE", "Payload too large"),
+    413: (413, PayloadTooLarge.code, PayloadTooLarge.message),
     415: (415, UnsupportedMediaType.code, UnsupportedMediaType.message),
     503: (503, ServiceUnavailable.code, ServiceUnavailable.message),
 }

@@ -1,17 +1,20 @@
-"""What all lists have in common over HTTP: limit, offset, the link to the next page, the total."""
+"""What all lists have in common over HTTP: limit, offset, the link to the next page, the total; lists of changes."""
 
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
-from typing import Annotated, Any, TypeVar
+from datetime import UTC, datetime
+from typing import Annotated, Any
 from urllib.parse import parse_qsl, urlencode
 
+import msgspec
 from litestar import Request, Response
 from litestar.datastructures import ResponseHeader
+from litestar.di import NamedDependency, Provide
 from litestar.params import QueryParameter
 
+from kitsu.domain.changes import Changes, ChangesRequest, Place
 from kitsu.domain.paging import Page, PageRequest
 from kitsu.errors import InvalidRequest
-
-T = TypeVar("T")
 
 BIGINT_MAX = 2**63 - 1
 
@@ -24,6 +27,16 @@ LIST_HEADERS: Sequence[ResponseHeader] = (
         required=False,
     ),
 )  # fmt: skip
+CHANGES_HEADERS: Sequence[ResponseHeader] = (
+    *LIST_HEADERS,
+    ResponseHeader(
+        name="X-Updated-Until",
+        description="with `updated_since`: what to send as it the next time",
+        documentation_only=True,
+        required=False,
+    ),
+)
+LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
 
 
 def provide_page_request(
@@ -35,6 +48,55 @@ def provide_page_request(
     return PageRequest(limit, offset, total)
 
 
+def provide_changes_request(
+    asked: NamedDependency[PageRequest],
+    updated_since: Annotated[
+        datetime | None,
+        QueryParameter(
+            description="only what changed at this time or later, the oldest change first; begin with any time long "
+            "ago, go on with the `X-Updated-Until` of the last answer"
+        ),
+    ] = None,
+    deleted: Annotated[  # noqa: FBT002 - a query parameter
+        bool,
+        QueryParameter(
+            description="with tombstones (`id`, `anime_id`, `deleted_at`) of what was deleted in the last 30 days; "
+            "whoever asks less often fetches the whole list"
+        ),
+    ] = False,
+    cursor: Annotated[str | None, QueryParameter(max_length=500, description="of a `Link` to the next page")] = None,
+) -> ChangesRequest | None:
+    """Read which changes a request asks for; None when it asks for the list as it is. Raises InvalidRequest."""
+    if updated_since is None and not deleted:
+        return None
+    if asked.offset:
+        raise InvalidRequest([{"field": "offset", "message": "A list of changes goes on at the Link of its answer"}])
+    if updated_since is not None and updated_since.tzinfo is None:
+        raise InvalidRequest([{"field": "updated_since", "message": "Expected a time with its zone, such as Z"}])
+    return ChangesRequest(updated_since or LONG_AGO, deleted, asked.limit, _place(cursor) if cursor else None)
+
+
+PAGES = {"asked": Provide(provide_page_request, sync_to_thread=False)}
+LISTS = {**PAGES, "since": Provide(provide_changes_request, sync_to_thread=False)}
+"""What the handler of a list depends on; the second of one whose changes can be asked for."""
+
+
+def answer_changes(request: Request[Any, Any, Any], changes: Changes[Any]) -> Response[Any]:
+    """Part of a list of changes as a bare array, with where it goes on and until when it is whole in headers."""
+    headers = {"X-Updated-Until": changes.until.astimezone(UTC).isoformat().replace("+00:00", "Z")}
+    if changes.next is not None:
+        cursor = urlsafe_b64encode(msgspec.json.encode(changes.next)).decode()
+        headers["Link"] = _next_link(request, "cursor", cursor)
+    return Response(changes.items, headers=headers)
+
+
+def _place(cursor: str) -> Place:
+    try:
+        return msgspec.json.decode(urlsafe_b64decode(cursor), type=Place)
+    except ValueError:
+        raise InvalidRequest([{"field": "cursor", "message": "Expected the one of a Link"}]) from None
+
+
 def refuse_null(request: Request[Any, Any, Any], *names: str) -> None:
     """Raise InvalidRequest for parameters of the text `null`, which msgspec would take for none given."""
     wrong = [name for name in names if request.query_params.get(name, "").lower() == "null"]
@@ -42,15 +104,18 @@ def refuse_null(request: Request[Any, Any, Any], *names: str) -> None:
         raise InvalidRequest([{"field": name, "message": "Expected a value, got null"} for name in wrong])
 
 
-def answer(request: Request[Any, Any, Any], asked: PageRequest, page: Page[T]) -> Response[list[T]]:
+def answer(request: Request[Any, Any, Any], asked: PageRequest, page: Page[Any]) -> Response[Any]:
     """The page as a bare array, with what is to be said about it in headers."""
     headers = {}
     if page.more:
-        asked_for = parse_qsl(request.scope["query_string"].decode(), keep_blank_values=True)
-        query = [(name, value) for name, value in asked_for if name != "offset"]
-        query.append(("offset", str(asked.offset + asked.limit)))
-        # Without a host: behind a proxy only the client knows under which one it asked.
-        headers["Link"] = f'<{request.scope["path"]}?{urlencode(query)}>; rel="next"'
+        headers["Link"] = _next_link(request, "offset", str(asked.offset + asked.limit))
     if page.total is not None:
         headers["X-Total-Count"] = str(page.total)
     return Response(page.items, headers=headers)
+
+
+def _next_link(request: Request[Any, Any, Any], name: str, value: str) -> str:
+    asked_for = parse_qsl(request.scope["query_string"].decode(), keep_blank_values=True)
+    query = [(given, text) for given, text in asked_for if given != name]
+    # Without a host: behind a proxy only the client knows under which one it asked.
+    return f'<{request.scope["path"]}?{urlencode([*query, (name, value)])}>; rel="next"'

@@ -1,7 +1,8 @@
 """Anime: the shapes that go over the wire, and the catalogue's reads of them."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
@@ -54,6 +55,14 @@ class Anime(AnimeListItem, kw_only=True):
 LIST_FIELDS = AnimeListItem.__struct_fields__
 
 _anime = models.Anime
+LIST_COLUMNS = tuple(getattr(_anime, name) for name in LIST_FIELDS)
+"""What an AnimeListItem is read from, in its order."""
+
+
+def list_item(values: Sequence[Any]) -> AnimeListItem:
+    """An anime as it stands in a list, from the values of LIST_COLUMNS."""
+    return AnimeListItem(**dict(zip(LIST_FIELDS, values, strict=True)))
+
 
 # Of several ids at one provider the lowest is shown, which is the oldest: the last of a key wins in jsonb.
 _external_ids = (
@@ -94,8 +103,7 @@ class AnimeReader:
         statement = page_statement(LIST_FIELDS, filters, query.sort)
         rows = await self._reads.rows(statement, {**parameters, "limit": request.limit + 1, "offset": request.offset})
         total = await self._reads.value(count_statement(filters), parameters) if request.total else None
-        items = [AnimeListItem(**dict(zip(LIST_FIELDS, row, strict=True))) for row in rows]
-        return cut(items, request, total)
+        return cut([list_item(row) for row in rows], request, total)
 
     async def detail(self, anime_id: UUID) -> Anime:
         """One anime. Raises NotFound."""

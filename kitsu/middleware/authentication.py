@@ -44,6 +44,10 @@ def login_required(connection: Connection, _: BaseRouteHandler) -> None:
         raise Unauthorized
 
 
+def guests_too(_: Connection, __: BaseRouteHandler) -> None:
+    """Anybody; but whoever is signed in is known, and a token that is none is refused."""
+
+
 def requires(permission: Permission) -> Guard:
     """Whoever is signed in with a role that has the permission."""
 
@@ -53,6 +57,12 @@ def requires(permission: Permission) -> Guard:
             raise Forbidden
 
     return guard
+
+
+def provide_viewer(scope: Scope) -> Identity | None:
+    """Whoever is signed in, None for a guest, in a handler that has a guard."""
+    viewer = scope["user"]
+    return viewer if isinstance(viewer, Identity) else None
 
 
 def provide_identity(scope: Scope) -> Identity:

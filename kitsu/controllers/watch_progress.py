@@ -1,0 +1,108 @@
+"""The paths under /watch."""
+
+from typing import Any
+from uuid import UUID
+
+from litestar import Controller, Request, Response, delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+
+from kitsu.controllers.lists import CHANGES_HEADERS, LIST_HEADERS, LISTS, PAGES, answer, answer_changes
+from kitsu.controllers.preconditions import IdempotencyKey, once_of
+from kitsu.domain.changes import ChangesRequest, Tombstone
+from kitsu.domain.paging import PageRequest
+from kitsu.domain.sessions import Identity
+from kitsu.domain.watch_progress import NewProgress, WatchProgress, WatchProgressService
+from kitsu.errors import BadRequest, Forbidden, InvalidRequest, NotFound, Unauthorized
+from kitsu.middleware.authentication import login_required, requires
+from kitsu.openapi import BEARER, errors
+
+
+class WatchProgressController(Controller):
+    """How far a viewer is."""
+
+    path = "/watch"
+    tags = ["Viewer"]  # noqa: RUF012 - Litestar's way to declare
+    security = BEARER
+
+    @post(
+        "/progress",
+        status_code=200,
+        guards=[requires("write:content")],
+        operation_id="postWatchProgress",
+        summary="Store how far one is in an anime",
+        response_description="The progress as it is now.",
+        responses=errors(BadRequest, Unauthorized, Forbidden, NotFound, InvalidRequest),
+    )
+    async def post_progress(
+        self,
+        request: Request[Any, Any, Any],
+        data: JSONBody[NewProgress],
+        progress: NamedDependency[WatchProgressService],
+        identity: NamedDependency[Identity],
+        idempotency_key: IdempotencyKey = None,
+    ) -> WatchProgress:
+        """One place for each anime. A library entry that exists follows: watching, and completed with the last episode
+        (nine tenths of it are all of it).
+        """
+        return await progress.post(identity.user_id, data, once_of(idempotency_key, request, data))
+
+    @get(
+        "/progress",
+        guards=[login_required],
+        operation_id="listWatchProgress",
+        summary="List one's progress in all anime",
+        response_description="A part of the progress.",
+        dependencies=LISTS,
+        response_headers=CHANGES_HEADERS,
+        responses=errors(Unauthorized, InvalidRequest),
+    )
+    async def list_progress(
+        self,
+        request: Request[Any, Any, Any],
+        progress: NamedDependency[WatchProgressService],
+        identity: NamedDependency[Identity],
+        asked: NamedDependency[PageRequest],
+        since: NamedDependency[ChangesRequest | None],
+    ) -> Response[list[WatchProgress | Tombstone]]:
+        """All of it, what was hidden from "continue watching" too; last watched first."""
+        if since is not None:
+            return answer_changes(request, await progress.changes(identity.user_id, since))
+        return answer(request, asked, await progress.page(identity.user_id, asked))
+
+    @get(
+        "/continue",
+        guards=[login_required],
+        operation_id="listContinueWatching",
+        summary="List what to go on watching",
+        response_description="A part of the list.",
+        dependencies=PAGES,
+        response_headers=LIST_HEADERS,
+        responses=errors(Unauthorized, InvalidRequest),
+    )
+    async def list_continue(
+        self,
+        request: Request[Any, Any, Any],
+        progress: NamedDependency[WatchProgressService],
+        identity: NamedDependency[Identity],
+        asked: NamedDependency[PageRequest],
+    ) -> Response[list[WatchProgress]]:
+        """Last watched first, without what the library says is completed or dropped."""
+        return answer(request, asked, await progress.to_continue(identity.user_id, asked))
+
+    @delete(
+        "/continue/{anime_id:str}",
+        guards=[requires("write:content")],
+        operation_id="hideFromContinueWatching",
+        summary="Leave an anime out of what to go on watching",
+        response_description="It is left out, or was before.",
+        responses=errors(Unauthorized, Forbidden, InvalidRequest),
+    )
+    async def hide(
+        self,
+        anime_id: FromPath[UUID],
+        progress: NamedDependency[WatchProgressService],
+        identity: NamedDependency[Identity],
+    ) -> None:
+        """Its progress stays, and it comes back when it is played again."""
+        await progress.hide(identity.user_id, anime_id)

@@ -1,0 +1,131 @@
+"""What changed of a user's own rows since a device last asked, deleted ones too, so that it never fetches all again.
+
+A list of changes goes from the oldest change to the newest, so that one which happens while the list is read comes at
+its end. `until` is the time to ask from the next time: whatever is not in the list yet, such as what a transaction has
+written and not committed, has a later one.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from heapq import merge
+from typing import Annotated, Any, Generic, TypeVar
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta
+from sqlalchemy import BigInteger, DateTime, Select, Uuid, bindparam, func, select, text, tuple_
+from sqlalchemy.orm import InstrumentedAttribute
+
+from kitsu.db import models
+from kitsu.db.models.tombstones import KEPT_DAYS
+from kitsu.db.reads import Reads
+
+T = TypeVar("T")
+Rows = Select[*tuple[Any, ...]]
+
+
+class Tombstone(msgspec.Struct):
+    """Something that was deleted."""
+
+    id: Annotated[UUID, Meta(description="of what is gone")]
+    anime_id: Annotated[UUID | None, Meta(description="which it was about, if it was about one")]
+    deleted_at: datetime
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A place in a list of changes, from which it goes on."""
+
+    until: datetime
+    changed_at: datetime
+    id: UUID
+
+
+class ChangesRequest(msgspec.Struct, frozen=True):
+    """Which changes are asked for."""
+
+    since: datetime
+    deleted: bool
+    """With what was deleted in the last 30 days."""
+    limit: int
+    after: Place | None = None
+
+
+class Changes(msgspec.Struct, Generic[T], frozen=True):
+    """Part of a list of changes."""
+
+    items: list[T | Tombstone]
+    until: datetime
+    next: Place | None
+    """None: the list ends here."""
+
+
+# The start of the oldest transaction: all that committed ones wrote is there to be read, by the times of their starts.
+_UNTIL = text("""
+    SELECT least(now(), min(xact_start)) FROM pg_stat_activity
+    WHERE datname = current_database() AND backend_type = 'client backend'
+""")
+
+_since: Any = bindparam("since", type_=DateTime(timezone=True))
+_limit: Any = bindparam("limit", type_=BigInteger)
+_user_id: Any = bindparam("user_id", type_=Uuid)
+_after = tuple_(bindparam("after", type_=DateTime(timezone=True)), bindparam("after_id", type_=Uuid))
+
+
+def changes_statement(
+    rows: Rows, changed_at: InstrumentedAttribute[datetime], row_id: InstrumentedAttribute[UUID]
+) -> Rows:
+    """The statement of a list's changes, from one of its rows, which has to be limited to the user's own."""
+    return (
+        rows.add_columns(changed_at, row_id)
+        .where(changed_at >= _since, tuple_(changed_at, row_id) > _after)
+        .order_by(changed_at, row_id)
+        .limit(_limit)
+    )
+
+
+_grave = models.Tombstone
+_DELETED = changes_statement(
+    select(_grave.id, _grave.anime_id, _grave.deleted_at).where(
+        _grave.user_id == _user_id,
+        _grave.kind == bindparam("kind"),
+        _grave.deleted_at > func.now() - text(f"interval '{KEPT_DAYS} days'"),
+    ),
+    _grave.deleted_at,
+    _grave.id,
+)
+
+
+class ChangesReader:
+    """Reads lists of changes."""
+
+    def __init__(self, reads: Reads) -> None:
+        self._reads = reads
+
+    async def read(
+        self,
+        user_id: UUID,
+        request: ChangesRequest,
+        kind: str,
+        statement: Rows,
+        shape: Callable[[Sequence[Any]], T],
+    ) -> Changes[T]:
+        """The changes of one kind, by its statement; `kind` is the name of its table."""
+        after = request.after
+        # Before the rows, so that what is committed between the two is asked for again rather than never.
+        until = after.until if after else await self._reads.value(_UNTIL)
+        parameters = {
+            "user_id": user_id,
+            "since": request.since,
+            "after": after.changed_at if after else request.since,
+            "after_id": after.id if after else UUID(int=0),
+            "limit": request.limit + 1,
+        }
+        living = await self._reads.rows(statement, parameters)
+        found: list[tuple[datetime, UUID, T | Tombstone]] = [(*row[-2:], shape(row[:-2])) for row in living]
+        if request.deleted:
+            rows = await self._reads.rows(_DELETED, {**parameters, "kind": kind})
+            gone = [(*row[-2:], Tombstone(*row[:-2])) for row in rows]
+            found = list(merge(found, gone, key=lambda change: change[:2]))
+        page = found[: request.limit]
+        more = len(found) > request.limit
+        return Changes([item for _, _, item in page], until, Place(until, page[-1][0], page[-1][1]) if more else None)

@@ -1,0 +1,251 @@
+"""Collections: anime that a viewer put together under a name, in an order of theirs, for themselves or for all."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from advanced_alchemy.repository import SQLAlchemyAsyncRepository
+from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
+from msgspec import UNSET, Meta, UnsetType
+from sqlalchemy import BigInteger, Integer, Uuid, bindparam, delete, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+
+from kitsu.db import models
+from kitsu.db.reads import Reads
+from kitsu.domain.anime import LIST_COLUMNS, LIST_FIELDS, AnimeListItem
+from kitsu.domain.changes import Changes, ChangesReader, ChangesRequest, Rows, changes_statement
+from kitsu.domain.own_rows import references
+from kitsu.domain.paging import Page, PageRequest, cut
+from kitsu.domain.versions import Expected
+from kitsu.errors import Forbidden, NotFound
+
+Name = Annotated[str, Meta(min_length=1, max_length=255, examples=["Rainy days"])]
+Description = Annotated[str, Meta(max_length=10_000)]
+
+
+class Collection(msgspec.Struct):
+    """A named list of anime."""
+
+    id: UUID
+    name: str
+    description: str | None
+    is_public: Annotated[bool, Meta(description="whether everybody may see it")]
+    item_count: int
+    version: Annotated[
+        int, Meta(description='one more with each change, of its anime too; `If-Match: "<id>.<version>"`')
+    ]
+    created_at: datetime
+    updated_at: datetime
+
+
+class CollectionItem(AnimeListItem, kw_only=True):
+    """An anime in a collection."""
+
+    added_at: datetime
+
+
+class NewCollection(msgspec.Struct, frozen=True):
+    """A collection to be made."""
+
+    name: Name
+    description: Description | None = None
+    is_public: bool = False
+
+
+class CollectionChange(msgspec.Struct, frozen=True):
+    """What changes of a collection; what is left out stays."""
+
+    name: Name | UnsetType = UNSET
+    description: Description | UnsetType | None = UNSET
+    is_public: bool | UnsetType = UNSET
+
+
+class Repository(SQLAlchemyAsyncRepository[models.Collection]):
+    """Collections in the database."""
+
+    model_type = models.Collection
+
+
+class CollectionRows(SQLAlchemyAsyncRepositoryService[models.Collection, Repository]):
+    """Collections, in the transaction of a session."""
+
+    repository_type = Repository
+
+
+_collection, _item, _anime = models.Collection, models.CollectionItem, models.Anime
+_user_id: Any = bindparam("user_id", type_=Uuid)
+_collection_id: Any = bindparam("collection_id", type_=Uuid)
+_anime_id: Any = bindparam("anime_id", type_=Uuid)
+_limit: Any = bindparam("limit", type_=BigInteger)
+_offset: Any = bindparam("offset", type_=BigInteger)
+
+_item_count = select(func.count()).where(_item.collection_id == _collection.id).scalar_subquery()
+_ALL: Rows = select(
+    *(_item_count if name == "item_count" else getattr(_collection, name) for name in Collection.__struct_fields__)
+)
+_is_own = _collection.user_id == _user_id
+_newest = (_collection.created_at.desc(), _collection.id.desc())
+_OWN = _ALL.where(_is_own).order_by(*_newest).limit(_limit).offset(_offset)
+_PUBLIC = _ALL.where(_collection.is_public.is_(True)).order_by(*_newest).limit(_limit).offset(_offset)
+_COUNT = select(func.count()).select_from(_collection)
+_COUNT_OWN, _COUNT_PUBLIC = _COUNT.where(_is_own), _COUNT.where(_collection.is_public.is_(True))
+_CHANGES = changes_statement(_ALL.where(_is_own), _collection.updated_at, _collection.id)
+
+_to_be_seen = (_collection.id == _collection_id, or_(_collection.is_public.is_(True), _is_own))
+_ONE = _ALL.where(*_to_be_seen)
+_COUNT_ITEMS = select(_item_count).where(*_to_be_seen)
+_ITEMS = (
+    select(*LIST_COLUMNS, _item.added_at)
+    .join(_item, _item.anime_id == _anime.id)
+    .where(_item.collection_id == _collection_id)
+    .order_by(_item.position, _item.anime_id)
+    .limit(_limit)
+    .offset(_offset)
+)
+
+_others = select(_item.position).where(_item.collection_id == _collection_id, _item.anime_id != _anime_id)
+_last = select(func.coalesce(func.max(_item.position) + 1, 0)).where(_item.collection_id == _collection_id)
+_APPEND = (
+    insert(_item)
+    .from_select(["collection_id", "anime_id", "position"], select(_collection_id, _anime_id, _last.scalar_subquery()))
+    .on_conflict_do_nothing()
+    .returning(_item.anime_id)
+)
+_AT = select(
+    func.coalesce(
+        _others.order_by(_item.position, _item.anime_id).offset(_offset).limit(1).scalar_subquery(),
+        _last.scalar_subquery(),
+    )
+)
+_MAKE_ROOM = (
+    update(_item)
+    .where(_item.collection_id == bindparam("shifted", type_=Uuid), _item.position >= bindparam("place", type_=Integer))
+    .values(position=_item.position + 1)
+)
+_placed = insert(_item).values(
+    collection_id=_collection_id, anime_id=_anime_id, position=bindparam("place", type_=Integer)
+)
+_PLACE = _placed.on_conflict_do_update(
+    index_elements=[_item.collection_id, _item.anime_id], set_={"position": _placed.excluded.position}
+)
+_TAKE_OUT = (
+    delete(_item).where(_item.collection_id == _collection_id, _item.anime_id == _anime_id).returning(_item.anime_id)
+)
+
+
+class CollectionService:
+    """Collections, for their owners and for whoever may look at them."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._reads = Reads(engine)
+        self._transactions = async_sessionmaker(engine, expire_on_commit=False)
+        self._changes = ChangesReader(self._reads)
+
+    async def page(self, viewer: UUID | None, request: PageRequest) -> Page[Collection]:
+        """The viewer's own collections, for a guest the public ones; newest first."""
+        of = {"user_id": viewer} if viewer else {}
+        parameters = {**of, "limit": request.limit + 1, "offset": request.offset}
+        rows = await self._reads.rows(_OWN if viewer else _PUBLIC, parameters)
+        total = await self._reads.value(_COUNT_OWN if viewer else _COUNT_PUBLIC, of) if request.total else None
+        return cut([Collection(*row) for row in rows], request, total)
+
+    async def changes(self, user_id: UUID, request: ChangesRequest) -> Changes[Collection]:
+        """What changed and was removed of one's own since a time."""
+        return await self._changes.read(
+            user_id, request, _collection.__tablename__, _CHANGES, lambda row: Collection(*row)
+        )
+
+    async def detail(self, viewer: UUID | None, collection_id: UUID) -> Collection:
+        """A public collection, or one's own. Raises NotFound."""
+        row = await self._reads.row(_ONE, {"collection_id": collection_id, "user_id": viewer})
+        if row is None:
+            raise NotFound("Collection not found")
+        return Collection(*row)
+
+    async def items(self, viewer: UUID | None, collection_id: UUID, request: PageRequest) -> Page[CollectionItem]:
+        """The anime of a public collection, or of one's own, in its owner's order. Raises NotFound."""
+        which = {"collection_id": collection_id, "user_id": viewer}
+        count = await self._reads.value(_COUNT_ITEMS, which)
+        if count is None:
+            raise NotFound("Collection not found")
+        parameters = {"collection_id": collection_id, "limit": request.limit + 1, "offset": request.offset}
+        rows = await self._reads.rows(_ITEMS, parameters)
+        items = [CollectionItem(**dict(zip((*LIST_FIELDS, "added_at"), row, strict=True))) for row in rows]
+        return cut(items, request, count if request.total else None)
+
+    async def add(self, user_id: UUID, new: NewCollection) -> Collection:
+        """Make a collection."""
+        async with self._transactions.begin() as session:
+            with references():
+                made = await CollectionRows(session=session).create(
+                    models.Collection(user_id=user_id, **msgspec.structs.asdict(new)), auto_refresh=False
+                )
+        return await self.detail(user_id, made.id)
+
+    async def change(
+        self, user_id: UUID, collection_id: UUID, change: CollectionChange, expected: Expected | None
+    ) -> Collection:
+        """Change one's own collection. Raises NotFound, Forbidden, PreconditionFailed."""
+        values = {name: value for name in change.__struct_fields__ if (value := getattr(change, name)) is not UNSET}
+        async with self._transactions.begin() as session:
+            collection = await _own(session, user_id, collection_id, expected)
+            for name, value in values.items():
+                setattr(collection, name, value)
+            _touch(collection)
+        return await self.detail(user_id, collection_id)
+
+    async def remove(self, user_id: UUID, collection_id: UUID) -> None:
+        """Delete one's own collection. Raises NotFound, Forbidden."""
+        async with self._transactions.begin() as session:
+            await session.delete(await _own(session, user_id, collection_id, None))
+
+    async def put_item(
+        self, user_id: UUID, collection_id: UUID, anime_id: UUID, position: int | None, expected: Expected | None
+    ) -> None:
+        """Have an anime in one's own collection: at a position from 0 on, else where it is, or at the end.
+
+        Raises NotFound, Forbidden, PreconditionFailed.
+        """
+        which = {"collection_id": collection_id, "anime_id": anime_id}
+        async with self._transactions.begin() as session:
+            collection = await _own(session, user_id, collection_id, expected)
+            connection = await session.connection()
+            with references():
+                if position is None:
+                    if (await connection.execute(_APPEND, which)).first() is None:
+                        return
+                else:
+                    place = await connection.scalar(_AT, {**which, "offset": position})
+                    await connection.execute(_MAKE_ROOM, {"shifted": collection_id, "place": place})
+                    await connection.execute(_PLACE, {**which, "place": place})
+            _touch(collection)
+
+    async def take_out(self, user_id: UUID, collection_id: UUID, anime_id: UUID) -> None:
+        """Take an anime out of one's own collection, if it is in it. Raises NotFound, Forbidden."""
+        async with self._transactions.begin() as session:
+            collection = await _own(session, user_id, collection_id, None)
+            connection = await session.connection()
+            which = {"collection_id": collection_id, "anime_id": anime_id}
+            if (await connection.execute(_TAKE_OUT, which)).first() is not None:
+                _touch(collection)
+
+
+async def _own(
+    session: AsyncSession, user_id: UUID, collection_id: UUID, expected: Expected | None
+) -> models.Collection:
+    """One's own collection, locked. Raises Forbidden for somebody else's public one, whose private ones are unknown."""
+    collection = await session.get(models.Collection, collection_id, with_for_update=True)
+    if collection is None or (collection.user_id != user_id and not collection.is_public):
+        raise NotFound("Collection not found")
+    if collection.user_id != user_id:
+        raise Forbidden
+    if expected is not None:
+        expected.check(collection.id, collection.version)
+    return collection
+
+
+def _touch(collection: models.Collection) -> None:
+    collection.version += 1
+    collection.updated_at = func.now()

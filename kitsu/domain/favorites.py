@@ -1,0 +1,95 @@
+"""Favourites: the shape that goes over the wire, and how they are listed, added and removed."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import BigInteger, Uuid, bindparam, delete, func, select, true
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncEngine
+from uuid_utils.compat import uuid7
+
+from kitsu.db import models
+from kitsu.db.reads import Reads
+from kitsu.domain.anime import LIST_COLUMNS, AnimeListItem, list_item
+from kitsu.domain.changes import Changes, ChangesReader, ChangesRequest, changes_statement
+from kitsu.domain.own_rows import OwnRows
+from kitsu.domain.paging import Page, PageRequest, cut
+from kitsu.errors import Conflict, NotFound
+
+
+class Favorite(msgspec.Struct):
+    """An anime that the viewer likes."""
+
+    id: UUID
+    anime_id: UUID
+    created_at: datetime
+    anime: AnimeListItem
+
+
+_favorite, _anime = models.Favorite, models.Anime
+_user_id: Any = bindparam("user_id", type_=Uuid)
+_anime_id: Any = bindparam("anime_id", type_=Uuid)
+
+_OWN = (
+    select(_favorite.id, _favorite.anime_id, _favorite.created_at, *LIST_COLUMNS)
+    .join(_anime, _anime.id == _favorite.anime_id)
+    .where(_favorite.user_id == _user_id)
+)
+_PAGE = (
+    _OWN.order_by(_favorite.created_at.desc(), _favorite.id.desc())
+    .limit(bindparam("limit", type_=BigInteger))
+    .offset(bindparam("offset", type_=BigInteger))
+)
+_COUNT = select(func.count()).select_from(_favorite).where(_favorite.user_id == _user_id)
+_CHANGES = changes_statement(_OWN, _favorite.created_at, _favorite.id)
+
+_wanted = select(*LIST_COLUMNS).where(_anime.id == _anime_id).cte("wanted")
+_added = (
+    insert(_favorite)
+    .from_select(["id", "user_id", "anime_id"], select(bindparam("id", type_=Uuid), _user_id, _wanted.c.id))
+    .on_conflict_do_nothing(index_elements=[_favorite.user_id, _favorite.anime_id])
+    .returning(_favorite.id, _favorite.anime_id, _favorite.created_at)
+    .cte("added")
+)
+_ADD = select(*_added.c, *_wanted.c).select_from(_wanted.outerjoin(_added, true()))
+_REMOVE = delete(_favorite).where(_favorite.user_id == _user_id, _favorite.anime_id == _anime_id)
+
+
+class FavoriteService:
+    """A viewer's favourites."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._reads = Reads(engine)
+        self._rows = OwnRows(engine)
+        self._changes = ChangesReader(self._reads)
+
+    async def page(self, user_id: UUID, request: PageRequest) -> Page[Favorite]:
+        """The favourites, newest first."""
+        parameters = {"user_id": user_id, "limit": request.limit + 1, "offset": request.offset}
+        rows = await self._reads.rows(_PAGE, parameters)
+        total = await self._reads.value(_COUNT, {"user_id": user_id}) if request.total else None
+        return cut([_shape(row) for row in rows], request, total)
+
+    async def changes(self, user_id: UUID, request: ChangesRequest) -> Changes[Favorite]:
+        """What was added and removed since a time."""
+        return await self._changes.read(user_id, request, _favorite.__tablename__, _CHANGES, _shape)
+
+    async def add(self, user_id: UUID, anime_id: UUID) -> Favorite:
+        """Add an anime. Raises NotFound, and Conflict when it is one already."""
+        row = await self._rows.write(_ADD, {"id": uuid7(), "user_id": user_id, "anime_id": anime_id})
+        if row is None:
+            raise NotFound("Anime not found")
+        if row[0] is None:
+            raise Conflict("Favorite already exists")
+        return _shape(row)
+
+    async def remove(self, user_id: UUID, anime_id: UUID) -> None:
+        """Remove an anime, if it is one."""
+        await self._rows.change(_REMOVE, {"user_id": user_id, "anime_id": anime_id})
+
+
+def _shape(row: Sequence[Any]) -> Favorite:
+    return Favorite(row[0], row[1], row[2], list_item(row[3:]))
