@@ -9,6 +9,7 @@ from kitsu import __version__
 from kitsu.cli.accounts import createsuperuser, purge, settle_emails
 from kitsu.cli.check import check
 from kitsu.cli.import_catalogue import import_catalogue
+from kitsu.cli.import_list import import_list
 from kitsu.cli.migrate import makemigration, migrate
 from kitsu.cli.run import run, serve
 
@@ -30,6 +31,7 @@ for _command in (
     migrate,
     makemigration,
     import_catalogue,
+    import_list,
     createsuperuser,
     check,
     purge,

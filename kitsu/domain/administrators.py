@@ -1,6 +1,7 @@
-"""Administrators: how the first one comes to be."""
+"""What operators do with accounts: the first administrator, and whose account an e-mail is."""
 
 from collections.abc import Callable
+from uuid import UUID
 
 import structlog
 from sqlalchemy import func, select
@@ -11,6 +12,14 @@ from kitsu.domain.passwords import PasswordHasher, check_new
 from kitsu.domain.users import insert_user, valid_email
 
 log = structlog.get_logger("kitsu.security")
+
+
+async def user_of(engine: AsyncEngine, email: str) -> UUID | None:
+    """The user with this e-mail, whatever its case."""
+    statement = select(models.User.id).where(func.lower(models.User.email) == func.lower(email.strip()))
+    async with engine.connect() as connection:
+        user_id: UUID | None = await connection.scalar(statement)
+    return user_id
 
 
 async def make_administrator(engine: AsyncEngine, email: str, password: str | None, ask: Callable[[], str]) -> str:

@@ -65,7 +65,7 @@ def list_item(values: Sequence[Any]) -> AnimeListItem:
 
 
 # Of several ids at one provider the lowest is shown, which is the oldest: the last of a key wins in jsonb.
-_external_ids = (
+EXTERNAL_IDS = (
     select(
         func.coalesce(
             func.jsonb_object_agg(
@@ -83,10 +83,7 @@ _external_ids = (
     .scalar_subquery()
 )
 _DETAIL = select(
-    *(
-        _external_ids.label(name) if name == "external_ids" else getattr(_anime, name)
-        for name in Anime.__struct_fields__
-    )
+    *(EXTERNAL_IDS.label(name) if name == "external_ids" else getattr(_anime, name) for name in Anime.__struct_fields__)
 ).where(_anime.id == bindparam("anime_id"))
 
 

@@ -86,12 +86,13 @@ _ALL: Rows = select(
     *(_item_count if name == "item_count" else getattr(_collection, name) for name in Collection.__struct_fields__)
 )
 _is_own = _collection.user_id == _user_id
+OWN = _ALL.where(_is_own)
 _newest = (_collection.created_at.desc(), _collection.id.desc())
-_OWN = _ALL.where(_is_own).order_by(*_newest).limit(_limit).offset(_offset)
-_PUBLIC = _ALL.where(_collection.is_public.is_(True)).order_by(*_newest).limit(_limit).offset(_offset)
+_OWN_PAGE = OWN.order_by(*_newest).limit(_limit).offset(_offset)
+_PUBLIC_PAGE = _ALL.where(_collection.is_public.is_(True)).order_by(*_newest).limit(_limit).offset(_offset)
 _COUNT = select(func.count()).select_from(_collection)
 _COUNT_OWN, _COUNT_PUBLIC = _COUNT.where(_is_own), _COUNT.where(_collection.is_public.is_(True))
-_CHANGES = changes_statement(_ALL.where(_is_own), _collection.updated_at, _collection.id)
+_CHANGES = changes_statement(OWN, _collection.updated_at, _collection.id)
 
 _to_be_seen = (_collection.id == _collection_id, or_(_collection.is_public.is_(True), _is_own))
 _ONE = _ALL.where(*_to_be_seen)
@@ -147,7 +148,7 @@ class CollectionService:
         """The viewer's own collections, for a guest the public ones; newest first."""
         of = {"user_id": viewer} if viewer else {}
         parameters = {**of, "limit": request.limit + 1, "offset": request.offset}
-        rows = await self._reads.rows(_OWN if viewer else _PUBLIC, parameters)
+        rows = await self._reads.rows(_OWN_PAGE if viewer else _PUBLIC_PAGE, parameters)
         total = await self._reads.value(_COUNT_OWN if viewer else _COUNT_PUBLIC, of) if request.total else None
         return cut([Collection(*row) for row in rows], request, total)
 

@@ -33,18 +33,18 @@ _favorite, _anime = models.Favorite, models.Anime
 _user_id: Any = bindparam("user_id", type_=Uuid)
 _anime_id: Any = bindparam("anime_id", type_=Uuid)
 
-_OWN = (
+OWN = (
     select(_favorite.id, _favorite.anime_id, _favorite.created_at, *LIST_COLUMNS)
     .join(_anime, _anime.id == _favorite.anime_id)
     .where(_favorite.user_id == _user_id)
 )
 _PAGE = (
-    _OWN.order_by(_favorite.created_at.desc(), _favorite.id.desc())
+    OWN.order_by(_favorite.created_at.desc(), _favorite.id.desc())
     .limit(bindparam("limit", type_=BigInteger))
     .offset(bindparam("offset", type_=BigInteger))
 )
 _COUNT = select(func.count()).select_from(_favorite).where(_favorite.user_id == _user_id)
-_CHANGES = changes_statement(_OWN, _favorite.created_at, _favorite.id)
+_CHANGES = changes_statement(OWN, _favorite.created_at, _favorite.id)
 
 _wanted = select(*LIST_COLUMNS).where(_anime.id == _anime_id).cte("wanted")
 _added = (
@@ -71,11 +71,11 @@ class FavoriteService:
         parameters = {"user_id": user_id, "limit": request.limit + 1, "offset": request.offset}
         rows = await self._reads.rows(_PAGE, parameters)
         total = await self._reads.value(_COUNT, {"user_id": user_id}) if request.total else None
-        return cut([_shape(row) for row in rows], request, total)
+        return cut([favorite_of(row) for row in rows], request, total)
 
     async def changes(self, user_id: UUID, request: ChangesRequest) -> Changes[Favorite]:
         """What was added and removed since a time."""
-        return await self._changes.read(user_id, request, _favorite.__tablename__, _CHANGES, _shape)
+        return await self._changes.read(user_id, request, _favorite.__tablename__, _CHANGES, favorite_of)
 
     async def add(self, user_id: UUID, anime_id: UUID) -> Favorite:
         """Add an anime. Raises NotFound, and Conflict when it is one already."""
@@ -84,12 +84,13 @@ class FavoriteService:
             raise NotFound("Anime not found")
         if row[0] is None:
             raise Conflict("Favorite already exists")
-        return _shape(row)
+        return favorite_of(row)
 
     async def remove(self, user_id: UUID, anime_id: UUID) -> None:
         """Remove an anime, if it is one."""
         await self._rows.change(_REMOVE, {"user_id": user_id, "anime_id": anime_id})
 
 
-def _shape(row: Sequence[Any]) -> Favorite:
+def favorite_of(row: Sequence[Any]) -> Favorite:
+    """The shape of a row of `OWN`."""
     return Favorite(row[0], row[1], row[2], list_item(row[3:]))

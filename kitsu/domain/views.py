@@ -45,7 +45,7 @@ class NewView(msgspec.Struct, frozen=True):
 _view, _episode, _release = models.View, models.Episode, models.Release
 _user_id: Any = bindparam("user_id", type_=Uuid)
 
-_OWN: Rows = (
+OWN: Rows = (
     select(
         _view.id,
         _view.episode_id,
@@ -61,12 +61,12 @@ _OWN: Rows = (
     .where(_view.user_id == _user_id)
 )
 _PAGE = (
-    _OWN.order_by(_view.last_viewed_at.desc(), _view.id.desc())
+    OWN.order_by(_view.last_viewed_at.desc(), _view.id.desc())
     .limit(bindparam("limit", type_=BigInteger))
     .offset(bindparam("offset", type_=BigInteger))
 )
 _COUNT = select(func.count()).select_from(_view).where(_view.user_id == _user_id)
-_CHANGES = changes_statement(_OWN, _view.last_viewed_at, _view.id)
+_CHANGES = changes_statement(OWN, _view.last_viewed_at, _view.id)
 
 _seen = (
     select(_episode.id, _episode.release_id, _release.anime_id, _episode.number)
@@ -120,11 +120,11 @@ class ViewService:
         parameters = {"user_id": user_id, "limit": request.limit + 1, "offset": request.offset}
         rows = await self._reads.rows(_PAGE, parameters)
         total = await self._reads.value(_COUNT, {"user_id": user_id}) if request.total else None
-        return cut([View(*row) for row in rows], request, total)
+        return cut([view_of(row) for row in rows], request, total)
 
     async def changes(self, user_id: UUID, request: ChangesRequest) -> Changes[View]:
         """What was viewed and removed since a time."""
-        return await self._changes.read(user_id, request, _view.__tablename__, _CHANGES, _shape)
+        return await self._changes.read(user_id, request, _view.__tablename__, _CHANGES, view_of)
 
     async def post(self, user_id: UUID, new: NewView, once: Once | None) -> View:
         """Store that an episode is seen. Raises NotFound; with `once` InvalidRequest."""
@@ -150,8 +150,9 @@ class ViewService:
 def _found(row: Any) -> View:
     if row is None:
         raise NotFound("Episode not found")
-    return _shape(row)
+    return view_of(row)
 
 
-def _shape(row: Sequence[Any]) -> View:
+def view_of(row: Sequence[Any]) -> View:
+    """The shape of a row of `OWN`."""
     return View(*row)

@@ -70,7 +70,7 @@ _user_id: Any = bindparam("user_id", type_=Uuid)
 _OWN_FIELDS = WatchProgress.__struct_fields__[:-1]
 _COLUMNS = tuple(getattr(_progress, name) for name in _OWN_FIELDS)
 
-_OWN: Rows = (
+OWN: Rows = (
     select(*_COLUMNS, *LIST_COLUMNS).join(_anime, _anime.id == _progress.anime_id).where(_progress.user_id == _user_id)
 )
 _to_go_on_with = (
@@ -93,10 +93,10 @@ def _page(rows: Rows) -> Rows:
     )
 
 
-_PAGE = _page(_OWN)
+_PAGE = _page(OWN)
 _COUNT = select(func.count()).select_from(_progress).where(_progress.user_id == _user_id)
-_CHANGES = changes_statement(_OWN, _progress.updated_at, _progress.id)
-_CONTINUE = _page(_OWN.where(*_to_go_on_with))
+_CHANGES = changes_statement(OWN, _progress.updated_at, _progress.id)
+_CONTINUE = _page(OWN.where(*_to_go_on_with))
 _COUNT_CONTINUE = _COUNT.where(*_to_go_on_with)
 # An update's parameters have names of their own: one that is a column's would be set as well.
 _HIDE = (
@@ -194,7 +194,7 @@ class WatchProgressService:
 
     async def changes(self, user_id: UUID, request: ChangesRequest) -> Changes[WatchProgress]:
         """What changed since a time."""
-        return await self._changes.read(user_id, request, _progress.__tablename__, _CHANGES, _shape)
+        return await self._changes.read(user_id, request, _progress.__tablename__, _CHANGES, progress_of)
 
     async def post(self, user_id: UUID, new: NewProgress, once: Once | None) -> WatchProgress:
         """Store where a player is. Raises BadRequest, NotFound; with `once` InvalidRequest."""
@@ -223,7 +223,7 @@ class WatchProgressService:
         parameters = {"user_id": user_id, "limit": request.limit + 1, "offset": request.offset}
         rows = await self._reads.rows(statement, parameters)
         total = await self._reads.value(count, {"user_id": user_id}) if request.total else None
-        return cut([_shape(row) for row in rows], request, total)
+        return cut([progress_of(row) for row in rows], request, total)
 
 
 def _check(new: NewProgress) -> None:
@@ -240,9 +240,10 @@ def _check(new: NewProgress) -> None:
 def _found(row: Any) -> WatchProgress:
     if row is None:
         raise NotFound("Anime not found")
-    return _shape(row)
+    return progress_of(row)
 
 
-def _shape(row: Sequence[Any]) -> WatchProgress:
+def progress_of(row: Sequence[Any]) -> WatchProgress:
+    """The shape of a row of `OWN`."""
     own = len(_OWN_FIELDS)
     return WatchProgress(**dict(zip(_OWN_FIELDS, row[:own], strict=True)), anime=list_item(row[own:]))
