@@ -15,8 +15,9 @@ MAX_BYTES = 32 << 20
 _GZIP = b"\x1f\x8b"
 _PIECE = 1 << 16
 
-# Neither JSON nor XML can hold them.
+# XML can't hold them, and a list has no use for them.
 _CONTROLS = bytes(set(range(0x20)) - set(b"\t\n\r"))
+_NONCHARACTERS = ("\ufffe".encode(), "\uffff".encode())
 
 
 def read_list(data: bytes) -> Iterator[ListEntry | Refusal]:
@@ -56,9 +57,12 @@ def _unpacked(data: bytes) -> bytes:
 
 
 def _utf8(data: bytes) -> bytes:
-    """The text in valid UTF-8, without byte order mark and control characters."""
+    """The text in valid UTF-8, without byte order mark and without what no text should hold."""
     encoding = "utf-16" if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8"
     pieces = (data[start : start + _PIECE] for start in range(0, len(data), _PIECE))
     # Piece by piece: a single character beyond the first plane makes a text four times as large.
     text = b"".join(piece.encode() for piece in codecs.iterdecode(pieces, encoding, "replace"))
-    return text.removeprefix(BOM_UTF8).translate(None, _CONTROLS)
+    text = text.removeprefix(BOM_UTF8).translate(None, _CONTROLS)
+    for each in _NONCHARACTERS:
+        text = text.replace(each, b"")
+    return text

@@ -20,8 +20,8 @@ from kitsu.errors import Unauthorized
 
 Policy = Literal["keep", "replace", "newer"]
 
-AT_ONCE = 2
-"""Imports of one process; a file is held whole while it is read."""
+AT_ONCE = 1
+"""Imports of one process: a file is held whole while it is read, and the worst ones take 300 MB."""
 MAX_SUGGESTIONS = 200
 """Entries for which an anime of that title is looked up."""
 
