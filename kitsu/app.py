@@ -12,23 +12,34 @@ from litestar import Litestar
 from litestar.di import Provide
 
 from kitsu.controllers import ROUTES
-from kitsu.controllers.bodies import check_body
+from kitsu.controllers.bodies import MAX_BODY, check_body
 from kitsu.db.engine import create_engine
 from kitsu.db.reads import Reads
 from kitsu.domain.access_tokens import AccessTokens
+from kitsu.domain.account_export import AccountExporter
 from kitsu.domain.accounts import AccountRules, AccountService
 from kitsu.domain.anime import AnimeReader
+from kitsu.domain.avatars import AvatarService
+from kitsu.domain.collections import CollectionService
 from kitsu.domain.episodes import EpisodeReader
+from kitsu.domain.favorites import FavoriteService
 from kitsu.domain.health import HealthReader
+from kitsu.domain.library import LibraryService
+from kitsu.domain.library_export import LibraryExporter
+from kitsu.domain.list_import.importing import ListImporter
+from kitsu.domain.media import MediaStore
 from kitsu.domain.passwords import PasswordHasher
 from kitsu.domain.rate_limits import Policy, RateLimiter
 from kitsu.domain.releases import ReleaseReader
 from kitsu.domain.search import SearchReader
 from kitsu.domain.sessions import SessionRules, SessionService
+from kitsu.domain.stray_files import StrayFiles
 from kitsu.domain.users import UserService
+from kitsu.domain.views import ViewService
+from kitsu.domain.watch_progress import WatchProgressService
 from kitsu.exception_handlers import EXCEPTION_HANDLERS
 from kitsu.logs import configure_logs
-from kitsu.middleware.authentication import Authentication, provide_identity
+from kitsu.middleware.authentication import Authentication, provide_identity, provide_viewer
 from kitsu.middleware.client import Client, provide_device
 from kitsu.middleware.cors import Cors
 from kitsu.middleware.plain_query import PlainQuery
@@ -36,9 +47,6 @@ from kitsu.middleware.request_log import RequestLog
 from kitsu.middleware.security_headers import SecurityHeaders
 from kitsu.openapi import openapi_config, without_own_pages
 from kitsu.settings import Settings, load_settings
-
-MAX_BODY = 64 * 1024
-"""Bytes; what a path takes beyond that, it says itself."""
 
 PR_SET_PDEATHSIG = 1
 """From Linux' sys/prctl.h."""
@@ -79,13 +87,24 @@ def create_app(settings: Settings) -> Litestar:
         refuse_common=settings.refuse_common_passwords,
     )
     sessions = SessionService(engine, access_tokens, session_rules)
-    users = UserService(engine, hasher, sessions, refuse_common=settings.refuse_common_passwords)
+    media = MediaStore(settings.media_url, settings.media_s3_endpoint)
+    strays = StrayFiles(engine, media)
+    users = UserService(
+        engine,
+        hasher,
+        sessions,
+        strays,
+        refuse_common=settings.refuse_common_passwords,
+        media_url=settings.media_public_url or "/media",
+    )
+    avatars = AvatarService(engine, media, strays, limiter, Policy("avatar", *settings.rate_limit_avatar))
     searches = Policy("search", *settings.rate_limit_search)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         yield
         hasher.close()
+        avatars.close()
         await engine.dispose()
 
     app = Litestar(
@@ -96,6 +115,16 @@ def create_app(settings: Settings) -> Litestar:
             "accounts": _always(AccountService(engine, hasher, sessions, users, limiter, account_rules)),
             "sessions": _always(sessions),
             "users": _always(users),
+            "avatars": _always(avatars),
+            "viewer": Provide(provide_viewer, sync_to_thread=False),
+            "favorites": _always(FavoriteService(engine)),
+            "progress": _always(WatchProgressService(engine)),
+            "views": _always(ViewService(engine)),
+            "collections": _always(CollectionService(engine)),
+            "library": _always(LibraryService(engine)),
+            "list_importer": _always(ListImporter(engine)),
+            "library_exporter": _always(LibraryExporter(engine)),
+            "account_exporter": _always(AccountExporter(engine, users)),
             "anime": _always(AnimeReader(reads)),
             "search": _always(SearchReader(AnimeReader(reads), limiter, searches)),
             "releases": _always(ReleaseReader(reads)),

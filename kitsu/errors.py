@@ -6,7 +6,10 @@
     ├── Forbidden            403  known, but not allowed
     ├── NotFound             404
     ├── Conflict             409  it exists already
+    ├── PreconditionFailed   412  another device was faster
+    ├── PayloadTooLarge      413
     ├── UnsupportedMediaType 415
+    ├── RangeNotSatisfiable  416
     ├── InvalidRequest       422  body, path or query of the wrong form
     ├── RateLimited          429
     ├── ClientGone           499  whoever asked hung up meanwhile
@@ -76,12 +79,40 @@ class Conflict(AppError):
     message = "Conflict"
 
 
+class PreconditionFailed(AppError):
+    """What the client knows of the thing is out of date."""
+
+    status = 412
+    code = "PRECONDITION_FAILED"
+    message = "It was changed meanwhile"
+
+
+class PayloadTooLarge(AppError):
+    """A body with more in it than this path takes."""
+
+    status = 413
+    code = "PAYLOAD_TOO_LARGE"
+    message = "Payload too large"
+
+
 class UnsupportedMediaType(AppError):
     """A body of a kind that this path does not take."""
 
     status = 415
     code = "UNSUPPORTED_MEDIA_TYPE"
     message = "Unsupported media type"
+
+
+class RangeNotSatisfiable(AppError):
+    """The range that was asked for begins behind the end."""
+
+    status = 416
+    code = "RANGE_NOT_SATISFIABLE"
+    message = "Range not satisfiable"
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.headers = {"Content-Range": f"bytes */{size}"}
 
 
 class InvalidRequest(AppError):

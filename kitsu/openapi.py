@@ -34,6 +34,7 @@ CATALOGUE_HEADERS: Sequence[ResponseHeader] = (
 
 
 BEARER: Sequence[dict[str, list[str]]] = [{"bearer": []}]
+OPTIONAL_BEARER: Sequence[dict[str, list[str]]] = [{}, *BEARER]
 
 NOT_MODIFIED: dict[int, ResponseSpec] = {
     304: ResponseSpec(None, description="The client's `If-None-Match` is still right.", generate_examples=False)
@@ -59,6 +60,12 @@ def openapi_config(title: str) -> OpenAPIConfig:
                 name="Accounts", description="Signing in and staying so, one's own account, and all for administrators."
             ),
             Tag(name="Catalogue", description="Anime, releases, episodes and the search in them; open to everyone."),
+            Tag(
+                name="Viewer",
+                description="What a viewer keeps: favourites, progress, history, collections, the library. Lists take "
+                "`updated_since` and `deleted`, so that a device fetches only what changed.",
+            ),
+            Tag(name="Media", description="Files of users: their avatars."),
             Tag(name="Health", description="For load balancers and operators."),
         ],
         components=Components(

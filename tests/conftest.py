@@ -4,12 +4,14 @@ database        an empty database at the newest schema, its own for each test
 client          the application on that database, over ASGI
 catalogue       one database for all tests that only read, with the sample catalogue in it
 reader          the application on that one
+folder, place   where a media store keeps its files: a folder; that, then a bucket of an S3 server
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import asyncpg
@@ -25,6 +27,7 @@ from kitsu.db.engine import create_engine
 from kitsu.domain.catalogue_import import load_sample
 from kitsu.logs import configure_logs
 from kitsu.settings import Settings
+from tests.media_places import Place, bucket_of, folder_at, s3_server
 
 ROOT = Path(__file__).parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -49,12 +52,13 @@ async def connect(url: URL) -> asyncpg.Connection:
 @asynccontextmanager
 async def client_of(url: URL, **settings: object) -> AsyncIterator[httpx.AsyncClient]:
     """The application on a database, over ASGI."""
-    values = {"secret_key": "k" * 32, "allowed_origins": (ORIGIN,), "database_url": url, "db_pool_size": 3, **settings}
-    app = create_app(Settings(**values))  # type: ignore[arg-type] # the values are of many types
-    # An error that the application lets through would be a 500 behind a real server, not an exception.
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)  # type: ignore[arg-type] # Litestar types scopes closer
-    async with _running(app), httpx.AsyncClient(transport=transport, base_url="http://kitsu.test") as client:
-        yield client
+    values = {"secret_key": "k" * 32, "allowed_origins": (ORIGIN,), "database_url": url, "db_pool_size": 3}
+    with TemporaryDirectory() as uploads:
+        app = create_app(Settings(**{**values, "media_url": f"file://{uploads}", **settings}))  # type: ignore[arg-type] # the values are of many types
+        # An error that the application lets through would be a 500 behind a real server, not an exception.
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)  # type: ignore[arg-type] # Litestar types scopes closer
+        async with _running(app), httpx.AsyncClient(transport=transport, base_url="http://kitsu.test") as client:
+            yield client
 
 
 @asynccontextmanager
@@ -161,3 +165,30 @@ async def reader(catalogue: URL) -> AsyncIterator[httpx.AsyncClient]:
     """The application on the sample catalogue."""
     async with client_of(catalogue) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """The address of an S3 server."""
+    with s3_server() as (address, _):
+        yield address
+
+
+@pytest.fixture
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the S3 server takes, where obstore finds it."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Place:
+    """A folder for a media store."""
+    return folder_at(tmp_path / "uploads")
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def place(request: pytest.FixtureRequest, folder: Place, credentials: None) -> Place:
+    """A place for a media store, empty and of the test's own."""
+    return folder if request.param == "folder" else bucket_of(request.getfixturevalue("s3"))

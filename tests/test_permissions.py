@@ -19,11 +19,17 @@ from kitsu.domain.access_tokens import AccessTokens
 from kitsu.domain.passwords import PasswordHasher
 from kitsu.settings import Settings
 from tests.conftest import client_of, connect, copy_of
+from tests.media_places import folder_at
+from tests.viewer import KEPT, belongings, kept
 
 KEY = "k" * 32
 PASSWORD = "the password of everybody here"
+AVATAR = "0123.webp"
 ANIME = "10000000-0000-4000-8000-000000000001"
+UNTOUCHED = "10000000-0000-4000-8000-000000000002"
+"""An anime that nobody has anything of."""
 RELEASE = "20000000-0000-4000-8000-000000000001"
+EPISODE = "30000000-0000-4000-8000-000000000001"
 
 WHO = ("guest", "user", "owner", "other", "admin", "expired")
 """`owner` owns what the path names; `other` has such a thing too, and `user` is signed in and that is all."""
@@ -36,7 +42,11 @@ class World:
     owner_id: UUID
     session_id: UUID
     refresh_token: str
-    tokens: dict[str, str | None]
+    collection_id: UUID
+    """A private one."""
+    view_id: UUID
+    token: str | None
+    """Of the one who asks."""
 
 
 class Row(NamedTuple):
@@ -58,6 +68,18 @@ def bearer(status: int) -> tuple[int, ...]:
 
 def admin(status: int) -> tuple[int, ...]:
     return 401, 403, 403, 403, status, 401
+
+
+def owner(status: int) -> tuple[int, ...]:
+    return 401, 404, status, 404, 404, 401
+
+
+def the_collection(world: World) -> dict[str, object]:
+    return {"collection_id": world.collection_id, "anime_id": ANIME}
+
+
+def the_anime(_: World) -> dict[str, object]:
+    return {"anime_id": ANIME}
 
 
 def the_user(world: World) -> dict[str, object]:
@@ -92,6 +114,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/releases/{release_id}"): Row(anyone(200), parameters=lambda _: {"release_id": RELEASE}),
     ("GET", "/episodes"): Row(anyone(200), query=f"?release_id={RELEASE}"),
     ("GET", "/search/anime"): Row(anyone(200), query="?q=work"),
+    ("GET", "/media/avatars/{name}"): Row(anyone(200), parameters=lambda _: {"name": AVATAR}),
     ("GET", "/health"): PUBLIC,
     ("GET", "/health/live"): PUBLIC,
     ("GET", "/health/ready"): PUBLIC,
@@ -99,6 +122,36 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/docs/assets/{name}"): Row(anyone(200), parameters=lambda _: {"name": "swagger-ui.css"}),
     ("GET", "/openapi.json"): PUBLIC,
 }
+VIEWER: dict[tuple[str, str], Row] = {
+    ("GET", "/favorites"): Row(bearer(200)),
+    ("POST", "/favorites"): Row(bearer(201), lambda _: {"anime_id": UNTOUCHED}),
+    ("DELETE", "/favorites/{anime_id}"): Row(bearer(204), parameters=the_anime),
+    ("GET", "/watch/progress"): Row(bearer(200)),
+    ("POST", "/watch/progress"): Row(bearer(200), lambda _: {"anime_id": ANIME, "episode": 2, "position_seconds": 1}),
+    ("GET", "/watch/continue"): Row(bearer(200)),
+    ("DELETE", "/watch/continue/{anime_id}"): Row(bearer(204), parameters=the_anime),
+    ("GET", "/views"): Row(bearer(200)),
+    ("POST", "/views"): Row(bearer(201), lambda _: {"episode_id": EPISODE, "progress": 2}),
+    ("DELETE", "/views"): Row(bearer(204)),
+    ("DELETE", "/views/{view_id}"): Row(owner(204), parameters=lambda it: {"view_id": it.view_id}),
+    ("GET", "/collections"): Row((200, 200, 200, 200, 200, 401)),
+    ("POST", "/collections"): Row(bearer(201), lambda _: {"name": "Mine"}),
+    ("GET", "/collections/{collection_id}"): Row((404, 404, 200, 404, 404, 401), parameters=the_collection),
+    ("PATCH", "/collections/{collection_id}"): Row(owner(200), lambda _: {"name": "Mine"}, the_collection),
+    ("DELETE", "/collections/{collection_id}"): Row(owner(204), parameters=the_collection),
+    ("GET", "/collections/{collection_id}/anime"): Row((404, 404, 200, 404, 404, 401), parameters=the_collection),
+    ("PUT", "/collections/{collection_id}/anime/{anime_id}"): Row(owner(204), parameters=the_collection),
+    ("DELETE", "/collections/{collection_id}/anime/{anime_id}"): Row(owner(204), parameters=the_collection),
+    ("GET", "/library"): Row(bearer(200)),
+    # Each has an entry of an anime, or none: nobody's is seen by its anime's id.
+    ("GET", "/library/{anime_id}"): Row((401, 404, 200, 200, 404, 401), parameters=the_anime),
+    ("PUT", "/library/{anime_id}"): Row(bearer(200), lambda _: {"status": "dropped"}, the_anime),
+    ("DELETE", "/library/{anime_id}"): Row(bearer(204), parameters=the_anime),
+    ("POST", "/library/import"): Row(bearer(200), lambda _: {"lists": []}),
+    ("GET", "/library/export"): Row(bearer(200)),
+    ("GET", "/users/me/export"): Row(bearer(200)),
+}
+TABLE |= VIEWER
 TABLE |= {("OPTIONS", path): Row(anyone(204), parameters=row.parameters) for (_, path), row in list(TABLE.items())}
 
 
@@ -136,16 +189,24 @@ def test_a_route_without_a_row_is_found() -> None:
 
 
 @pytest.fixture(scope="module")
-async def shared(server: URL, template: URL) -> AsyncIterator[tuple[httpx.AsyncClient, asyncpg.Connection, str]]:
+async def shared(
+    server: URL, template: URL, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[tuple[httpx.AsyncClient, asyncpg.Connection, str]]:
     """The application, a connection to its database, and the hash of everybody's password."""
     hasher = PasswordHasher(threads=1, queue=1)
     password_hash = await hasher.hash(PASSWORD)
     hasher.close()
-    async with copy_of(template, server) as url, client_of(url, rate_limit_enabled=False) as client:
+    place = folder_at(tmp_path_factory.mktemp("uploads"))
+    place.put(AVATAR, b"a picture")
+    async with copy_of(template, server) as url, client_of(url, rate_limit_enabled=False, **place.settings) as client:
         connection = await connect(url)
-        await connection.execute("INSERT INTO anime (id, title) VALUES ($1, 'A work')", UUID(ANIME))
+        for anime_id in (ANIME, UNTOUCHED):
+            await connection.execute("INSERT INTO anime (id, title) VALUES ($1, 'A work')", UUID(anime_id))
         await connection.execute(
             "INSERT INTO releases (id, anime_id, title) VALUES ($1, $2, 'TV')", UUID(RELEASE), UUID(ANIME)
+        )
+        await connection.execute(
+            "INSERT INTO episodes (id, release_id, number) VALUES ($1, $2, 1)", UUID(EPISODE), UUID(RELEASE)
         )
         await person(connection, password_hash, "admin")  # so that the one who asks is not the last
         yield client, connection, password_hash
@@ -171,27 +232,25 @@ async def person(connection: asyncpg.Connection, password_hash: str, role: str) 
     return user_id, session_id, refresh_token
 
 
-async def world(connection: asyncpg.Connection, password_hash: str) -> World:
-    def issue(whom: tuple[UUID, UUID, str], minutes: int = 5) -> str:
-        return AccessTokens(secret_key=KEY, algorithm="HS256", minutes=minutes).issue(whom[0], whom[1])
-
-    owner = await person(connection, password_hash, "user")
-    tokens: dict[str, str | None] = {
-        "guest": None,
-        "user": issue(await person(connection, password_hash, "user")),
-        "owner": issue(owner),
-        "other": issue(await person(connection, password_hash, "user")),
-        "admin": issue(await person(connection, password_hash, "admin")),
-        "expired": issue(owner, -1),
-    }
-    return World(*owner, tokens)
+async def world(connection: asyncpg.Connection, password_hash: str, who: str) -> World:
+    # Of the world before only the oldest stays, an administrator: what a request could change is read again and again.
+    await connection.execute("DELETE FROM users WHERE created_at > (SELECT min(created_at) FROM users)")
+    owner = asking = await person(connection, password_hash, "user")
+    collection_id, view_id = await belongings(connection, owner[0], ANIME, EPISODE)
+    if who in {"user", "other", "admin"}:
+        asking = await person(connection, password_hash, "admin" if who == "admin" else "user")
+    if who == "other":
+        await belongings(connection, asking[0], ANIME, EPISODE)
+    tokens = AccessTokens(secret_key=KEY, algorithm="HS256", minutes=-1 if who == "expired" else 5)
+    token = None if who == "guest" else tokens.issue(asking[0], asking[1])
+    return World(*owner, collection_id, view_id, token)
 
 
 async def stored(connection: asyncpg.Connection) -> list[Any]:
     """All that a request could change, as PostgreSQL writes it."""
     return [
         await connection.fetch(f"SELECT t::text FROM {table} t ORDER BY 1")
-        for table in ("users", "auth_sessions", "refresh_tokens", "anime", "releases", "episodes")
+        for table in ("users", "auth_sessions", "refresh_tokens", "anime", "releases", "episodes", *KEPT)
     ]
 
 
@@ -203,9 +262,9 @@ async def test_cell(
 ) -> None:
     client, connection, password_hash = shared
     row = TABLE[method, path]
-    people = await world(connection, password_hash)
-    token, body = people.tokens[who], row.body(people)
-    before = await stored(connection)
+    people = await world(connection, password_hash, who)
+    token, body = people.token, row.body(people)
+    before, own = await stored(connection), await kept(connection, people.owner_id)
     response = await client.request(
         method,
         path.format(**row.parameters(people)) + slash + (row.query if method == "GET" else ""),
@@ -216,6 +275,10 @@ async def test_cell(
     assert response.status_code == status, response.text
     if status >= 400 or method in {"GET", "OPTIONS"}:
         assert await stored(connection) == before
+    if who != "owner" and (method, path) in VIEWER:
+        assert await kept(connection, people.owner_id) == own
+        assert str(people.collection_id) not in response.text
+        assert str(people.view_id) not in response.text
     if status in {401, 403, 404}:
         assert list(response.json()) == ["code", "message", "details"]
         assert str(people.owner_id) not in response.text

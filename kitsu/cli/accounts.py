@@ -1,16 +1,17 @@
 """`kitsu createsuperuser`, `kitsu settle-emails` and `kitsu purge`."""
 
-from typing import Any
-
 import click
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from kitsu.cli.database import with_database
+from kitsu.cli.database import on_database, the_database, with_database
 from kitsu.db.migrations import check_schema
 from kitsu.domain import email_pairs
 from kitsu.domain import purge as purging
 from kitsu.domain.administrators import make_administrator
+from kitsu.domain.media import MediaStore
+from kitsu.domain.stray_files import StrayFiles
 from kitsu.errors import AppError, InvalidRequest
+from kitsu.settings import SettingsError, load_settings
 
 
 @click.command()
@@ -67,13 +68,23 @@ def settle_emails(keep: tuple[str, ...], *, yes: bool) -> None:
 
 @click.command()
 def purge() -> None:
-    """Remove sessions long over, spent refresh tokens and counters of the past, in batches."""
+    """Remove what nobody will ask for again: sessions long over, spent refresh tokens, stray files and the like."""
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from error
 
-    async def work(engine: AsyncEngine) -> Any:
+    async def work(engine: AsyncEngine) -> purging.Purged:
         await check_schema(engine)
-        return await purging.purge(engine)
+        media = MediaStore(settings.media_url, settings.media_s3_endpoint)
+        return await purging.purge(engine, StrayFiles(engine, media))
 
-    purged = with_database(work)
+    with the_database(settings.database_url) as url:
+        purged = on_database(url, work)
     click.echo(
-        f"Removed {purged.sessions:,} sessions, {purged.refresh_tokens:,} refresh tokens, {purged.counters:,} counters."
+        f"Removed {purged.sessions:,} sessions, {purged.refresh_tokens:,} refresh tokens, "
+        f"{purged.tombstones:,} tombstones, {purged.idempotency_keys:,} idempotency keys, "
+        f"{purged.counters:,} counters, {purged.stray_files:,} stray files."
     )
+    if purged.files_left:
+        raise click.ClickException("The media store did not delete some stray files: check MEDIA_URL, then try again.")

@@ -9,6 +9,8 @@ from litestar import Request
 from kitsu.errors import InvalidRequest, UnsupportedMediaType
 
 JSON = "application/json"
+MAX_BODY = 64 * 1024
+"""Bytes; what a path takes beyond that, it says itself."""
 
 
 async def check_body(request: Request[Any, Any, Any]) -> None:

@@ -26,7 +26,6 @@ class CollectionController(Controller):
 
     path = "/collections"
     tags = ["Viewer"]  # noqa: RUF012 - Litestar's way to declare
-    security = BEARER
 
     @get(
         "/",
@@ -57,6 +56,7 @@ class CollectionController(Controller):
     @post(
         "/",
         guards=[requires("write:content")],
+        security=BEARER,
         operation_id="addCollection",
         summary="Make a collection",
         response_description="The new collection.",
@@ -94,6 +94,7 @@ class CollectionController(Controller):
     @patch(
         "/{collection_id:str}",
         guards=[requires("write:content")],
+        security=BEARER,
         operation_id="changeCollection",
         summary="Change a collection",
         response_description="The collection as it is now.",
@@ -115,6 +116,7 @@ class CollectionController(Controller):
     @delete(
         "/{collection_id:str}",
         guards=[requires("write:content")],
+        security=BEARER,
         operation_id="removeCollection",
         summary="Delete a collection",
         response_description="It is gone.",
@@ -155,6 +157,7 @@ class CollectionController(Controller):
         "/{collection_id:str}/anime/{anime_id:str}",
         status_code=204,
         guards=[requires("write:content")],
+        security=BEARER,
         operation_id="putCollectionAnime",
         summary="Put an anime into a collection",
         response_description="It is in it, or was before.",
@@ -181,6 +184,7 @@ class CollectionController(Controller):
     @delete(
         "/{collection_id:str}/anime/{anime_id:str}",
         guards=[requires("write:content")],
+        security=BEARER,
         operation_id="removeCollectionAnime",
         summary="Take an anime out of a collection",
         response_description="It is not in it, or was not before.",

@@ -1,5 +1,6 @@
 """POST /library/import and GET /library/export: lists that travel between sites."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from litestar import Request, Response, get, post
@@ -24,6 +25,7 @@ FORM = 64 * 1024
 """Bytes of a form beside the file."""
 
 
+@dataclass
 class ListOperation(Operation):
     """Takes a file, as the body or in a form, which a handler's signature can't say."""
 

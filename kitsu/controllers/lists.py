@@ -49,6 +49,7 @@ def provide_page_request(
 
 
 def provide_changes_request(
+    request: Request[Any, Any, Any],
     asked: NamedDependency[PageRequest],
     updated_since: Annotated[
         datetime | None,
@@ -67,6 +68,9 @@ def provide_changes_request(
     cursor: Annotated[str | None, QueryParameter(max_length=500, description="of a `Link` to the next page")] = None,
 ) -> ChangesRequest | None:
     """Read which changes a request asks for; None when it asks for the list as it is. Raises InvalidRequest."""
+    # msgspec would take `null` for none given, and a number for seconds since 1970.
+    if ":" not in request.query_params.get("updated_since", ":"):
+        raise InvalidRequest([{"field": "updated_since", "message": "Invalid RFC3339 encoded datetime"}])
     if updated_since is None and not deleted:
         return None
     if asked.offset:
@@ -92,9 +96,11 @@ def answer_changes(request: Request[Any, Any, Any], changes: Changes[Any]) -> Re
 
 def _place(cursor: str) -> Place:
     try:
-        return msgspec.json.decode(urlsafe_b64decode(cursor), type=Place)
-    except ValueError:
+        place = msgspec.json.decode(urlsafe_b64decode(cursor), type=Place)
+        place.until.astimezone(UTC)  # which some times at the ends of the calendar have not
+    except (ValueError, OverflowError):
         raise InvalidRequest([{"field": "cursor", "message": "Expected the one of a Link"}]) from None
+    return place
 
 
 def refuse_null(request: Request[Any, Any, Any], *names: str) -> None:

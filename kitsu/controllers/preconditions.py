@@ -28,7 +28,7 @@ IdempotencyKey = Annotated[
     ),
 ]
 
-_TAG = re.compile(r'\s*"?([^"\s]+)"?\s*')
+_TAG = re.compile(r'\s*(\*|"?[^"\s*]+"?)\s*')
 
 
 def provide_expected(
@@ -43,7 +43,7 @@ def provide_expected(
     if if_match is None:
         return None
     parts = (_TAG.fullmatch(part) for part in if_match.split(","))
-    return Expected(frozenset(part[1] for part in parts if part is not None))
+    return Expected(frozenset(part[1].strip('"') for part in parts if part is not None))
 
 
 def once_of(key: str | None, request: Request[Any, Any, Any], body: msgspec.Struct) -> Once | None:

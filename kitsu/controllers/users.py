@@ -1,19 +1,21 @@
 """The paths under /users: one's own account, and all accounts for administrators."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
 from litestar import Controller, Request, Response, delete, get, patch, post
+from litestar.datastructures import UploadFile
 from litestar.di import NamedDependency, Provide
-from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
+from litestar.openapi.spec import OpenAPIFormat, OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
 from litestar.params import FromPath, JSONBody
 
 from kitsu.controllers.auth import Email, Password
-from kitsu.controllers.bodies import JSON, json_of
+from kitsu.controllers.bodies import JSON, MAX_BODY, json_of
 from kitsu.controllers.lists import LIST_HEADERS, answer, provide_page_request
 from kitsu.domain.accounts import AccountService
+from kitsu.domain.avatars import MAX_BYTES, AvatarService
 from kitsu.domain.paging import PageRequest
 from kitsu.domain.permissions import Role
 from kitsu.domain.sessions import Device, Identity
@@ -23,12 +25,15 @@ from kitsu.errors import (
     Forbidden,
     InvalidRequest,
     NotFound,
+    PayloadTooLarge,
     RateLimited,
     Unauthorized,
     UnsupportedMediaType,
 )
 from kitsu.middleware.authentication import login_required, requires
 from kitsu.openapi import BEARER, errors
+
+T = TypeVar("T")
 
 
 class NewUser(msgspec.Struct):
@@ -45,10 +50,17 @@ class Proof(msgspec.Struct):
     password: Password
 
 
-_PROFILE = Schema(
-    type=OpenAPIType.OBJECT,
-    properties={"username": Schema(type=OpenAPIType.STRING, pattern=USERNAME, examples=["kaguya"])},
+MULTIPART = "multipart/form-data"
+URL_ENCODED = "application/x-www-form-urlencoded"
+
+_USERNAME = Schema(type=OpenAPIType.STRING, pattern=USERNAME, examples=["kaguya"])
+_AVATAR = Schema(
+    type=OpenAPIType.STRING,
+    format=OpenAPIFormat.BINARY,
+    description="a JPEG, PNG, GIF, WebP or BMP picture of at most 5 MB and 4096 pixels a side",
 )
+_PROFILE = Schema(type=OpenAPIType.OBJECT, properties={"username": _USERNAME})
+_PROFILE_WITH_FILE = Schema(type=OpenAPIType.OBJECT, properties={"username": _USERNAME, "avatar": _AVATAR})
 
 
 @dataclass
@@ -57,9 +69,9 @@ class ProfileOperation(Operation):
 
     def __post_init__(self) -> None:
         """Describe the body."""
-        media_types = ("multipart/form-data", "application/x-www-form-urlencoded", JSON)
+        schemas = {MULTIPART: _PROFILE_WITH_FILE, URL_ENCODED: _PROFILE, JSON: _PROFILE}
         self.request_body = RequestBody(
-            content={media_type: OpenAPIMediaType(schema=_PROFILE) for media_type in media_types}
+            content={media_type: OpenAPIMediaType(schema=schema) for media_type, schema in schemas.items()}
         )
 
 
@@ -85,21 +97,29 @@ class UserController(Controller):
     @patch(
         "/me",
         guards=[requires("write:profile")],
+        request_max_body_size=MAX_BYTES + MAX_BODY,
         operation_class=ProfileOperation,
         operation_id="changeMe",
         summary="Change one's own account",
         response_description="The account as it is now.",
-        responses=errors(BadRequest, Unauthorized, Forbidden, UnsupportedMediaType, InvalidRequest),
+        responses=errors(
+            BadRequest, Unauthorized, Forbidden, PayloadTooLarge, UnsupportedMediaType, InvalidRequest, RateLimited
+        ),
     )
     async def change_me(
         self,
         request: Request[Any, Any, Any],
         users: NamedDependency[UserService],
+        avatars: NamedDependency[AvatarService],
         identity: NamedDependency[Identity],
     ) -> User:
-        """Takes a form or JSON; a field that is left out stays as it is."""
-        username = await _username(request)
-        return await (users.detail(identity.user_id) if username is None else users.rename(identity.user_id, username))
+        """Takes a form or JSON, a file only in a multipart form; a field that is left out stays as it is."""
+        username, avatar = await _profile(request)
+        if avatar is not None:
+            await avatars.set(identity.user_id, avatar, username)
+        elif username is not None:
+            return await users.rename(identity.user_id, username)
+        return await users.detail(identity.user_id)
 
     @delete(
         "/me",
@@ -193,22 +213,31 @@ class UserController(Controller):
         await users.remove(user_id)
 
 
-async def _username(request: Request[Any, Any, Any]) -> str | None:
-    """The field `username` of a form or of JSON. Raises UnsupportedMediaType, InvalidRequest."""
+async def _profile(request: Request[Any, Any, Any]) -> tuple[str | None, bytes | None]:
+    """The fields `username` and `avatar` of a body. Raises PayloadTooLarge, UnsupportedMediaType, InvalidRequest."""
     media_type = request.content_type[0]
+    body = await request.body()
+    if media_type != MULTIPART and len(body) > MAX_BODY:
+        raise PayloadTooLarge
     if media_type == JSON:
-        body = await json_of(request)
-        if not isinstance(body, dict):
+        fields = await json_of(request)
+        if not isinstance(fields, dict):
             raise InvalidRequest
-        given = [body["username"]] if "username" in body else []
-    elif media_type in {"multipart/form-data", "application/x-www-form-urlencoded"}:
-        given = (await request.form()).getall("username", [])
-    elif await request.body():
-        raise UnsupportedMediaType
-    else:
-        given = []
+        return _only([fields["username"]] if "username" in fields else [], str, "username"), None
+    if media_type not in {MULTIPART, URL_ENCODED}:
+        if body:
+            raise UnsupportedMediaType
+        return None, None
+    form = await request.form()
+    username = _only(form.getall("username", []), str, "username")
+    file = _only(form.getall("avatar", []), UploadFile, "avatar") if media_type == MULTIPART else None
+    return username, None if file is None else await file.read()
+
+
+def _only(given: list[Any], kind: type[T], name: str) -> T | None:
+    """The one value of a field, None without any. Raises InvalidRequest."""
     if not given:
         return None
-    if len(given) > 1 or not isinstance(given[0], str):
-        raise InvalidRequest([{"field": "username", "message": "Expected one text"}])
+    if len(given) > 1 or not isinstance(given[0], kind):
+        raise InvalidRequest([{"field": name, "message": f"Expected one {'text' if kind is str else 'file'}"}])
     return given[0]

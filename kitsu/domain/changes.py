@@ -35,8 +35,8 @@ class Tombstone(msgspec.Struct):
 class Place(msgspec.Struct, frozen=True):
     """A place in a list of changes, from which it goes on."""
 
-    until: datetime
-    changed_at: datetime
+    until: Annotated[datetime, Meta(tz=True)]
+    changed_at: Annotated[datetime, Meta(tz=True)]
     id: UUID
 
 

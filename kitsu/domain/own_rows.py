@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from advanced_alchemy.exceptions import IntegrityError as RepositoryIntegrityError
 from sqlalchemy import Executable
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -36,7 +37,7 @@ def references() -> Iterator[None]:
     """What a row is about may go while it is written: the user (Unauthorized), the anime or episode (NotFound)."""
     try:
         yield
-    except IntegrityError as error:
+    except (IntegrityError, RepositoryIntegrityError) as error:
         constraint = violated_constraint(error) or ""
         if constraint.endswith("_user_id_users"):
             raise Unauthorized from error

@@ -4,19 +4,15 @@ New ones are argon2id. A database from before Kitsu holds bcrypt over the hex SH
 the password itself; both are checked, and replaced at the next login.
 """
 
-import asyncio
 import re
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from passlib.context import CryptContext
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
-from kitsu.errors import InvalidRequest, ServiceUnavailable
-
-T = TypeVar("T")
+from kitsu.domain.threads import Threads
+from kitsu.errors import InvalidRequest
 
 MIN_BYTES = 8
 MAX_BYTES = 1024
@@ -62,30 +58,16 @@ class PasswordHasher:
     """Hashes and checks on threads of its own, so that neither the event loop nor a database connection waits."""
 
     def __init__(self, *, threads: int, queue: int) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="passwords")
-        self._room = threads + queue
-        self._busy = 0
+        self._threads = Threads("passwords", threads=threads, queue=queue)
+        self.close = self._threads.close
 
     async def hash(self, password: str) -> str:
         """The hash to store. Raises ServiceUnavailable when too many wait already."""
-        return await self._run(lambda: _context.hash(password))
+        return await self._threads.run(lambda: _context.hash(password))
 
     async def check(self, password: str, stored: str | None) -> Verdict:
         """Whether it is the password of this hash; None, for nobody's, costs the same. Raises ServiceUnavailable."""
-        return await self._run(lambda: _check(password, stored))
-
-    def close(self) -> None:
-        """Let go of the threads."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-    async def _run(self, work: Callable[[], T]) -> T:
-        if self._busy >= self._room:
-            raise ServiceUnavailable
-        self._busy += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
-        finally:
-            self._busy -= 1
+        return await self._threads.run(lambda: _check(password, stored))
 
 
 def _check(password: str, stored: str | None) -> Verdict:

@@ -1,11 +1,14 @@
-"""Purge: what nobody will ask for again leaves the database, in batches that lock little."""
+"""Purge: what nobody will ask for again leaves the database, in batches that lock little, and the media store."""
 
 import msgspec
 from sqlalchemy import delete, func, literal_column, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.sql import Delete
 
-from kitsu.db.models import AuthSession, RateLimit, RefreshToken
+from kitsu.db.models import AuthSession, IdempotencyKey, RateLimit, RefreshToken, Tombstone
+from kitsu.db.models import tombstones as graves
+from kitsu.domain.idempotency import KEPT
+from kitsu.domain.stray_files import StrayFiles
 
 BATCH = 1000
 KEPT_DAYS = 30
@@ -23,25 +26,40 @@ _over = (
     .where(or_(AuthSession.expires_at < _long_ago, AuthSession.revoked_at < _long_ago))
     .limit(BATCH)
 )
+_forgotten = (
+    select(Tombstone.id)
+    .where(Tombstone.deleted_at < func.now() - literal_column(f"interval '{graves.KEPT_DAYS} days'"))
+    .limit(BATCH)
+)
+_answered = (
+    select(IdempotencyKey.user_id, IdempotencyKey.key).where(IdempotencyKey.created_at < func.now() - KEPT).limit(BATCH)
+)
 _ended = select(RateLimit.key).where(RateLimit.ends_at < func.now()).limit(BATCH)
 
 _STATEMENTS: dict[str, Delete] = {
     "sessions": delete(AuthSession).where(AuthSession.id.in_(_over)),
     "refresh_tokens": delete(RefreshToken).where(tuple_(RefreshToken.session_id, RefreshToken.generation).in_(_spent)),
+    "tombstones": delete(Tombstone).where(Tombstone.id.in_(_forgotten)),
+    "idempotency_keys": delete(IdempotencyKey).where(tuple_(IdempotencyKey.user_id, IdempotencyKey.key).in_(_answered)),
     "counters": delete(RateLimit).where(RateLimit.key.in_(_ended)),
 }
 
 
 class Purged(msgspec.Struct):
-    """How many rows went."""
+    """How many rows and files went."""
 
     sessions: int = 0
     refresh_tokens: int = 0
+    tombstones: int = 0
+    idempotency_keys: int = 0
     counters: int = 0
+    stray_files: int = 0
+    files_left: int = 0
+    """Stray ones that the media store did not delete."""
 
 
-async def purge(engine: AsyncEngine) -> Purged:
-    """Delete sessions long over, refresh tokens long spent, and counters whose window has ended."""
+async def purge(engine: AsyncEngine, strays: StrayFiles) -> Purged:
+    """Delete what its time is over: sessions, refresh tokens, tombstones, answers kept, counters; and stray files."""
     purged = Purged()
     for name, statement in _STATEMENTS.items():
         removed = BATCH
@@ -49,4 +67,5 @@ async def purge(engine: AsyncEngine) -> Purged:
             async with engine.begin() as connection:
                 removed = (await connection.execute(statement)).rowcount
             setattr(purged, name, getattr(purged, name) + removed)
+    purged.stray_files, purged.files_left = await strays.purge()
     return purged

@@ -1,11 +1,12 @@
 """Users: the shape that goes over the wire, and how administrators see, make, change and remove them."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from secrets import token_hex
 from typing import Annotated, Any
+from urllib.parse import quote
 from uuid import UUID
 
 import msgspec
@@ -26,6 +27,7 @@ from kitsu.domain.paging import Page, PageRequest, cut
 from kitsu.domain.passwords import PasswordHasher, check_new
 from kitsu.domain.permissions import Role
 from kitsu.domain.sessions import SessionService
+from kitsu.domain.stray_files import StrayFiles
 from kitsu.errors import BadRequest, InvalidRequest, NotFound
 
 log = structlog.get_logger("kitsu.security")
@@ -89,27 +91,37 @@ class UserService:
     """Accounts, for their owners and for administrators."""
 
     def __init__(
-        self, engine: AsyncEngine, hasher: PasswordHasher, sessions: SessionService, *, refuse_common: bool
+        self,
+        engine: AsyncEngine,
+        hasher: PasswordHasher,
+        sessions: SessionService,
+        strays: StrayFiles,
+        *,
+        refuse_common: bool,
+        media_url: str,
     ) -> None:
+        """`media_url` is what a browser finds the media store under, without a slash at its end."""
         self._reads = Reads(engine)
         self._transactions = async_sessionmaker(engine, expire_on_commit=False)
         self._hasher = hasher
         self._sessions = sessions
+        self._strays = strays
         self._refuse_common = refuse_common
+        self._media_url = media_url
 
     async def page(self, request: PageRequest) -> Page[User]:
         """All users, newest first."""
         parameters = {"limit": request.limit + 1, "offset": request.offset}
         rows = await self._reads.rows(_PAGE, parameters)
         total = await self._reads.value(_COUNT) if request.total else None
-        return cut([_shape(row) for row in rows], request, total)
+        return cut([self._shape(row) for row in rows], request, total)
 
     async def detail(self, user_id: UUID) -> User:
         """One user. Raises NotFound."""
         row = await self._reads.row(_ONE, {"user_id": user_id})
         if row is None:
             raise NotFound("User not found")
-        return _shape(row)
+        return self._shape(row)
 
     async def add(self, email: str, password: str, role: Role) -> User:
         """Make an account. Raises BadRequest when the e-mail is taken, InvalidRequest."""
@@ -123,12 +135,9 @@ class UserService:
 
     async def rename(self, user_id: UUID, username: str) -> User:
         """Give a user another name. Raises BadRequest when it is taken, InvalidRequest."""
-        if not re.fullmatch(USERNAME, username):
-            raise InvalidRequest(
-                [{"field": "username", "message": "Must be 3 to 32 letters, digits, underscores or hyphens"}]
-            )
+        check_username(username)
         async with self._transactions.begin() as session:
-            await self._update(session, user_id, {"username": username})
+            await write_user(session, await user_to_change(session, user_id), {"username": username})
         return await self.detail(user_id)
 
     async def change(self, user_id: UUID, change: UserChange) -> User:
@@ -140,7 +149,7 @@ class UserService:
             if change.is_active is False or change.role == "user":
                 await _keep_an_administrator(session, user_id)
             if values:
-                await self._update(session, user_id, values)
+                await write_user(session, await user_to_change(session, user_id), values)
             if change.is_active is False:
                 await self._sessions.revoke_all(await session.connection(), user_id, "account")
         if change.role is not UNSET:
@@ -153,19 +162,42 @@ class UserService:
         """Delete an account with all that hangs on it. Raises NotFound, and BadRequest for the last administrator."""
         async with self._transactions.begin() as session:
             await _keep_an_administrator(session, user_id)
-            removed = await UserRows(session=session).delete_where(_user.id == user_id)
-            if not removed:
-                raise NotFound("User not found")
+            avatar = (await user_to_change(session, user_id)).avatar
+            if avatar is not None:
+                await self._strays.note(await session.connection(), avatar)
+            await UserRows(session=session).delete_where(_user.id == user_id)
         log.info("user deleted", user_id=str(user_id))
+        if avatar is not None:
+            await self._strays.tidy(avatar)
 
-    async def _update(self, session: AsyncSession, user_id: UUID, values: dict[str, Any]) -> None:
-        user = await session.get(models.User, user_id, with_for_update=True)
-        if user is None:
-            raise NotFound("User not found")
-        for name, value in values.items():
-            setattr(user, name, value)
-        with _taken():
-            await session.flush()
+    def _shape(self, row: Any) -> User:
+        values = dict(zip(_FIELDS, row, strict=True))
+        avatar = values["avatar"]
+        return User(**values, avatar_url=avatar and f"{self._media_url}/avatars/{quote(avatar.rpartition('/')[2])}")
+
+
+async def user_to_change(session: AsyncSession, user_id: UUID) -> models.User:
+    """The user, whom nobody else changes till the transaction's end. Raises NotFound."""
+    user = await session.get(models.User, user_id, with_for_update=True)
+    if user is None:
+        raise NotFound("User not found")
+    return user
+
+
+async def write_user(session: AsyncSession, user: models.User, values: Mapping[str, Any]) -> None:
+    """Change the user, in the caller's transaction. Raises BadRequest for a name or an e-mail that is taken."""
+    for name, value in values.items():
+        setattr(user, name, value)
+    with _taken():
+        await session.flush()
+
+
+def check_username(username: str) -> None:
+    """Raise InvalidRequest for a name that nobody may have."""
+    if not re.fullmatch(USERNAME, username):
+        raise InvalidRequest(
+            [{"field": "username", "message": "Must be 3 to 32 letters, digits, underscores or hyphens"}]
+        )
 
 
 def valid_email(email: str) -> str:
@@ -216,9 +248,3 @@ def _explained(error: Exception) -> Exception:
     if constraint == "uq_users_username_lower":
         return BadRequest("Username already taken")
     return error
-
-
-def _shape(row: Any) -> User:
-    values = dict(zip(_FIELDS, row, strict=True))
-    avatar = values["avatar"]
-    return User(**values, avatar_url=avatar and f"/media/avatars/{avatar.rsplit('/', 1)[-1]}")

@@ -140,7 +140,10 @@ def _post() -> Rows:
     )
 
     is_finished = func.coalesce(
-        percent >= FINISHED_PERCENT, position * 100 >= anime.c.duration_seconds * FINISHED_PERCENT, False, type_=Boolean
+        percent >= FINISHED_PERCENT,
+        cast(position, BigInteger) * 100 >= cast(anime.c.duration_seconds, BigInteger) * FINISHED_PERCENT,
+        False,
+        type_=Boolean,
     )
     watched = case((is_finished, episode), else_=episode - 1)
     # Of an anime that has ended or is announced with so many episodes; a number beyond it is the last one too.

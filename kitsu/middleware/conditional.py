@@ -29,7 +29,7 @@ class ConditionalGet(ASGIMiddleware):
                 # Litestar sends an encoded body whole, in one message.
                 etag = b'"' + blake2b(message["body"], digest_size=12).hexdigest().encode() + b'"'
                 headers = [*start["headers"], (b"etag", etag), (b"cache-control", CACHE_CONTROL)]
-                if _has(scope, etag):
+                if has_tag(scope, etag):
                     headers = [pair for pair in headers if pair[0] not in {b"content-length", b"content-type"}]
                     await send({"type": "http.response.start", "status": 304, "headers": headers})
                     await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -40,7 +40,8 @@ class ConditionalGet(ASGIMiddleware):
         await next_app(scope, receive, send_marked)
 
 
-def _has(scope: Scope, etag: bytes) -> bool:
+def has_tag(scope: Scope, etag: bytes) -> bool:
+    """Whether the client's `If-None-Match` names this tag."""
     for name, value in scope["headers"]:
         if name == b"if-none-match":
             known = (part.strip().removeprefix(b"W/") for part in value.split(b","))

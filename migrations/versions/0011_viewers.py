@@ -160,10 +160,12 @@ def upgrade() -> None:
         _time("created_at"),
     )
     op.create_index("ix_idempotency_keys_created_at", "idempotency_keys", ["created_at"])
+    op.create_index("ix_users_avatar", "users", ["avatar"], postgresql_where=sa.text("avatar IS NOT NULL"))
     op.create_table("stray_files", sa.Column("path", sa.String(255), primary_key=True), _time("since"))
 
 
 def downgrade() -> None:
+    op.drop_index("ix_users_avatar", "users")
     for table in ("stray_files", "idempotency_keys", "collection_items", *NEW):
         op.drop_table(table)
     for table in ("favorites", "watch_progress"):

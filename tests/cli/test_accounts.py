@@ -245,6 +245,10 @@ SELECT id, 0, 'young', now() - interval '29 days', now() - interval '40 days' FR
 INSERT INTO rate_limits SELECT decode(lpad(to_hex(n), 8, '0'), 'hex'), 1, now() - interval '1 second'
 FROM generate_series(1, {MANY}) n;
 INSERT INTO rate_limits VALUES ('living', 1, now() + interval '1 hour');
+INSERT INTO tombstones (id, user_id, kind, deleted_at)
+SELECT gen_random_uuid(), id, 'favorites', now() - days * interval '1 day' FROM users, (VALUES (29), (31)) AS ago (days);
+INSERT INTO idempotency_keys (user_id, key, request, created_at)
+SELECT id, hours::text::bytea, '', now() - hours * interval '1 hour' FROM users, (VALUES (23), (25)) AS ago (hours);
 """
 
 
@@ -252,15 +256,22 @@ async def test_purge(database: URL, tmp_path: Path) -> None:
     await execute(database, PURGED)
     code, said, errors = await invoked(tmp_path, "purge", database=database)
     assert code == 0, errors
-    assert said == f"Removed {MANY + BATCH:,} sessions, {MANY:,} refresh tokens, {MANY:,} counters.\n"
+    assert said == (
+        f"Removed {MANY + BATCH:,} sessions, {MANY:,} refresh tokens, 1 tombstones, 1 idempotency keys, "
+        f"{MANY:,} counters, 0 stray files.\n"
+    )
     left = await fetch(database, "SELECT ip FROM auth_sessions ORDER BY ip")
     assert left == [("expired",), ("living",), ("revoked",)]
     tokens = "SELECT ip, t.generation FROM refresh_tokens t JOIN auth_sessions ON id = session_id ORDER BY 1, 2"
     assert await fetch(database, tokens) == [("expired", 1), ("living", 0), ("living", 1), ("revoked", 1)]
     assert await fetch(database, "SELECT key FROM rate_limits") == [(b"living",)]
     assert await fetch(database, "SELECT email FROM users") == [("a@x.org",)]
+    assert await fetch(database, "SELECT key FROM idempotency_keys") == [(b"23",)]
+    assert await fetch(database, "SELECT count(*) FROM tombstones WHERE deleted_at > now() - interval '30 days'") == [
+        (1,)
+    ]
     assert (await invoked(tmp_path, "purge", database=database))[1] == (
-        "Removed 0 sessions, 0 refresh tokens, 0 counters.\n"
+        "Removed 0 sessions, 0 refresh tokens, 0 tombstones, 0 idempotency keys, 0 counters, 0 stray files.\n"
     )
 
 

@@ -26,4 +26,5 @@ class User(DefaultBase):
 
 Index("uq_users_email_lower", func.lower(User.email), unique=True)
 Index("uq_users_username_lower", func.lower(User.username), unique=True)
+Index("ix_users_avatar", User.avatar, postgresql_where=User.avatar.is_not(None))
 Index("ix_users_created_at", User.created_at.desc(), User.id.desc())

@@ -1,0 +1,33 @@
+"""Work that keeps a processor busy, on threads of its own: neither the event loop nor a database connection waits."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from kitsu.errors import ServiceUnavailable
+
+T = TypeVar("T")
+
+
+class Threads:
+    """A few threads, and a queue in front of them that ends."""
+
+    def __init__(self, name: str, *, threads: int, queue: int) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._room = threads + queue
+        self._busy = 0
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """What the work returns. Raises ServiceUnavailable when too much waits already."""
+        if self._busy >= self._room:
+            raise ServiceUnavailable
+        self._busy += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        finally:
+            self._busy -= 1
+
+    def close(self) -> None:
+        """Let go of the threads."""
+        self._pool.shutdown(wait=False, cancel_futures=True)

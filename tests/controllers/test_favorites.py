@@ -1,0 +1,181 @@
+"""/favorites: what a viewer likes."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from sqlalchemy.engine import URL
+
+from tests.viewer import (
+    BAD_IDS,
+    EXTRA,
+    NOT_TEXTS,
+    UNKNOWN_ID,
+    Shelf,
+    Viewer,
+    check_anime_by_one_query,
+    check_list,
+    check_needs_a_token,
+    refused,
+    shelf_of,
+)
+
+FIELDS = {"id", "anime_id", "created_at", "anime"}
+STORED = "SELECT count(*) FROM favorites WHERE user_id = $1"
+
+
+@pytest.fixture(scope="module")
+async def shelf(server: URL, template: URL) -> AsyncIterator[Shelf]:
+    """The application, for all tests here."""
+    async with shelf_of(server, template) as shelf:
+        yield shelf
+
+
+@pytest.fixture
+async def viewer(shelf: Shelf) -> Viewer:
+    """Somebody without favourites."""
+    return await shelf.viewer()
+
+
+async def add(viewer: Viewer, anime_id: str) -> Any:
+    return await viewer.write("POST", "/favorites", {"anime_id": anime_id}, 201)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/favorites", None),
+        ("POST", "/favorites", {"anime_id": UNKNOWN_ID}),
+        ("POST", "/favorites", {"anime_id": 1}),
+        ("DELETE", f"/favorites/{UNKNOWN_ID}", None),
+        ("DELETE", "/favorites/x", None),
+    ],
+)
+async def test_a_token_is_needed(shelf: Shelf, method: str, path: str, body: Any) -> None:
+    await check_needs_a_token(shelf.client, method, path, body)
+
+
+async def test_added_and_read_back(shelf: Shelf, viewer: Viewer) -> None:
+    anime_id = await shelf.anime(title="Death Note", year=2006, type="TV", episode_count=37)
+    favorite = await add(viewer, anime_id)
+    assert set(favorite) == FIELDS
+    assert favorite["anime_id"] == favorite["anime"]["id"] == anime_id
+    assert favorite["anime"]["title"] == "Death Note"
+    assert favorite["created_at"].endswith("Z")
+    assert await viewer.read("/favorites") == [favorite]
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+async def test_with_and_without_a_trailing_slash(shelf: Shelf, viewer: Viewer, slash: str) -> None:
+    anime_id = await shelf.anime()
+    favorite = await viewer.write("POST", f"/favorites{slash}", {"anime_id": anime_id}, 201)
+    assert await viewer.read(f"/favorites{slash}") == [favorite]
+    assert await viewer.write("DELETE", f"/favorites/{anime_id}{slash}", status=204) is None
+    assert await viewer.read("/favorites") == []
+
+
+async def test_added_twice(shelf: Shelf, viewer: Viewer) -> None:
+    anime_id = await shelf.anime()
+    favorite = await add(viewer, anime_id)
+    for _ in range(2):
+        refused(await viewer.ask("POST", "/favorites", json={"anime_id": anime_id}), 409, "Favorite already exists")
+    assert await viewer.read("/favorites") == [favorite]
+
+
+async def test_removed_twice_and_added_again(shelf: Shelf, viewer: Viewer) -> None:
+    anime_id = await shelf.anime()
+    for _ in range(2):
+        favorite = await add(viewer, anime_id)
+        assert await viewer.read("/favorites") == [favorite]
+        for _ in range(2):
+            assert await viewer.write("DELETE", f"/favorites/{anime_id}", status=204) is None
+        assert await viewer.read("/favorites") == []
+
+
+async def test_an_unknown_anime(viewer: Viewer) -> None:
+    refused(await viewer.ask("POST", "/favorites", json={"anime_id": UNKNOWN_ID}), 404, "Anime not found")
+    assert await viewer.write("DELETE", f"/favorites/{UNKNOWN_ID}", status=204) is None
+    assert await viewer.read("/favorites") == []
+
+
+@pytest.mark.parametrize(
+    "body", [{}, [], None, "x", *({"anime_id": it} for it in (None, 1, True, [], {}, "", *BAD_IDS, *NOT_TEXTS))]
+)
+async def test_a_body_of_another_form(viewer: Viewer, body: Any) -> None:
+    refused(await viewer.ask("POST", "/favorites", json=body), 422)
+    assert await viewer.read("/favorites") == []
+
+
+@pytest.mark.parametrize("anime_id", BAD_IDS)
+async def test_a_path_without_an_id(viewer: Viewer, anime_id: str) -> None:
+    refused(await viewer.ask("DELETE", f"/favorites/{anime_id}"), 422)
+
+
+async def test_methods_that_are_not_there(viewer: Viewer) -> None:
+    for method, path in (("DELETE", "/favorites"), ("PUT", "/favorites"), ("GET", f"/favorites/{UNKNOWN_ID}")):
+        refused(await viewer.ask(method, path), 405)
+
+
+async def test_fields_that_nobody_takes_have_no_effect(shelf: Shelf, viewer: Viewer) -> None:
+    other = await shelf.viewer()
+    anime_id = await shelf.anime()
+    body = EXTRA | {"user_id": str(other.id), "anime_id": anime_id}
+    favorite = await viewer.write("POST", "/favorites", body, 201)
+    assert favorite["id"] != UNKNOWN_ID
+    assert await viewer.read("/favorites") == [favorite]
+    assert await other.read("/favorites") == []
+    assert (await viewer.read("/users/me"))["role"] == "user"
+
+
+async def test_the_list_is_newest_first(shelf: Shelf, viewer: Viewer) -> None:
+    ids = [(await add(viewer, anime_id))["id"] for anime_id in await shelf.animes(5)]
+    await check_list(viewer, "/favorites", ids[::-1])
+
+
+async def test_favorites_of_one_moment_have_an_order_too(shelf: Shelf, viewer: Viewer) -> None:
+    ids = [(await add(viewer, anime_id))["id"] for anime_id in await shelf.animes(5)]
+    await shelf.rows.execute("UPDATE favorites SET created_at = '2024-01-01' WHERE user_id = $1", viewer.id)
+    await check_list(viewer, "/favorites", sorted(ids, reverse=True))
+
+
+async def test_the_list_holds_its_anime_by_one_query(shelf: Shelf, viewer: Viewer) -> None:
+    for anime_id in await shelf.animes(6):
+        await add(viewer, anime_id)
+    await check_anime_by_one_query(viewer, "/favorites", shelf)
+
+
+async def test_nobody_sees_or_removes_what_another_one_has(shelf: Shelf, viewer: Viewer) -> None:
+    other = await shelf.viewer()
+    anime_id = await shelf.anime()
+    favorite = await add(viewer, anime_id)
+    assert await other.read("/favorites") == []
+    for named in (anime_id, favorite["id"]):
+        assert await other.write("DELETE", f"/favorites/{named}", status=204) is None
+    assert await viewer.read("/favorites") == [favorite]
+    own = await add(other, anime_id)
+    assert own["id"] != favorite["id"]
+    assert await other.read("/favorites") == [own]
+
+
+async def test_an_anime_that_is_gone_takes_its_favorites_along(shelf: Shelf, viewer: Viewer) -> None:
+    gone, stays = await shelf.animes(2)
+    await add(viewer, gone)
+    favorite = await add(viewer, stays)
+    await shelf.rows.execute("DELETE FROM anime WHERE id = $1", gone)
+    assert await viewer.read("/favorites") == [favorite]
+
+
+async def test_of_fifty_at_once_one_is_added(shelf: Shelf, viewer: Viewer) -> None:
+    body = {"anime_id": await shelf.anime()}
+    for _ in range(2):
+        answers = await asyncio.gather(*(viewer.ask("POST", "/favorites", json=body) for _ in range(50)))
+        assert Counter(answer.status_code for answer in answers) == {201: 1, 409: 49}
+        assert await shelf.rows.fetchval(STORED, viewer.id) == 1
+        for answer in answers:
+            if answer.status_code == 409:
+                refused(answer, 409, "Favorite already exists")
+        removals = await asyncio.gather(*(viewer.ask("DELETE", f"/favorites/{body['anime_id']}") for _ in range(10)))
+        assert {answer.status_code for answer in removals} == {204}
+        assert await shelf.rows.fetchval(STORED, viewer.id) == 0

@@ -1,0 +1,163 @@
+"""`If-Match` on what several devices may change: the one that was slower is told."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy.engine import URL
+
+from tests.viewer import Shelf, Viewer, refused, shelf_of
+
+STALE = "It was changed meanwhile"
+
+
+@pytest.fixture(scope="module")
+async def shelf(server: URL, template: URL) -> AsyncIterator[Shelf]:
+    """The application, for all tests here."""
+    async with shelf_of(server, template) as shelf:
+        yield shelf
+
+
+@pytest.fixture
+async def viewer(shelf: Shelf) -> Viewer:
+    """Somebody with nothing."""
+    return await shelf.viewer()
+
+
+async def tag_of(viewer: Viewer, path: str) -> str:
+    return str((await viewer.ask("GET", path)).headers["etag"])
+
+
+async def entry(shelf: Shelf, viewer: Viewer) -> str:
+    """A library entry's path."""
+    path = f"/library/{await shelf.anime()}"
+    await viewer.write("PUT", path, {"status": "watching"})
+    return path
+
+
+async def collection(_: Shelf, viewer: Viewer) -> str:
+    """A collection's path."""
+    return f"/collections/{(await viewer.write('POST', '/collections', {'name': 'x'}, 201))['id']}"
+
+
+async def put_entry(viewer: Viewer, path: str, tag: str, text: str) -> httpx.Response:
+    return await viewer.ask(
+        "PUT", path, json={"status": "watching", "notes": text}, headers={"If-Match": tag.encode("latin-1")}
+    )
+
+
+async def patch_collection(viewer: Viewer, path: str, tag: str, text: str) -> httpx.Response:
+    return await viewer.ask("PATCH", path, json={"name": text}, headers={"If-Match": tag.encode("latin-1")})
+
+
+Make = Callable[[Shelf, Viewer], Awaitable[str]]
+Change = Callable[[Viewer, str, str, str], Awaitable[httpx.Response]]
+BOTH: Any = pytest.mark.parametrize(("make", "change"), [(entry, put_entry), (collection, patch_collection)])
+
+
+@BOTH
+async def test_the_tag_names_the_state(shelf: Shelf, viewer: Viewer, make: Make, change: Change) -> None:
+    path = await make(shelf, viewer)
+    known = []
+    for text in ("a", "b", "b"):
+        tag = await tag_of(viewer, path)
+        state = await viewer.read(path)
+        assert tag == f'"{state["id"]}.{state["version"]}"'
+        assert tag not in known
+        known.append(tag)
+        changed = await change(viewer, path, tag, text)
+        assert changed.status_code == 200
+        assert changed.headers["etag"] == await tag_of(viewer, path)
+        assert changed.json() == await viewer.read(path)
+
+
+@BOTH
+async def test_whoever_names_an_old_state_changes_nothing(
+    shelf: Shelf, viewer: Viewer, make: Make, change: Change
+) -> None:
+    path, elsewhere = await make(shelf, viewer), await make(shelf, viewer)
+    old = await tag_of(viewer, path)
+    await change(viewer, path, old, "new")
+    state, current = await viewer.read(path), await tag_of(viewer, path)
+    for stale in (
+        *(old, f"W/{current}", f'{old}, "x"', await tag_of(viewer, elsewhere), '"*"', f'{old}, "*"', "", ",", "x"),
+        *(current[:-2] + '"', current[:-1] + '0"', current[1:-1].swapcase() + "x", f'"{"x" * 9000}"', "\xff"),
+    ):
+        refused(await change(viewer, path, stale, "stale"), 412, STALE)
+    assert await viewer.read(path) == state
+
+
+@BOTH
+@pytest.mark.parametrize("tag", ["*", " * ", '"x", {}', "{},{}", 'W/"x" , {}', "  {}  ", '"", {}'])
+async def test_whoever_names_the_state_among_others_changes_it(
+    shelf: Shelf, viewer: Viewer, make: Make, change: Change, tag: str
+) -> None:
+    path = await make(shelf, viewer)
+    current = await tag_of(viewer, path)
+    assert (await change(viewer, path, tag.replace("{}", current), "new")).status_code == 200
+    assert await tag_of(viewer, path) != current
+
+
+@BOTH
+async def test_of_twenty_with_one_tag_one_wins(shelf: Shelf, viewer: Viewer, make: Make, change: Change) -> None:
+    path = await make(shelf, viewer)
+    for _ in range(3):
+        tag = await tag_of(viewer, path)
+        answers = await asyncio.gather(*(change(viewer, path, tag, f"by {it}") for it in range(20)))
+        assert Counter(answer.status_code for answer in answers) == {200: 1, 412: 19}
+        (winner,) = (answer.json() for answer in answers if answer.status_code == 200)
+        assert await viewer.read(path) == winner
+
+
+async def test_without_an_entry_there_is_no_state(shelf: Shelf, viewer: Viewer) -> None:
+    path = f"/library/{await shelf.anime()}"
+    for tag in ("*", '"x"', ""):
+        refused(await put_entry(viewer, path, tag, "x"), 412, STALE)
+    assert await viewer.read("/library") == []
+
+
+async def test_an_entry_made_anew_is_not_the_one_that_was_known(shelf: Shelf, viewer: Viewer) -> None:
+    path = await entry(shelf, viewer)
+    tag = await tag_of(viewer, path)
+    await viewer.write("DELETE", path, status=204)
+    refused(await put_entry(viewer, path, tag, "x"), 412, STALE)
+    made = await viewer.write("PUT", path, {"status": "watching"})
+    refused(await put_entry(viewer, path, tag, "x"), 412, STALE)
+    assert await viewer.read("/library") == [made]
+
+
+async def test_the_tag_of_another_ones_entry_is_none(shelf: Shelf, viewer: Viewer) -> None:
+    other = await shelf.viewer()
+    path = await entry(shelf, viewer)
+    await other.write("PUT", path, {"status": "dropped"})
+    refused(await put_entry(other, path, await tag_of(viewer, path), "x"), 412, STALE)
+
+
+async def test_progress_changes_an_entrys_tag(shelf: Shelf, viewer: Viewer) -> None:
+    anime_id = await shelf.anime()
+    path = f"/library/{anime_id}"
+    await viewer.write("PUT", path, {"status": "plan_to_watch"})
+    tag = await tag_of(viewer, path)
+    await viewer.write("POST", "/watch/progress", {"anime_id": anime_id, "episode": 2, "position_seconds": 1})
+    refused(await put_entry(viewer, path, tag, "x"), 412, STALE)
+
+
+@pytest.mark.parametrize("query", ["", "?position=0"])
+async def test_a_collections_tag_speaks_of_its_anime_too(shelf: Shelf, viewer: Viewer, query: str) -> None:
+    path, animes = await collection(shelf, viewer), await shelf.animes(2)
+
+    async def put(anime_id: str, tag: str) -> httpx.Response:
+        return await viewer.ask("PUT", f"{path}/anime/{anime_id}{query}", headers={"If-Match": tag.encode("latin-1")})
+
+    known = await tag_of(viewer, path)
+    assert (await put(animes[0], known)).status_code == 204
+    refused(await put(animes[1], known), 412, STALE)
+    refused(await patch_collection(viewer, path, known, "x"), 412, STALE)
+    known = await tag_of(viewer, path)
+    await viewer.write("DELETE", f"{path}/anime/{animes[0]}", status=204)
+    refused(await put(animes[1], known), 412, STALE)
+    assert await viewer.read(f"{path}/anime") == []
+    assert (await put(animes[1], "*")).status_code == 204

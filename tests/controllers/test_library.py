@@ -1,0 +1,193 @@
+"""/library: the viewer's list. What watch progress makes of it: test_library_follows.py."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy.engine import URL
+
+from tests.viewer import (
+    BAD_IDS,
+    EXTRA,
+    NOT_INTEGERS,
+    NOT_TEXTS,
+    UNKNOWN_ID,
+    Shelf,
+    Viewer,
+    check_anime_by_one_query,
+    check_list,
+    check_needs_a_token,
+    refused,
+    shelf_of,
+)
+
+FIELDS = {
+    *("id", "anime_id", "status", "score", "notes", "episodes_watched", "started_on", "completed_on"),
+    *("times_rewatched", "is_rewatching", "tags", "version", "created_at", "updated_at", "anime"),
+}
+STATUSES = ("watching", "completed", "on_hold", "dropped", "plan_to_watch")
+
+
+@pytest.fixture(scope="module")
+async def shelf(server: URL, template: URL) -> AsyncIterator[Shelf]:
+    """The application, for all tests here."""
+    async with shelf_of(server, template) as shelf:
+        yield shelf
+
+
+@pytest.fixture
+async def viewer(shelf: Shelf) -> Viewer:
+    """Somebody with an empty list."""
+    return await shelf.viewer()
+
+
+async def put(viewer: Viewer, anime_id: str, status: str = "watching", **more: Any) -> Any:
+    return await viewer.write("PUT", f"/library/{anime_id}", {"status": status, **more})
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/library", None),
+        ("GET", f"/library/{UNKNOWN_ID}", None),
+        ("PUT", f"/library/{UNKNOWN_ID}", {"status": "watching"}),
+        ("PUT", f"/library/{UNKNOWN_ID}", {}),
+        ("DELETE", f"/library/{UNKNOWN_ID}", None),
+    ],
+)
+async def test_a_token_is_needed(shelf: Shelf, method: str, path: str, body: Any) -> None:
+    await check_needs_a_token(shelf.client, method, path, body)
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+@pytest.mark.parametrize("status", STATUSES)
+async def test_put_and_read_back(shelf: Shelf, viewer: Viewer, status: str, slash: str) -> None:
+    anime_id = await shelf.anime(title="Death Note", episode_count=37)
+    body = {"status": status, "score": 8, "notes": "null"}
+    path = f"/library/{anime_id}{slash}"
+    entry = await viewer.write("PUT", path, body)
+    assert set(entry) == FIELDS
+    assert (body | {"anime_id": anime_id, "version": 1}).items() <= entry.items()
+    assert entry["anime"]["title"] == "Death Note"
+    today = datetime.now(UTC).date().isoformat()
+    assert entry["started_on"] == (today if status == "watching" else None)
+    assert entry["completed_on"] == (today if status == "completed" else None)
+    assert entry["episodes_watched"] == (37 if status == "completed" else 0)
+    assert await viewer.read(path) == entry
+    assert await viewer.read(f"/library{slash}") == [entry]
+    for _ in range(2):
+        assert await viewer.write("DELETE", path, status=204) is None
+        refused(await viewer.ask("GET", path), 404)
+    assert await viewer.read("/library") == []
+
+
+async def test_what_is_left_out_is_none(shelf: Shelf, viewer: Viewer) -> None:
+    anime_id = await shelf.anime()
+    first = await put(viewer, anime_id, score=10, notes="д" * 10_000)
+    later = await put(viewer, anime_id, "on_hold")
+    assert (later["score"], later["notes"], later["status"], later["version"]) == (None, None, "on_hold", 2)
+    assert (later["id"], later["created_at"]) == (first["id"], first["created_at"])
+    assert later["updated_at"] > first["updated_at"]
+    assert await viewer.read("/library") == [later]
+
+
+async def test_dates_are_never_taken_back(shelf: Shelf, viewer: Viewer) -> None:
+    anime_id = await shelf.anime(episode_count=12)
+    await put(viewer, anime_id, "watching")
+    done = await put(viewer, anime_id, "completed")
+    await shelf.rows.execute(
+        "UPDATE library_entries SET started_on = '2019-01', completed_on = '2020' WHERE user_id = $1", viewer.id
+    )
+    for status in (*STATUSES, *STATUSES):
+        entry = await put(viewer, anime_id, status)
+        assert (entry["started_on"], entry["completed_on"]) == ("2019-01", "2020")
+        assert entry["episodes_watched"] == done["episodes_watched"] == 12
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *[{"status": it} for it in (None, "", "WATCHING", "planned", "watching ", 1, *NOT_TEXTS)],
+        *[{"score": it} for it in (0, 11, -1, 32768, *NOT_INTEGERS)],
+        *[{"notes": it} for it in ("x" * 10_001, *NOT_TEXTS)],
+    ],
+    ids=lambda change: str(change)[:40].encode("unicode_escape").decode(),
+)
+async def test_a_body_of_another_form(shelf: Shelf, viewer: Viewer, change: dict[str, Any]) -> None:
+    anime_id = await shelf.anime()
+    entry = await put(viewer, anime_id, score=1)
+    body = {"status": "watching", **change}
+    for headers in ({}, {"If-Match": "*"}):
+        refused(await viewer.ask("PUT", f"/library/{anime_id}", json=body, headers=headers), 422)
+    refused(await viewer.ask("PUT", f"/library/{anime_id}", json={"score": 1}), 422)
+    assert await viewer.read("/library") == [entry]
+
+
+async def test_what_is_not_there(viewer: Viewer) -> None:
+    refused(await viewer.ask("GET", f"/library/{UNKNOWN_ID}"), 404)
+    refused(await viewer.ask("PUT", f"/library/{UNKNOWN_ID}", json={"status": "watching"}), 404, "Anime not found")
+    assert await viewer.write("DELETE", f"/library/{UNKNOWN_ID}", status=204) is None
+    for bad in BAD_IDS:
+        for method, body in (("GET", {}), ("PUT", {"json": {"status": "watching"}}), ("DELETE", {})):
+            refused(await viewer.ask(method, f"/library/{bad}", **body), 422)
+
+
+async def test_fields_that_nobody_takes_have_no_effect(shelf: Shelf, viewer: Viewer) -> None:
+    other = await shelf.viewer()
+    anime_id = await shelf.anime()
+    extra = EXTRA | {"user_id": str(other.id), "anime_id": UNKNOWN_ID, "episodes_watched": 5, "times_rewatched": 5}
+    extra |= {"started_on": "1999", "completed_on": "1999", "is_rewatching": True, "tags": "x"}
+    entry = await viewer.write("PUT", f"/library/{anime_id}", extra | {"status": "plan_to_watch"})
+    assert entry["id"] != UNKNOWN_ID
+    assert entry == entry | {
+        "anime_id": anime_id, "episodes_watched": 0, "times_rewatched": 0, "started_on": None, "completed_on": None,
+        "is_rewatching": False, "tags": None, "version": 1,
+    }  # fmt: skip
+    assert await other.read("/library") == []
+
+
+async def test_the_list_is_changed_last_first(shelf: Shelf, viewer: Viewer) -> None:
+    animes = await shelf.animes(5)
+    for anime_id in (*animes, animes[1]):
+        await put(viewer, anime_id)
+    await check_list(viewer, "/library", [animes[i] for i in (1, 4, 3, 2, 0)], "anime_id")
+    await check_anime_by_one_query(viewer, "/library", shelf)
+
+
+async def test_one_status_of_it(shelf: Shelf, viewer: Viewer) -> None:
+    animes = await shelf.animes(10)
+    for number, anime_id in enumerate(animes):
+        await put(viewer, anime_id, STATUSES[number % 5])
+    for number, status in enumerate(STATUSES):
+        response = await viewer.ask("GET", f"/library?status={status}&total=true&limit=1")
+        assert [entry["anime_id"] for entry in response.json()] == [animes[number + 5]]
+        assert response.headers["x-total-count"] == "2"
+        assert f"status={status}" in response.headers["link"]
+        assert [it["anime_id"] for it in await viewer.read(f"/library?status={status}")] == [
+            animes[number + 5],
+            animes[number],
+        ]
+    for wrong in ("", "x", "null", "WATCHING", "watching,dropped", "%00"):
+        refused(await viewer.ask("GET", f"/library?status={wrong}"), 422)
+
+
+async def test_nobody_sees_or_changes_what_another_one_has(shelf: Shelf, viewer: Viewer) -> None:
+    other = await shelf.viewer()
+    anime_id = await shelf.anime()
+    entry = await put(viewer, anime_id, score=3)
+    refused(await other.ask("GET", f"/library/{anime_id}"), 404)
+    assert await other.read("/library") == []
+    assert await other.write("DELETE", f"/library/{anime_id}", status=204) is None
+    own = await put(other, anime_id, "dropped")
+    assert own["id"] != entry["id"]
+    assert await viewer.read("/library") == [entry]
+
+
+async def test_many_at_once_leave_one_entry(shelf: Shelf, viewer: Viewer) -> None:
+    anime_id = await shelf.anime()
+    answers = await asyncio.gather(*(put(viewer, anime_id, notes=str(it)) for it in range(20)))
+    assert len({answer["id"] for answer in answers}) == 1
+    assert sorted(answer["version"] for answer in answers) == list(range(1, 21))
+    assert await viewer.read("/library") == [max(answers, key=lambda answer: answer["version"])]

@@ -1,0 +1,164 @@
+"""What watch progress makes of a library entry that exists."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy.engine import URL
+
+from tests.viewer import Shelf, Viewer, shelf_of
+
+Posts = list[tuple[int, dict[str, float]]]
+LAST = {"progress_percent": 90}
+"""So much of an episode is all of it."""
+BEGUN = {"position_seconds": 1}
+
+
+@pytest.fixture(scope="module")
+async def shelf(server: URL, template: URL) -> AsyncIterator[Shelf]:
+    """The application, for all tests here."""
+    async with shelf_of(server, template) as shelf:
+        yield shelf
+
+
+@pytest.fixture
+async def viewer(shelf: Shelf) -> Viewer:
+    """Somebody with an empty list."""
+    return await shelf.viewer()
+
+
+def today() -> str:
+    return datetime.now(UTC).date().isoformat()
+
+
+async def put(viewer: Viewer, anime_id: str, status: str) -> Any:
+    return await viewer.write("PUT", f"/library/{anime_id}", {"status": status, "score": 7, "notes": "good"})
+
+
+async def watch(viewer: Viewer, anime_id: str, episode: int, more: dict[str, float]) -> None:
+    await viewer.write("POST", "/watch/progress", {"anime_id": anime_id, "episode": episode, **more})
+
+
+@pytest.mark.parametrize(
+    ("before", "posts", "after", "watched"),
+    [
+        # A first one begins it, whichever it is and however little was seen.
+        ("plan_to_watch", [(1, BEGUN)], "watching", 0),
+        ("plan_to_watch", [(1, {"position_seconds": 0})], "watching", 0),
+        ("plan_to_watch", [(5, BEGUN)], "watching", 4),
+        # The last one finished ends it, by either measure.
+        ("watching", [(12, LAST)], "completed", 12),
+        ("watching", [(12, {"progress_percent": 100})], "completed", 12),
+        ("watching", [(12, {"position_seconds": 1242})], "completed", 12),
+        ("watching", [(12, {"position_seconds": 99_999_999})], "completed", 12),
+        ("watching", [(12, {"position_seconds": 1, "progress_percent": 95})], "completed", 12),
+        ("watching", [(13, LAST)], "completed", 12),
+        ("plan_to_watch", [(12, LAST)], "completed", 12),
+        ("on_hold", [(12, LAST)], "completed", 12),
+        ("dropped", [(12, LAST)], "completed", 12),
+        # One that is not finished, or not the last, does not.
+        ("watching", [(12, {"progress_percent": 89.99})], "watching", 11),
+        ("watching", [(12, {"position_seconds": 1241})], "watching", 11),
+        ("watching", [(12, {"position_seconds": 0})], "watching", 11),
+        ("watching", [(11, LAST)], "watching", 11),
+        ("plan_to_watch", [(12, {"progress_percent": 50})], "watching", 11),
+        # Other statuses stay.
+        ("on_hold", [(1, BEGUN), (3, LAST), (12, {"progress_percent": 89})], "on_hold", 11),
+        ("dropped", [(1, BEGUN), (3, LAST), (12, {"progress_percent": 89})], "dropped", 11),
+        # Going back takes nothing away.
+        ("watching", [(12, LAST), (1, BEGUN), (3, LAST), (12, BEGUN)], "completed", 12),
+        ("completed", [(1, BEGUN), (2, LAST)], "completed", 12),
+        ("watching", [(7, LAST), (2, BEGUN)], "watching", 7),
+    ],
+)
+async def test_the_entry_follows(
+    shelf: Shelf, viewer: Viewer, before: str, posts: Posts, after: str, watched: int
+) -> None:
+    anime_id = await shelf.anime(episode_count=12, duration_seconds=1380)
+    first = await put(viewer, anime_id, before)
+    for episode, more in posts:
+        await watch(viewer, anime_id, episode, more)
+    entry = await viewer.read(f"/library/{anime_id}")
+    begun = before == "watching" or (before == "plan_to_watch")
+    assert entry == first | {
+        "status": after,
+        "episodes_watched": watched,
+        "started_on": today() if begun else None,
+        "completed_on": today() if after == "completed" else None,
+        "version": entry["version"],
+        "updated_at": entry["updated_at"],
+    }
+
+
+@pytest.mark.parametrize("duration", [None, 1380])
+@pytest.mark.parametrize("status", ["plan_to_watch", "watching", "on_hold", "dropped"])
+async def test_what_has_no_known_end_is_never_completed(
+    shelf: Shelf, viewer: Viewer, status: str, duration: int | None
+) -> None:
+    anime_id = await shelf.anime(episode_count=None, duration_seconds=duration)
+    await put(viewer, anime_id, status)
+    for episode in (1, 12, 1000):
+        await watch(viewer, anime_id, episode, {"position_seconds": 5000, "progress_percent": 100})
+    entry = await viewer.read(f"/library/{anime_id}")
+    assert entry["status"] == ("watching" if status == "plan_to_watch" else status)
+    assert (entry["completed_on"], entry["episodes_watched"]) == (None, 1000)
+
+
+async def test_a_position_says_nothing_of_an_unknown_duration(shelf: Shelf, viewer: Viewer) -> None:
+    anime_id = await shelf.anime(episode_count=12, duration_seconds=None)
+    await put(viewer, anime_id, "watching")
+    await watch(viewer, anime_id, 12, {"position_seconds": 99_999})
+    assert (await viewer.read(f"/library/{anime_id}"))["status"] == "watching"
+    await watch(viewer, anime_id, 12, LAST)
+    assert (await viewer.read(f"/library/{anime_id}"))["status"] == "completed"
+
+
+async def test_dates_that_are_there_stay(shelf: Shelf, viewer: Viewer) -> None:
+    anime_id = await shelf.anime(episode_count=12)
+    await put(viewer, anime_id, "plan_to_watch")
+    await shelf.rows.execute(
+        "UPDATE library_entries SET started_on = '2019-01', completed_on = '2020' WHERE user_id = $1", viewer.id
+    )
+    for episode, status in ((1, "watching"), (12, "completed")):
+        await watch(viewer, anime_id, episode, LAST)
+        entry = await viewer.read(f"/library/{anime_id}")
+        assert (entry["status"], entry["started_on"], entry["completed_on"]) == (status, "2019-01", "2020")
+
+
+async def test_progress_makes_no_entry(shelf: Shelf, viewer: Viewer) -> None:
+    other = await shelf.viewer()
+    anime_id, beside = await shelf.anime(episode_count=1), await shelf.anime(episode_count=1)
+    entries = [await put(other, anime_id, "plan_to_watch"), await put(viewer, beside, "plan_to_watch")]
+    await watch(viewer, anime_id, 1, LAST)
+    assert await viewer.read("/library") == entries[1:]
+    assert await other.read("/library") == entries[:1]
+
+
+async def test_an_entry_that_is_as_it_would_be_does_not_change(shelf: Shelf, viewer: Viewer) -> None:
+    anime_id = await shelf.anime(episode_count=12)
+    await put(viewer, anime_id, "watching")
+    await watch(viewer, anime_id, 5, BEGUN)
+    entry = await viewer.read(f"/library/{anime_id}")
+    for episode in (5, 4, 1):
+        await watch(viewer, anime_id, episode, {"position_seconds": 60})
+    assert await viewer.read(f"/library/{anime_id}") == entry
+
+
+async def test_completed_by_progress_leaves_continue_watching(shelf: Shelf, viewer: Viewer) -> None:
+    anime_id = await shelf.anime(episode_count=2)
+    await put(viewer, anime_id, "plan_to_watch")
+    for more, left in ((BEGUN, 1), ({"progress_percent": 89}, 1), (LAST, 0)):
+        await watch(viewer, anime_id, 2, more)
+        assert len(await viewer.read("/watch/continue")) == left
+    await put(viewer, anime_id, "watching")
+    assert len(await viewer.read("/watch/continue")) == 1
+
+
+async def test_of_many_at_once_none_is_lost(shelf: Shelf, viewer: Viewer) -> None:
+    anime_id = await shelf.anime(episode_count=20)
+    await put(viewer, anime_id, "plan_to_watch")
+    await asyncio.gather(*(watch(viewer, anime_id, episode, LAST) for episode in range(1, 21)))
+    (entry,) = await viewer.read("/library")
+    assert (entry["status"], entry["episodes_watched"], entry["completed_on"]) == ("completed", 20, today())

@@ -1,0 +1,187 @@
+"""/views: the episodes that a viewer saw."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy.engine import URL
+
+from tests.viewer import (
+    BAD_IDS,
+    EXTRA,
+    MAX_INTEGER,
+    NOT_INTEGERS,
+    NOT_TEXTS,
+    UNKNOWN_ID,
+    Shelf,
+    Viewer,
+    check_list,
+    check_needs_a_token,
+    refused,
+    shelf_of,
+    statements,
+)
+
+FIELDS = {"id", "episode_id", "release_id", "anime_id", "episode_number", "progress", "device", "last_viewed_at"}
+
+
+@pytest.fixture(scope="module")
+async def shelf(server: URL, template: URL) -> AsyncIterator[Shelf]:
+    """The application, for all tests here."""
+    async with shelf_of(server, template) as shelf:
+        yield shelf
+
+
+@pytest.fixture
+async def viewer(shelf: Shelf) -> Viewer:
+    """Somebody without a history."""
+    return await shelf.viewer()
+
+
+async def see(viewer: Viewer, episode_id: str, progress: int = 60, **more: Any) -> Any:
+    return await viewer.write("POST", "/views", {"episode_id": episode_id, "progress": progress, **more}, 201)
+
+
+async def episodes(shelf: Shelf, count: int) -> list[str]:
+    anime_id = await shelf.anime()
+    return [await shelf.episode(anime_id, number) for number in range(1, count + 1)]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/views", None),
+        ("POST", "/views", {"episode_id": UNKNOWN_ID, "progress": 1}),
+        ("POST", "/views", {}),
+        ("DELETE", "/views", None),
+        ("DELETE", f"/views/{UNKNOWN_ID}", None),
+    ],
+)
+async def test_a_token_is_needed(shelf: Shelf, method: str, path: str, body: Any) -> None:
+    await check_needs_a_token(shelf.client, method, path, body)
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+@pytest.mark.parametrize("device", [None, "", "living room", "д" * 128, "null", "🦊" * 128])
+async def test_stored_and_read_back(shelf: Shelf, viewer: Viewer, device: str | None, slash: str) -> None:
+    anime_id = await shelf.anime()
+    episode_id = await shelf.episode(anime_id, 12)
+    body = {"episode_id": episode_id, "progress": 431, "device": device}
+    view = await viewer.write("POST", f"/views{slash}", body, 201)
+    assert set(view) == FIELDS
+    assert (body | {"anime_id": anime_id, "episode_number": 12}).items() <= view.items()
+    release_id = await shelf.rows.fetchval("SELECT release_id FROM episodes WHERE id = $1", UUID(episode_id))
+    assert view["release_id"] == str(release_id)
+    assert view["last_viewed_at"].endswith("Z")
+    assert await viewer.read(f"/views{slash}") == [view]
+    assert await viewer.write("DELETE", f"/views/{view['id']}{slash}", status=204) is None
+    assert await viewer.read("/views") == []
+
+
+async def test_one_for_each_episode(shelf: Shelf, viewer: Viewer) -> None:
+    one, other = await episodes(shelf, 2)
+    first, beside = await see(viewer, one, 100, device="tv"), await see(viewer, other)
+    for progress in (MAX_INTEGER, 0, 50):
+        later = await see(viewer, one, progress)
+        assert later["last_viewed_at"] > first["last_viewed_at"]
+        assert later == first | {
+            "progress": progress,
+            "device": None,
+            "last_viewed_at": later["last_viewed_at"],
+        }
+        assert await viewer.read("/views") == [later, beside]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *[{"episode_id": it} for it in (None, 1, *BAD_IDS, *NOT_TEXTS)],
+        *[{"progress": it} for it in (None, -1, *NOT_INTEGERS)],
+        *[{"device": it} for it in ("x" * 129, "🦊" * 129, *NOT_TEXTS)],
+    ],
+    ids=lambda change: str(change)[:40].encode("unicode_escape").decode(),
+)
+async def test_a_body_of_another_form(shelf: Shelf, viewer: Viewer, change: dict[str, Any]) -> None:
+    (episode_id,) = await episodes(shelf, 1)
+    refused(await viewer.ask("POST", "/views", json={"episode_id": episode_id, "progress": 1, **change}), 422)
+    assert await viewer.read("/views") == []
+
+
+@pytest.mark.parametrize("missing", ["episode_id", "progress"])
+async def test_a_body_without_what_it_needs(shelf: Shelf, viewer: Viewer, missing: str) -> None:
+    body: dict[str, Any] = {"episode_id": (await episodes(shelf, 1))[0], "progress": 1}
+    del body[missing]
+    refused(await viewer.ask("POST", "/views", json=body), 422)
+
+
+async def test_what_is_not_there(viewer: Viewer) -> None:
+    body = {"episode_id": UNKNOWN_ID, "progress": 1}
+    refused(await viewer.ask("POST", "/views", json=body), 404, "Episode not found")
+    refused(await viewer.ask("DELETE", f"/views/{UNKNOWN_ID}"), 404)
+    for bad in BAD_IDS:
+        refused(await viewer.ask("DELETE", f"/views/{bad}"), 422)
+
+
+async def test_fields_that_nobody_takes_have_no_effect(shelf: Shelf, viewer: Viewer) -> None:
+    other = await shelf.viewer()
+    (episode_id,) = await episodes(shelf, 1)
+    extra = EXTRA | {"user_id": str(other.id), "anime_id": UNKNOWN_ID, "last_viewed_at": "2000-01-01T00:00:00Z"}
+    view = await see(viewer, episode_id, **extra)
+    assert view["id"] != UNKNOWN_ID
+    assert view["anime_id"] != UNKNOWN_ID
+    assert view["last_viewed_at"] > "2020"
+    assert await viewer.read("/views") == [view]
+    assert await other.read("/views") == []
+
+
+async def test_the_list_is_last_viewed_first(shelf: Shelf, viewer: Viewer) -> None:
+    ids = await episodes(shelf, 5)
+    for episode_id in (*ids, ids[1]):
+        await see(viewer, episode_id)
+    await check_list(viewer, "/views", [ids[1], ids[4], ids[3], ids[2], ids[0]], "episode_id")
+    with statements() as seen:
+        await viewer.read("/views")
+    assert len(seen) == 2, seen
+
+
+async def test_nobody_sees_or_removes_what_another_one_has(shelf: Shelf, viewer: Viewer) -> None:
+    other = await shelf.viewer()
+    (episode_id,) = await episodes(shelf, 1)
+    view = await see(viewer, episode_id)
+    assert await other.read("/views") == []
+    refused(await other.ask("DELETE", f"/views/{view['id']}"), 404)
+    own = await see(other, episode_id, 5)
+    assert own["id"] != view["id"]
+    assert await other.write("DELETE", "/views", status=204) is None
+    assert await other.read("/views") == []
+    assert await viewer.read("/views") == [view]
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+async def test_an_emptied_history_can_be_filled_again(shelf: Shelf, viewer: Viewer, slash: str) -> None:
+    ids = await episodes(shelf, 3)
+    for episode_id in ids:
+        await see(viewer, episode_id)
+    for _ in range(2):
+        assert await viewer.write("DELETE", f"/views{slash}", status=204) is None
+        assert await viewer.read("/views") == []
+    view = await see(viewer, ids[0])
+    assert await viewer.read("/views") == [view]
+
+
+async def test_a_removed_view_is_gone_and_the_others_stay(shelf: Shelf, viewer: Viewer) -> None:
+    one, other = [await see(viewer, episode_id) for episode_id in await episodes(shelf, 2)]
+    assert await viewer.write("DELETE", f"/views/{one['id']}", status=204) is None
+    refused(await viewer.ask("DELETE", f"/views/{one['id']}"), 404)
+    assert await viewer.read("/views") == [other]
+
+
+async def test_many_at_once_leave_one_row(shelf: Shelf, viewer: Viewer) -> None:
+    (episode_id,) = await episodes(shelf, 1)
+    answers = await asyncio.gather(*(see(viewer, episode_id, progress) for progress in range(30)))
+    assert len({answer["id"] for answer in answers}) == 1
+    (stored,) = await viewer.read("/views")
+    assert stored in answers
+    assert sorted(answer["progress"] for answer in answers) == list(range(30))

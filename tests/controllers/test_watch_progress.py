@@ -1,0 +1,251 @@
+"""/watch: how far a viewer is, and what to go on with. What the library makes of it: test_library_follows.py."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from sqlalchemy.engine import URL
+
+from tests.viewer import (
+    BAD_IDS,
+    EXTRA,
+    MAX_INTEGER,
+    NOT_INTEGERS,
+    NOT_TEXTS,
+    UNKNOWN_ID,
+    Shelf,
+    Viewer,
+    check_anime_by_one_query,
+    check_list,
+    check_needs_a_token,
+    refused,
+    shelf_of,
+)
+
+FIELDS = {
+    *("id", "anime_id", "episode", "position_seconds", "progress_percent", "created_at", "last_watched_at"),
+    *("updated_at", "anime"),
+}
+POSITIVE = "Episode number must be positive"
+EITHER = "Either position_seconds or progress_percent must be provided"
+PERCENT = "Progress percent must be between 0 and 100"
+SECONDS = "Position in seconds must be non-negative"
+
+
+@pytest.fixture(scope="module")
+async def shelf(server: URL, template: URL) -> AsyncIterator[Shelf]:
+    """The application, for all tests here."""
+    async with shelf_of(server, template) as shelf:
+        yield shelf
+
+
+@pytest.fixture
+async def viewer(shelf: Shelf) -> Viewer:
+    """Somebody who has watched nothing."""
+    return await shelf.viewer()
+
+
+async def watch(viewer: Viewer, anime_id: str, episode: int = 1, **more: Any) -> Any:
+    body = {"anime_id": anime_id, "episode": episode, **(more or {"position_seconds": 60})}
+    return await viewer.write("POST", "/watch/progress", body)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/watch/progress", None),
+        ("POST", "/watch/progress", {"anime_id": UNKNOWN_ID, "episode": 1, "position_seconds": 1}),
+        ("POST", "/watch/progress", {}),
+        ("GET", "/watch/continue", None),
+        ("DELETE", f"/watch/continue/{UNKNOWN_ID}", None),
+    ],
+)
+async def test_a_token_is_needed(shelf: Shelf, method: str, path: str, body: Any) -> None:
+    await check_needs_a_token(shelf.client, method, path, body)
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+async def test_stored_and_read_back(shelf: Shelf, viewer: Viewer, slash: str) -> None:
+    anime_id = await shelf.anime(title="Death Note")
+    body = {"anime_id": anime_id, "episode": 7, "position_seconds": 431, "progress_percent": 30.5}
+    progress = await viewer.write("POST", f"/watch/progress{slash}", body)
+    assert set(progress) == FIELDS
+    assert body.items() <= progress.items()
+    assert progress["anime"]["title"] == "Death Note"
+    times = {progress[name] for name in ("created_at", "last_watched_at", "updated_at")}
+    assert len(times) == 1
+    assert times.pop().endswith("Z")
+    assert await viewer.read(f"/watch/progress{slash}") == [progress]
+    assert await viewer.read(f"/watch/continue{slash}") == [progress]
+
+
+async def test_one_place_for_each_anime(shelf: Shelf, viewer: Viewer) -> None:
+    one, other = await shelf.animes(2)
+    first = await watch(viewer, one, 3, position_seconds=5, progress_percent=1)
+    beside = await watch(viewer, other)
+    for episode, more in ((4, {"position_seconds": 0}), (2, {"progress_percent": 0}), (2, {"progress_percent": 100})):
+        later = await watch(viewer, one, episode, **more)
+        assert (later["id"], later["created_at"]) == (first["id"], first["created_at"])
+        assert later["last_watched_at"] == later["updated_at"] > first["last_watched_at"]
+        assert {"position_seconds": None, "progress_percent": None} | more == {
+            name: later[name] for name in ("position_seconds", "progress_percent")
+        }
+        assert await viewer.read("/watch/progress") == [later, beside]
+        first = later
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"episode": 1, "position_seconds": 0},
+        {"episode": MAX_INTEGER, "position_seconds": MAX_INTEGER},
+        {"episode": 1, "progress_percent": 0},
+        {"episode": 1, "progress_percent": -0.0},
+        {"episode": 1, "progress_percent": 100},
+        {"episode": 1, "progress_percent": 99.99999999999999, "position_seconds": None},
+        {"episode": 1, "progress_percent": 1e-300},
+        {"episode": 1, "position_seconds": 1, "progress_percent": None},
+    ],
+)
+async def test_the_ends_of_the_ranges(shelf: Shelf, viewer: Viewer, body: dict[str, Any]) -> None:
+    anime_id = await shelf.anime(duration_seconds=MAX_INTEGER, episode_count=MAX_INTEGER)
+    await viewer.write("PUT", f"/library/{anime_id}", {"status": "plan_to_watch"})
+    progress = await viewer.write("POST", "/watch/progress", {"anime_id": anime_id, **body})
+    assert body.items() <= progress.items()
+    assert await viewer.read("/watch/progress") == [progress]
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        *[({"episode": episode, "position_seconds": 1}, POSITIVE) for episode in (0, -1, -MAX_INTEGER)],
+        ({"episode": 1}, EITHER),
+        ({"episode": 1, "position_seconds": None, "progress_percent": None}, EITHER),
+        *[({"episode": 1, "progress_percent": it}, PERCENT) for it in (-1, -0.001, 100.001, 101, 1e300)],
+        *[({"episode": 1, "position_seconds": it}, SECONDS) for it in (-1, -MAX_INTEGER)],
+        ({"episode": 1, "position_seconds": 1, "progress_percent": 101}, PERCENT),
+        ({"episode": 1, "position_seconds": -1, "progress_percent": 1}, SECONDS),
+    ],
+)
+async def test_what_makes_no_sense(shelf: Shelf, viewer: Viewer, body: dict[str, Any], message: str) -> None:
+    for anime_id in (await shelf.anime(), UNKNOWN_ID):
+        refused(await viewer.ask("POST", "/watch/progress", json={"anime_id": anime_id, **body}), 400, message)
+    assert await viewer.read("/watch/progress") == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *[{"anime_id": it} for it in (None, 1, *BAD_IDS, *NOT_TEXTS)],
+        *[{name: it} for name in ("episode", "position_seconds") for it in NOT_INTEGERS],
+        {"episode": None},
+        *[{"progress_percent": it} for it in (True, "x", [], {}, 10**400)],
+    ],
+    ids=lambda change: str(change)[:40],
+)
+async def test_a_body_of_another_form(shelf: Shelf, viewer: Viewer, change: dict[str, Any]) -> None:
+    body = {"anime_id": await shelf.anime(), "episode": 1, "position_seconds": 1}
+    refused(await viewer.ask("POST", "/watch/progress", json={**body, **change}), 422)
+    assert await viewer.read("/watch/progress") == []
+
+
+@pytest.mark.parametrize("missing", ["anime_id", "episode"])
+async def test_a_body_without_what_it_needs(shelf: Shelf, viewer: Viewer, missing: str) -> None:
+    body = {"anime_id": await shelf.anime(), "episode": 1, "position_seconds": 1}
+    refused(await viewer.ask("POST", "/watch/progress", json={k: v for k, v in body.items() if k != missing}), 422)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400", "-1e400"])
+async def test_numbers_that_are_none(shelf: Shelf, viewer: Viewer, number: str) -> None:
+    body = f'{{"anime_id": "{await shelf.anime()}", "episode": 1, "progress_percent": {number}}}'
+    headers = {"Content-Type": "application/json"}
+    refused(await viewer.ask("POST", "/watch/progress", content=body, headers=headers), 422)
+
+
+async def test_an_unknown_anime(viewer: Viewer) -> None:
+    body = {"anime_id": UNKNOWN_ID, "episode": 1, "position_seconds": 1}
+    refused(await viewer.ask("POST", "/watch/progress", json=body), 404, "Anime not found")
+    assert await viewer.write("DELETE", f"/watch/continue/{UNKNOWN_ID}", status=204) is None
+
+
+@pytest.mark.parametrize("anime_id", BAD_IDS)
+async def test_a_path_without_an_id(viewer: Viewer, anime_id: str) -> None:
+    refused(await viewer.ask("DELETE", f"/watch/continue/{anime_id}"), 422)
+
+
+async def test_fields_that_nobody_takes_have_no_effect(shelf: Shelf, viewer: Viewer) -> None:
+    other = await shelf.viewer()
+    progress = await watch(
+        viewer, await shelf.anime(), **{**EXTRA, "user_id": str(other.id), "hidden": True, "position_seconds": 1}
+    )
+    assert progress["id"] != UNKNOWN_ID
+    assert progress["created_at"] == progress["last_watched_at"]
+    assert await viewer.read("/watch/continue") == [progress]
+    assert await other.read("/watch/progress") == []
+
+
+@pytest.mark.parametrize("path", ["/watch/progress", "/watch/continue"])
+async def test_lists_are_last_watched_first(shelf: Shelf, viewer: Viewer, path: str) -> None:
+    animes = await shelf.animes(5)
+    for anime_id in (*animes, animes[1]):
+        await watch(viewer, anime_id)
+    order = [animes[1], animes[4], animes[3], animes[2], animes[0]]
+    await check_list(viewer, path, order, "anime_id")
+    await check_anime_by_one_query(viewer, path, shelf)
+
+
+async def test_nobody_sees_or_changes_what_another_one_has(shelf: Shelf, viewer: Viewer) -> None:
+    other = await shelf.viewer()
+    anime_id = await shelf.anime()
+    progress = await watch(viewer, anime_id, 5)
+    for path in ("/watch/progress", "/watch/continue"):
+        assert await other.read(path) == []
+    assert await other.write("DELETE", f"/watch/continue/{anime_id}", status=204) is None
+    own = await watch(other, anime_id, 1)
+    assert own["id"] != progress["id"]
+    for path in ("/watch/progress", "/watch/continue"):
+        assert await viewer.read(path) == [progress]
+        assert await other.read(path) == [own]
+
+
+async def test_continue_leaves_out_what_is_completed_or_dropped_and_nothing_else(shelf: Shelf, viewer: Viewer) -> None:
+    other = await shelf.viewer()
+    by_status = {}
+    for status in ("watching", "completed", "on_hold", "dropped", "plan_to_watch", None):
+        anime_id = by_status[status] = await shelf.anime()
+        await watch(viewer, anime_id)
+        # What is completed or dropped by somebody else says nothing of this viewer.
+        await other.write("PUT", f"/library/{anime_id}", {"status": "dropped"})
+        if status:
+            await viewer.write("PUT", f"/library/{anime_id}", {"status": status})
+    left = [by_status[status] for status in (None, "plan_to_watch", "on_hold", "watching")]
+    await check_list(viewer, "/watch/continue", left, "anime_id")
+    assert len(await viewer.read("/watch/progress")) == 6
+    for status in ("completed", "dropped"):
+        await viewer.write("DELETE", f"/library/{by_status[status]}", status=204)
+    assert len(await viewer.read("/watch/continue")) == 6
+
+
+async def test_hidden_until_it_is_played_again(shelf: Shelf, viewer: Viewer) -> None:
+    hidden, other = await shelf.animes(2)
+    progress, beside = await watch(viewer, hidden, 5, position_seconds=77), await watch(viewer, other)
+    for slash in ("", "/"):
+        assert await viewer.write("DELETE", f"/watch/continue/{hidden}{slash}", status=204) is None
+        assert await viewer.read("/watch/continue") == [beside]
+    response = await viewer.ask("GET", "/watch/continue?total=true")
+    assert response.headers["x-total-count"] == "1"
+    kept = (await viewer.read("/watch/progress"))[1]
+    assert kept == progress | {"updated_at": kept["updated_at"]}
+    again = await watch(viewer, hidden, 5, position_seconds=80)
+    assert again["id"] == progress["id"]
+    assert await viewer.read("/watch/continue") == [again, beside]
+
+
+async def test_many_at_once_leave_one_row(shelf: Shelf, viewer: Viewer) -> None:
+    anime_id = await shelf.anime()
+    answers = await asyncio.gather(*(watch(viewer, anime_id, episode) for episode in range(1, 31)))
+    assert len({answer["id"] for answer in answers}) == 1
+    (stored,) = await viewer.read("/watch/progress")
+    assert stored in answers
+    assert sorted(answer["episode"] for answer in answers) == list(range(1, 31))

@@ -1,0 +1,193 @@
+"""`Idempotency-Key` on POST /watch/progress and /views: what is said twice is done once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from sqlalchemy.engine import URL
+
+from tests.viewer import UNKNOWN_ID, Shelf, Viewer, refused, shelf_of
+
+AGE = "UPDATE idempotency_keys SET created_at = created_at - make_interval(secs => $2) WHERE user_id = $1"
+DAY = 86_400
+PATHS = {"/watch/progress": 200, "/views": 201}
+EVERY: Any = pytest.mark.parametrize("path", PATHS)
+
+
+@pytest.fixture(scope="module")
+async def shelf(server: URL, template: URL) -> AsyncIterator[Shelf]:
+    """The application, for all tests here."""
+    async with shelf_of(server, template) as shelf:
+        yield shelf
+
+
+@pytest.fixture
+async def viewer(shelf: Shelf) -> Viewer:
+    """Somebody with nothing."""
+    return await shelf.viewer()
+
+
+async def body_of(shelf: Shelf, path: str, seconds: int = 60) -> dict[str, Any]:
+    """A body that the path takes."""
+    anime_id = await shelf.anime(episode_count=12)
+    if path == "/views":
+        return {"episode_id": await shelf.episode(anime_id), "progress": seconds}
+    return {"anime_id": anime_id, "episode": 1, "position_seconds": seconds}
+
+
+def at(body: dict[str, Any], seconds: int) -> dict[str, Any]:
+    """The same, somewhere else in the episode."""
+    return body | {name: seconds for name in ("progress", "position_seconds") if name in body}
+
+
+async def post(viewer: Viewer, path: str, key: str, body: dict[str, Any]) -> httpx.Response:
+    return await viewer.ask("POST", path, json=body, headers={"Idempotency-Key": key})
+
+
+@EVERY
+async def test_the_same_again_gives_the_first_answer_and_does_nothing(shelf: Shelf, viewer: Viewer, path: str) -> None:
+    body = await body_of(shelf, path)
+    first = await post(viewer, path, "a key", body)
+    assert first.status_code == PATHS[path]
+    stored = await viewer.read(path)
+    assert stored == [first.json()]
+    reordered = dict(reversed(body.items()))
+    for target, same in ((path, body), (f"{path}/", body), (path, reordered), (path, body | {"user_id": UNKNOWN_ID})):
+        again = await post(viewer, target, "a key", same)
+        assert (again.status_code, again.content) == (first.status_code, first.content)
+    assert await viewer.read(path) == stored
+    later = await viewer.write("POST", path, at(body, 99), PATHS[path])
+    again = await post(viewer, path, "a key", body)
+    assert (again.status_code, again.content) == (first.status_code, first.content)
+    assert await viewer.read(path) == [later]
+
+
+@EVERY
+async def test_without_a_key_or_with_another_one_it_is_done_again(shelf: Shelf, viewer: Viewer, path: str) -> None:
+    body = await body_of(shelf, path)
+    answers = [(await post(viewer, path, key, body)).json() for key in ("a", "b", "A", "a" * 255, "0")]
+    answers += [await viewer.write("POST", path, body, PATHS[path]) for _ in range(2)]
+    assert (
+        len({answer["last_watched_at" if "last_watched_at" in answer else "last_viewed_at"] for answer in answers}) == 7
+    )
+    assert await viewer.read(path) == answers[-1:]
+
+
+@EVERY
+async def test_the_key_of_another_request(shelf: Shelf, viewer: Viewer, path: str) -> None:
+    body = await body_of(shelf, path)
+    first = await post(viewer, path, "a key", body)
+    for other in (at(body, 61), await body_of(shelf, path)):
+        refused(await post(viewer, path, "a key", other), 422)
+        assert await viewer.read(path) == [first.json()]
+    assert (await post(viewer, path, "a key", body)).content == first.content
+
+
+async def test_each_path_and_each_viewer_has_keys_of_its_own(shelf: Shelf, viewer: Viewer) -> None:
+    other = await shelf.viewer()
+    bodies = {path: await body_of(shelf, path) for path in PATHS}
+    for who in (viewer, other):
+        for path, status in PATHS.items():
+            response = await post(who, path, "a key", bodies[path])
+            assert response.status_code == status
+            assert await who.read(path) == [response.json()]
+    mine, others = await viewer.read("/views"), await other.read("/views")
+    assert mine[0]["id"] != others[0]["id"]
+
+
+@EVERY
+async def test_a_key_is_free_again_after_a_day(shelf: Shelf, viewer: Viewer, path: str) -> None:
+    body = await body_of(shelf, path)
+    first = await post(viewer, path, "a key", body)
+    await shelf.rows.execute(AGE, viewer.id, DAY - 60)
+    assert (await post(viewer, path, "a key", body)).content == first.content
+    refused(await post(viewer, path, "a key", at(body, 61)), 422)
+    await shelf.rows.execute(AGE, viewer.id, 61)
+    second = await post(viewer, path, "a key", at(body, 61))
+    assert (second.status_code, second.json() == first.json()) == (PATHS[path], False)
+    assert await viewer.read(path) == [second.json()]
+    assert (await post(viewer, path, "a key", at(body, 61))).content == second.content
+    refused(await post(viewer, path, "a key", body), 422)
+
+
+@EVERY
+async def test_of_twenty_at_once_one_is_done(shelf: Shelf, viewer: Viewer, path: str) -> None:
+    for key in ("a", "b"):
+        body = await body_of(shelf, path)
+        answers = await asyncio.gather(*(post(viewer, path, key, body) for _ in range(20)))
+        assert {(answer.status_code, answer.content) for answer in answers} == {(PATHS[path], answers[0].content)}
+        assert (await viewer.read(path))[0] == answers[0].json()
+
+
+@EVERY
+async def test_of_twenty_that_differ_one_has_the_key(shelf: Shelf, viewer: Viewer, path: str) -> None:
+    body = await body_of(shelf, path)
+    answers = await asyncio.gather(*(post(viewer, path, "a key", at(body, seconds)) for seconds in range(20)))
+    (winner,) = (answer.json() for answer in answers if answer.is_success)
+    assert await viewer.read(path) == [winner]
+    for answer in answers:
+        if not answer.is_success:
+            refused(answer, 422)
+
+
+@EVERY
+async def test_an_error_is_not_remembered(shelf: Shelf, viewer: Viewer, path: str) -> None:
+    body, unknown = await body_of(shelf, path), str(uuid4())
+    name = "episode_id" if path == "/views" else "anime_id"
+    missing = body | {name: unknown}
+    for _ in range(2):
+        refused(await post(viewer, path, "a key", missing), 404)
+    if path == "/views":
+        row = await shelf.rows.fetchrow("SELECT release_id FROM episodes WHERE id = $1", UUID(body[name]))
+        columns, values = "id, release_id, number", (UUID(unknown), row["release_id"], 2)
+        await shelf.rows.execute(f"INSERT INTO episodes ({columns}) VALUES ($1, $2, $3)", *values)
+    else:
+        await shelf.rows.execute("INSERT INTO anime (id, title) VALUES ($1, 'x')", UUID(unknown))
+    done = await post(viewer, path, "a key", missing)
+    assert (done.status_code, done.json()[name]) == (PATHS[path], unknown)
+    other = body | ({"device": "a\0b"} if path == "/views" else {"progress_percent": 101})
+    assert (await post(viewer, path, "another", other)).is_client_error
+    assert (await post(viewer, path, "another", body)).status_code == PATHS[path]
+
+
+async def test_the_library_follows_once(shelf: Shelf, viewer: Viewer) -> None:
+    body = await body_of(shelf, "/watch/progress")
+    entry = f"/library/{body['anime_id']}"
+    await viewer.write("PUT", entry, {"status": "plan_to_watch"})
+    await post(viewer, "/watch/progress", "a key", body)
+    assert (await viewer.read(entry))["status"] == "watching"
+    on_hold = await viewer.write("PUT", entry, {"status": "plan_to_watch"})
+    await post(viewer, "/watch/progress", "a key", body)
+    assert await viewer.read(entry) == on_hold
+
+
+@EVERY
+@pytest.mark.parametrize("key", ["", "x" * 256, "x" * 5000], ids=len)
+async def test_a_key_of_a_wrong_length(shelf: Shelf, viewer: Viewer, path: str, key: str) -> None:
+    refused(await post(viewer, path, key, await body_of(shelf, path)), 422)
+    assert await viewer.read(path) == []
+
+
+@EVERY
+@pytest.mark.parametrize("key", ["null", " x y ", "a,b", '"quoted"', "%00", "\xe9\xff"])
+async def test_any_other_text_is_a_key(shelf: Shelf, viewer: Viewer, path: str, key: str) -> None:
+    body = await body_of(shelf, path)
+    headers = {"Idempotency-Key": key.encode("latin-1")}
+    first, again = [await viewer.ask("POST", path, json=body, headers=headers) for _ in range(2)]
+    assert (first.status_code, first.content) == (PATHS[path], again.content)
+
+
+@EVERY
+async def test_neither_key_nor_body_is_stored(shelf: Shelf, viewer: Viewer, path: str) -> None:
+    await post(viewer, path, "a-secret-key", await body_of(shelf, path))
+    row = await shelf.rows.fetchrow("SELECT * FROM idempotency_keys WHERE user_id = $1", viewer.id)
+    assert b"a-secret-key" not in row["key"] + row["request"]
+
+
+async def test_keys_go_with_their_viewer(shelf: Shelf, viewer: Viewer) -> None:
+    await post(viewer, "/views", "a key", await body_of(shelf, "/views"))
+    await shelf.rows.execute("DELETE FROM users WHERE id = $1", viewer.id)
+    assert await shelf.rows.fetchval("SELECT count(*) FROM idempotency_keys WHERE user_id = $1", viewer.id) == 0

@@ -1,0 +1,93 @@
+"""What a row is about, the viewer, the anime or the episode, may go while the row is written: 401 or 404, never 500."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+from sqlalchemy.engine import URL
+
+from tests.conftest import connect
+from tests.viewer import Shelf, Viewer, refused, shelf_of
+
+WAITS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+KEY = {"Idempotency-Key": "a key"}
+WRITES: list[tuple[str, str, dict[str, Any] | None, dict[str, str]]] = [
+    ("POST", "/favorites", {"anime_id": "{anime}"}, {}),
+    *[
+        ("POST", "/watch/progress", {"anime_id": "{anime}", "episode": 1, "position_seconds": 1}, key)
+        for key in ({}, KEY)
+    ],
+    *[("POST", "/views", {"episode_id": "{episode}", "progress": 1}, key) for key in ({}, KEY)],
+    ("PUT", "/library/{anime}", {"status": "watching"}, {}),
+    ("POST", "/collections", {"name": "x"}, {}),
+    *[("PUT", f"/collections/{{collection}}/anime/{{anime}}{query}", None, {}) for query in ("", "?position=0")],
+]
+
+
+@pytest.fixture(scope="module")
+async def shelf(server: URL, template: URL) -> AsyncIterator[Shelf]:
+    """The application, for all tests here."""
+    async with shelf_of(server, template) as shelf:
+        yield shelf
+
+
+async def while_it_goes(
+    shelf: Shelf,
+    viewer: Viewer,
+    write: tuple[str, str, dict[str, Any] | None, dict[str, str]],
+    names: dict[str, str],
+    table: str,
+    row_id: UUID,
+) -> httpx.Response:
+    """Write while another transaction has deleted what the row is about, and commits once the write waits for it."""
+    method, path, body, headers = write
+    body = None if body is None else {name: _named(value, names) for name, value in body.items()}
+    elsewhere = await connect(shelf.url)
+    transaction = elsewhere.transaction()
+    await transaction.start()
+    await elsewhere.execute(f"DELETE FROM {table} WHERE id = $1", row_id)
+    more = {} if body is None else {"json": body}
+    answer = asyncio.create_task(viewer.ask(method, _named(path, names), headers=headers, **more))
+    while not (answer.done() or await shelf.rows.fetchval(WAITS)):
+        await asyncio.sleep(0.005)
+    assert not answer.done(), answer.result().text
+    await transaction.commit()
+    await elsewhere.close()
+    return await answer
+
+
+def _named(value: Any, names: dict[str, str]) -> Any:
+    return value.format(**names) if isinstance(value, str) else value
+
+
+async def things(shelf: Shelf, viewer: Viewer) -> dict[str, str]:
+    anime_id = await shelf.anime()
+    made = await viewer.write("POST", "/collections", {"name": "x"}, 201)
+    return {"anime": anime_id, "episode": await shelf.episode(anime_id), "collection": made["id"]}
+
+
+@pytest.mark.parametrize("write", [write for write in WRITES if "collection}" not in write[1]])
+async def test_a_viewer_who_goes_meanwhile(shelf: Shelf, write: Any) -> None:
+    viewer = await shelf.viewer()
+    names = await things(shelf, viewer)
+    refused(await while_it_goes(shelf, viewer, write, names, "users", viewer.id), 401, "Authentication failed")
+
+
+@pytest.mark.parametrize("write", [write for write in WRITES if write[1] != "/collections"])
+async def test_an_anime_that_goes_meanwhile(shelf: Shelf, write: Any) -> None:
+    viewer = await shelf.viewer()
+    names = await things(shelf, viewer)
+    response = await while_it_goes(shelf, viewer, write, names, "anime", UUID(names["anime"]))
+    refused(response, 404, "Episode not found" if write[1] == "/views" else "Anime not found")
+
+
+async def test_a_collection_that_goes_meanwhile(shelf: Shelf) -> None:
+    viewer = await shelf.viewer()
+    names = await things(shelf, viewer)
+    for write in WRITES[-2:]:
+        response = await while_it_goes(shelf, viewer, write, names, "collections", UUID(names["collection"]))
+        refused(response, 404, "Collection not found")
+        names = await things(shelf, viewer)

@@ -1,0 +1,64 @@
+"""Pictures to upload: good ones, and such as want to harm whoever decodes them."""
+
+import io
+import struct
+import zlib
+from typing import Any
+
+from PIL import Image
+
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+HTML = b"<!doctype html><script>alert(1)</script>"
+PDF = b"%PDF-1.7\n1 0 obj<</Type/Catalog>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF"
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n%%EndComments\n/Courier findfont\nshowpage\n%%EOF\n"
+
+
+def encoded(image: Image.Image, form: str, **options: Any) -> bytes:
+    """An image as a file of a format."""
+    file = io.BytesIO()
+    image.save(file, form, **options)
+    return file.getvalue()
+
+
+def plain(form: str = "PNG", size: tuple[int, int] = (64, 48), colour: str = "red", **options: Any) -> bytes:
+    """A file of one colour."""
+    return encoded(Image.new("RGB", size, colour), form, **options)
+
+
+def noise(form: str, size: tuple[int, int], **options: Any) -> bytes:
+    """A file that no format makes small."""
+    return encoded(Image.effect_noise(size, 60).convert("RGB"), form, **options)
+
+
+def decoded(data: bytes) -> Image.Image:
+    """A file's picture."""
+    with Image.open(io.BytesIO(data)) as image:
+        image.load()
+        return image
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """A part of a PNG."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def blank_png(side: int) -> bytes:
+    """A square without colour, in a few bytes whatever its size."""
+    compressor = zlib.compressobj(9)
+    rows = b"".join(compressor.compress(bytes(1 + (side + 7) // 8)) for _ in range(side)) + compressor.flush()
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def huge_webp() -> bytes:
+    """A WebP whose header promises 16383 pixels a side."""
+    data = bytearray(plain("WEBP", exif=b"Exif\0\0"))  # with metadata it has the long header
+    data[24:30] = b"\xfe\x3f\0" * 2
+    return bytes(data)
+
+
+def many_scans() -> bytes:
+    """A JPEG of 5 MB that goes over all of its 16 million pixels 150,000 times."""
+    data = encoded(Image.new("L", (4096, 4096), 128), "JPEG", progressive=True)
+    last = data[data.rfind(b"\xff\xda") : -2]
+    return data[:-2] + last * 150_000 + b"\xff\xd9"
