@@ -246,7 +246,8 @@ INSERT INTO rate_limits SELECT decode(lpad(to_hex(n), 8, '0'), 'hex'), 1, now() 
 FROM generate_series(1, {MANY}) n;
 INSERT INTO rate_limits VALUES ('living', 1, now() + interval '1 hour');
 INSERT INTO tombstones (id, user_id, kind, deleted_at)
-SELECT gen_random_uuid(), id, 'favorites', now() - days * interval '1 day' FROM users, (VALUES (29), (31)) AS ago (days);
+SELECT gen_random_uuid(), id, 'favorites', now() - days * interval '1 day'
+FROM users, (VALUES (29), (31)) AS ago (days);
 INSERT INTO idempotency_keys (user_id, key, request, created_at)
 SELECT id, hours::text::bytea, '', now() - hours * interval '1 hour' FROM users, (VALUES (23), (25)) AS ago (hours);
 """
