@@ -110,7 +110,7 @@ def create_app(settings: Settings) -> Litestar:
     app = Litestar(
         ROUTES,
         dependencies={
-            "device": Provide(provide_device, sync_to_thread=False),
+            "client_device": Provide(provide_device, sync_to_thread=False),
             "identity": Provide(provide_identity, sync_to_thread=False),
             "accounts": _always(AccountService(engine, hasher, sessions, users, limiter, account_rules)),
             "sessions": _always(sessions),
@@ -118,7 +118,7 @@ def create_app(settings: Settings) -> Litestar:
             "avatars": _always(avatars),
             "viewer": Provide(provide_viewer, sync_to_thread=False),
             "favorites": _always(FavoriteService(engine)),
-            "progress": _always(WatchProgressService(engine)),
+            "watch_progress": _always(WatchProgressService(engine)),
             "views": _always(ViewService(engine)),
             "collections": _always(CollectionService(engine)),
             "library": _always(LibraryService(engine)),

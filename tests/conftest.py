@@ -120,7 +120,7 @@ def template(server: URL) -> Iterator[URL]:
 async def copy_of(template: URL, server: URL) -> AsyncIterator[URL]:
     """A copy of a database, for as long as the context lasts."""
     name = f"test_{uuid4().hex}"
-    await execute(server, f"CREATE DATABASE {name} TEMPLATE {template.database} STRATEGY file_copy")
+    await execute(server, f"CREATE DATABASE {name} TEMPLATE {template.database}")
     try:
         yield server.set(database=name)
     finally:

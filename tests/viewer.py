@@ -28,10 +28,17 @@ CODES = {
     412: "PRECONDITION_FAILED",
     422: "VALIDATION_ERROR",
 }
-NOT_INTEGERS = (True, False, 1.5, "x", [], {}, 2**31, -(2**31) - 1, 2**63, 10**400)
-NOT_TEXTS = (1, True, [], {}, "a\0b", "\ud800", "a\udc00b")
+NOT_INTEGERS: tuple[Any, ...] = (True, False, 1.5, "x", [], {}, 2**31, -(2**31) - 1, 2**63, 10**400)
+NOT_TEXTS: tuple[Any, ...] = (1, True, [], {}, "a\0b", "\ud800", "a\udc00b")
 KEPT = ("favorites", "watch_progress", "views", "collections", "collection_items", "library_entries", "tombstones")
-EXTRA = {"id": UNKNOWN_ID, "user_id": UNKNOWN_ID, "role": "admin", "is_active": False, "version": 99, "created_at": "x"}
+EXTRA: dict[str, Any] = {
+    "id": UNKNOWN_ID,
+    "user_id": UNKNOWN_ID,
+    "role": "admin",
+    "is_active": False,
+    "version": 99,
+    "created_at": "x",
+}
 """Fields that no body here takes."""
 
 
@@ -105,14 +112,15 @@ async def shelf_of(server: URL, template: URL, **settings: object) -> AsyncItera
 async def belongings(rows: asyncpg.Connection, user_id: UUID, anime_id: str, episode_id: str) -> tuple[UUID, UUID]:
     """One of all that a viewer keeps; returns the ids of the collection, which is private, and of the view."""
     collection_id, view_id = uuid4(), uuid4()
-    for table, columns in {
+    rows_of: dict[str, dict[str, Any]] = {
         "favorites": {"anime_id": UUID(anime_id)},
         "watch_progress": {"anime_id": UUID(anime_id), "episode": 1, "position_seconds": 1},
         "library_entries": {"anime_id": UUID(anime_id), "status": "watching"},
         "views": {"id": view_id, "episode_id": UUID(episode_id), "progress": 1},
         "collections": {"id": collection_id, "name": "Mine"},
         "collection_items": {"collection_id": collection_id, "anime_id": UUID(anime_id), "position": 0},
-    }.items():
+    }
+    for table, columns in rows_of.items():
         await insert(rows, table, columns if table == "collection_items" else {"user_id": user_id, **columns})
     return collection_id, view_id
 

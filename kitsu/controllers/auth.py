@@ -54,10 +54,13 @@ class AuthController(Controller):
         responses=errors(BadRequest, InvalidRequest, RateLimited),
     )
     async def register(
-        self, data: JSONBody[Credentials], accounts: NamedDependency[AccountService], device: NamedDependency[Device]
+        self,
+        data: JSONBody[Credentials],
+        accounts: NamedDependency[AccountService],
+        client_device: NamedDependency[Device],
     ) -> Tokens:
         """An account for an e-mail that has none, signed in at once."""
-        return await accounts.register(data.email, data.password, device)
+        return await accounts.register(data.email, data.password, client_device)
 
     @post(
         "/login",
@@ -68,10 +71,13 @@ class AuthController(Controller):
         responses=errors(Unauthorized, InvalidRequest, RateLimited),
     )
     async def login(
-        self, data: JSONBody[Credentials], accounts: NamedDependency[AccountService], device: NamedDependency[Device]
+        self,
+        data: JSONBody[Credentials],
+        accounts: NamedDependency[AccountService],
+        client_device: NamedDependency[Device],
     ) -> Tokens:
         """A new session; those on other devices stay."""
-        return await accounts.login(data.email, data.password, device)
+        return await accounts.login(data.email, data.password, client_device)
 
     @post(
         "/refresh",
@@ -82,10 +88,10 @@ class AuthController(Controller):
         responses=errors(Unauthorized, Forbidden, InvalidRequest, RateLimited),
     )
     async def refresh(
-        self, data: JSONBody[Refresh], accounts: NamedDependency[AccountService], device: NamedDependency[Device]
+        self, data: JSONBody[Refresh], accounts: NamedDependency[AccountService], client_device: NamedDependency[Device]
     ) -> Tokens:
         """Each refresh token is good once; one that comes a second time ends its session."""
-        return await accounts.refresh(data.refresh_token, device)
+        return await accounts.refresh(data.refresh_token, client_device)
 
     @post(
         "/logout",
@@ -162,7 +168,7 @@ class AuthController(Controller):
         data: JSONBody[NewPassword],
         accounts: NamedDependency[AccountService],
         identity: NamedDependency[Identity],
-        device: NamedDependency[Device],
+        client_device: NamedDependency[Device],
     ) -> None:
         """Takes the current password as well; every other session ends."""
-        await accounts.change_password(identity, data.current_password, data.new_password, device)
+        await accounts.change_password(identity, data.current_password, data.new_password, client_device)

@@ -41,7 +41,7 @@ class SearchController(Controller):
         self,
         request: Request[Any, Any, Any],
         search: NamedDependency[SearchReader],
-        device: NamedDependency[Device],
+        client_device: NamedDependency[Device],
         filters: NamedDependency[AnimeQuery],
         asked: NamedDependency[PageRequest],
         q: Annotated[
@@ -49,4 +49,4 @@ class SearchController(Controller):
         ] = None,
     ) -> Response[list[AnimeListItem]]:
         """Anime of which any title holds `q`, the best match first unless `sort` says otherwise."""
-        return answer(request, asked, await search.anime(q, filters, asked, device))
+        return answer(request, asked, await search.anime(q, filters, asked, client_device))

@@ -134,10 +134,10 @@ class UserController(Controller):
         data: JSONBody[Proof],
         accounts: NamedDependency[AccountService],
         identity: NamedDependency[Identity],
-        device: NamedDependency[Device],
+        client_device: NamedDependency[Device],
     ) -> None:
         """Takes the password. There is no way back."""
-        await accounts.leave(identity, data.password, device)
+        await accounts.leave(identity, data.password, client_device)
 
     @get(
         "/",

@@ -38,14 +38,14 @@ class WatchProgressController(Controller):
         self,
         request: Request[Any, Any, Any],
         data: JSONBody[NewProgress],
-        progress: NamedDependency[WatchProgressService],
+        watch_progress: NamedDependency[WatchProgressService],
         identity: NamedDependency[Identity],
         idempotency_key: IdempotencyKey = None,
     ) -> WatchProgress:
         """One place for each anime. A library entry that exists follows: watching, and completed with the last episode
         (nine tenths of it are all of it).
         """
-        return await progress.post(identity.user_id, data, once_of(idempotency_key, request, data))
+        return await watch_progress.post(identity.user_id, data, once_of(idempotency_key, request, data))
 
     @get(
         "/progress",
@@ -60,15 +60,15 @@ class WatchProgressController(Controller):
     async def list_progress(
         self,
         request: Request[Any, Any, Any],
-        progress: NamedDependency[WatchProgressService],
+        watch_progress: NamedDependency[WatchProgressService],
         identity: NamedDependency[Identity],
         asked: NamedDependency[PageRequest],
         since: NamedDependency[ChangesRequest | None],
     ) -> Response[list[WatchProgress | Tombstone]]:
         """All of it, what was hidden from "continue watching" too; last watched first."""
         if since is not None:
-            return answer_changes(request, await progress.changes(identity.user_id, since))
-        return answer(request, asked, await progress.page(identity.user_id, asked))
+            return answer_changes(request, await watch_progress.changes(identity.user_id, since))
+        return answer(request, asked, await watch_progress.page(identity.user_id, asked))
 
     @get(
         "/continue",
@@ -83,12 +83,12 @@ class WatchProgressController(Controller):
     async def list_continue(
         self,
         request: Request[Any, Any, Any],
-        progress: NamedDependency[WatchProgressService],
+        watch_progress: NamedDependency[WatchProgressService],
         identity: NamedDependency[Identity],
         asked: NamedDependency[PageRequest],
     ) -> Response[list[WatchProgress]]:
         """Last watched first, without what the library says is completed or dropped."""
-        return answer(request, asked, await progress.to_continue(identity.user_id, asked))
+        return answer(request, asked, await watch_progress.to_continue(identity.user_id, asked))
 
     @delete(
         "/continue/{anime_id:str}",
@@ -101,8 +101,8 @@ class WatchProgressController(Controller):
     async def hide(
         self,
         anime_id: FromPath[UUID],
-        progress: NamedDependency[WatchProgressService],
+        watch_progress: NamedDependency[WatchProgressService],
         identity: NamedDependency[Identity],
     ) -> None:
         """Its progress stays, and it comes back when it is played again."""
-        await progress.hide(identity.user_id, anime_id)
+        await watch_progress.hide(identity.user_id, anime_id)

@@ -59,10 +59,20 @@ class Changes(msgspec.Struct, Generic[T], frozen=True):
     """None: the list ends here."""
 
 
-# The start of the oldest transaction: all that committed ones wrote is there to be read, by the times of their starts.
+# The start of the oldest transaction: all that others wrote is there to be read, by their starts. Of another
+# role's transaction PostgreSQL tells that it is there and not its start: till its end the time stands still.
 _UNTIL = text("""
-    SELECT least(now(), min(xact_start)) FROM pg_stat_activity
-    WHERE datname = current_database() AND backend_type = 'client backend'
+    SELECT CASE
+        WHEN EXISTS (
+            SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
+            WHERE locktype = 'virtualxid' AND mode = 'ExclusiveLock' AND datname = current_database()
+              AND usesysid IS NOT NULL AND xact_start IS NULL
+        ) THEN CAST(:since AS timestamptz)
+        ELSE least(now(), (
+            SELECT min(xact_start) FROM pg_stat_activity
+            WHERE datname = current_database() AND backend_type = 'client backend'
+        ))
+    END
 """)
 
 _since: Any = bindparam("since", type_=DateTime(timezone=True))
@@ -112,7 +122,7 @@ class ChangesReader:
         """The changes of one kind, by its statement; `kind` is the name of its table."""
         after = request.after
         # Before the rows, so that what is committed between the two is asked for again rather than never.
-        until = after.until if after else await self._reads.value(_UNTIL)
+        until = after.until if after else await self._reads.value(_UNTIL, {"since": request.since})
         parameters = {
             "user_id": user_id,
             "since": request.since,

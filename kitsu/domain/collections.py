@@ -131,9 +131,7 @@ _placed = insert(_item).values(
 _PLACE = _placed.on_conflict_do_update(
     index_elements=[_item.collection_id, _item.anime_id], set_={"position": _placed.excluded.position}
 )
-_TAKE_OUT = (
-    delete(_item).where(_item.collection_id == _collection_id, _item.anime_id == _anime_id).returning(_item.anime_id)
-)
+_TAKE_OUT = delete(_item).where(_item.collection_id == _collection_id, _item.anime_id == _anime_id)
 
 
 class CollectionService:
@@ -226,11 +224,11 @@ class CollectionService:
     async def take_out(self, user_id: UUID, collection_id: UUID, anime_id: UUID) -> None:
         """Take an anime out of one's own collection, if it is in it. Raises NotFound, Forbidden."""
         async with self._transactions.begin() as session:
-            collection = await _own(session, user_id, collection_id, None)
+            await _own(session, user_id, collection_id, None)
             connection = await session.connection()
-            which = {"collection_id": collection_id, "anime_id": anime_id}
-            if (await connection.execute(_TAKE_OUT, which)).first() is not None:
-                _touch(collection)
+            await connection.execute(
+                _TAKE_OUT, {"collection_id": collection_id, "anime_id": anime_id}
+            )  # a trigger tells
 
 
 async def _own(

@@ -53,6 +53,7 @@ class WatchProgress(msgspec.Struct):
     created_at: datetime
     last_watched_at: datetime
     updated_at: Annotated[datetime, Meta(description="of any change, by watching or otherwise")]
+    hidden: Annotated[bool, Meta(description="left out of what to go on watching until it is played again")]
     anime: AnimeListItem
 
 

@@ -25,6 +25,19 @@ BEGIN
 END
 $$
 """
+# An anime that goes from the catalogue goes from collections, whose devices are to hear of it.
+CHANGE = """
+CREATE FUNCTION kitsu_change_collections() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE collections SET version = version + 1, updated_at = now() WHERE id IN (SELECT collection_id FROM gone);
+    RETURN NULL;
+END
+$$
+"""
+CHANGE_TRIGGER = """
+CREATE TRIGGER change_collections AFTER DELETE ON collection_items REFERENCING OLD TABLE AS gone
+FOR EACH STATEMENT EXECUTE FUNCTION kitsu_change_collections()
+"""
 TRIGGER = """
 CREATE TRIGGER bury AFTER DELETE ON {} REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION kitsu_bury()
 """
@@ -151,6 +164,9 @@ def upgrade() -> None:
     for table in SYNCED:
         op.execute(TRIGGER.format(table))
 
+    op.execute(CHANGE)
+    op.execute(CHANGE_TRIGGER)
+
     op.create_table(
         "idempotency_keys",
         _ref("user_id", "users", index=False, primary_key=True),
@@ -172,6 +188,7 @@ def downgrade() -> None:
         op.execute(f"DROP TRIGGER bury ON {table}")
         op.create_index(f"ix_{table}_user_id", table, ["user_id"])
         op.drop_index(f"ix_{table}_newest", table)
+    op.execute("DROP FUNCTION kitsu_change_collections()")
     op.execute("DROP FUNCTION kitsu_bury()")
     op.drop_table("tombstones")
     op.drop_column("watch_progress", "hidden")

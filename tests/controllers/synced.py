@@ -1,4 +1,4 @@
-"""The five lists whose changes a device may ask for: how each comes by a row, changes it and loses it; and the device."""
+"""The five lists whose changes a device may ask for: how each gets a row, changes and loses it; and the device."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NamedTuple
@@ -129,8 +129,11 @@ class Device:
 
     async def pages(self, limit: int) -> AsyncIterator[None]:
         """Sync; what happens between two pages is the caller's."""
+        count = 0
         target, until = f"{self.path}?updated_since={self.since}&deleted=true&limit={limit}", None
         while target:
+            count += 1
+            assert count < 200, "the pages have no end"
             response = await self.viewer.ask("GET", target)
             assert response.status_code == 200, response.text
             until = until or response.headers["x-updated-until"]

@@ -3,7 +3,6 @@
 import base64
 import json
 from collections.abc import AsyncIterator
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -14,8 +13,8 @@ from tests.controllers.synced import KINDS, LONG_AGO, Kind, Row, sync
 from tests.viewer import UNKNOWN_ID, Shelf, Viewer, insert, refused, shelf_of, statements, walk
 
 PASSWORD = "a long enough password"
-EVERY: Any = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.table)
-OF_ANIME: Any = pytest.mark.parametrize(
+EVERY = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.table)
+OF_ANIME = pytest.mark.parametrize(
     "kind", [kind for kind in KINDS if kind.table != "collections"], ids=lambda kind: kind.table
 )
 
@@ -229,6 +228,18 @@ async def test_hiding_is_a_change(shelf: Shelf, viewer: Viewer) -> None:
     assert [row["id"] for row in changes] == [rows[0]["id"]]
     await viewer.write("DELETE", f"/watch/continue/{rows[0]['anime_id']}", status=204)
     assert (await sync(viewer, kind.path, until))[0] == []
+
+
+async def test_a_collection_that_lost_an_anime_of_the_catalogue_has_changed(shelf: Shelf, viewer: Viewer) -> None:
+    kind = next(kind for kind in KINDS if kind.path == "/collections")
+    (collection,) = await made(shelf, viewer, kind, 1)
+    anime_id = await shelf.anime()
+    await viewer.write("PUT", f"/collections/{collection['id']}/anime/{anime_id}", status=204)
+    until = (await sync(viewer, kind.path, LONG_AGO))[1]
+    await shelf.rows.execute("DELETE FROM anime WHERE id = $1", UUID(anime_id))
+    now = await viewer.read(kind.path)
+    assert now[0]["item_count"] == 0
+    assert (await sync(viewer, kind.path, until))[0] == now
 
 
 async def test_whoever_leaves_leaves_no_tombstone(shelf: Shelf) -> None:

@@ -90,7 +90,7 @@ async def test_a_device_ends_with_what_the_list_holds(shelf: Shelf, kind: Kind, 
     for _ in range(5):
         await kind.make(shelf, viewer)
     for _ in range(SYNCS):
-        pages = device.pages(random.randint(1, 3))
+        pages = device.pages(random.randint(2, 5))
         reading = asyncio.ensure_future(anext(pages, False))
         while await asyncio.shield(reading) is None:
             reading = asyncio.ensure_future(anext(pages, False))

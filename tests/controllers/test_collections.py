@@ -84,10 +84,8 @@ async def test_made_and_read_back(viewer: Viewer, slash: str, more: dict[str, An
     response = await viewer.ask("POST", f"/collections{slash}", json={"name": "Rainy days", **more})
     made = response.json()
     assert (response.status_code, set(made)) == (201, FIELDS)
-    assert made == made | {
-        **{"name": "Rainy days", "description": None, "is_public": False, "item_count": 0, "version": 1, **more},
-        "updated_at": made["created_at"],
-    }
+    expected = {"name": "Rainy days", "description": None, "is_public": False, "item_count": 0, "version": 1} | more
+    assert made == made | expected | {"updated_at": made["created_at"]}
     assert response.headers["etag"] == f'"{made["id"]}.1"'
     path = f"/collections/{made['id']}{slash}"
     assert await viewer.read(path) == made
@@ -116,10 +114,11 @@ async def test_what_is_left_out_stays(viewer: Viewer) -> None:
         known = changed
 
 
+NOT_FLAGS: tuple[Any, ...] = (None, "yes", 2, [], {})
 WRONG: list[dict[str, Any]] = [
     *[{"name": it} for it in (None, "", "x" * 256, *NOT_TEXTS)],
     *[{"description": it} for it in ("x" * 10_001, *NOT_TEXTS)],
-    *[{"is_public": it} for it in (None, "yes", 2, [], {})],
+    *[{"is_public": it} for it in NOT_FLAGS],
 ]
 
 
@@ -129,7 +128,7 @@ async def test_a_body_of_another_form(viewer: Viewer, change: dict[str, Any]) ->
     known = await viewer.read("/collections")
     refused(await viewer.ask("POST", "/collections", json={"name": "x", **change}), 422)
     refused(await viewer.ask("PATCH", path, json=change), 422)
-    for body in ([], None, "x"):
+    for body in ("x", None, 1):
         refused(await viewer.ask("PATCH", path, json=body), 422)
     refused(await viewer.ask("POST", "/collections", json={}), 422)
     assert await viewer.read("/collections") == known

@@ -3,7 +3,6 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
 
 import httpx
 import pytest
@@ -55,7 +54,7 @@ async def patch_collection(viewer: Viewer, path: str, tag: str, text: str) -> ht
 
 Make = Callable[[Shelf, Viewer], Awaitable[str]]
 Change = Callable[[Viewer, str, str, str], Awaitable[httpx.Response]]
-BOTH: Any = pytest.mark.parametrize(("make", "change"), [(entry, put_entry), (collection, patch_collection)])
+BOTH = pytest.mark.parametrize(("make", "change"), [(entry, put_entry), (collection, patch_collection)])
 
 
 @BOTH

@@ -1,7 +1,7 @@
 """What watch progress makes of a library entry that exists."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +10,8 @@ from sqlalchemy.engine import URL
 
 from tests.viewer import Shelf, Viewer, shelf_of
 
-Posts = list[tuple[int, dict[str, float]]]
+Player = Mapping[str, float]
+Posts = list[tuple[int, Player]]
 LAST = {"progress_percent": 90}
 """So much of an episode is all of it."""
 BEGUN = {"position_seconds": 1}
@@ -37,7 +38,7 @@ async def put(viewer: Viewer, anime_id: str, status: str) -> Any:
     return await viewer.write("PUT", f"/library/{anime_id}", {"status": status, "score": 7, "notes": "good"})
 
 
-async def watch(viewer: Viewer, anime_id: str, episode: int, more: dict[str, float]) -> None:
+async def watch(viewer: Viewer, anime_id: str, episode: int, more: Player) -> None:
     await viewer.write("POST", "/watch/progress", {"anime_id": anime_id, "episode": episode, **more})
 
 
@@ -81,7 +82,7 @@ async def test_the_entry_follows(
     for episode, more in posts:
         await watch(viewer, anime_id, episode, more)
     entry = await viewer.read(f"/library/{anime_id}")
-    begun = before == "watching" or (before == "plan_to_watch")
+    begun = before in {"watching", "plan_to_watch"}
     assert entry == first | {
         "status": after,
         "episodes_watched": watched,
@@ -125,6 +126,16 @@ async def test_dates_that_are_there_stay(shelf: Shelf, viewer: Viewer) -> None:
         await watch(viewer, anime_id, episode, LAST)
         entry = await viewer.read(f"/library/{anime_id}")
         assert (entry["status"], entry["started_on"], entry["completed_on"]) == (status, "2019-01", "2020")
+
+
+async def test_a_count_is_never_taken_back(shelf: Shelf, viewer: Viewer) -> None:
+    anime_id = await shelf.anime(episode_count=12)
+    await put(viewer, anime_id, "watching")
+    await watch(viewer, anime_id, 7, LAST)
+    await put(viewer, anime_id, "plan_to_watch")
+    await watch(viewer, anime_id, 2, LAST)
+    entry = await viewer.read(f"/library/{anime_id}")
+    assert (entry["status"], entry["episodes_watched"]) == ("watching", 7)
 
 
 async def test_progress_makes_no_entry(shelf: Shelf, viewer: Viewer) -> None:

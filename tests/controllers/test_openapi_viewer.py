@@ -23,6 +23,7 @@ def calls(anime: str, spare: str, episode: str, collection: str, others: str, vi
     favorite, progress = {"anime_id": anime}, {"anime_id": anime, "episode": 1, "position_seconds": 1}
     entry, one, unknown = f"/library/{anime}", f"/collections/{collection}", f"/collections/{UNKNOWN_ID}"
     view_body, stale = {"episode_id": episode, "progress": 1}, {"headers": {"If-Match": '"x"'}}
+    imports: tuple[Any, ...] = ({"lists": []}, 1)
     since = "?updated_since=2000-01-01T00:00:00Z&deleted=true"
     lists = {"Favorites": "/favorites", "WatchProgress": "/watch/progress", "Views": "/views", "Library": "/library"}
     lists |= {"Collections": "/collections"}
@@ -61,7 +62,7 @@ def calls(anime: str, spare: str, episode: str, collection: str, others: str, vi
         *((f"list{name}", "GET", f"{path}{since}", {}) for name, path in lists.items()),
         *((f"list{name}", "GET", f"{path}?limit=0", {}) for name, path in lists.items()),
         *(("listContinueWatching", "GET", f"/watch/continue{it}", {}) for it in ("", "?limit=0")),
-        *(("importLibrary", "POST", "/library/import", {"json": it}) for it in ({"lists": []}, 1)),
+        *(("importLibrary", "POST", "/library/import", {"json": it}) for it in imports),
         *(("exportLibrary", "GET", f"/library/export{it}", {}) for it in ("", "?format=x")),
         *(("hideFromContinueWatching", "DELETE", f"/watch/continue/{it}", {}) for it in (anime, "x")),
         *(("removeFavorite", "DELETE", f"/favorites/{it}", {}) for it in (anime, "x")),

@@ -25,8 +25,9 @@ from tests.viewer import (
 
 FIELDS = {
     *("id", "anime_id", "episode", "position_seconds", "progress_percent", "created_at", "last_watched_at"),
-    *("updated_at", "anime"),
+    *("updated_at", "hidden", "anime"),
 }
+NOT_NUMBERS: tuple[Any, ...] = (True, "x", [], {}, 10**400)
 POSITIVE = "Episode number must be positive"
 EITHER = "Either position_seconds or progress_percent must be provided"
 PERCENT = "Progress percent must be between 0 and 100"
@@ -140,7 +141,7 @@ async def test_what_makes_no_sense(shelf: Shelf, viewer: Viewer, body: dict[str,
         *[{"anime_id": it} for it in (None, 1, *BAD_IDS, *NOT_TEXTS)],
         *[{name: it} for name in ("episode", "position_seconds") for it in NOT_INTEGERS],
         {"episode": None},
-        *[{"progress_percent": it} for it in (True, "x", [], {}, 10**400)],
+        *[{"progress_percent": it} for it in NOT_NUMBERS],
     ],
     ids=lambda change: str(change)[:40],
 )
@@ -236,7 +237,7 @@ async def test_hidden_until_it_is_played_again(shelf: Shelf, viewer: Viewer) -> 
     response = await viewer.ask("GET", "/watch/continue?total=true")
     assert response.headers["x-total-count"] == "1"
     kept = (await viewer.read("/watch/progress"))[1]
-    assert kept == progress | {"updated_at": kept["updated_at"]}
+    assert kept == progress | {"updated_at": kept["updated_at"], "hidden": True}
     again = await watch(viewer, hidden, 5, position_seconds=80)
     assert again["id"] == progress["id"]
     assert await viewer.read("/watch/continue") == [again, beside]

@@ -1,4 +1,4 @@
-"""The operations on what a viewer keeps, as /openapi.json names them: the path, and the statuses beside 401, 500, 503."""
+"""The operations on what a viewer keeps, as /openapi.json names them: paths, and statuses beside 401, 500, 503."""
 
 VIEWER = {
     "listFavorites": ("/favorites", {"200", "422"}),
@@ -33,5 +33,6 @@ GUESTS_TOO = {
 BODIES = {"addFavorite", "postWatchProgress", "postView", "addCollection", "changeCollection", "putLibraryEntry"}
 """That take JSON."""
 FORMS = {
+    "changeMe": {"application/json", "multipart/form-data", "application/x-www-form-urlencoded"},
     "importLibrary": {"application/json", "application/xml", "application/gzip", "multipart/form-data"},
 }

@@ -14,7 +14,7 @@ from tests.viewer import UNKNOWN_ID, Shelf, Viewer, refused, shelf_of
 AGE = "UPDATE idempotency_keys SET created_at = created_at - make_interval(secs => $2) WHERE user_id = $1"
 DAY = 86_400
 PATHS = {"/watch/progress": 200, "/views": 201}
-EVERY: Any = pytest.mark.parametrize("path", PATHS)
+EVERY = pytest.mark.parametrize("path", PATHS)
 
 
 @pytest.fixture(scope="module")

@@ -51,7 +51,7 @@ async def while_it_goes(
     await elsewhere.execute(f"DELETE FROM {table} WHERE id = $1", row_id)
     more = {} if body is None else {"json": body}
     answer = asyncio.create_task(viewer.ask(method, _named(path, names), headers=headers, **more))
-    while not (answer.done() or await shelf.rows.fetchval(WAITS)):
+    while not (answer.done() or await shelf.rows.fetchval(WAITS)):  # noqa: ASYNC110 - it tells nobody that somebody waits
         await asyncio.sleep(0.005)
     assert not answer.done(), answer.result().text
     await transaction.commit()
