@@ -13,8 +13,8 @@ from litestar.di import Provide
 
 from kitsu.controllers import ROUTES
 from kitsu.controllers.bodies import MAX_BODY, check_body
+from kitsu.db.direct import Direct
 from kitsu.db.engine import create_engine
-from kitsu.db.reads import Reads
 from kitsu.domain.access_tokens import AccessTokens
 from kitsu.domain.account_export import AccountExporter
 from kitsu.domain.accounts import AccountRules, AccountService
@@ -58,15 +58,20 @@ def create_app(settings: Settings) -> Litestar:
         raise ValueError("the application needs a database's address; `kitsu run` starts the embedded one")
     engine = create_engine(
         settings.database_url,
-        pool_size=settings.db_pool_size,
-        max_overflow=settings.db_max_overflow,
+        pool_size=1,
+        max_overflow=max(settings.db_max_overflow - 1, 0),
         pool_recycle=settings.db_pool_recycle,
         pool_pre_ping=settings.db_pool_pre_ping,
         debug=settings.debug,
     )
-    reads = Reads(engine)
+    direct = Direct(
+        settings.database_url,
+        size=settings.db_pool_size,
+        recycle=settings.db_pool_recycle,
+        debug=settings.debug,
+    )
     hasher = PasswordHasher(threads=settings.password_threads, queue=settings.password_queue)
-    limiter = RateLimiter(engine, enabled=settings.rate_limit_enabled)
+    limiter = RateLimiter(direct, enabled=settings.rate_limit_enabled)
     access_tokens = AccessTokens(
         secret_key=settings.secret_key,
         algorithm=settings.algorithm,
@@ -86,11 +91,12 @@ def create_app(settings: Settings) -> Litestar:
         refusal_seconds=settings.login_refusal_ms / 1000,
         refuse_common=settings.refuse_common_passwords,
     )
-    sessions = SessionService(engine, access_tokens, session_rules)
+    sessions = SessionService(engine, direct, access_tokens, session_rules)
     media = MediaStore(settings.media_url, settings.media_s3_endpoint)
     strays = StrayFiles(engine, media)
     users = UserService(
         engine,
+        direct,
         hasher,
         sessions,
         strays,
@@ -102,9 +108,11 @@ def create_app(settings: Settings) -> Litestar:
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        await direct.open()
         yield
         hasher.close()
         avatars.close()
+        await direct.close()
         await engine.dispose()
 
     app = Litestar(
@@ -112,23 +120,23 @@ def create_app(settings: Settings) -> Litestar:
         dependencies={
             "client_device": Provide(provide_device, sync_to_thread=False),
             "identity": Provide(provide_identity, sync_to_thread=False),
-            "accounts": _always(AccountService(engine, hasher, sessions, users, limiter, account_rules)),
+            "accounts": _always(AccountService(engine, direct, hasher, sessions, users, limiter, account_rules)),
             "sessions": _always(sessions),
             "users": _always(users),
             "avatars": _always(avatars),
             "viewer": Provide(provide_viewer, sync_to_thread=False),
-            "favorites": _always(FavoriteService(engine)),
-            "watch_progress": _always(WatchProgressService(engine)),
-            "views": _always(ViewService(engine)),
-            "collections": _always(CollectionService(engine)),
-            "library": _always(LibraryService(engine)),
+            "favorites": _always(FavoriteService(direct)),
+            "watch_progress": _always(WatchProgressService(engine, direct)),
+            "views": _always(ViewService(engine, direct)),
+            "collections": _always(CollectionService(engine, direct)),
+            "library": _always(LibraryService(engine, direct)),
             "list_importer": _always(ListImporter(engine)),
-            "library_exporter": _always(LibraryExporter(engine)),
-            "account_exporter": _always(AccountExporter(engine, users)),
-            "anime": _always(AnimeReader(reads)),
-            "search": _always(SearchReader(AnimeReader(reads), limiter, searches)),
-            "releases": _always(ReleaseReader(reads)),
-            "episodes": _always(EpisodeReader(reads)),
+            "library_exporter": _always(LibraryExporter(direct)),
+            "account_exporter": _always(AccountExporter(direct, users)),
+            "anime": _always(AnimeReader(direct)),
+            "search": _always(SearchReader(AnimeReader(direct), limiter, searches)),
+            "releases": _always(ReleaseReader(direct)),
+            "episodes": _always(EpisodeReader(direct)),
             "health": _always(HealthReader(engine)),
         },
         middleware=[Authentication(sessions)],

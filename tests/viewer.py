@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
+from unittest.mock import patch
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -12,6 +13,7 @@ import httpx
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Engine
 
+from kitsu.db.direct import Direct
 from kitsu.domain.access_tokens import AccessTokens
 from tests.conftest import client_of, connect, copy_of
 
@@ -207,9 +209,16 @@ def statements() -> Iterator[list[str]]:
     def note(_: object, __: object, statement: str, *___: object) -> None:
         seen.append(statement)
 
+    fetch = Direct._fetch  # noqa: SLF001 - where all single statements that answer with rows pass
+
+    async def fetch_noted(direct: Direct, statement: Any, parameters: Any) -> Any:
+        seen.append(str(statement))
+        return await fetch(direct, statement, parameters)
+
     event.listen(Engine, "before_cursor_execute", note)
     try:
-        yield seen
+        with patch.object(Direct, "_fetch", fetch_noted):
+            yield seen
     finally:
         event.remove(Engine, "before_cursor_execute", note)
 

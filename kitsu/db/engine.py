@@ -5,6 +5,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 CONNECT_TIMEOUT = 2.5
 """Seconds until a database that does not answer counts as away."""
+SERVER_SETTINGS = {"application_name": "kitsu", "timezone": "UTC"}
 
 
 def create_engine(
@@ -27,7 +28,5 @@ def create_engine(
         echo=debug,
         # What a request asked for does not belong in a log.
         hide_parameters=not debug,
-        # Reads run in AUTOCOMMIT; the rollback when their connection goes back would cost them a round trip.
-        skip_autocommit_rollback=True,
-        connect_args={"timeout": CONNECT_TIMEOUT, "server_settings": {"application_name": "kitsu", "timezone": "UTC"}},
+        connect_args={"timeout": CONNECT_TIMEOUT, "server_settings": SERVER_SETTINGS},
     )

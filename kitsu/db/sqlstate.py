@@ -30,9 +30,14 @@ def _said_by_driver(error: BaseException, name: str) -> str | None:
     return None
 
 
-def is_disconnect(error: DBAPIError) -> bool:
+def is_disconnect(error: BaseException) -> bool:
     """Whether the connection is gone, rather than the statement refused."""
-    return error.connection_invalidated or (sqlstate(error) or "").startswith(("08", "57P0"))
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    # An InterfaceError is what asyncpg says of a connection that was closed under it.
+    if isinstance(error, (ConnectionResetError, BrokenPipeError, asyncpg.InterfaceError)):
+        return True
+    return (sqlstate(error) or "").startswith(("08", "57P0"))
 
 
 def is_unavailable(error: BaseException) -> bool:

@@ -7,10 +7,9 @@ from uuid import UUID
 
 import msgspec
 from sqlalchemy import Uuid, bindparam, select
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from kitsu.db import models
-from kitsu.db.reads import Reads
+from kitsu.db.direct import Direct
 from kitsu.domain import collections, favorites, library, views, watch_progress
 from kitsu.domain.changes import Rows
 from kitsu.domain.users import UserService
@@ -84,8 +83,8 @@ _ITEMS = (
 class AccountExporter:
     """Writes accounts out."""
 
-    def __init__(self, engine: AsyncEngine, users: UserService) -> None:
-        self._reads = Reads(engine)
+    def __init__(self, direct: Direct, users: UserService) -> None:
+        self._direct = direct
         self._users = users
 
     async def pieces(self, user_id: UUID) -> AsyncIterator[bytes]:
@@ -97,9 +96,9 @@ class AccountExporter:
             yield b',"%s":[' % name.encode()
             comma = b""
             after = UUID(int=0)
-            while rows := await self._reads.rows(_STATEMENTS[name], {"user_id": user_id, "after": after}):
+            while rows := await self._direct.rows(_STATEMENTS[name], {"user_id": user_id, "after": after}):
                 yield comma + msgspec.json.encode([section.shape(row[:-1]) for row in rows])[1:-1]
                 comma, after = b",", rows[-1][-1]
             yield b"]"
-        items = [ExportedItem(*row) for row in await self._reads.rows(_ITEMS, {"user_id": user_id})]
+        items = [ExportedItem(*row) for row in await self._direct.rows(_ITEMS, {"user_id": user_id})]
         yield b',"collection_items":' + msgspec.json.encode(items) + b"}"

@@ -11,7 +11,7 @@ from sqlalchemy import Uuid, bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, async_sessionmaker
 
 from kitsu.db import models
-from kitsu.db.reads import Reads
+from kitsu.db.direct import Direct
 from kitsu.domain.emails import normalised
 from kitsu.domain.passwords import PasswordHasher, check_length, check_new
 from kitsu.domain.rate_limits import Policy, RateLimiter, network_of
@@ -48,6 +48,7 @@ class AccountService:
     def __init__(
         self,
         engine: AsyncEngine,
+        direct: Direct,
         hasher: PasswordHasher,
         sessions: SessionService,
         users: UserService,
@@ -55,7 +56,7 @@ class AccountService:
         rules: AccountRules,
     ) -> None:
         self._engine = engine
-        self._reads = Reads(engine)
+        self._direct = direct
         self._transactions = async_sessionmaker(engine, expire_on_commit=False)
         self._hasher = hasher
         self._sessions = sessions
@@ -83,18 +84,18 @@ class AccountService:
             address = normalised(email)
         except ValueError:
             address = email.strip().lower()
-        found = await self._reads.row(_BY_EMAIL, {"email": address})
-        guess = await self._count_guess(address, device, found and found.id)
-        verdict = await self._hasher.check(password, found.password_hash if found else None)
-        if found is None or not found.is_active or not verdict.right:
-            log.warning("login failed", user_id=str(found.id) if found else None)
+        found = await self._direct.row(_BY_EMAIL, {"email": address})
+        guess = await self._count_guess(address, device, found and found["id"])
+        verdict = await self._hasher.check(password, found["password_hash"] if found else None)
+        if found is None or not found["is_active"] or not verdict.right:
+            log.warning("login failed", user_id=str(found["id"]) if found else None)
             await self._refuse(started)
         async with self._engine.begin() as connection:
             if verdict.new_hash:
-                await _store_hash(connection, found.id, found.password_hash, verdict.new_hash)
+                await _store_hash(connection, found["id"], found["password_hash"], verdict.new_hash)
             await self._take_back(connection, guess, device)
-            tokens = await self._sessions.start(connection, found.id, device)
-        log.info("login", user_id=str(found.id))
+            tokens = await self._sessions.start(connection, found["id"], device)
+        log.info("login", user_id=str(found["id"]))
         return tokens
 
     async def refresh(self, token: str, device: Device) -> Tokens:
@@ -108,7 +109,7 @@ class AccountService:
         found = await self._prove(identity, current, "current_password", device)
         new_hash = await self._hasher.hash(new)
         async with self._engine.begin() as connection:
-            if not await _store_hash(connection, identity.user_id, found.password_hash, new_hash):
+            if not await _store_hash(connection, identity.user_id, found["password_hash"], new_hash):
                 raise Unauthorized
             await self._sessions.revoke_all(connection, identity.user_id, "password", but=identity.session_id)
         log.info("password changed", user_id=str(identity.user_id))
@@ -123,8 +124,8 @@ class AccountService:
         check_length(password, field)
         started = time.monotonic()
         guess = await self._count_guess(str(identity.user_id), device, identity.user_id)
-        found = await self._reads.row(_BY_ID, {"user_id": identity.user_id})
-        verdict = await self._hasher.check(password, found.password_hash if found else None)
+        found = await self._direct.row(_BY_ID, {"user_id": identity.user_id})
+        verdict = await self._hasher.check(password, found["password_hash"] if found else None)
         if not verdict.right:
             log.warning("wrong password", user_id=str(identity.user_id))
             await self._refuse(started)

@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, func, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from kitsu.db import models
-from kitsu.db.reads import Reads
+from kitsu.db.direct import Direct
 from kitsu.domain.anime_query import AnimeQuery, AnimeType, Season, count_statement, page_statement
 from kitsu.domain.paging import Page, PageRequest, cut
 from kitsu.errors import NotFound
@@ -90,21 +90,21 @@ _DETAIL = select(
 class AnimeReader:
     """Reads of the catalogue's anime."""
 
-    def __init__(self, reads: Reads) -> None:
-        self._reads = reads
+    def __init__(self, direct: Direct) -> None:
+        self._direct = direct
 
     async def page(self, query: AnimeQuery, request: PageRequest) -> Page[AnimeListItem]:
         """The anime that pass all the filters, in the order asked for."""
         parameters = query.parameters()
         filters = frozenset(parameters)
         statement = page_statement(LIST_FIELDS, filters, query.sort)
-        rows = await self._reads.rows(statement, {**parameters, "limit": request.limit + 1, "offset": request.offset})
-        total = await self._reads.value(count_statement(filters), parameters) if request.total else None
+        rows = await self._direct.rows(statement, {**parameters, "limit": request.limit + 1, "offset": request.offset})
+        total = await self._direct.value(count_statement(filters), parameters) if request.total else None
         return cut([list_item(row) for row in rows], request, total)
 
     async def detail(self, anime_id: UUID) -> Anime:
         """One anime. Raises NotFound."""
-        row = await self._reads.row(_DETAIL, {"anime_id": anime_id})
+        row = await self._direct.row(_DETAIL, {"anime_id": anime_id})
         if row is None:
             raise NotFound("Anime not found")
-        return Anime(**row._mapping)  # noqa: SLF001 - the public name of a row's mapping
+        return Anime(**row)

@@ -17,8 +17,8 @@ from sqlalchemy import BigInteger, DateTime, Select, Uuid, bindparam, func, sele
 from sqlalchemy.orm import InstrumentedAttribute
 
 from kitsu.db import models
+from kitsu.db.direct import Direct
 from kitsu.db.models.tombstones import KEPT_DAYS
-from kitsu.db.reads import Reads
 
 T = TypeVar("T")
 Rows = Select[*tuple[Any, ...]]
@@ -108,8 +108,8 @@ _DELETED = changes_statement(
 class ChangesReader:
     """Reads lists of changes."""
 
-    def __init__(self, reads: Reads) -> None:
-        self._reads = reads
+    def __init__(self, direct: Direct) -> None:
+        self._direct = direct
 
     async def read(
         self,
@@ -122,7 +122,7 @@ class ChangesReader:
         """The changes of one kind, by its statement; `kind` is the name of its table."""
         after = request.after
         # Before the rows, so that what is committed between the two is asked for again rather than never.
-        until = after.until if after else await self._reads.value(_UNTIL, {"since": request.since})
+        until = after.until if after else await self._direct.value(_UNTIL, {"since": request.since})
         parameters = {
             "user_id": user_id,
             "since": request.since,
@@ -130,10 +130,10 @@ class ChangesReader:
             "after_id": after.id if after else UUID(int=0),
             "limit": request.limit + 1,
         }
-        living = await self._reads.rows(statement, parameters)
+        living = await self._direct.rows(statement, parameters)
         found: list[tuple[datetime, UUID, T | Tombstone]] = [(*row[-2:], shape(row[:-2])) for row in living]
         if request.deleted:
-            rows = await self._reads.rows(_DELETED, {**parameters, "kind": kind})
+            rows = await self._direct.rows(_DELETED, {**parameters, "kind": kind})
             gone = [(*row[-2:], Tombstone(*row[:-2])) for row in rows]
             found = list(merge(found, gone, key=lambda change: change[:2]))
         page = found[: request.limit]

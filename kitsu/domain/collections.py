@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from kitsu.db import models
-from kitsu.db.reads import Reads
+from kitsu.db.direct import Direct
 from kitsu.domain.anime import LIST_COLUMNS, LIST_FIELDS, AnimeListItem
 from kitsu.domain.changes import Changes, ChangesReader, ChangesRequest, Rows, changes_statement
 from kitsu.domain.own_rows import references
@@ -137,17 +137,17 @@ _TAKE_OUT = delete(_item).where(_item.collection_id == _collection_id, _item.ani
 class CollectionService:
     """Collections, for their owners and for whoever may look at them."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._reads = Reads(engine)
+    def __init__(self, engine: AsyncEngine, direct: Direct) -> None:
+        self._direct = direct
         self._transactions = async_sessionmaker(engine, expire_on_commit=False)
-        self._changes = ChangesReader(self._reads)
+        self._changes = ChangesReader(direct)
 
     async def page(self, viewer: UUID | None, request: PageRequest) -> Page[Collection]:
         """The viewer's own collections, for a guest the public ones; newest first."""
         of = {"user_id": viewer} if viewer else {}
         parameters = {**of, "limit": request.limit + 1, "offset": request.offset}
-        rows = await self._reads.rows(_OWN_PAGE if viewer else _PUBLIC_PAGE, parameters)
-        total = await self._reads.value(_COUNT_OWN if viewer else _COUNT_PUBLIC, of) if request.total else None
+        rows = await self._direct.rows(_OWN_PAGE if viewer else _PUBLIC_PAGE, parameters)
+        total = await self._direct.value(_COUNT_OWN if viewer else _COUNT_PUBLIC, of) if request.total else None
         return cut([Collection(*row) for row in rows], request, total)
 
     async def changes(self, user_id: UUID, request: ChangesRequest) -> Changes[Collection]:
@@ -158,7 +158,7 @@ class CollectionService:
 
     async def detail(self, viewer: UUID | None, collection_id: UUID) -> Collection:
         """A public collection, or one's own. Raises NotFound."""
-        row = await self._reads.row(_ONE, {"collection_id": collection_id, "user_id": viewer})
+        row = await self._direct.row(_ONE, {"collection_id": collection_id, "user_id": viewer})
         if row is None:
             raise NotFound("Collection not found")
         return Collection(*row)
@@ -166,11 +166,11 @@ class CollectionService:
     async def items(self, viewer: UUID | None, collection_id: UUID, request: PageRequest) -> Page[CollectionItem]:
         """The anime of a public collection, or of one's own, in its owner's order. Raises NotFound."""
         which = {"collection_id": collection_id, "user_id": viewer}
-        count = await self._reads.value(_COUNT_ITEMS, which)
+        count = await self._direct.value(_COUNT_ITEMS, which)
         if count is None:
             raise NotFound("Collection not found")
         parameters = {"collection_id": collection_id, "limit": request.limit + 1, "offset": request.offset}
-        rows = await self._reads.rows(_ITEMS, parameters)
+        rows = await self._direct.rows(_ITEMS, parameters)
         items = [CollectionItem(**dict(zip((*LIST_FIELDS, "added_at"), row, strict=True))) for row in rows]
         return cut(items, request, count if request.total else None)
 

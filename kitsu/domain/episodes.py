@@ -8,7 +8,7 @@ from msgspec import Meta
 from sqlalchemy import bindparam, select
 
 from kitsu.db import models
-from kitsu.db.reads import Reads
+from kitsu.db.direct import Direct
 from kitsu.errors import NotFound
 
 
@@ -35,12 +35,12 @@ _OF_RELEASE = (
 class EpisodeReader:
     """Reads of the catalogue's episodes."""
 
-    def __init__(self, reads: Reads) -> None:
-        self._reads = reads
+    def __init__(self, direct: Direct) -> None:
+        self._direct = direct
 
     async def of_release(self, release_id: UUID) -> list[EpisodeListItem]:
         """All episodes of a release, by number. Raises NotFound for an unknown release."""
-        rows = await self._reads.rows(_OF_RELEASE, {"release_id": release_id})
+        rows = await self._direct.rows(_OF_RELEASE, {"release_id": release_id})
         if not rows:
             raise NotFound("Release not found")
-        return [EpisodeListItem(*row) for row in rows if row.id is not None]
+        return [EpisodeListItem(*row) for row in rows if row[0] is not None]

@@ -8,14 +8,13 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import BigInteger, Uuid, bindparam, delete, func, select, true
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncEngine
 from uuid_utils.compat import uuid7
 
 from kitsu.db import models
-from kitsu.db.reads import Reads
+from kitsu.db.direct import Direct
 from kitsu.domain.anime import LIST_COLUMNS, AnimeListItem, list_item
 from kitsu.domain.changes import Changes, ChangesReader, ChangesRequest, changes_statement
-from kitsu.domain.own_rows import OwnRows
+from kitsu.domain.own_rows import references
 from kitsu.domain.paging import Page, PageRequest, cut
 from kitsu.errors import Conflict, NotFound
 
@@ -61,16 +60,15 @@ _REMOVE = delete(_favorite).where(_favorite.user_id == _user_id, _favorite.anime
 class FavoriteService:
     """A viewer's favourites."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._reads = Reads(engine)
-        self._rows = OwnRows(engine)
-        self._changes = ChangesReader(self._reads)
+    def __init__(self, direct: Direct) -> None:
+        self._direct = direct
+        self._changes = ChangesReader(direct)
 
     async def page(self, user_id: UUID, request: PageRequest) -> Page[Favorite]:
         """The favourites, newest first."""
         parameters = {"user_id": user_id, "limit": request.limit + 1, "offset": request.offset}
-        rows = await self._reads.rows(_PAGE, parameters)
-        total = await self._reads.value(_COUNT, {"user_id": user_id}) if request.total else None
+        rows = await self._direct.rows(_PAGE, parameters)
+        total = await self._direct.value(_COUNT, {"user_id": user_id}) if request.total else None
         return cut([favorite_of(row) for row in rows], request, total)
 
     async def changes(self, user_id: UUID, request: ChangesRequest) -> Changes[Favorite]:
@@ -79,7 +77,8 @@ class FavoriteService:
 
     async def add(self, user_id: UUID, anime_id: UUID) -> Favorite:
         """Add an anime. Raises NotFound, and Conflict when it is one already."""
-        row = await self._rows.write(_ADD, {"id": uuid7(), "user_id": user_id, "anime_id": anime_id})
+        with references():
+            row = await self._direct.write(_ADD, {"id": uuid7(), "user_id": user_id, "anime_id": anime_id})
         if row is None:
             raise NotFound("Anime not found")
         if row[0] is None:
@@ -88,7 +87,7 @@ class FavoriteService:
 
     async def remove(self, user_id: UUID, anime_id: UUID) -> None:
         """Remove an anime, if it is one."""
-        await self._rows.change(_REMOVE, {"user_id": user_id, "anime_id": anime_id})
+        await self._direct.change(_REMOVE, {"user_id": user_id, "anime_id": anime_id})
 
 
 def favorite_of(row: Sequence[Any]) -> Favorite:

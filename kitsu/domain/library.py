@@ -13,10 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from uuid_utils.compat import uuid7
 
 from kitsu.db import models
-from kitsu.db.reads import Reads
+from kitsu.db.direct import Direct
 from kitsu.domain.anime import LIST_COLUMNS, AnimeListItem, list_item
 from kitsu.domain.changes import Changes, ChangesReader, ChangesRequest, Rows, changes_statement
-from kitsu.domain.own_rows import OwnRows, references
+from kitsu.domain.own_rows import references
 from kitsu.domain.paging import Page, PageRequest, cut
 from kitsu.domain.versions import Expected
 from kitsu.errors import NotFound
@@ -134,18 +134,17 @@ _PUT = _put()
 class LibraryService:
     """A viewer's library."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, direct: Direct) -> None:
         self._engine = engine
-        self._reads = Reads(engine)
-        self._rows = OwnRows(engine)
-        self._changes = ChangesReader(self._reads)
+        self._direct = direct
+        self._changes = ChangesReader(direct)
 
     async def page(self, user_id: UUID, status: Status | None, request: PageRequest) -> Page[LibraryEntry]:
         """The entries, of one status or of all, changed last first."""
         of: dict[str, Any] = {"user_id": user_id} | ({"status": status} if status else {})
         parameters = {**of, "limit": request.limit + 1, "offset": request.offset}
-        rows = await self._reads.rows(_PAGE_OF_STATUS if status else _PAGE, parameters)
-        total = await self._reads.value(_COUNT_OF_STATUS if status else _COUNT, of) if request.total else None
+        rows = await self._direct.rows(_PAGE_OF_STATUS if status else _PAGE, parameters)
+        total = await self._direct.value(_COUNT_OF_STATUS if status else _COUNT, of) if request.total else None
         return cut([entry_of(row) for row in rows], request, total)
 
     async def changes(self, user_id: UUID, request: ChangesRequest) -> Changes[LibraryEntry]:
@@ -154,7 +153,7 @@ class LibraryService:
 
     async def detail(self, user_id: UUID, anime_id: UUID) -> LibraryEntry:
         """The entry of an anime. Raises NotFound."""
-        row = await self._reads.row(_ONE, {"user_id": user_id, "anime_id": anime_id})
+        row = await self._direct.row(_ONE, {"user_id": user_id, "anime_id": anime_id})
         if row is None:
             raise NotFound("Library entry not found")
         return entry_of(row)
@@ -163,7 +162,8 @@ class LibraryService:
         """Make or change an entry. Raises NotFound, and PreconditionFailed when it is not as expected."""
         parameters = {**msgspec.structs.asdict(new), "id": uuid7(), "user_id": user_id, "anime_id": anime_id}
         if expected is None:
-            row = await self._rows.write(_PUT, parameters)
+            with references():
+                row = await self._direct.write(_PUT, parameters)
         else:
             async with self._engine.begin() as connection:
                 known = (await connection.execute(_LOCK, {"user_id": user_id, "anime_id": anime_id})).first()
@@ -176,7 +176,7 @@ class LibraryService:
 
     async def remove(self, user_id: UUID, anime_id: UUID) -> None:
         """Take an anime off the list, if it is on it."""
-        await self._rows.change(_REMOVE, {"user_id": user_id, "anime_id": anime_id})
+        await self._direct.change(_REMOVE, {"user_id": user_id, "anime_id": anime_id})
 
 
 def entry_of(row: Sequence[Any]) -> LibraryEntry:

@@ -7,10 +7,9 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from kitsu.db import models
-from kitsu.db.reads import Reads
+from kitsu.db.direct import Direct
 from kitsu.domain.anime import EXTERNAL_IDS
 from kitsu.domain.library import OWN, LibraryEntry, Status, entry_of
 from kitsu.domain.list_import.entries import ExportEntry, LibraryFields
@@ -38,8 +37,8 @@ _ALL = OWN.add_columns(EXTERNAL_IDS).order_by(_anime.title_key, _anime.id)
 class LibraryExporter:
     """Writes libraries out."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._reads = Reads(engine)
+    def __init__(self, direct: Direct) -> None:
+        self._direct = direct
 
     async def as_json(self, user_id: UUID) -> LibraryExport:
         """All that is stored."""
@@ -52,7 +51,7 @@ class LibraryExporter:
         return write_myanimelist(map(_for_myanimelist, known), username, totals)
 
     async def _entries(self, user_id: UUID) -> list[ExportedEntry]:
-        rows = await self._reads.rows(_ALL, {"user_id": user_id})
+        rows = await self._direct.rows(_ALL, {"user_id": user_id})
         return [ExportedEntry(entry_of(row[:-1]), row[-1]) for row in rows]
 
 

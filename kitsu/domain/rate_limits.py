@@ -8,8 +8,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 import msgspec
 from sqlalchemy import DateTime, Interval, bindparam, case, delete, func, literal_column, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kitsu.db.direct import Direct
 from kitsu.db.models import RateLimit
 from kitsu.errors import RateLimited
 
@@ -60,8 +61,8 @@ _REFUND = (
 class RateLimiter:
     """Counts, and refuses what is too much."""
 
-    def __init__(self, engine: AsyncEngine, *, enabled: bool) -> None:
-        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+    def __init__(self, direct: Direct, *, enabled: bool) -> None:
+        self._direct = direct
         self._enabled = enabled
 
     async def hit(self, policy: Policy, *subject: str) -> None:
@@ -70,8 +71,7 @@ class RateLimiter:
             return
         window = timedelta(seconds=policy.seconds)
         parameters = {"key": _key(policy, subject), "window": window, "limit": policy.limit}
-        async with self._engine.connect() as connection:
-            hits, reset = (await connection.execute(_HIT, parameters)).one()
+        hits, reset = await self._direct.write(_HIT, parameters)
         allowance = Allowance(policy, max(policy.limit - hits, 0), max(int(reset), 1))
         tightest = met.get()
         if tightest is None or allowance.remaining < tightest.remaining:

@@ -10,7 +10,7 @@ from msgspec import Meta
 from sqlalchemy import BigInteger, Select, bindparam, func, select
 
 from kitsu.db import models
-from kitsu.db.reads import Reads
+from kitsu.db.direct import Direct
 from kitsu.domain.paging import Page, PageRequest, cut
 from kitsu.errors import NotFound
 
@@ -65,23 +65,23 @@ def _count_statement(*, of_anime: bool) -> Select[Any]:
 class ReleaseReader:
     """Reads of the catalogue's releases."""
 
-    def __init__(self, reads: Reads) -> None:
-        self._reads = reads
+    def __init__(self, direct: Direct) -> None:
+        self._direct = direct
 
     async def page(self, anime_id: UUID | None, request: PageRequest) -> Page[ReleaseListItem]:
         """The releases of one anime, or of all; newest first. An unknown anime has none."""
         of_anime = anime_id is not None
         parameters = {"anime_id": anime_id} if of_anime else {}
-        rows = await self._reads.rows(
+        rows = await self._direct.rows(
             _page_statement(of_anime=of_anime), {**parameters, "limit": request.limit + 1, "offset": request.offset}
         )
-        total = await self._reads.value(_count_statement(of_anime=of_anime), parameters) if request.total else None
+        total = await self._direct.value(_count_statement(of_anime=of_anime), parameters) if request.total else None
         fields = ReleaseListItem.__struct_fields__
         return cut([ReleaseListItem(**dict(zip(fields, row, strict=True))) for row in rows], request, total)
 
     async def detail(self, release_id: UUID) -> Release:
         """One release. Raises NotFound."""
-        row = await self._reads.row(_DETAIL, {"release_id": release_id})
+        row = await self._direct.row(_DETAIL, {"release_id": release_id})
         if row is None:
             raise NotFound("Release not found")
-        return Release(**row._mapping)  # noqa: SLF001 - the public name of a row's mapping
+        return Release(**row)

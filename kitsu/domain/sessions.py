@@ -19,8 +19,8 @@ from sqlalchemy import BindParameter, DateTime, Interval, Uuid, bindparam, func,
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from uuid_utils.compat import uuid7
 
+from kitsu.db.direct import Direct
 from kitsu.db.models import AuthSession, RefreshToken, User
-from kitsu.db.reads import Reads
 from kitsu.domain.access_tokens import AccessTokens, Claims
 from kitsu.domain.permissions import PERMISSIONS, Permission, Role
 from kitsu.errors import Forbidden, NotFound, Unauthorized
@@ -133,9 +133,9 @@ _LIVING = (
 class SessionService:
     """Signs devices in, keeps them so, and out again."""
 
-    def __init__(self, engine: AsyncEngine, access_tokens: AccessTokens, rules: SessionRules) -> None:
+    def __init__(self, engine: AsyncEngine, direct: Direct, access_tokens: AccessTokens, rules: SessionRules) -> None:
         self._engine = engine
-        self._reads = Reads(engine)
+        self._direct = direct
         self._access_tokens = access_tokens
         self._rules = rules
 
@@ -211,14 +211,14 @@ class SessionService:
         claims: Claims | None = self._access_tokens.read(access_token)
         if claims is None:
             raise Unauthorized
-        role = await self._reads.value(_IDENTITY, {"user_id": claims.user_id, "session_id": claims.session_id})
+        role = await self._direct.value(_IDENTITY, {"user_id": claims.user_id, "session_id": claims.session_id})
         if role is None:
             raise Unauthorized
         return Identity(claims.user_id, claims.session_id, role)
 
     async def living(self, identity: Identity) -> list[Session]:
         """The devices on which the user is signed in, last used first."""
-        rows = await self._reads.rows(_LIVING, {"user_id": identity.user_id, "session_id": identity.session_id})
+        rows = await self._direct.rows(_LIVING, {"user_id": identity.user_id, "session_id": identity.session_id})
         return [Session(*row) for row in rows]
 
     async def end(self, identity: Identity, session_id: UUID) -> None:

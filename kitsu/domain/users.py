@@ -20,7 +20,7 @@ from sqlalchemy.exc import IntegrityError as StatementIntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from kitsu.db import models
-from kitsu.db.reads import Reads
+from kitsu.db.direct import Direct
 from kitsu.db.sqlstate import violated_constraint
 from kitsu.domain.emails import normalised
 from kitsu.domain.paging import Page, PageRequest, cut
@@ -93,6 +93,7 @@ class UserService:
     def __init__(
         self,
         engine: AsyncEngine,
+        direct: Direct,
         hasher: PasswordHasher,
         sessions: SessionService,
         strays: StrayFiles,
@@ -101,7 +102,7 @@ class UserService:
         media_url: str,
     ) -> None:
         """`media_url` is what a browser finds the media store under, without a slash at its end."""
-        self._reads = Reads(engine)
+        self._direct = direct
         self._transactions = async_sessionmaker(engine, expire_on_commit=False)
         self._hasher = hasher
         self._sessions = sessions
@@ -112,13 +113,13 @@ class UserService:
     async def page(self, request: PageRequest) -> Page[User]:
         """All users, newest first."""
         parameters = {"limit": request.limit + 1, "offset": request.offset}
-        rows = await self._reads.rows(_PAGE, parameters)
-        total = await self._reads.value(_COUNT) if request.total else None
+        rows = await self._direct.rows(_PAGE, parameters)
+        total = await self._direct.value(_COUNT) if request.total else None
         return cut([self._shape(row) for row in rows], request, total)
 
     async def detail(self, user_id: UUID) -> User:
         """One user. Raises NotFound."""
-        row = await self._reads.row(_ONE, {"user_id": user_id})
+        row = await self._direct.row(_ONE, {"user_id": user_id})
         if row is None:
             raise NotFound("User not found")
         return self._shape(row)

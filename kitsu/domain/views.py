@@ -13,10 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from uuid_utils.compat import uuid7
 
 from kitsu.db import models
-from kitsu.db.reads import Reads
+from kitsu.db.direct import Direct
 from kitsu.domain.changes import Changes, ChangesReader, ChangesRequest, Rows, changes_statement
 from kitsu.domain.idempotency import Idempotency, Once
-from kitsu.domain.own_rows import OwnRows
+from kitsu.domain.own_rows import references
 from kitsu.domain.paging import Page, PageRequest, cut
 from kitsu.errors import NotFound
 
@@ -109,17 +109,16 @@ _REMOVE = _CLEAR.where(_view.id == bindparam("view_id", type_=Uuid))
 class ViewService:
     """A viewer's history."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._reads = Reads(engine)
-        self._rows = OwnRows(engine)
-        self._changes = ChangesReader(self._reads)
+    def __init__(self, engine: AsyncEngine, direct: Direct) -> None:
+        self._direct = direct
+        self._changes = ChangesReader(direct)
         self._idempotency = Idempotency(engine)
 
     async def page(self, user_id: UUID, request: PageRequest) -> Page[View]:
         """The history, last viewed first."""
         parameters = {"user_id": user_id, "limit": request.limit + 1, "offset": request.offset}
-        rows = await self._reads.rows(_PAGE, parameters)
-        total = await self._reads.value(_COUNT, {"user_id": user_id}) if request.total else None
+        rows = await self._direct.rows(_PAGE, parameters)
+        total = await self._direct.value(_COUNT, {"user_id": user_id}) if request.total else None
         return cut([view_of(row) for row in rows], request, total)
 
     async def changes(self, user_id: UUID, request: ChangesRequest) -> Changes[View]:
@@ -130,7 +129,8 @@ class ViewService:
         """Store that an episode is seen. Raises NotFound; with `once` InvalidRequest."""
         parameters = {**msgspec.structs.asdict(new), "id": uuid7(), "user_id": user_id}
         if once is None:
-            return _found(await self._rows.write(_POST, parameters))
+            with references():
+                return _found(await self._direct.write(_POST, parameters))
 
         async def work(connection: AsyncConnection) -> View:
             return _found((await connection.execute(_POST, parameters)).first())
@@ -139,12 +139,12 @@ class ViewService:
 
     async def remove(self, user_id: UUID, view_id: UUID) -> None:
         """Take one episode out of the history. Raises NotFound."""
-        if not await self._rows.change(_REMOVE, {"user_id": user_id, "view_id": view_id}):
+        if not await self._direct.change(_REMOVE, {"user_id": user_id, "view_id": view_id}):
             raise NotFound("View not found")
 
     async def clear(self, user_id: UUID) -> None:
         """Empty the history."""
-        await self._rows.change(_CLEAR, {"user_id": user_id})
+        await self._direct.change(_CLEAR, {"user_id": user_id})
 
 
 def _found(row: Any) -> View:

@@ -28,11 +28,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from uuid_utils.compat import uuid7
 
 from kitsu.db import models
-from kitsu.db.reads import Reads
+from kitsu.db.direct import Direct
 from kitsu.domain.anime import LIST_COLUMNS, AnimeListItem, list_item
 from kitsu.domain.changes import Changes, ChangesReader, ChangesRequest, Rows, changes_statement
 from kitsu.domain.idempotency import Idempotency, Once
-from kitsu.domain.own_rows import OwnRows
+from kitsu.domain.own_rows import references
 from kitsu.domain.paging import Page, PageRequest, cut
 from kitsu.errors import BadRequest, NotFound
 
@@ -80,7 +80,7 @@ _to_go_on_with = (
     .where(
         _entry.user_id == _progress.user_id,
         _entry.anime_id == _progress.anime_id,
-        _entry.status.in_(("completed", "dropped")),
+        or_(_entry.status == "completed", _entry.status == "dropped"),
     )
     .exists(),
 )
@@ -182,10 +182,9 @@ _POST = _post()
 class WatchProgressService:
     """A viewer's places in what they watch."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._reads = Reads(engine)
-        self._rows = OwnRows(engine)
-        self._changes = ChangesReader(self._reads)
+    def __init__(self, engine: AsyncEngine, direct: Direct) -> None:
+        self._direct = direct
+        self._changes = ChangesReader(direct)
         self._idempotency = Idempotency(engine)
 
     async def page(self, user_id: UUID, request: PageRequest) -> Page[WatchProgress]:
@@ -212,7 +211,8 @@ class WatchProgressService:
             "at_percent": new.progress_percent,
         }
         if once is None:
-            return _found(await self._rows.write(_POST, parameters))
+            with references():
+                return _found(await self._direct.write(_POST, parameters))
 
         async def work(connection: AsyncConnection) -> WatchProgress:
             return _found((await connection.execute(_POST, parameters)).first())
@@ -221,12 +221,12 @@ class WatchProgressService:
 
     async def hide(self, user_id: UUID, anime_id: UUID) -> None:
         """Leave an anime out of what to go on with, until it is played again."""
-        await self._rows.change(_HIDE, {"viewer": user_id, "watched": anime_id})
+        await self._direct.change(_HIDE, {"viewer": user_id, "watched": anime_id})
 
     async def _page(self, statement: Rows, count: Rows, user_id: UUID, request: PageRequest) -> Page[WatchProgress]:
         parameters = {"user_id": user_id, "limit": request.limit + 1, "offset": request.offset}
-        rows = await self._reads.rows(statement, parameters)
-        total = await self._reads.value(count, {"user_id": user_id}) if request.total else None
+        rows = await self._direct.rows(statement, parameters)
+        total = await self._direct.value(count, {"user_id": user_id}) if request.total else None
         return cut([progress_of(row) for row in rows], request, total)
 
 
