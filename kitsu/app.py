@@ -13,6 +13,7 @@ from litestar.di import Provide
 
 from kitsu.controllers import ROUTES
 from kitsu.controllers.bodies import MAX_BODY, check_body
+from kitsu.db.catalogue_changes import CatalogueChanges
 from kitsu.db.direct import Direct
 from kitsu.db.engine import create_engine
 from kitsu.domain.access_tokens import AccessTokens
@@ -40,6 +41,7 @@ from kitsu.domain.watch_progress import WatchProgressService
 from kitsu.exception_handlers import EXCEPTION_HANDLERS
 from kitsu.logs import configure_logs
 from kitsu.middleware.authentication import Authentication, provide_identity, provide_viewer
+from kitsu.middleware.catalogue_answers import CatalogueAnswers, CatalogueMemory
 from kitsu.middleware.client import Client, provide_device
 from kitsu.middleware.cors import Cors
 from kitsu.middleware.plain_query import PlainQuery
@@ -106,10 +108,16 @@ def create_app(settings: Settings) -> Litestar:
     avatars = AvatarService(engine, media, strays, limiter, Policy("avatar", *settings.rate_limit_avatar))
     searches = Policy("search", *settings.rate_limit_search)
 
+    memory = CatalogueMemory(settings.catalogue_memory_mb << 20)
+    changes = CatalogueChanges(settings.database_url, memory)
+
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         await direct.open()
+        if settings.catalogue_memory_mb:
+            changes.start()
         yield
+        await changes.stop()
         hasher.close()
         avatars.close()
         await direct.close()
@@ -137,7 +145,7 @@ def create_app(settings: Settings) -> Litestar:
             "search": _always(SearchReader(AnimeReader(direct), limiter, searches)),
             "releases": _always(ReleaseReader(direct)),
             "episodes": _always(EpisodeReader(direct)),
-            "health": _always(HealthReader(engine)),
+            "health": _always(HealthReader(engine, direct)),
         },
         middleware=[Authentication(sessions)],
         exception_handlers=EXCEPTION_HANDLERS,
@@ -151,7 +159,8 @@ def create_app(settings: Settings) -> Litestar:
         debug=False,
     )
     # Around the routing, so that unknown paths and methods pass them too.
-    inner = SecurityHeaders(Cors(PlainQuery(app.asgi_handler), settings.allowed_origins))
+    answers = CatalogueAnswers(PlainQuery(app.asgi_handler), memory)
+    inner = SecurityHeaders(Cors(answers, settings.allowed_origins))
     app.asgi_handler = Client(RequestLog(inner), settings.trusted_proxies)
     return app
 

@@ -3,6 +3,7 @@
 import logging
 import logging.config
 import sys
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -16,9 +17,34 @@ def _to_json(event: EventDict, **_: Any) -> str:
     return _encoder.encode(event).decode()
 
 
+def request_line(**fields: Any) -> None:
+    """Log the end of a request: the one line that every request writes, without what structlog would do for others."""
+    if not _requests.is_on:
+        return
+    if _requests.is_terminal:
+        _request_log.info("request", **fields)
+        return
+    line = {**fields, "event": "request", "level": "info", "time": datetime.now(UTC)}
+    sys.stdout.write(_encoder.encode(line).decode() + "\n")
+    sys.stdout.flush()
+
+
+class _Requests:
+    """Whether their lines are written, and for whom."""
+
+    is_on = True
+    is_terminal = False
+
+
+_requests = _Requests()
+_request_log = structlog.get_logger("kitsu.request")
+
+
 def configure_logs(level: str) -> None:
     """Set structlog and the standard library's logging up, for this process. Level by name, lower case."""
     logging.config.dictConfig(stdlib_config(level))
+    _requests.is_on = logging.getLevelName(level.upper()) <= logging.INFO
+    _requests.is_terminal = sys.stdout.isatty()
     structlog.configure(
         processors=[*_shared(), structlog.processors.StackInfoRenderer(), *_rendering()],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),

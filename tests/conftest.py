@@ -53,6 +53,8 @@ async def connect(url: URL) -> asyncpg.Connection:
 async def client_of(url: URL, **settings: object) -> AsyncIterator[httpx.AsyncClient]:
     """The application on a database, over ASGI."""
     values = {"secret_key": "k" * 32, "allowed_origins": (ORIGIN,), "database_url": url, "db_pool_size": 3}
+    # With answers from memory a test that changes a row would have to wait until that is heard.
+    values["catalogue_memory_mb"] = 0
     with TemporaryDirectory() as uploads:
         app = create_app(Settings(**{**values, "media_url": f"file://{uploads}", **settings}))  # type: ignore[arg-type] # the values are of many types
         # An error that the application lets through would be a 500 behind a real server, not an exception.

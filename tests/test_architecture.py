@@ -17,7 +17,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "domain": {"db", "errors"},
     "exception_handlers": {"db", "errors"},
     "openapi": {"errors", "exception_handlers"},
-    "middleware": {"domain", "errors"},
+    "middleware": {"domain", "errors", "logs"},
     "controllers": {"domain", "middleware", "errors", "openapi"},
     "cli": {"domain", "db", "errors", "settings", "logs"},
 }

@@ -12,7 +12,7 @@ from kitsu.domain.anime import Anime, AnimeListItem, AnimeReader
 from kitsu.domain.anime_query import AnimeQuery, AnimeType, Season, Sort
 from kitsu.domain.paging import PageRequest
 from kitsu.errors import InvalidRequest, NotFound
-from kitsu.middleware.conditional import ConditionalGet
+from kitsu.middleware.catalogue_answers import KEPT
 from kitsu.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors
 
 
@@ -40,7 +40,7 @@ class AnimeController(Controller):
 
     path = "/anime"
     tags = ["Catalogue"]  # noqa: RUF012 - Litestar's way to declare
-    middleware = [ConditionalGet()]  # noqa: RUF012 - Litestar's way to declare
+    opt = KEPT
 
     @get(
         "/",

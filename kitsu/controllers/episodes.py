@@ -9,7 +9,7 @@ from litestar.params import QueryParameter
 
 from kitsu.domain.episodes import EpisodeListItem, EpisodeReader
 from kitsu.errors import InvalidRequest, NotFound
-from kitsu.middleware.conditional import ConditionalGet
+from kitsu.middleware.catalogue_answers import KEPT
 from kitsu.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors
 
 
@@ -18,7 +18,7 @@ class EpisodeController(Controller):
 
     path = "/episodes"
     tags = ["Catalogue"]  # noqa: RUF012 - Litestar's way to declare
-    middleware = [ConditionalGet()]  # noqa: RUF012 - Litestar's way to declare
+    opt = KEPT
 
     @get(
         "/",

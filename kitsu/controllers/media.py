@@ -14,7 +14,7 @@ from litestar.params import FromPath
 from kitsu.domain.avatars import AvatarService
 from kitsu.domain.media import CACHE_CONTROL, Media
 from kitsu.errors import NotFound, RangeNotSatisfiable
-from kitsu.middleware.conditional import has_tag
+from kitsu.middleware.catalogue_answers import has_tag
 from kitsu.openapi import NOT_MODIFIED, errors
 
 TYPES = {

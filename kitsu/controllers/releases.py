@@ -11,7 +11,7 @@ from kitsu.controllers.lists import LIST_HEADERS, answer, provide_page_request, 
 from kitsu.domain.paging import PageRequest
 from kitsu.domain.releases import Release, ReleaseListItem, ReleaseReader
 from kitsu.errors import InvalidRequest, NotFound
-from kitsu.middleware.conditional import ConditionalGet
+from kitsu.middleware.catalogue_answers import KEPT
 from kitsu.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors
 
 
@@ -20,7 +20,7 @@ class ReleaseController(Controller):
 
     path = "/releases"
     tags = ["Catalogue"]  # noqa: RUF012 - Litestar's way to declare
-    middleware = [ConditionalGet()]  # noqa: RUF012 - Litestar's way to declare
+    opt = KEPT
 
     @get(
         "/",

@@ -14,7 +14,7 @@ from kitsu.domain.paging import PageRequest
 from kitsu.domain.search import SearchReader
 from kitsu.domain.sessions import Device
 from kitsu.errors import BadRequest, InvalidRequest, RateLimited
-from kitsu.middleware.conditional import ConditionalGet
+from kitsu.middleware.catalogue_answers import TAGGED
 from kitsu.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors
 
 
@@ -23,7 +23,7 @@ class SearchController(Controller):
 
     path = "/search"
     tags = ["Catalogue"]  # noqa: RUF012 - Litestar's way to declare
-    middleware = [ConditionalGet()]  # noqa: RUF012 - Litestar's way to declare
+    opt = TAGGED
 
     @get(
         "/anime",

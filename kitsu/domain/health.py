@@ -3,17 +3,22 @@
 import asyncio
 from typing import Literal
 
+import asyncpg
 import msgspec
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from kitsu.db import migrations
+from kitsu.db.direct import Direct
 
 State = Literal["ok", "error"]
 
 TIMEOUT = 2.5
 """Seconds until a database that does not answer counts as away."""
+
+
+_ALIVE = text("SELECT 1")
 
 
 class Health(msgspec.Struct):
@@ -31,15 +36,16 @@ class Readiness(Health):
 class HealthReader:
     """Looks at the parts that the service needs."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, direct: Direct) -> None:
         self._engine = engine
+        self._direct = direct
 
     async def database(self) -> bool:
         """Whether the database answers."""
         try:
-            async with asyncio.timeout(TIMEOUT), self._engine.connect() as connection:
-                await connection.execute(text("SELECT 1"))
-        except (OSError, SQLAlchemyError):
+            async with asyncio.timeout(TIMEOUT):
+                await self._direct.value(_ALIVE)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             return False
         return True
 

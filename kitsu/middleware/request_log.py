@@ -2,13 +2,13 @@
 
 import re
 import time
-from uuid import uuid4
+from random import getrandbits
 
 import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-log = structlog.get_logger("kitsu.request")
+from kitsu.logs import request_line
 
 HEADER = b"x-request-id"
 # What comes from outside goes into logs and headers: nothing that could break a line, and not too long.
@@ -31,7 +31,7 @@ class RequestLog:
             return
         started = time.perf_counter()
         sent = next((value for name, value in scope["headers"] if name == HEADER), b"")
-        request_id = sent if _ACCEPTABLE.fullmatch(sent) else uuid4().hex.encode()
+        request_id = sent if _ACCEPTABLE.fullmatch(sent) else b"%032x" % getrandbits(128)
         status = 0
 
         async def send_with_id(message: Message) -> None:
@@ -47,8 +47,8 @@ class RequestLog:
             try:
                 await self._app(scope, receive, send_with_id)
             finally:
-                log.info(
-                    "request",
+                request_line(
+                    **known,
                     method=scope["method"],
                     # The template, not the path: what stands in a path or a query is nobody's business here.
                     route=scope.get("path_template"),

@@ -41,6 +41,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     db_pool_recycle: int = 1800
     """Seconds after which a pooled connection is replaced; -1 for never."""
     db_pool_pre_ping: bool = False
+    catalogue_memory_mb: int = 64
+    """Of each worker, for answers of the catalogue; 0: none are kept."""
     access_token_expire_minutes: int = 30
     refresh_token_expire_days: int = 14
     refresh_leeway_seconds: int = 10

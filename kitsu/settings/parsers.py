@@ -148,6 +148,7 @@ PARSERS: Mapping[str, Callable[[str], Any]] = {
     "db_max_overflow": integer(0, 1000),
     "db_pool_recycle": integer(-1, 86_400),
     "db_pool_pre_ping": _boolean,
+    "catalogue_memory_mb": integer(0, 65_536),
     "access_token_expire_minutes": integer(1, 1440),
     "refresh_token_expire_days": integer(1, 3650),
     "refresh_leeway_seconds": integer(0, 300),

@@ -1,0 +1,152 @@
+"""Answers of the catalogue: tagged, so that a 304 may do, and kept as bytes for as long as no row of it changes."""
+
+from collections import OrderedDict
+from hashlib import blake2b
+from typing import NamedTuple
+
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, HTTPResponseStartEvent, Message, Receive, Scope, Send
+
+# May be kept by browsers and CDNs, and is asked for again each time: an editor's change shows at once, for a 304.
+CACHE_CONTROL = b"public, no-cache"
+
+TAGGED = {"catalogue": "tagged"}
+KEPT = {"catalogue": "kept"}
+"""What a handler says of its answers, as `opt`."""
+
+OVERHEAD = 600
+"""Bytes that an answer takes beside its body and its key: objects, headers, the table's entry."""
+
+Key = tuple[str, bytes]
+
+
+class Answer(NamedTuple):
+    """A 200 as it is sent, each time anew."""
+
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+    etag: bytes
+    route: str
+    """The template of its path, for the log."""
+
+
+class CatalogueMemory:
+    """Keeps answers up to so many bytes; the one that was asked for longest ago leaves first.
+
+    Nothing is kept unless changes are heard of. What was read before a change must not be kept behind it: whoever
+    reads takes the `epoch` first, and gives it back with the answer.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._answers: OrderedDict[Key, Answer] = OrderedDict()
+        self._is_connected = False
+        self.epoch = 0
+        self.hits = 0
+        self.misses = 0
+
+    def get(self, key: Key) -> Answer | None:
+        """The answer to a request, None when there is none."""
+        answer = self._answers.get(key)
+        if answer is not None:
+            self._answers.move_to_end(key)
+            self.hits += 1
+        return answer
+
+    def put(self, key: Key, answer: Answer, epoch: int) -> None:
+        """Keep an answer that was read in this epoch, unless it is over or the answer too large."""
+        self.misses += 1
+        size = _size(key, answer)
+        if epoch != self.epoch or not self._is_connected or size > self._max_bytes // 8:
+            return
+        if key not in self._answers:
+            self._answers[key] = answer
+            self._bytes += size
+        while self._bytes > self._max_bytes:
+            self._bytes -= _size(*self._answers.popitem(last=False))
+
+    def changed(self) -> None:
+        """A row of the catalogue changed: nothing that is kept holds any more."""
+        self.epoch += 1
+        self._answers.clear()
+        self._bytes = 0
+
+    def connected(self) -> None:
+        """Changes are told from now on."""
+        self.changed()
+        self._is_connected = True
+
+    def disconnected(self) -> None:
+        """Changes may go untold: nothing is kept."""
+        self._is_connected = False
+        self.changed()
+
+
+def _size(key: Key, answer: Answer) -> int:
+    return len(key[0]) + len(key[1]) + len(answer.body) + OVERHEAD
+
+
+class CatalogueAnswers:
+    """Answers from memory, or has the application answer and keeps that."""
+
+    def __init__(self, app: ASGIApp, memory: CatalogueMemory) -> None:
+        self._app = app
+        self._memory = memory
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != ScopeType.HTTP or scope["method"] != "GET":
+            await self._app(scope, receive, send)
+            return
+        key = (scope["path"], scope["query_string"])
+        known = self._memory.get(key)
+        if known is not None:
+            scope["path_template"] = known.route
+            await _send(known, scope, send)
+            return
+        epoch = self._memory.epoch
+        start: HTTPResponseStartEvent | None = None
+
+        async def send_tagged(message: Message) -> None:
+            nonlocal start
+            if message["type"] == "http.response.start":
+                if message["status"] == 200 and "catalogue" in scope["route_handler"].opt:
+                    start = message
+                    return
+            elif message["type"] == "http.response.body" and start is not None:
+                answer = _answer(start, message["body"], scope["path_template"])
+                if scope["route_handler"].opt["catalogue"] == "kept":
+                    self._memory.put(key, answer, epoch)
+                await _send(answer, scope, send)
+                return
+            await send(message)
+
+        await self._app(scope, receive, send_tagged)
+
+
+def _answer(start: HTTPResponseStartEvent, body: bytes, route: str) -> Answer:
+    # Litestar sends an encoded body whole, in one message.
+    etag = b'"' + blake2b(body, digest_size=12).hexdigest().encode() + b'"'
+    headers = (*start["headers"], (b"etag", etag), (b"cache-control", CACHE_CONTROL))
+    return Answer(headers, body, etag, route)
+
+
+async def _send(answer: Answer, scope: Scope, send: Send) -> None:
+    if has_tag(scope, answer.etag):
+        headers = [pair for pair in answer.headers if pair[0] not in {b"content-length", b"content-type"}]
+        await send({"type": "http.response.start", "status": 304, "headers": headers})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": answer.headers})
+    await send({"type": "http.response.body", "body": answer.body, "more_body": False})
+
+
+def has_tag(scope: Scope, etag: bytes) -> bool:
+    """Whether the client's `If-None-Match` names this tag."""
+    for name, value in scope["headers"]:
+        if name == b"if-none-match":
+            known = (part.strip().removeprefix(b"W/") for part in value.split(b","))
+            if any(part in {b"*", etag} for part in known):
+                return True
+    return False
