@@ -95,7 +95,7 @@ def server() -> Iterator[URL]:
     with shared_server(ROOT / ".local" / "test-postgres") as url:
         administration = url.set(database="postgres")
         # These databases live for a test: none has to survive a crash, and each is made in a tenth of the time.
-        settings = ("fsync", "full_page_writes", "synchronous_commit")
+        settings = ("fsync", "full_page_writes", "synchronous_commit", "wal_init_zero")
         asyncio.run(execute(administration, *(f"ALTER SYSTEM SET {name} = off" for name in settings)))
         asyncio.run(execute(administration, "SELECT pg_reload_conf()"))
         yield administration

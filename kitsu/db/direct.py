@@ -23,7 +23,9 @@ log = structlog.get_logger("kitsu.sql")
 _dialect: Any = dialect()  # type: ignore[no-untyped-call] # SQLAlchemy types no dialect
 
 
-class _Compiled(NamedTuple):
+class Compiled(NamedTuple):
+    """A statement as PostgreSQL gets it."""
+
     sql: str
     names: tuple[str, ...]
     """Of the parameters, in the order of their numbers."""
@@ -83,13 +85,13 @@ class Direct:
 
     async def change(self, statement: Executable, parameters: Mapping[str, Any]) -> int:
         """How many rows a statement changed or deleted."""
-        compiled = _compile(statement)
+        compiled = compiled_statement(statement)
         async with self._pool.acquire(timeout=CONNECT_TIMEOUT) as connection:
             status: str = await connection.execute(compiled.sql, *_arguments(compiled, parameters))
         return int(status.rpartition(" ")[2])
 
     async def _fetch(self, statement: Executable, parameters: Mapping[str, Any] | None) -> Sequence[Any]:
-        compiled = _compile(statement)
+        compiled = compiled_statement(statement)
         async with self._pool.acquire(timeout=CONNECT_TIMEOUT) as connection:
             rows: Sequence[Any] = await connection.fetch(compiled.sql, *_arguments(compiled, parameters or {}))
         return rows
@@ -102,14 +104,15 @@ def connect_arguments(url: URL) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=2048)
-def _compile(statement: Executable) -> _Compiled:
+def compiled_statement(statement: Executable) -> Compiled:
+    """The text and the parameters of a statement, worked out once."""
     compiled: Any = statement.compile(dialect=_dialect)  # type: ignore[attr-defined]
     if compiled.post_compile_params:
         raise ValueError("a list in IN () is another statement for each length: compare with any_() of an array")
-    return _Compiled(compiled.string, tuple(compiled.positiontup), compiled.params)
+    return Compiled(compiled.string, tuple(compiled.positiontup), compiled.params)
 
 
-def _arguments(compiled: _Compiled, parameters: Mapping[str, Any]) -> list[Any]:
+def _arguments(compiled: Compiled, parameters: Mapping[str, Any]) -> list[Any]:
     constants = compiled.constants
     return [parameters[name] if name in parameters else constants[name] for name in compiled.names]
 

@@ -82,7 +82,7 @@ EXTERNAL_IDS = (
     .where(models.ExternalId.anime_id == _anime.id)
     .scalar_subquery()
 )
-_DETAIL = select(
+DETAIL = select(
     *(EXTERNAL_IDS.label(name) if name == "external_ids" else getattr(_anime, name) for name in Anime.__struct_fields__)
 ).where(_anime.id == bindparam("anime_id"))
 
@@ -104,7 +104,7 @@ class AnimeReader:
 
     async def detail(self, anime_id: UUID) -> Anime:
         """One anime. Raises NotFound."""
-        row = await self._direct.row(_DETAIL, {"anime_id": anime_id})
+        row = await self._direct.row(DETAIL, {"anime_id": anime_id})
         if row is None:
             raise NotFound("Anime not found")
         return Anime(**row)

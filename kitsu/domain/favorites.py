@@ -37,7 +37,7 @@ OWN = (
     .join(_anime, _anime.id == _favorite.anime_id)
     .where(_favorite.user_id == _user_id)
 )
-_PAGE = (
+PAGE = (
     OWN.order_by(_favorite.created_at.desc(), _favorite.id.desc())
     .limit(bindparam("limit", type_=BigInteger))
     .offset(bindparam("offset", type_=BigInteger))
@@ -53,7 +53,7 @@ _added = (
     .returning(_favorite.id, _favorite.anime_id, _favorite.created_at)
     .cte("added")
 )
-_ADD = select(*_added.c, *_wanted.c).select_from(_wanted.outerjoin(_added, true()))
+ADD = select(*_added.c, *_wanted.c).select_from(_wanted.outerjoin(_added, true()))
 _REMOVE = delete(_favorite).where(_favorite.user_id == _user_id, _favorite.anime_id == _anime_id)
 
 
@@ -67,7 +67,7 @@ class FavoriteService:
     async def page(self, user_id: UUID, request: PageRequest) -> Page[Favorite]:
         """The favourites, newest first."""
         parameters = {"user_id": user_id, "limit": request.limit + 1, "offset": request.offset}
-        rows = await self._direct.rows(_PAGE, parameters)
+        rows = await self._direct.rows(PAGE, parameters)
         total = await self._direct.value(_COUNT, {"user_id": user_id}) if request.total else None
         return cut([favorite_of(row) for row in rows], request, total)
 
@@ -78,7 +78,7 @@ class FavoriteService:
     async def add(self, user_id: UUID, anime_id: UUID) -> Favorite:
         """Add an anime. Raises NotFound, and Conflict when it is one already."""
         with references():
-            row = await self._direct.write(_ADD, {"id": uuid7(), "user_id": user_id, "anime_id": anime_id})
+            row = await self._direct.write(ADD, {"id": uuid7(), "user_id": user_id, "anime_id": anime_id})
         if row is None:
             raise NotFound("Anime not found")
         if row[0] is None:

@@ -92,7 +92,7 @@ _stored = (
     .returning(_view.id, _view.episode_id, _view.progress, _view.device, _view.last_viewed_at)
     .cte("stored")
 )
-_POST = select(
+POST = select(
     _stored.c.id,
     _stored.c.episode_id,
     _seen.c.release_id,
@@ -130,10 +130,10 @@ class ViewService:
         parameters = {**msgspec.structs.asdict(new), "id": uuid7(), "user_id": user_id}
         if once is None:
             with references():
-                return _found(await self._direct.write(_POST, parameters))
+                return _found(await self._direct.write(POST, parameters))
 
         async def work(connection: AsyncConnection) -> View:
-            return _found((await connection.execute(_POST, parameters)).first())
+            return _found((await connection.execute(POST, parameters)).first())
 
         return await self._idempotency.run(user_id, once, View, work)
 

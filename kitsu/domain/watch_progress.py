@@ -97,7 +97,7 @@ def _page(rows: Rows) -> Rows:
 _PAGE = _page(OWN)
 _COUNT = select(func.count()).select_from(_progress).where(_progress.user_id == _user_id)
 _CHANGES = changes_statement(OWN, _progress.updated_at, _progress.id)
-_CONTINUE = _page(OWN.where(*_to_go_on_with))
+CONTINUE = _page(OWN.where(*_to_go_on_with))
 _COUNT_CONTINUE = _COUNT.where(*_to_go_on_with)
 # An update's parameters have names of their own: one that is a column's would be set as well.
 _HIDE = (
@@ -176,7 +176,7 @@ def _post() -> Rows:
     )
 
 
-_POST = _post()
+POST = _post()
 
 
 class WatchProgressService:
@@ -193,7 +193,7 @@ class WatchProgressService:
 
     async def to_continue(self, user_id: UUID, request: PageRequest) -> Page[WatchProgress]:
         """What to go on with, last watched first: neither hidden nor completed or dropped in the library."""
-        return await self._page(_CONTINUE, _COUNT_CONTINUE, user_id, request)
+        return await self._page(CONTINUE, _COUNT_CONTINUE, user_id, request)
 
     async def changes(self, user_id: UUID, request: ChangesRequest) -> Changes[WatchProgress]:
         """What changed since a time."""
@@ -212,10 +212,10 @@ class WatchProgressService:
         }
         if once is None:
             with references():
-                return _found(await self._direct.write(_POST, parameters))
+                return _found(await self._direct.write(POST, parameters))
 
         async def work(connection: AsyncConnection) -> WatchProgress:
-            return _found((await connection.execute(_POST, parameters)).first())
+            return _found((await connection.execute(POST, parameters)).first())
 
         return await self._idempotency.run(user_id, once, WatchProgress, work)
 

@@ -1,0 +1,98 @@
+"""What is measured: each work as requests to Kitsu, and as a statement with arguments for the bare handler."""
+
+import json
+import random
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Executable
+from sqlalchemy.engine import URL
+
+from kitsu.db.direct import compiled_statement
+from kitsu.domain import anime, favorites, views, watch_progress
+from kitsu.domain.anime_query import page_statement
+from tests.bench import world
+from tests.bench.bare import NEW
+
+Request = tuple[str, str, str, str]
+"""Method, path, token and body."""
+
+
+class Work(NamedTuple):
+    """A kind of request, and the same work without a framework: none for what needs no statement."""
+
+    name: str
+    requests: list[Request]
+    sql: str
+    arguments: list[list[Any]]
+
+
+async def works(url: URL) -> dict[str, Work]:
+    """All of them, by name."""
+    chosen = random.Random(1)  # noqa: S311 - the same choice each time
+    ids = [str(found) for found in await world.ids(url, "SELECT id FROM anime ORDER BY created_at DESC LIMIT 20000")]
+    users = await world.ids(url, "SELECT user_id FROM auth_sessions ORDER BY id")
+    episodes = await world.ids(url, "SELECT id FROM episodes LIMIT 5000")
+    tokens = await world.tokens(url)
+    offsets = range(0, 2000, 20)
+    some = chosen.sample(ids, 2000)
+    # Each once, and none of those that the viewers have listed.
+    pairs = [(n % len(users), ids[2 * world.LISTED + n // len(users)]) for n in range(40_000)]
+    seen = [str(chosen.choice(episodes)) for _ in pairs]
+
+    def made(name: str, statement: Executable, requests: list[Request], values: list[dict[str, Any]]) -> Work:
+        compiled = compiled_statement(statement)
+        arguments = [[{**compiled.constants, **each}[key] for key in compiled.names] for each in values]
+        return Work(name, requests, compiled.sql, arguments)
+
+    def post(path: str, bodies: list[dict[str, Any]]) -> list[Request]:
+        return [("POST", path, tokens[user], json.dumps(body)) for (user, _), body in zip(pairs, bodies, strict=True)]
+
+    def own(path: str) -> list[Request]:
+        return [("GET", path, token, "") for token in tokens]
+
+    pages = [{"user_id": user, "limit": 21, "offset": 0} for user in users]
+    at = {"at_episode": 3, "at_position": 9, "at_percent": None, "new_id": NEW}
+    found = [
+        made(
+            "list",
+            page_statement(anime.LIST_FIELDS, frozenset(), None),
+            [("GET", f"/anime?offset={n}", "", "") for n in offsets],
+            [{"limit": 21, "offset": n} for n in offsets],
+        ),
+        made(
+            "detail",
+            anime.DETAIL,
+            [("GET", f"/anime/{each}", "", "") for each in some],
+            [{"anime_id": each} for each in some],
+        ),
+        made("favorites", favorites.PAGE, own("/favorites"), pages),
+        made("continue", watch_progress.CONTINUE, own("/watch/continue"), pages),
+        made(
+            "post progress",
+            watch_progress.POST,
+            post("/watch/progress", [{"anime_id": each, "episode": 3, "position_seconds": 9} for _, each in pairs]),
+            [{**at, "viewer": users[user], "watched": each} for user, each in pairs],
+        ),
+        made(
+            "post favorite",
+            favorites.ADD,
+            post("/favorites", [{"anime_id": each} for _, each in pairs]),
+            [{"id": NEW, "user_id": users[user], "anime_id": each} for user, each in pairs],
+        ),
+        made(
+            "post view",
+            views.POST,
+            post("/views", [{"episode_id": each, "progress": 9} for each in seen]),
+            [
+                {"id": NEW, "user_id": users[user], "episode_id": each, "progress": 9, "device": None}
+                for (user, _), each in zip(pairs, seen, strict=True)
+            ],
+        ),
+    ]
+    return {work.name: work for work in found}
+
+
+def jsonable(value: Any) -> Any:
+    """A UUID as its text."""
+    return str(value) if isinstance(value, UUID) else value
