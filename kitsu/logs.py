@@ -3,7 +3,10 @@
 import logging
 import logging.config
 import sys
+from collections.abc import Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -15,6 +18,16 @@ _encoder = msgspec.json.Encoder(enc_hook=repr)
 
 def _to_json(event: EventDict, **_: Any) -> str:
     return _encoder.encode(event).decode()
+
+
+# What all lines of a request have in common. One variable for all of it: structlog's own has one for each key, and
+# takes a tenth of the time of an answer from memory to set and unset two.
+of_request: ContextVar[Mapping[str, Any]] = ContextVar("of_request", default=MappingProxyType({}))
+
+
+def with_request(_: Any, __: str, event: EventDict) -> EventDict:
+    """Add what is known of the request that a line is about; a processor of structlog's."""
+    return {**of_request.get(), **event}
 
 
 def request_line(**fields: Any) -> None:
@@ -76,7 +89,7 @@ def stdlib_config(level: str) -> dict[str, Any]:
 
 def _shared() -> list[Processor]:
     return [
-        structlog.contextvars.merge_contextvars,
+        with_request,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
     ]

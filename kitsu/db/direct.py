@@ -86,13 +86,17 @@ class Direct:
     async def change(self, statement: Executable, parameters: Mapping[str, Any]) -> int:
         """How many rows a statement changed or deleted."""
         compiled = compiled_statement(statement)
-        async with self._pool.acquire(timeout=CONNECT_TIMEOUT) as connection:
+        async with self._connection() as connection:
             status: str = await connection.execute(compiled.sql, *_arguments(compiled, parameters))
         return int(status.rpartition(" ")[2])
 
+    def _connection(self) -> Any:
+        # A timer costs more than to take what lies there.
+        return self._pool.acquire(timeout=None if self._pool.get_idle_size() else CONNECT_TIMEOUT)
+
     async def _fetch(self, statement: Executable, parameters: Mapping[str, Any] | None) -> Sequence[Any]:
         compiled = compiled_statement(statement)
-        async with self._pool.acquire(timeout=CONNECT_TIMEOUT) as connection:
+        async with self._connection() as connection:
             rows: Sequence[Any] = await connection.fetch(compiled.sql, *_arguments(compiled, parameters or {}))
         return rows
 

@@ -17,7 +17,7 @@ from kitsu.domain.paging import Page, PageRequest, cut
 from kitsu.errors import NotFound
 
 
-class AnimeListItem(msgspec.Struct, kw_only=True):
+class AnimeListItem(msgspec.Struct):
     """An anime as it stands in a list."""
 
     id: Annotated[UUID, Meta(examples=["019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b"])]
@@ -34,7 +34,7 @@ class AnimeListItem(msgspec.Struct, kw_only=True):
     score: Annotated[float | None, Meta(description="1 to 10", examples=[8.71])]
 
 
-class Anime(AnimeListItem, kw_only=True):
+class Anime(AnimeListItem):
     """An anime with all that the catalogue knows of it."""
 
     title_original: Annotated[str | None, Meta(examples=["デスノート"])]
@@ -61,7 +61,7 @@ LIST_COLUMNS = tuple(getattr(_anime, name) for name in LIST_FIELDS)
 
 def list_item(values: Sequence[Any]) -> AnimeListItem:
     """An anime as it stands in a list, from the values of LIST_COLUMNS."""
-    return AnimeListItem(**dict(zip(LIST_FIELDS, values, strict=True)))
+    return AnimeListItem(*values)
 
 
 # Of several ids at one provider the lowest is shown, which is the oldest: the last of a key wins in jsonb.

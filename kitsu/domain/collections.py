@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from kitsu.db import models
 from kitsu.db.direct import Direct
-from kitsu.domain.anime import LIST_COLUMNS, LIST_FIELDS, AnimeListItem
+from kitsu.domain.anime import LIST_COLUMNS, AnimeListItem
 from kitsu.domain.changes import Changes, ChangesReader, ChangesRequest, Rows, changes_statement
 from kitsu.domain.own_rows import references
 from kitsu.domain.paging import Page, PageRequest, cut
@@ -40,7 +40,7 @@ class Collection(msgspec.Struct):
     updated_at: datetime
 
 
-class CollectionItem(AnimeListItem, kw_only=True):
+class CollectionItem(AnimeListItem):
     """An anime in a collection."""
 
     added_at: datetime
@@ -171,7 +171,7 @@ class CollectionService:
             raise NotFound("Collection not found")
         parameters = {"collection_id": collection_id, "limit": request.limit + 1, "offset": request.offset}
         rows = await self._direct.rows(_ITEMS, parameters)
-        items = [CollectionItem(**dict(zip((*LIST_FIELDS, "added_at"), row, strict=True))) for row in rows]
+        items = [CollectionItem(*row) for row in rows]
         return cut(items, request, count if request.total else None)
 
     async def add(self, user_id: UUID, new: NewCollection) -> Collection:

@@ -182,4 +182,4 @@ class LibraryService:
 def entry_of(row: Sequence[Any]) -> LibraryEntry:
     """The entry of a row of `OWN`."""
     own = len(OWN_FIELDS)
-    return LibraryEntry(**dict(zip(OWN_FIELDS, row[:own], strict=True)), anime=list_item(row[own:]))
+    return LibraryEntry(*(*row[:own], list_item(row[own:])))

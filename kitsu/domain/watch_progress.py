@@ -250,4 +250,4 @@ def _found(row: Any) -> WatchProgress:
 def progress_of(row: Sequence[Any]) -> WatchProgress:
     """The shape of a row of `OWN`."""
     own = len(_OWN_FIELDS)
-    return WatchProgress(**dict(zip(_OWN_FIELDS, row[:own], strict=True)), anime=list_item(row[own:]))
+    return WatchProgress(*(*row[:own], list_item(row[own:])))

@@ -10,11 +10,11 @@ from litestar.enums import ScopeType
 from litestar.handlers import BaseRouteHandler
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Guard, Receive, Scope, Send
-from structlog.contextvars import bound_contextvars
 
 from kitsu.domain.permissions import Permission
 from kitsu.domain.sessions import Identity, SessionService
 from kitsu.errors import Forbidden, Unauthorized
+from kitsu.logs import of_request
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 
@@ -31,11 +31,17 @@ class Authentication(ASGIMiddleware):
         """Handle one request."""
         identity = None
         if scope["route_handler"].resolve_guards():
-            token = _bearer_token(scope)
-            identity = None if token is None else await self._sessions.identify(token)
+            bearer = _bearer_token(scope)
+            identity = None if bearer is None else await self._sessions.identify(bearer)
         scope["user"] = identity
-        with bound_contextvars(**({"by": str(identity.user_id)} if identity else {})):
+        if identity is None:
             await next_app(scope, receive, send)
+            return
+        token = of_request.set({**of_request.get(), "by": str(identity.user_id)})
+        try:
+            await next_app(scope, receive, send)
+        finally:
+            of_request.reset(token)
 
 
 def login_required(connection: Connection, _: BaseRouteHandler) -> None:

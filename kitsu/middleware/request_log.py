@@ -4,11 +4,10 @@ import re
 import time
 from random import getrandbits
 
-import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from kitsu.logs import request_line
+from kitsu.logs import of_request, request_line
 
 HEADER = b"x-request-id"
 # What comes from outside goes into logs and headers: nothing that could break a line, and not too long.
@@ -30,8 +29,7 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        sent = next((value for name, value in scope["headers"] if name == HEADER), b"")
-        request_id = sent if _ACCEPTABLE.fullmatch(sent) else b"%032x" % getrandbits(128)
+        request_id = _sent(scope) or b"%032x" % getrandbits(128)
         status = 0
 
         async def send_with_id(message: Message) -> None:
@@ -43,15 +41,23 @@ class RequestLog:
 
         client = scope.get("client")
         known = {"request_id": request_id.decode(), "ip": client[0] if client else None}
-        with structlog.contextvars.bound_contextvars(**known):
-            try:
-                await self._app(scope, receive, send_with_id)
-            finally:
-                request_line(
-                    **known,
-                    method=scope["method"],
-                    # The template, not the path: what stands in a path or a query is nobody's business here.
-                    route=scope.get("path_template"),
-                    status=status or None,
-                    ms=round((time.perf_counter() - started) * 1000, 2),
-                )
+        token = of_request.set(known)
+        try:
+            await self._app(scope, receive, send_with_id)
+        finally:
+            of_request.reset(token)
+            request_line(
+                **known,
+                method=scope["method"],
+                # The template, not the path: what stands in a path or a query is nobody's business here.
+                route=scope.get("path_template"),
+                status=status or None,
+                ms=round((time.perf_counter() - started) * 1000, 2),
+            )
+
+
+def _sent(scope: Scope) -> bytes | None:
+    for name, value in scope["headers"]:
+        if name == HEADER:
+            return value if _ACCEPTABLE.fullmatch(value) else None
+    return None

@@ -45,7 +45,8 @@ async def app(scope: Scope, receive: Any, send: Any) -> None:
     global _pool  # noqa: PLW0603 - one of the worker
     if scope["type"] == "lifespan":
         await receive()
-        _works.update(msgspec.json.decode(Path(os.environ["BARE_WORKS"]).read_bytes(), type=dict[str, Work]))
+        works = Path(os.environ["BARE_WORKS"]).read_bytes()  # noqa: ASYNC240 - before it serves
+        _works.update(msgspec.json.decode(works, type=dict[str, Work]))
         _pool = await asyncpg.create_pool(
             os.environ["BARE_DATABASE"], min_size=0, max_size=10, reset=_nothing, init=_codec
         )

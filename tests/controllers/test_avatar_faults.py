@@ -75,8 +75,10 @@ async def losing_commits(database: URL) -> AsyncIterator[URL]:
         _, other = await asyncio.wait([asyncio.create_task(way) for way in ways], return_when=asyncio.FIRST_COMPLETED)
         for way in other:
             way.cancel()
-        writer.close()
-        there[1].close()
+        for end in (writer, there[1]):
+            end.close()
+            with suppress(ConnectionError):
+                await end.wait_closed()
 
     with TemporaryDirectory() as folder:  # whose name is short enough for a socket, as that of a test's own is not
         async with await asyncio.start_unix_server(serve, f"{folder}/.s.PGSQL.5432"):
@@ -182,6 +184,8 @@ async def test_a_file_that_may_yet_appear_stays_noted(database: URL, credentials
         if asked[-1] == b"DELETE":
             writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         there = {

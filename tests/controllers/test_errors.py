@@ -5,13 +5,13 @@ from urllib.parse import quote_from_bytes, unquote, urlencode
 
 import httpx
 import pytest
-import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from structlog.testing import capture_logs
 
 from kitsu.domain.anime import AnimeReader
+from kitsu.logs import with_request
 
 SECRET = "SELECT secret FROM /etc/passwd"
 UNKNOWN_ID = "019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b"
@@ -234,7 +234,7 @@ async def test_a_bug(reader: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(AnimeReader, "page", fail)
     monkeypatch.setattr(AnimeReader, "detail", fail)
     for path in ("/anime", f"/anime/{UNKNOWN_ID}", "/search/anime?q=one"):
-        with capture_logs([structlog.contextvars.merge_contextvars]) as lines:
+        with capture_logs([with_request]) as lines:
             response = await reader.get(path, headers={"X-Request-ID": "the-request"})
         check_error(response, 500)
         assert "secret" not in str(response.headers)

@@ -9,6 +9,7 @@ import structlog
 from sqlalchemy.engine import URL
 from structlog.testing import capture_logs
 
+from kitsu.logs import with_request
 from tests.conftest import client_of, execute
 from tests.controllers.test_auth import EMAIL, PASSWORD, bearer, login, logout, me, refresh, register
 
@@ -32,7 +33,7 @@ class Log:
 
 @contextmanager
 def watched(secrets: list[str]) -> Iterator[Log]:
-    with capture_logs([structlog.contextvars.merge_contextvars, structlog.processors.add_log_level]) as lines:
+    with capture_logs([with_request, structlog.processors.add_log_level]) as lines:
         yield Log(lines)
     written = repr(lines)
     assert not [secret for secret in secrets if secret in written]

@@ -5,6 +5,7 @@ import os
 import subprocess
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -143,7 +144,11 @@ async def test_a_server_that_is_away_or_lacks_the_bucket(s3: str, credentials: N
 
 
 async def test_a_server_that_never_answers(credentials: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    silent = await asyncio.start_server(lambda _reader, _writer: asyncio.sleep(60), "127.0.0.1", 0)
+    async def say_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+
+    writers: list[asyncio.StreamWriter] = []
+    silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
     store = MediaStore("s3://bucket/media", f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}")
     for name in ("TIMEOUT", "DELETE_TIMEOUT"):
         monkeypatch.setattr(media, name, 0.2)
@@ -153,3 +158,7 @@ async def test_a_server_that_never_answers(credentials: None, monkeypatch: pytes
             await ask()
     assert 0.5 < time.monotonic() - started < 1.5
     silent.close()
+    for writer in writers:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()

@@ -11,11 +11,10 @@ import msgspec
 import pytest
 import structlog
 from sqlalchemy.engine import URL
-from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
 from kitsu.domain.anime import AnimeReader
-from kitsu.logs import configure_logs
+from kitsu.logs import configure_logs, of_request, with_request
 from tests.conftest import execute
 
 UNKNOWN_ID = "019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b"
@@ -39,7 +38,7 @@ def requests_logged() -> Iterator[list[dict[str, Any]]]:
     lines: list[dict[str, Any]] = []
     with (
         patch("kitsu.middleware.request_log.request_line", lambda **fields: lines.append(fields)),
-        capture_logs([merge_contextvars]) as others,
+        capture_logs([with_request]) as others,
     ):
         yield lines
     assert others == []
@@ -92,7 +91,7 @@ async def test_the_id_is_the_answers_own(reader: httpx.AsyncClient) -> None:
         responses = await asyncio.gather(*(reader.get(f"/anime?limit={limit}") for limit in range(1, 21)))
     assert sorted(line["request_id"] for line in lines) == sorted(it.headers["x-request-id"] for it in responses)
     assert len({line["request_id"] for line in lines}) == 20
-    assert structlog.contextvars.get_contextvars() == {}
+    assert of_request.get() == {}
 
 
 async def test_json_lines_on_stdout(
