@@ -129,6 +129,8 @@ def measured(url: URL, workers: int, todo: dict[str, Work], works_file: Path) ->
         for work in todo.values():
             requests = [("GET", f"/{work.name.replace(' ', '-')}/{n}", "", "") for n in range(len(work.arguments))]
             base[work.name] = loaded(server, port, requests)
+            if base[work.name].bad:
+                raise RuntimeError(f"the bare handler failed at {work.name}")
         as_built(url)
     with kitsu(url, workers) as (server, port):
         rest = max(worker.memory_info().rss for worker in server.children(recursive=True)) / 1e6
@@ -143,12 +145,13 @@ def measured(url: URL, workers: int, todo: dict[str, Work], works_file: Path) ->
 
 
 def as_built(url: URL) -> None:
-    """A favourite is added once: what a run added goes before the next."""
+    """What the viewers keep, as it was: a favourite is added once, and lists shall not grow from run to run."""
 
     async def restore() -> None:
         connection: Any = await asyncpg.connect(world.plain(url))
-        await connection.execute("TRUNCATE favorites")
-        await connection.execute(world.LISTS[0], world.VIEWERS, world.LISTED)
+        await connection.execute("TRUNCATE favorites, watch_progress, views")
+        for statement in world.LISTS:
+            await connection.execute(statement, world.VIEWERS, world.LISTED)
         await connection.close()
 
     asyncio.run(restore())

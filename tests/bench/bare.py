@@ -23,7 +23,8 @@ class Work(msgspec.Struct):
     """A statement, and the arguments that it is run with in turn."""
 
     sql: str
-    arguments: list[list[UUID | str | int | float | None]]
+    arguments: list[list[Any]]
+    """A UUID as its text."""
 
 
 _works: dict[str, Work] = {}
@@ -40,13 +41,22 @@ async def _codec(connection: Any) -> None:
     )
 
 
+def _parsed(given: Any) -> Any:
+    try:
+        return UUID(given)
+    except (ValueError, AttributeError, TypeError):  # a text, or no text at all
+        return given
+
+
 async def app(scope: Scope, receive: Any, send: Any) -> None:
     """Answer one request."""
     global _pool  # noqa: PLW0603 - one of the worker
     if scope["type"] == "lifespan":
         await receive()
         works = Path(os.environ["BARE_WORKS"]).read_bytes()  # noqa: ASYNC240 - before it serves
-        _works.update(msgspec.json.decode(works, type=dict[str, Work]))
+        for name, work in msgspec.json.decode(works, type=dict[str, Work]).items():
+            work.arguments = [[_parsed(given) for given in each] for each in work.arguments]
+            _works[name] = work
         _pool = await asyncpg.create_pool(
             os.environ["BARE_DATABASE"], min_size=0, max_size=10, reset=_nothing, init=_codec
         )
