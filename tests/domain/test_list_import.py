@@ -17,10 +17,12 @@ from sqlalchemy.engine import URL
 from kitsu.db.engine import create_engine
 from kitsu.domain.catalogue_import import import_catalogue
 from tests.cli.invoke import invoked
-from tests.conftest import SHARED_DATA, client_of, copy_of, execute
+from tests.conftest import ROOT, SHARED_DATA, client_of, copy_of, execute
 from tests.controllers.test_auth import bearer, register
 
-CATALOGUE = SHARED_DATA / "catalogue.jsonl"
+REAL = SHARED_DATA / "catalogue.jsonl"
+# All but one of the tests do with the sample, where the real catalogue is not here.
+CATALOGUE = REAL if REAL.exists() else ROOT / "kitsu" / "sample_catalogue.jsonl"
 ENTRIES = 2000
 MAL_TYPE = {"TV": "TV", "MOVIE": "Movie", "OVA": "OVA", "ONA": "ONA", "SPECIAL": "Special", "UNKNOWN": "Unknown"}
 STATUSES = ("Watching", "Completed", "On-Hold", "Dropped", "Plan to Watch")
@@ -128,6 +130,8 @@ def info_of(xml: str) -> set[str]:
 
 
 async def test_an_export_of_2000_entries_comes_in_and_goes_out_equal(real: tuple[httpx.AsyncClient, URL]) -> None:
+    if not REAL.exists():
+        pytest.skip(f"{REAL} is not here")
     client, _ = real
     who = await viewer(client, "mal")
     blocks = [block(number, anime) for number, anime in enumerate(real_anime()[:ENTRIES])]

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -132,7 +133,10 @@ def test_what_xml_can_not_hold_is_left_out() -> None:
 def test_the_whole_catalogue() -> None:
     """Titles as they are, and that a file of many blocks is written and read without a seam."""
     entries = []
-    with (SHARED_DATA / "catalogue.jsonl").open() as lines:
+    path = SHARED_DATA / "catalogue.jsonl"
+    if not path.exists():
+        pytest.skip(f"{path} is not here")
+    with path.open() as lines:
         next(lines)
         for number, line in enumerate(lines, start=1):
             anime = json.loads(line)
