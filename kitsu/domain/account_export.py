@@ -11,7 +11,7 @@ from sqlalchemy import Uuid, bindparam, select
 from kitsu.db import models
 from kitsu.db.direct import Direct
 from kitsu.domain import collections, favorites, library, views, watch_progress
-from kitsu.domain.changes import Rows
+from kitsu.domain.paging import Rows
 from kitsu.domain.users import UserService
 
 CHUNK = 500

@@ -13,15 +13,15 @@ from uuid import UUID
 
 import msgspec
 from msgspec import Meta
-from sqlalchemy import BigInteger, DateTime, Select, Uuid, bindparam, func, select, text, tuple_
+from sqlalchemy import BigInteger, DateTime, Uuid, bindparam, func, select, text, tuple_
 from sqlalchemy.orm import InstrumentedAttribute
 
 from kitsu.db import models
 from kitsu.db.direct import Direct
 from kitsu.db.models.tombstones import KEPT_DAYS
+from kitsu.domain.paging import Rows
 
 T = TypeVar("T")
-Rows = Select[*tuple[Any, ...]]
 
 
 class Tombstone(msgspec.Struct):

@@ -1,5 +1,6 @@
 """Collections: anime that a viewer put together under a name, in an order of theirs, for themselves or for all."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -15,9 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from kitsu.db import models
 from kitsu.db.direct import Direct
 from kitsu.domain.anime import LIST_COLUMNS, AnimeListItem
-from kitsu.domain.changes import Changes, ChangesReader, ChangesRequest, Rows, changes_statement
+from kitsu.domain.changes import Changes, ChangesReader, ChangesRequest, changes_statement
 from kitsu.domain.own_rows import references
-from kitsu.domain.paging import Page, PageRequest, cut
+from kitsu.domain.paging import Page, PageRequest, Rows, cut, page_of, read_page
 from kitsu.domain.versions import Expected
 from kitsu.errors import Forbidden, NotFound
 
@@ -88,8 +89,8 @@ _ALL: Rows = select(
 _is_own = _collection.user_id == _user_id
 OWN = _ALL.where(_is_own)
 _newest = (_collection.created_at.desc(), _collection.id.desc())
-_OWN_PAGE = OWN.order_by(*_newest).limit(_limit).offset(_offset)
-_PUBLIC_PAGE = _ALL.where(_collection.is_public.is_(True)).order_by(*_newest).limit(_limit).offset(_offset)
+_OWN_PAGE = page_of(OWN, *_newest)
+_PUBLIC_PAGE = page_of(_ALL.where(_collection.is_public.is_(True)), *_newest)
 _COUNT = select(func.count()).select_from(_collection)
 _COUNT_OWN, _COUNT_PUBLIC = _COUNT.where(_is_own), _COUNT.where(_collection.is_public.is_(True))
 _CHANGES = changes_statement(OWN, _collection.updated_at, _collection.id)
@@ -144,17 +145,13 @@ class CollectionService:
 
     async def page(self, viewer: UUID | None, request: PageRequest) -> Page[Collection]:
         """The viewer's own collections, for a guest the public ones; newest first."""
-        of = {"user_id": viewer} if viewer else {}
-        parameters = {**of, "limit": request.limit + 1, "offset": request.offset}
-        rows = await self._direct.rows(_OWN_PAGE if viewer else _PUBLIC_PAGE, parameters)
-        total = await self._direct.value(_COUNT_OWN if viewer else _COUNT_PUBLIC, of) if request.total else None
-        return cut([Collection(*row) for row in rows], request, total)
+        if viewer is None:
+            return await read_page(self._direct, _PUBLIC_PAGE, _COUNT_PUBLIC, {}, request, _collection_of)
+        return await read_page(self._direct, _OWN_PAGE, _COUNT_OWN, {"user_id": viewer}, request, _collection_of)
 
     async def changes(self, user_id: UUID, request: ChangesRequest) -> Changes[Collection]:
         """What changed and was removed of one's own since a time."""
-        return await self._changes.read(
-            user_id, request, _collection.__tablename__, _CHANGES, lambda row: Collection(*row)
-        )
+        return await self._changes.read(user_id, request, _collection.__tablename__, _CHANGES, _collection_of)
 
     async def detail(self, viewer: UUID | None, collection_id: UUID) -> Collection:
         """A public collection, or one's own. Raises NotFound."""
@@ -229,6 +226,10 @@ class CollectionService:
             await connection.execute(
                 _TAKE_OUT, {"collection_id": collection_id, "anime_id": anime_id}
             )  # a trigger tells
+
+
+def _collection_of(row: Sequence[Any]) -> Collection:
+    return Collection(*row)
 
 
 async def _own(

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import BigInteger, Uuid, bindparam, delete, func, select, true
+from sqlalchemy import Uuid, bindparam, delete, func, select, true
 from sqlalchemy.dialects.postgresql import insert
 from uuid_utils.compat import uuid7
 
@@ -15,7 +15,7 @@ from kitsu.db.direct import Direct
 from kitsu.domain.anime import LIST_COLUMNS, AnimeListItem, list_item
 from kitsu.domain.changes import Changes, ChangesReader, ChangesRequest, changes_statement
 from kitsu.domain.own_rows import references
-from kitsu.domain.paging import Page, PageRequest, cut
+from kitsu.domain.paging import Page, PageRequest, page_of, read_page
 from kitsu.errors import Conflict, NotFound
 
 
@@ -37,11 +37,7 @@ OWN = (
     .join(_anime, _anime.id == _favorite.anime_id)
     .where(_favorite.user_id == _user_id)
 )
-PAGE = (
-    OWN.order_by(_favorite.created_at.desc(), _favorite.id.desc())
-    .limit(bindparam("limit", type_=BigInteger))
-    .offset(bindparam("offset", type_=BigInteger))
-)
+PAGE = page_of(OWN, _favorite.created_at.desc(), _favorite.id.desc())
 _COUNT = select(func.count()).select_from(_favorite).where(_favorite.user_id == _user_id)
 _CHANGES = changes_statement(OWN, _favorite.created_at, _favorite.id)
 
@@ -66,10 +62,7 @@ class FavoriteService:
 
     async def page(self, user_id: UUID, request: PageRequest) -> Page[Favorite]:
         """The favourites, newest first."""
-        parameters = {"user_id": user_id, "limit": request.limit + 1, "offset": request.offset}
-        rows = await self._direct.rows(PAGE, parameters)
-        total = await self._direct.value(_COUNT, {"user_id": user_id}) if request.total else None
-        return cut([favorite_of(row) for row in rows], request, total)
+        return await read_page(self._direct, PAGE, _COUNT, {"user_id": user_id}, request, favorite_of)
 
     async def changes(self, user_id: UUID, request: ChangesRequest) -> Changes[Favorite]:
         """What was added and removed since a time."""

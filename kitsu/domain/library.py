@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 from msgspec import Meta
-from sqlalchemy import BigInteger, SmallInteger, String, Text, Uuid, bindparam, case, delete, func, select
+from sqlalchemy import SmallInteger, String, Text, Uuid, bindparam, case, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 from uuid_utils.compat import uuid7
@@ -15,9 +15,9 @@ from uuid_utils.compat import uuid7
 from kitsu.db import models
 from kitsu.db.direct import Direct
 from kitsu.domain.anime import LIST_COLUMNS, AnimeListItem, list_item
-from kitsu.domain.changes import Changes, ChangesReader, ChangesRequest, Rows, changes_statement
+from kitsu.domain.changes import Changes, ChangesReader, ChangesRequest, changes_statement
 from kitsu.domain.own_rows import references
-from kitsu.domain.paging import Page, PageRequest, cut
+from kitsu.domain.paging import Page, PageRequest, Rows, page_of, read_page
 from kitsu.domain.versions import Expected
 from kitsu.errors import NotFound
 
@@ -71,15 +71,8 @@ _COUNT = select(func.count()).select_from(_entry).where(_entry.user_id == _user_
 _with_status = _entry.status == bindparam("status", type_=String)
 
 
-def _page(rows: Rows) -> Rows:
-    return (
-        rows.order_by(_entry.updated_at.desc(), _entry.id.desc())
-        .limit(bindparam("limit", type_=BigInteger))
-        .offset(bindparam("offset", type_=BigInteger))
-    )
-
-
-_PAGE, _PAGE_OF_STATUS = _page(OWN), _page(OWN.where(_with_status))
+_newest = (_entry.updated_at.desc(), _entry.id.desc())
+_PAGE, _PAGE_OF_STATUS = page_of(OWN, *_newest), page_of(OWN.where(_with_status), *_newest)
 _COUNT_OF_STATUS = _COUNT.where(_with_status)
 _CHANGES = changes_statement(OWN, _entry.updated_at, _entry.id)
 _ONE = OWN.where(_entry.anime_id == _anime_id)
@@ -141,11 +134,10 @@ class LibraryService:
 
     async def page(self, user_id: UUID, status: Status | None, request: PageRequest) -> Page[LibraryEntry]:
         """The entries, of one status or of all, changed last first."""
-        of: dict[str, Any] = {"user_id": user_id} | ({"status": status} if status else {})
-        parameters = {**of, "limit": request.limit + 1, "offset": request.offset}
-        rows = await self._direct.rows(_PAGE_OF_STATUS if status else _PAGE, parameters)
-        total = await self._direct.value(_COUNT_OF_STATUS if status else _COUNT, of) if request.total else None
-        return cut([entry_of(row) for row in rows], request, total)
+        if status is None:
+            return await read_page(self._direct, _PAGE, _COUNT, {"user_id": user_id}, request, entry_of)
+        of = {"user_id": user_id, "status": status}
+        return await read_page(self._direct, _PAGE_OF_STATUS, _COUNT_OF_STATUS, of, request, entry_of)
 
     async def changes(self, user_id: UUID, request: ChangesRequest) -> Changes[LibraryEntry]:
         """What changed and was removed since a time."""

@@ -15,7 +15,7 @@ from advanced_alchemy.exceptions import IntegrityError
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from msgspec import UNSET, Meta, UnsetType
-from sqlalchemy import BigInteger, Uuid, bindparam, func, select
+from sqlalchemy import Uuid, bindparam, func, select
 from sqlalchemy.exc import IntegrityError as StatementIntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
@@ -23,7 +23,7 @@ from kitsu.db import models
 from kitsu.db.direct import Direct
 from kitsu.db.sqlstate import violated_constraint
 from kitsu.domain.emails import normalised
-from kitsu.domain.paging import Page, PageRequest, cut
+from kitsu.domain.paging import Page, PageRequest, page_of, read_page
 from kitsu.domain.passwords import PasswordHasher, check_new
 from kitsu.domain.permissions import Role
 from kitsu.domain.sessions import SessionService
@@ -79,12 +79,7 @@ _ADMINISTRATORS = (
 _COUNT = select(func.count()).select_from(_user)
 
 
-_PAGE = (
-    select(*_COLUMNS)
-    .order_by(_user.created_at.desc(), _user.id.desc())
-    .limit(bindparam("limit", type_=BigInteger))
-    .offset(bindparam("offset", type_=BigInteger))
-)
+_PAGE = page_of(select(*_COLUMNS), _user.created_at.desc(), _user.id.desc())
 
 
 class UserService:
@@ -112,10 +107,7 @@ class UserService:
 
     async def page(self, request: PageRequest) -> Page[User]:
         """All users, newest first."""
-        parameters = {"limit": request.limit + 1, "offset": request.offset}
-        rows = await self._direct.rows(_PAGE, parameters)
-        total = await self._direct.value(_COUNT) if request.total else None
-        return cut([self._shape(row) for row in rows], request, total)
+        return await read_page(self._direct, _PAGE, _COUNT, {}, request, self._shape)
 
     async def detail(self, user_id: UUID) -> User:
         """One user. Raises NotFound."""

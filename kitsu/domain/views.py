@@ -7,17 +7,17 @@ from uuid import UUID
 
 import msgspec
 from msgspec import Meta
-from sqlalchemy import BigInteger, String, Uuid, bindparam, delete, func, select
+from sqlalchemy import String, Uuid, bindparam, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from uuid_utils.compat import uuid7
 
 from kitsu.db import models
 from kitsu.db.direct import Direct
-from kitsu.domain.changes import Changes, ChangesReader, ChangesRequest, Rows, changes_statement
+from kitsu.domain.changes import Changes, ChangesReader, ChangesRequest, changes_statement
 from kitsu.domain.idempotency import Idempotency, Once
 from kitsu.domain.own_rows import references
-from kitsu.domain.paging import Page, PageRequest, cut
+from kitsu.domain.paging import Page, PageRequest, Rows, page_of, read_page
 from kitsu.errors import NotFound
 
 
@@ -60,11 +60,7 @@ OWN: Rows = (
     .join(_release, _release.id == _episode.release_id)
     .where(_view.user_id == _user_id)
 )
-_PAGE = (
-    OWN.order_by(_view.last_viewed_at.desc(), _view.id.desc())
-    .limit(bindparam("limit", type_=BigInteger))
-    .offset(bindparam("offset", type_=BigInteger))
-)
+_PAGE = page_of(OWN, _view.last_viewed_at.desc(), _view.id.desc())
 _COUNT = select(func.count()).select_from(_view).where(_view.user_id == _user_id)
 _CHANGES = changes_statement(OWN, _view.last_viewed_at, _view.id)
 
@@ -116,10 +112,7 @@ class ViewService:
 
     async def page(self, user_id: UUID, request: PageRequest) -> Page[View]:
         """The history, last viewed first."""
-        parameters = {"user_id": user_id, "limit": request.limit + 1, "offset": request.offset}
-        rows = await self._direct.rows(_PAGE, parameters)
-        total = await self._direct.value(_COUNT, {"user_id": user_id}) if request.total else None
-        return cut([view_of(row) for row in rows], request, total)
+        return await read_page(self._direct, _PAGE, _COUNT, {"user_id": user_id}, request, view_of)
 
     async def changes(self, user_id: UUID, request: ChangesRequest) -> Changes[View]:
         """What was viewed and removed since a time."""

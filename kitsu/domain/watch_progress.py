@@ -12,7 +12,6 @@ from sqlalchemy import (
     Boolean,
     Double,
     Integer,
-    Text,
     Uuid,
     and_,
     bindparam,
@@ -30,10 +29,11 @@ from uuid_utils.compat import uuid7
 from kitsu.db import models
 from kitsu.db.direct import Direct
 from kitsu.domain.anime import LIST_COLUMNS, AnimeListItem, list_item
-from kitsu.domain.changes import Changes, ChangesReader, ChangesRequest, Rows, changes_statement
+from kitsu.domain.changes import Changes, ChangesReader, ChangesRequest, changes_statement
 from kitsu.domain.idempotency import Idempotency, Once
+from kitsu.domain.library import TODAY
 from kitsu.domain.own_rows import references
-from kitsu.domain.paging import Page, PageRequest, cut
+from kitsu.domain.paging import Page, PageRequest, Rows, page_of, read_page
 from kitsu.errors import BadRequest, NotFound
 
 FINISHED_PERCENT = 90
@@ -86,18 +86,11 @@ _to_go_on_with = (
 )
 
 
-def _page(rows: Rows) -> Rows:
-    return (
-        rows.order_by(_progress.last_watched_at.desc(), _progress.id.desc())
-        .limit(bindparam("limit", type_=BigInteger))
-        .offset(bindparam("offset", type_=BigInteger))
-    )
-
-
-_PAGE = _page(OWN)
+_newest = (_progress.last_watched_at.desc(), _progress.id.desc())
+_PAGE = page_of(OWN, *_newest)
 _COUNT = select(func.count()).select_from(_progress).where(_progress.user_id == _user_id)
 _CHANGES = changes_statement(OWN, _progress.updated_at, _progress.id)
-CONTINUE = _page(OWN.where(*_to_go_on_with))
+CONTINUE = page_of(OWN.where(*_to_go_on_with), *_newest)
 _COUNT_CONTINUE = _COUNT.where(*_to_go_on_with)
 # An update's parameters have names of their own: one that is a column's would be set as well.
 _HIDE = (
@@ -150,7 +143,6 @@ def _post() -> Rows:
     # Of an anime that has ended or is announced with so many episodes; a number beyond it is the last one too.
     is_completed = and_(is_finished, episode >= anime.c.episode_count, _entry.status != "completed")
     is_begun = _entry.status == "plan_to_watch"
-    today = func.to_char(func.timezone("UTC", func.now()), "YYYY-MM-DD", type_=Text)
     known = func.least(watched, anime.c.episode_count)
     entry = (
         update(_entry)
@@ -162,8 +154,8 @@ def _post() -> Rows:
         .values(
             status=case((is_completed, "completed"), (is_begun, "watching"), else_=_entry.status),
             episodes_watched=func.greatest(_entry.episodes_watched, known),
-            started_on=case((is_begun, func.coalesce(_entry.started_on, today)), else_=_entry.started_on),
-            completed_on=case((is_completed, func.coalesce(_entry.completed_on, today)), else_=_entry.completed_on),
+            started_on=case((is_begun, func.coalesce(_entry.started_on, TODAY)), else_=_entry.started_on),
+            completed_on=case((is_completed, func.coalesce(_entry.completed_on, TODAY)), else_=_entry.completed_on),
             version=_entry.version + 1,
             updated_at=func.now(),
         )
@@ -189,11 +181,11 @@ class WatchProgressService:
 
     async def page(self, user_id: UUID, request: PageRequest) -> Page[WatchProgress]:
         """All progress, last watched first."""
-        return await self._page(_PAGE, _COUNT, user_id, request)
+        return await read_page(self._direct, _PAGE, _COUNT, {"user_id": user_id}, request, progress_of)
 
     async def to_continue(self, user_id: UUID, request: PageRequest) -> Page[WatchProgress]:
         """What to go on with, last watched first: neither hidden nor completed or dropped in the library."""
-        return await self._page(CONTINUE, _COUNT_CONTINUE, user_id, request)
+        return await read_page(self._direct, CONTINUE, _COUNT_CONTINUE, {"user_id": user_id}, request, progress_of)
 
     async def changes(self, user_id: UUID, request: ChangesRequest) -> Changes[WatchProgress]:
         """What changed since a time."""
@@ -222,12 +214,6 @@ class WatchProgressService:
     async def hide(self, user_id: UUID, anime_id: UUID) -> None:
         """Leave an anime out of what to go on with, until it is played again."""
         await self._direct.change(_HIDE, {"viewer": user_id, "watched": anime_id})
-
-    async def _page(self, statement: Rows, count: Rows, user_id: UUID, request: PageRequest) -> Page[WatchProgress]:
-        parameters = {"user_id": user_id, "limit": request.limit + 1, "offset": request.offset}
-        rows = await self._direct.rows(statement, parameters)
-        total = await self._direct.value(count, {"user_id": user_id}) if request.total else None
-        return cut([progress_of(row) for row in rows], request, total)
 
 
 def _check(new: NewProgress) -> None:
