@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from kitsu.db import models
 from kitsu.db.direct import Direct
 from kitsu.domain.anime_query import AnimeQuery, AnimeType, Season, count_statement, page_statement
-from kitsu.domain.paging import Page, PageRequest, cut
+from kitsu.domain.paging import Page, PageRequest, read_page
 from kitsu.errors import NotFound
 
 
@@ -98,9 +98,7 @@ class AnimeReader:
         parameters = query.parameters()
         filters = frozenset(parameters)
         statement = page_statement(LIST_FIELDS, filters, query.sort)
-        rows = await self._direct.rows(statement, {**parameters, "limit": request.limit + 1, "offset": request.offset})
-        total = await self._direct.value(count_statement(filters), parameters) if request.total else None
-        return cut([list_item(row) for row in rows], request, total)
+        return await read_page(self._direct, statement, count_statement(filters), parameters, request, list_item)
 
     async def detail(self, anime_id: UUID) -> Anime:
         """One anime. Raises NotFound."""

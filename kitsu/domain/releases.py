@@ -11,11 +11,11 @@ from sqlalchemy import BigInteger, Select, bindparam, func, select
 
 from kitsu.db import models
 from kitsu.db.direct import Direct
-from kitsu.domain.paging import Page, PageRequest, cut
+from kitsu.domain.paging import Page, PageRequest, read_page
 from kitsu.errors import NotFound
 
 
-class ReleaseListItem(msgspec.Struct, kw_only=True):
+class ReleaseListItem(msgspec.Struct):
     """A release as it stands in a list."""
 
     id: Annotated[UUID, Meta(examples=["019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5c"])]
@@ -26,7 +26,7 @@ class ReleaseListItem(msgspec.Struct, kw_only=True):
     episode_count: Annotated[int, Meta(description="how many episodes it has in the catalogue", examples=[37])]
 
 
-class Release(ReleaseListItem, kw_only=True):
+class Release(ReleaseListItem):
     """A release."""
 
     created_at: datetime
@@ -72,12 +72,14 @@ class ReleaseReader:
         """The releases of one anime, or of all; newest first. An unknown anime has none."""
         of_anime = anime_id is not None
         parameters = {"anime_id": anime_id} if of_anime else {}
-        rows = await self._direct.rows(
-            _page_statement(of_anime=of_anime), {**parameters, "limit": request.limit + 1, "offset": request.offset}
+        return await read_page(
+            self._direct,
+            _page_statement(of_anime=of_anime),
+            _count_statement(of_anime=of_anime),
+            parameters,
+            request,
+            lambda row: ReleaseListItem(*row),
         )
-        total = await self._direct.value(_count_statement(of_anime=of_anime), parameters) if request.total else None
-        fields = ReleaseListItem.__struct_fields__
-        return cut([ReleaseListItem(**dict(zip(fields, row, strict=True))) for row in rows], request, total)
 
     async def detail(self, release_id: UUID) -> Release:
         """One release. Raises NotFound."""
