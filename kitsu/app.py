@@ -9,11 +9,9 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from litestar import Litestar
-from litestar.di import Provide
-from litestar.routes import HTTPRoute
 
 from kitsu.controllers import ROUTES
-from kitsu.controllers.bodies import MAX_BODY, check_body
+from kitsu.controllers.bodies import MAX_BODY
 from kitsu.db.catalogue_changes import CatalogueChanges
 from kitsu.db.direct import Direct
 from kitsu.db.engine import create_engine
@@ -40,11 +38,12 @@ from kitsu.domain.users import UserService
 from kitsu.domain.views import ViewService
 from kitsu.domain.watch_progress import WatchProgressService
 from kitsu.exception_handlers import EXCEPTION_HANDLERS
+from kitsu.handling import FromScope, Handling, always
 from kitsu.logs import configure_logs
 from kitsu.middleware.authentication import Authentication, provide_identity, provide_viewer
 from kitsu.middleware.catalogue_answers import CatalogueAnswers, CatalogueMemory
 from kitsu.middleware.client import Client, provide_device
-from kitsu.middleware.cors import Cors
+from kitsu.middleware.cors import Cors, marks_of
 from kitsu.middleware.plain_query import PlainQuery
 from kitsu.middleware.request_log import RequestLog
 from kitsu.middleware.security_headers import SecurityHeaders
@@ -114,43 +113,40 @@ def create_app(settings: Settings) -> Litestar:
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        await direct.open()
         if settings.catalogue_memory_mb:
             changes.start()
         yield
         await changes.stop()
         hasher.close()
         avatars.close()
-        await direct.close()
+        direct.close()
         await engine.dispose()
 
     app = Litestar(
         ROUTES,
         dependencies={
-            "client_device": Provide(provide_device, sync_to_thread=False),
-            "identity": Provide(provide_identity, sync_to_thread=False),
-            "accounts": _always(AccountService(engine, direct, hasher, sessions, users, limiter, account_rules)),
-            "sessions": _always(sessions),
-            "users": _always(users),
-            "avatars": _always(avatars),
-            "viewer": Provide(provide_viewer, sync_to_thread=False),
-            "favorites": _always(FavoriteService(direct)),
-            "watch_progress": _always(WatchProgressService(engine, direct)),
-            "views": _always(ViewService(engine, direct)),
-            "collections": _always(CollectionService(engine, direct)),
-            "library": _always(LibraryService(engine, direct)),
-            "list_importer": _always(ListImporter(engine)),
-            "library_exporter": _always(LibraryExporter(direct)),
-            "account_exporter": _always(AccountExporter(direct, users)),
-            "anime": _always(AnimeReader(direct)),
-            "search": _always(SearchReader(AnimeReader(direct), limiter, searches)),
-            "releases": _always(ReleaseReader(direct)),
-            "episodes": _always(EpisodeReader(direct)),
-            "health": _always(HealthReader(engine, direct)),
+            "client_device": FromScope(provide_device),
+            "identity": FromScope(provide_identity),
+            "accounts": always(AccountService(engine, direct, hasher, sessions, users, limiter, account_rules)),
+            "sessions": always(sessions),
+            "users": always(users),
+            "avatars": always(avatars),
+            "viewer": FromScope(provide_viewer),
+            "favorites": always(FavoriteService(direct)),
+            "watch_progress": always(WatchProgressService(engine, direct)),
+            "views": always(ViewService(engine, direct)),
+            "collections": always(CollectionService(engine, direct)),
+            "library": always(LibraryService(engine, direct)),
+            "list_importer": always(ListImporter(engine)),
+            "library_exporter": always(LibraryExporter(direct)),
+            "account_exporter": always(AccountExporter(direct, users)),
+            "anime": always(AnimeReader(direct)),
+            "search": always(SearchReader(AnimeReader(direct), limiter, searches)),
+            "releases": always(ReleaseReader(direct)),
+            "episodes": always(EpisodeReader(direct)),
+            "health": always(HealthReader(engine, direct)),
         },
-        middleware=[Authentication(sessions)],
         exception_handlers=EXCEPTION_HANDLERS,
-        before_request=check_body,
         request_max_body_size=MAX_BODY,
         lifespan=[lifespan],
         openapi_config=openapi_config(settings.app_name),
@@ -159,20 +155,12 @@ def create_app(settings: Settings) -> Litestar:
         # Litestar's debug mode answers an error with its stack trace, which never leaves.
         debug=False,
     )
-    _resolve_in_turn(app)
+    handling = Handling(app, Authentication(sessions))
     # Around the routing, so that unknown paths and methods pass them too.
-    answers = CatalogueAnswers(PlainQuery(app.asgi_handler), memory)
-    inner = SecurityHeaders(Cors(answers, settings.allowed_origins))
-    app.asgi_handler = Client(RequestLog(inner), settings.trusted_proxies)
+    marks = marks_of(settings.allowed_origins)
+    inner = SecurityHeaders(Cors(PlainQuery(handling), marks))
+    app.asgi_handler = Client(RequestLog(CatalogueAnswers(inner, memory, marks)), settings.trusted_proxies)
     return app
-
-
-def _resolve_in_turn(app: Litestar) -> None:
-    """Have no task made for a dependency: none of ours waits for anything, and a task costs more than all of them."""
-    for route in app.routes:
-        if isinstance(route, HTTPRoute):
-            for _, model in route.route_handler_map.values():
-                model.dependency_batches = [{one} for batch in model.dependency_batches for one in batch]
 
 
 def serve_app() -> Litestar:
@@ -191,7 +179,3 @@ def _end_with_parent() -> None:
     """Have the kernel end this worker when the process that started it is killed, and can't do so itself."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def _always(value: object) -> Provide:
-    return Provide(lambda: value, sync_to_thread=False)

@@ -6,10 +6,11 @@ from typing import Any
 
 import msgspec
 import structlog
-from litestar import MediaType, Request, Response
+from litestar import Request
 from litestar.exceptions import HTTPException, SerializationException, ValidationException
 from litestar.types import ExceptionHandlersMap
 
+from kitsu.answers import JsonAnswer
 from kitsu.db.sqlstate import is_bad_value, is_unavailable
 from kitsu.errors import (
     AppError,
@@ -54,13 +55,13 @@ _BY_STATUS: Mapping[int, tuple[int, str, str]] = {
 }
 
 
-def handle_app_error(_: Request[Any, Any, Any], error: AppError) -> Response[ErrorBody]:
+def handle_app_error(_: Request[Any, Any, Any], error: AppError) -> JsonAnswer[ErrorBody]:
     """An error that the domain or a guard raised."""
     details = [ErrorDetail(**detail) for detail in error.details or []] if isinstance(error, InvalidRequest) else []
     return _answer(error.status, error.code, error.message, details, error.headers)
 
 
-def handle_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[ErrorBody]:
+def handle_http_error(request: Request[Any, Any, Any], error: HTTPException) -> JsonAnswer[ErrorBody]:
     """An error that Litestar raised: routing, decoding, validation."""
     known = _BY_STATUS.get(error.status_code)
     if known is None:
@@ -69,7 +70,7 @@ def handle_http_error(request: Request[Any, Any, Any], error: HTTPException) -> 
     return _answer(*known, details, dict(error.headers or {}))
 
 
-def handle_unexpected(_: Request[Any, Any, Any], error: Exception) -> Response[ErrorBody]:
+def handle_unexpected(_: Request[Any, Any, Any], error: Exception) -> JsonAnswer[ErrorBody]:
     """Anything else: the database is away, or a bug."""
     if is_unavailable(error):
         log.warning("service unavailable", error=type(error).__name__, exc_info=error)
@@ -78,6 +79,15 @@ def handle_unexpected(_: Request[Any, Any, Any], error: Exception) -> Response[E
         return handle_app_error(_, InvalidRequest())
     log.error("internal error", error=type(error).__name__, exc_info=error)
     return handle_app_error(_, InternalError())
+
+
+def error_answer(request: Request[Any, Any, Any], error: Exception) -> JsonAnswer[ErrorBody]:
+    """The answer to a request whose handling ended in an error."""
+    if isinstance(error, AppError):
+        return handle_app_error(request, error)
+    if isinstance(error, HTTPException):
+        return handle_http_error(request, error)
+    return handle_unexpected(request, error)
 
 
 def _details(error: ValidationException) -> list[ErrorDetail]:
@@ -94,10 +104,8 @@ def _details(error: ValidationException) -> list[ErrorDetail]:
 
 def _answer(
     status: int, code: str, message: str, details: list[ErrorDetail], headers: Mapping[str, str]
-) -> Response[ErrorBody]:
-    return Response(
-        ErrorBody(code, message, details or None), status_code=status, headers=headers, media_type=MediaType.JSON
-    )
+) -> JsonAnswer[ErrorBody]:
+    return JsonAnswer(ErrorBody(code, message, details or None), status_code=status, headers=headers)
 
 
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {

@@ -38,8 +38,8 @@ def request_line(**fields: Any) -> None:
         _request_log.info("request", **fields)
         return
     line = {**fields, "event": "request", "level": "info", "time": datetime.now(UTC)}
-    sys.stdout.write(_encoder.encode(line).decode() + "\n")
-    sys.stdout.flush()
+    sys.stdout.buffer.write(_encoder.encode(line) + b"\n")
+    sys.stdout.buffer.flush()
 
 
 class _Requests:

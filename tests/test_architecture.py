@@ -15,10 +15,12 @@ MAY_KNOW: dict[str, set[str]] = {
     "logs": set(),
     "db": set(),
     "domain": {"db", "errors"},
-    "exception_handlers": {"db", "errors"},
+    "answers": set(),
+    "exception_handlers": {"answers", "db", "errors"},
     "openapi": {"errors", "exception_handlers"},
     "middleware": {"domain", "errors", "logs"},
-    "controllers": {"domain", "middleware", "errors", "openapi"},
+    "controllers": {"answers", "domain", "middleware", "errors", "openapi"},
+    "handling": {"answers", "controllers", "exception_handlers", "middleware"},
     "cli": {"domain", "db", "errors", "settings", "logs"},
 }
 MAY_KNOW["app"] = {*MAY_KNOW}

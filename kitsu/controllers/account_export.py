@@ -10,7 +10,7 @@ from litestar.response import Stream
 from kitsu.domain.account_export import AccountExporter
 from kitsu.domain.sessions import Identity
 from kitsu.errors import Unauthorized
-from kitsu.middleware.authentication import login_required
+from kitsu.middleware.authentication import LOGIN_REQUIRED
 from kitsu.openapi import BEARER, errors
 
 
@@ -18,7 +18,7 @@ from kitsu.openapi import BEARER, errors
     "/users/me/export",
     tags=["Accounts"],
     security=BEARER,
-    guards=[login_required],
+    opt=LOGIN_REQUIRED,
     operation_id="exportMe",
     summary="Take along all that is stored about oneself",
     responses=errors(Unauthorized)

@@ -12,7 +12,7 @@ from msgspec import Meta
 from kitsu.domain.accounts import AccountService
 from kitsu.domain.sessions import Device, Identity, Session, SessionService, Tokens
 from kitsu.errors import BadRequest, Forbidden, InvalidRequest, NotFound, RateLimited, Unauthorized
-from kitsu.middleware.authentication import login_required
+from kitsu.middleware.authentication import LOGIN_REQUIRED
 from kitsu.openapi import BEARER, errors
 
 Email = Annotated[str, Meta(max_length=320, examples=["kaguya@example.org"])]
@@ -107,7 +107,7 @@ class AuthController(Controller):
 
     @get(
         "/sessions",
-        guards=[login_required],
+        opt=LOGIN_REQUIRED,
         security=BEARER,
         operation_id="listSessions",
         summary="List the devices that are signed in",
@@ -122,7 +122,7 @@ class AuthController(Controller):
 
     @delete(
         "/sessions/{session_id:str}",
-        guards=[login_required],
+        opt=LOGIN_REQUIRED,
         security=BEARER,
         operation_id="endSession",
         summary="Sign one device out",
@@ -140,7 +140,7 @@ class AuthController(Controller):
 
     @delete(
         "/sessions",
-        guards=[login_required],
+        opt=LOGIN_REQUIRED,
         security=BEARER,
         operation_id="endOtherSessions",
         summary="Sign out all devices but this one",
@@ -156,7 +156,7 @@ class AuthController(Controller):
     @post(
         "/password",
         status_code=204,
-        guards=[login_required],
+        opt=LOGIN_REQUIRED,
         security=BEARER,
         operation_id="changePassword",
         summary="Set a new password",

@@ -1,41 +1,80 @@
-"""What every JSON body has to be like, beyond what its own shape says."""
+"""The body of a request: read once, and what every JSON body has to be like beyond what its own shape says."""
 
 import json
 from typing import Any
 
 import msgspec
 from litestar import Request
+from litestar.types import Empty
 
-from kitsu.errors import InvalidRequest, UnsupportedMediaType
+from kitsu.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
 
 JSON = "application/json"
 MAX_BODY = 64 * 1024
 """Bytes; what a path takes beyond that, it says itself."""
 
 
-async def check_body(request: Request[Any, Any, Any]) -> None:
-    """For handlers that take JSON: that it is said to be JSON, and says nothing twice.
+class WholeRequest(Request[Any, Any, Any]):
+    """A request whose body is read in one piece, where Litestar has a stream of its pieces each time."""
 
-    Raises UnsupportedMediaType, InvalidRequest. Of two keys msgspec would take the last, and a proxy may the first.
-    """
-    if "data" in request.route_handler.parsed_fn_signature.parameters:
-        await request.body()  # too long a one is refused for that, of whatever kind it is
-        if b"content-type" in dict(request.scope["headers"]) and request.content_type[0] != JSON:
+    async def body(self) -> bytes:
+        """The body. Raises PayloadTooLarge, InvalidRequest, ClientGone."""
+        if self._body is Empty:
+            self._body = await self._read(self.route_handler.resolve_request_max_body_size() or float("inf"))
+        return self._body
+
+    async def json(self) -> Any:
+        """The body as JSON. Raises InvalidRequest for what is none, or has a key twice."""
+        if self._json is Empty:
+            body = await self.body()
+            try:
+                self._json = _strict(body)
+                # Of two keys it would take the last, and a proxy may the first.
+                _distinct_keys(body.decode())
+            except (ValueError, RecursionError):
+                raise InvalidRequest from None
+        return self._json
+
+    async def check_json(self) -> None:
+        """For handlers that take JSON. Raises PayloadTooLarge, UnsupportedMediaType, InvalidRequest."""
+        await self.body()  # too long a one is refused for that, of whatever kind it is
+        said = self.header(b"content-type")
+        if said not in {None, b"application/json"} and self.content_type[0] != JSON:
             raise UnsupportedMediaType
-        await json_of(request)
+        await self.json()
 
+    async def close(self) -> None:
+        """Let go of what the body was read into."""
+        if self._form is not Empty:
+            await self._form.close()
 
-async def json_of(request: Request[Any, Any, Any]) -> Any:
-    """The body as JSON. Raises InvalidRequest for what is none, or has a key twice."""
-    body = await request.body()
-    try:
-        msgspec.json.decode(body)  # which is strict about the text, as the other is about its keys
-        return json.loads(body, object_pairs_hook=_distinct)
-    except (ValueError, RecursionError):
-        raise InvalidRequest from None
+    async def _read(self, most: float) -> bytes:
+        announced = self.header(b"content-length")
+        if announced is not None and announced.isdigit() and int(announced) > most:
+            raise PayloadTooLarge
+        pieces = []
+        size = 0
+        while True:
+            message: Any = await self.receive()
+            piece = message["body"]
+            size += len(piece)
+            if size > most:
+                raise PayloadTooLarge
+            pieces.append(piece)
+            if not message.get("more_body"):
+                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def header(self, wanted: bytes) -> bytes | None:
+        """A header by its name in lower case, None without it."""
+        return next((value for name, value in self.scope["headers"] if name == wanted), None)
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len({name for name, _ in pairs}) < len(pairs):
+    found = dict(pairs)
+    if len(found) < len(pairs):
         raise ValueError("a key stands there twice")
-    return dict(pairs)
+    return found
+
+
+_strict = msgspec.json.Decoder().decode
+_distinct_keys = json.JSONDecoder(object_pairs_hook=_distinct).decode

@@ -15,7 +15,7 @@ from kitsu.domain.paging import PageRequest
 from kitsu.domain.sessions import Identity
 from kitsu.domain.versions import Expected
 from kitsu.errors import Forbidden, InvalidRequest, NotFound, PreconditionFailed, Unauthorized
-from kitsu.middleware.authentication import guests_too, requires
+from kitsu.middleware.authentication import GUESTS_TOO, requires
 from kitsu.openapi import BEARER, OPTIONAL_BEARER, errors
 
 MAX_POSITION = 2**31 - 1
@@ -29,7 +29,7 @@ class CollectionController(Controller):
 
     @get(
         "/",
-        guards=[guests_too],
+        opt=GUESTS_TOO,
         security=OPTIONAL_BEARER,
         operation_id="listCollections",
         summary="List collections",
@@ -55,7 +55,7 @@ class CollectionController(Controller):
 
     @post(
         "/",
-        guards=[requires("write:content")],
+        opt=requires("write:content"),
         security=BEARER,
         operation_id="addCollection",
         summary="Make a collection",
@@ -74,7 +74,7 @@ class CollectionController(Controller):
 
     @get(
         "/{collection_id:str}",
-        guards=[guests_too],
+        opt=GUESTS_TOO,
         security=OPTIONAL_BEARER,
         operation_id="getCollection",
         summary="Get one collection",
@@ -93,7 +93,7 @@ class CollectionController(Controller):
 
     @patch(
         "/{collection_id:str}",
-        guards=[requires("write:content")],
+        opt=requires("write:content"),
         security=BEARER,
         operation_id="changeCollection",
         summary="Change a collection",
@@ -115,7 +115,7 @@ class CollectionController(Controller):
 
     @delete(
         "/{collection_id:str}",
-        guards=[requires("write:content")],
+        opt=requires("write:content"),
         security=BEARER,
         operation_id="removeCollection",
         summary="Delete a collection",
@@ -133,7 +133,7 @@ class CollectionController(Controller):
 
     @get(
         "/{collection_id:str}/anime",
-        guards=[guests_too],
+        opt=GUESTS_TOO,
         security=OPTIONAL_BEARER,
         operation_id="listCollectionAnime",
         summary="List the anime of a collection",
@@ -156,7 +156,7 @@ class CollectionController(Controller):
     @put(
         "/{collection_id:str}/anime/{anime_id:str}",
         status_code=204,
-        guards=[requires("write:content")],
+        opt=requires("write:content"),
         security=BEARER,
         operation_id="putCollectionAnime",
         summary="Put an anime into a collection",
@@ -183,7 +183,7 @@ class CollectionController(Controller):
 
     @delete(
         "/{collection_id:str}/anime/{anime_id:str}",
-        guards=[requires("write:content")],
+        opt=requires("write:content"),
         security=BEARER,
         operation_id="removeCollectionAnime",
         summary="Take an anime out of a collection",

@@ -14,7 +14,7 @@ from kitsu.domain.favorites import Favorite, FavoriteService
 from kitsu.domain.paging import PageRequest
 from kitsu.domain.sessions import Identity
 from kitsu.errors import Conflict, Forbidden, InvalidRequest, NotFound, Unauthorized
-from kitsu.middleware.authentication import login_required, requires
+from kitsu.middleware.authentication import LOGIN_REQUIRED, requires
 from kitsu.openapi import BEARER, errors
 
 
@@ -33,7 +33,7 @@ class FavoriteController(Controller):
 
     @get(
         "/",
-        guards=[login_required],
+        opt=LOGIN_REQUIRED,
         operation_id="listFavorites",
         summary="List one's favourites",
         response_description="A part of the favourites.",
@@ -56,7 +56,7 @@ class FavoriteController(Controller):
 
     @post(
         "/",
-        guards=[requires("write:content")],
+        opt=requires("write:content"),
         operation_id="addFavorite",
         summary="Add a favourite",
         response_description="The new favourite.",
@@ -73,7 +73,7 @@ class FavoriteController(Controller):
 
     @delete(
         "/{anime_id:str}",
-        guards=[requires("write:content")],
+        opt=requires("write:content"),
         operation_id="removeFavorite",
         summary="Remove a favourite",
         response_description="It is none, or was none before.",

@@ -15,7 +15,7 @@ from kitsu.domain.paging import PageRequest
 from kitsu.domain.sessions import Identity
 from kitsu.domain.versions import Expected
 from kitsu.errors import Forbidden, InvalidRequest, NotFound, PreconditionFailed, Unauthorized
-from kitsu.middleware.authentication import login_required, requires
+from kitsu.middleware.authentication import LOGIN_REQUIRED, requires
 from kitsu.openapi import BEARER, errors
 
 
@@ -28,7 +28,7 @@ class LibraryController(Controller):
 
     @get(
         "/",
-        guards=[login_required],
+        opt=LOGIN_REQUIRED,
         operation_id="listLibrary",
         summary="List one's library",
         response_description="A part of the library.",
@@ -58,7 +58,7 @@ class LibraryController(Controller):
 
     @get(
         "/{anime_id:str}",
-        guards=[login_required],
+        opt=LOGIN_REQUIRED,
         operation_id="getLibraryEntry",
         summary="Get one entry of one's library",
         response_description="The entry.",
@@ -73,7 +73,7 @@ class LibraryController(Controller):
 
     @put(
         "/{anime_id:str}",
-        guards=[requires("write:content")],
+        opt=requires("write:content"),
         operation_id="putLibraryEntry",
         summary="Put an anime on one's list, or change what it says",
         response_description="The entry as it is now.",
@@ -94,7 +94,7 @@ class LibraryController(Controller):
 
     @delete(
         "/{anime_id:str}",
-        guards=[requires("write:content")],
+        opt=requires("write:content"),
         operation_id="removeLibraryEntry",
         summary="Take an anime off one's list",
         response_description="It is not on it, or was not before.",

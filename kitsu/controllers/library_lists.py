@@ -18,7 +18,7 @@ from kitsu.domain.list_import.importing import ImportReport, ListImporter, Polic
 from kitsu.domain.sessions import Identity
 from kitsu.domain.users import UserService
 from kitsu.errors import Forbidden, InvalidRequest, PayloadTooLarge, Unauthorized
-from kitsu.middleware.authentication import login_required, requires
+from kitsu.middleware.authentication import LOGIN_REQUIRED, requires
 from kitsu.openapi import BEARER, errors
 
 FORM = 64 * 1024
@@ -49,7 +49,7 @@ class ListOperation(Operation):
     status_code=200,
     tags=["Viewer"],
     security=BEARER,
-    guards=[requires("write:content")],
+    opt=requires("write:content"),
     request_max_body_size=MAX_BYTES + FORM,
     operation_class=ListOperation,
     operation_id="importLibrary",
@@ -85,7 +85,7 @@ async def import_library(
     "/library/export",
     tags=["Viewer"],
     security=BEARER,
-    guards=[login_required],
+    opt=LOGIN_REQUIRED,
     operation_id="exportLibrary",
     summary="Take one's library along",
     responses=errors(Unauthorized, InvalidRequest)

@@ -12,6 +12,7 @@ from litestar.datastructures import ResponseHeader
 from litestar.di import NamedDependency, Provide
 from litestar.params import QueryParameter
 
+from kitsu.answers import JsonAnswer
 from kitsu.domain.changes import Changes, ChangesRequest, Place
 from kitsu.domain.paging import Page, PageRequest
 from kitsu.errors import InvalidRequest
@@ -91,7 +92,7 @@ def answer_changes(request: Request[Any, Any, Any], changes: Changes[Any]) -> Re
     if changes.next is not None:
         cursor = urlsafe_b64encode(msgspec.json.encode(changes.next)).decode()
         headers["Link"] = _next_link(request, "cursor", cursor)
-    return Response(changes.items, headers=headers)
+    return JsonAnswer(changes.items, headers=headers)
 
 
 def _place(cursor: str) -> Place:
@@ -117,7 +118,7 @@ def answer(request: Request[Any, Any, Any], asked: PageRequest, page: Page[Any])
         headers["Link"] = _next_link(request, "offset", str(asked.offset + asked.limit))
     if page.total is not None:
         headers["X-Total-Count"] = str(page.total)
-    return Response(page.items, headers=headers)
+    return JsonAnswer(page.items, headers=headers)
 
 
 def _next_link(request: Request[Any, Any, Any], name: str, value: str) -> str:

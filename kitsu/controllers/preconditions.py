@@ -9,6 +9,7 @@ from litestar import Request, Response
 from litestar.datastructures import ResponseHeader
 from litestar.params import HeaderParameter
 
+from kitsu.answers import JsonAnswer
 from kitsu.domain.idempotency import Once
 from kitsu.domain.versions import Expected, version_tag
 
@@ -53,4 +54,4 @@ def once_of(key: str | None, request: Request[Any, Any, Any], body: msgspec.Stru
 
 def tagged(body: Any, row_id: UUID, version: int) -> Response[Any]:
     """An answer with the tag of the state that it shows."""
-    return Response(body, headers={"ETag": f'"{version_tag(row_id, version)}"'})
+    return JsonAnswer(body, headers={"ETag": f'"{version_tag(row_id, version)}"'})

@@ -12,7 +12,7 @@ from litestar.openapi.spec import OpenAPIFormat, OpenAPIMediaType, OpenAPIType, 
 from litestar.params import FromPath, JSONBody
 
 from kitsu.controllers.auth import Email, Password
-from kitsu.controllers.bodies import JSON, MAX_BODY, json_of
+from kitsu.controllers.bodies import JSON, MAX_BODY
 from kitsu.controllers.lists import LIST_HEADERS, answer, provide_page_request
 from kitsu.domain.accounts import AccountService
 from kitsu.domain.avatars import MAX_BYTES, AvatarService
@@ -30,7 +30,7 @@ from kitsu.errors import (
     Unauthorized,
     UnsupportedMediaType,
 )
-from kitsu.middleware.authentication import login_required, requires
+from kitsu.middleware.authentication import LOGIN_REQUIRED, requires
 from kitsu.openapi import BEARER, errors
 
 T = TypeVar("T")
@@ -84,7 +84,7 @@ class UserController(Controller):
 
     @get(
         "/me",
-        guards=[login_required],
+        opt=LOGIN_REQUIRED,
         operation_id="getMe",
         summary="Get one's own account",
         response_description="The caller's account.",
@@ -96,7 +96,7 @@ class UserController(Controller):
 
     @patch(
         "/me",
-        guards=[requires("write:profile")],
+        opt=requires("write:profile"),
         request_max_body_size=MAX_BYTES + MAX_BODY,
         operation_class=ProfileOperation,
         operation_id="changeMe",
@@ -123,7 +123,7 @@ class UserController(Controller):
 
     @delete(
         "/me",
-        guards=[requires("write:profile")],
+        opt=requires("write:profile"),
         operation_id="deleteMe",
         summary="Delete one's own account",
         response_description="The account is gone, with all that was stored of it.",
@@ -141,7 +141,7 @@ class UserController(Controller):
 
     @get(
         "/",
-        guards=[requires("admin:*")],
+        opt=requires("admin:*"),
         operation_id="listUsers",
         summary="List users",
         response_description="A part of the users.",
@@ -160,7 +160,7 @@ class UserController(Controller):
 
     @post(
         "/",
-        guards=[requires("admin:*")],
+        opt=requires("admin:*"),
         operation_id="addUser",
         summary="Make an account for somebody",
         response_description="The new account.",
@@ -172,7 +172,7 @@ class UserController(Controller):
 
     @get(
         "/{user_id:str}",
-        guards=[login_required],
+        opt=LOGIN_REQUIRED,
         operation_id="getUser",
         summary="Get one user",
         response_description="The account.",
@@ -188,7 +188,7 @@ class UserController(Controller):
 
     @patch(
         "/{user_id:str}",
-        guards=[requires("admin:*")],
+        opt=requires("admin:*"),
         operation_id="changeUser",
         summary="Change a user",
         response_description="The account as it is now.",
@@ -202,7 +202,7 @@ class UserController(Controller):
 
     @delete(
         "/{user_id:str}",
-        guards=[requires("admin:*")],
+        opt=requires("admin:*"),
         operation_id="deleteUser",
         summary="Delete a user",
         response_description="The account is gone, with all that was stored of it.",
@@ -220,7 +220,7 @@ async def _profile(request: Request[Any, Any, Any]) -> tuple[str | None, bytes |
     if media_type != MULTIPART and len(body) > MAX_BODY:
         raise PayloadTooLarge
     if media_type == JSON:
-        fields = await json_of(request)
+        fields = await request.json()
         if not isinstance(fields, dict):
             raise InvalidRequest
         return _only([fields["username"]] if "username" in fields else [], str, "username"), None

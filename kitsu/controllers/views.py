@@ -14,7 +14,7 @@ from kitsu.domain.paging import PageRequest
 from kitsu.domain.sessions import Identity
 from kitsu.domain.views import NewView, View, ViewService
 from kitsu.errors import Forbidden, InvalidRequest, NotFound, Unauthorized
-from kitsu.middleware.authentication import login_required, requires
+from kitsu.middleware.authentication import LOGIN_REQUIRED, requires
 from kitsu.openapi import BEARER, errors
 
 
@@ -27,7 +27,7 @@ class ViewController(Controller):
 
     @get(
         "/",
-        guards=[login_required],
+        opt=LOGIN_REQUIRED,
         operation_id="listViews",
         summary="List one's history",
         response_description="A part of the history.",
@@ -50,7 +50,7 @@ class ViewController(Controller):
 
     @post(
         "/",
-        guards=[requires("write:content")],
+        opt=requires("write:content"),
         operation_id="postView",
         summary="Store that one sees an episode",
         response_description="The view as it is now.",
@@ -69,7 +69,7 @@ class ViewController(Controller):
 
     @delete(
         "/",
-        guards=[requires("write:content")],
+        opt=requires("write:content"),
         operation_id="clearViews",
         summary="Empty one's history",
         response_description="The history is empty.",
@@ -81,7 +81,7 @@ class ViewController(Controller):
 
     @delete(
         "/{view_id:str}",
-        guards=[requires("write:content")],
+        opt=requires("write:content"),
         operation_id="removeView",
         summary="Take one episode out of one's history",
         response_description="It is gone.",

@@ -14,7 +14,7 @@ from kitsu.domain.paging import PageRequest
 from kitsu.domain.sessions import Identity
 from kitsu.domain.watch_progress import NewProgress, WatchProgress, WatchProgressService
 from kitsu.errors import BadRequest, Forbidden, InvalidRequest, NotFound, Unauthorized
-from kitsu.middleware.authentication import login_required, requires
+from kitsu.middleware.authentication import LOGIN_REQUIRED, requires
 from kitsu.openapi import BEARER, errors
 
 
@@ -28,7 +28,7 @@ class WatchProgressController(Controller):
     @post(
         "/progress",
         status_code=200,
-        guards=[requires("write:content")],
+        opt=requires("write:content"),
         operation_id="postWatchProgress",
         summary="Store how far one is in an anime",
         response_description="The progress as it is now.",
@@ -49,7 +49,7 @@ class WatchProgressController(Controller):
 
     @get(
         "/progress",
-        guards=[login_required],
+        opt=LOGIN_REQUIRED,
         operation_id="listWatchProgress",
         summary="List one's progress in all anime",
         response_description="A part of the progress.",
@@ -72,7 +72,7 @@ class WatchProgressController(Controller):
 
     @get(
         "/continue",
-        guards=[login_required],
+        opt=LOGIN_REQUIRED,
         operation_id="listContinueWatching",
         summary="List what to go on watching",
         response_description="A part of the list.",
@@ -92,7 +92,7 @@ class WatchProgressController(Controller):
 
     @delete(
         "/continue/{anime_id:str}",
-        guards=[requires("write:content")],
+        opt=requires("write:content"),
         operation_id="hideFromContinueWatching",
         summary="Leave an anime out of what to go on watching",
         response_description="It is left out, or was before.",

@@ -4,7 +4,7 @@ The statements are SQLAlchemy's, built at import and compiled once. Each is a tr
 returns. Work of several statements is the engine's.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -16,10 +16,12 @@ from sqlalchemy.dialects.postgresql.asyncpg import dialect
 from sqlalchemy.engine import URL
 
 from kitsu.db.engine import CONNECT_TIMEOUT, SERVER_SETTINGS
+from kitsu.db.pool import Pool
 from kitsu.db.sqlstate import is_disconnect
 
 log = structlog.get_logger("kitsu.sql")
 
+_NONE: Mapping[str, Any] = {}
 _dialect: Any = dialect()  # type: ignore[no-untyped-call] # SQLAlchemy types no dialect
 
 
@@ -37,25 +39,12 @@ class Direct:
     """Runs statements on a pool of asyncpg's."""
 
     def __init__(self, url: URL, *, size: int, recycle: int, debug: bool = False) -> None:
-        """Up to `size` connections, each replaced after it was idle for `recycle` seconds; -1 for never."""
-        self._arguments = {
-            **connect_arguments(url),
-            "min_size": 0,
-            "max_size": size,
-            "max_inactive_connection_lifetime": max(recycle, 0),
-            "init": _init_debug if debug else _init,
-            # A statement leaves nothing behind in its connection; to ask for that would cost a round trip.
-            "reset": _nothing,
-        }
-        self._pool: Any = None
+        """Up to `size` connections, each replaced `recycle` seconds after it was made; -1 for never."""
+        self._pool = Pool(connect_arguments(url), size=size, recycle=recycle, init=_init_debug if debug else _init)
 
-    async def open(self) -> None:
-        """Make the pool, in the event loop that is to use it; connections are made when they are needed."""
-        self._pool = await asyncpg.create_pool(**self._arguments)
-
-    async def close(self) -> None:
+    def close(self) -> None:
         """Close all connections, those in use too."""
-        self._pool.terminate()
+        self._pool.close()
 
     async def rows(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Sequence[Any]:
         """All rows of a statement that only reads."""
@@ -65,7 +54,7 @@ class Direct:
             # The database had closed this connection, and with it the other idle ones. A read may be said twice.
             if not is_disconnect(error):
                 raise
-            await self._pool.expire_connections()
+            self._pool.end_idle()
             return await self._fetch(statement, parameters)
 
     async def row(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Any:
@@ -86,19 +75,30 @@ class Direct:
     async def change(self, statement: Executable, parameters: Mapping[str, Any]) -> int:
         """How many rows a statement changed or deleted."""
         compiled = compiled_statement(statement)
-        async with self._connection() as connection:
-            status: str = await connection.execute(compiled.sql, *_arguments(compiled, parameters))
+        status: str = await self._run(asyncpg.Connection.execute, compiled, parameters)
         return int(status.rpartition(" ")[2])
 
-    def _connection(self) -> Any:
-        # A timer costs more than to take what lies there.
-        return self._pool.acquire(timeout=None if self._pool.get_idle_size() else CONNECT_TIMEOUT)
-
     async def _fetch(self, statement: Executable, parameters: Mapping[str, Any] | None) -> Sequence[Any]:
-        compiled = compiled_statement(statement)
-        async with self._connection() as connection:
-            rows: Sequence[Any] = await connection.fetch(compiled.sql, *_arguments(compiled, parameters or {}))
+        rows: Sequence[Any] = await self._run(
+            asyncpg.Connection.fetch, compiled_statement(statement), parameters or _NONE
+        )
         return rows
+
+    async def _run(self, verb: Callable[..., Awaitable[Any]], compiled: Compiled, parameters: Mapping[str, Any]) -> Any:
+        lent = await self._pool.take()
+        try:
+            said = await verb(lent.connection, compiled.sql, *_arguments(compiled, parameters))
+        except asyncpg.PostgresError as error:
+            if is_disconnect(error):
+                self._pool.end(lent)
+            else:
+                self._pool.give_back(lent)
+            raise
+        except BaseException:
+            self._pool.end(lent)
+            raise
+        self._pool.give_back(lent)
+        return said
 
 
 def connect_arguments(url: URL) -> dict[str, Any]:
@@ -135,7 +135,3 @@ def _encode(value: Any) -> str:
 async def _init_debug(connection: asyncpg.Connection) -> None:
     await _init(connection)
     connection.add_query_logger(lambda said: log.info(said.query, arguments=said.args))
-
-
-async def _nothing(_: asyncpg.Connection) -> None:
-    pass

@@ -15,12 +15,13 @@ from uuid import UUID
 import msgspec
 import structlog
 from msgspec import Meta
-from sqlalchemy import BindParameter, DateTime, Interval, Uuid, bindparam, func, insert, select, update
+from sqlalchemy import ARRAY, BindParameter, DateTime, Interval, Uuid, any_, bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from uuid_utils.compat import uuid7
 
 from kitsu.db.direct import Direct
 from kitsu.db.models import AuthSession, RefreshToken, User
+from kitsu.db.together import Together
 from kitsu.domain.access_tokens import AccessTokens, Claims
 from kitsu.domain.permissions import PERMISSIONS, Permission, Role
 from kitsu.errors import Forbidden, NotFound, Unauthorized
@@ -106,15 +107,10 @@ _LOGOUT = (
     .returning(AuthSession.id, AuthSession.user_id)
 )
 _alive = (AuthSession.revoked_at.is_(None), AuthSession.expires_at > _clock)
-_IDENTITY = (
-    select(User.role)
-    .join(AuthSession, AuthSession.user_id == User.id)
-    .where(
-        User.id == bindparam("user_id", type_=Uuid),
-        AuthSession.id == bindparam("session_id", type_=Uuid),
-        User.is_active.is_(True),
-        *_alive,
-    )
+_IDENTITIES = (
+    select(AuthSession.id, User.id, User.role)
+    .join(User, AuthSession.user_id == User.id)
+    .where(AuthSession.id == any_(bindparam("session_ids", type_=ARRAY(Uuid))), User.is_active.is_(True), *_alive)
 )
 _LIVING = (
     select(
@@ -136,6 +132,7 @@ class SessionService:
     def __init__(self, engine: AsyncEngine, direct: Direct, access_tokens: AccessTokens, rules: SessionRules) -> None:
         self._engine = engine
         self._direct = direct
+        self._identities = Together(self._identities_of)
         self._access_tokens = access_tokens
         self._rules = rules
 
@@ -207,14 +204,18 @@ class SessionService:
             log.info("logout", user_id=str(ended.user_id), session_id=str(ended.id))
 
     async def identify(self, access_token: str) -> Identity:
-        """Who holds this access token, in one query. Raises Unauthorized."""
+        """Who holds this access token, in one query at most. Raises Unauthorized."""
         claims: Claims | None = self._access_tokens.read(access_token)
         if claims is None:
             raise Unauthorized
-        role = await self._direct.value(_IDENTITY, {"user_id": claims.user_id, "session_id": claims.session_id})
-        if role is None:
+        identity = await self._identities.get(claims.session_id)
+        if identity is None or identity.user_id != claims.user_id:
             raise Unauthorized
-        return Identity(claims.user_id, claims.session_id, role)
+        return identity
+
+    async def _identities_of(self, session_ids: list[UUID]) -> dict[UUID, Identity]:
+        rows = await self._direct.rows(_IDENTITIES, {"session_ids": session_ids})
+        return {session_id: Identity(user_id, session_id, role) for session_id, user_id, role in rows}
 
     async def living(self, identity: Identity) -> list[Session]:
         """The devices on which the user is signed in, last used first."""

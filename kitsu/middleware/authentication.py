@@ -1,68 +1,70 @@
-"""Who asks, and whether they may: the JWT guard middleware and the guards that controllers name.
+"""Who asks, and whether they may: the JWT guard and what handlers name in their `opt` for it.
 
-The middleware works for handlers that have a guard, and costs them one query; all others serve guests and cost none.
+A handler that names something costs one query at most; all others serve guests and cost none. Litestar's `guards` would
+cost a request a copy of its handler each, and a thread unless they are coroutines.
 """
 
+from collections.abc import Callable
 from typing import Any
 
-from litestar.connection import ASGIConnection
-from litestar.enums import ScopeType
-from litestar.handlers import BaseRouteHandler
-from litestar.middleware import ASGIMiddleware
-from litestar.types import ASGIApp, Guard, Receive, Scope, Send
+from litestar.types import Scope
 
 from kitsu.domain.permissions import Permission
 from kitsu.domain.sessions import Identity, SessionService
 from kitsu.errors import Forbidden, Unauthorized
 from kitsu.logs import of_request
 
-Connection = ASGIConnection[Any, Any, Any, Any]
+Guard = Callable[[Identity | None], None]
 
 
-class Authentication(ASGIMiddleware):
-    """Puts the Identity of a bearer token in `scope["user"]`, None for a guest, and its user in the log lines."""
-
-    scopes = (ScopeType.HTTP,)
+class Authentication:
+    """Finds out who asks, and has the guard of the handler judge."""
 
     def __init__(self, sessions: SessionService) -> None:
         self._sessions = sessions
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        """Handle one request."""
-        identity = None
-        if scope["route_handler"].resolve_guards():
-            bearer = _bearer_token(scope)
-            identity = None if bearer is None else await self._sessions.identify(bearer)
-        scope["user"] = identity
-        if identity is None:
-            await next_app(scope, receive, send)
+    async def check(self, scope: Scope) -> None:
+        """Put the Identity of a bearer token in `scope["user"]`, None for a guest, and its user in the log lines.
+
+        Raises Unauthorized, Forbidden.
+        """
+        scope["user"] = None
+        guard: Guard | None = scope["route_handler"].opt.get("guard")
+        if guard is None:
             return
-        token = of_request.set({**of_request.get(), "by": str(identity.user_id)})
-        try:
-            await next_app(scope, receive, send)
-        finally:
-            of_request.reset(token)
+        bearer = _bearer_token(scope)
+        identity = None if bearer is None else await self._sessions.identify(bearer)
+        guard(identity)
+        if identity is not None:
+            scope["user"] = identity
+            of_request.set({**of_request.get(), "by": str(identity.user_id)})
 
 
-def login_required(connection: Connection, _: BaseRouteHandler) -> None:
-    """Whoever is signed in."""
-    if connection.scope["user"] is None:
+def _signed_in(identity: Identity | None) -> None:
+    if identity is None:
         raise Unauthorized
 
 
-def guests_too(_: Connection, __: BaseRouteHandler) -> None:
-    """Anybody; but whoever is signed in is known, and a token that is none is refused."""
+def _anybody(_: Identity | None) -> None:
+    pass
 
 
-def requires(permission: Permission) -> Guard:
+LOGIN_REQUIRED: dict[str, Any] = {"guard": _signed_in}
+"""Whoever is signed in."""
+GUESTS_TOO: dict[str, Any] = {"guard": _anybody}
+"""Anybody; but whoever is signed in is known, and a token that is none is refused."""
+
+
+def requires(permission: Permission) -> dict[str, Any]:
     """Whoever is signed in with a role that has the permission."""
 
-    def guard(connection: Connection, handler: BaseRouteHandler) -> None:
-        login_required(connection, handler)
-        if not connection.scope["user"].may(permission):
+    def guard(identity: Identity | None) -> None:
+        if identity is None:
+            raise Unauthorized
+        if not identity.may(permission):
             raise Forbidden
 
-    return guard
+    return {"guard": guard}
 
 
 def provide_viewer(scope: Scope) -> Identity | None:

@@ -1,11 +1,14 @@
 """Answers of the catalogue: tagged, so that a 304 may do, and kept as bytes for as long as no row of it changes."""
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from hashlib import blake2b
 from typing import NamedTuple
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPResponseStartEvent, Message, Receive, Scope, Send
+
+from kitsu.middleware.cors import Marks
 
 # May be kept by browsers and CDNs, and is asked for again each time: an editor's change shows at once, for a 304.
 CACHE_CONTROL = b"public, no-cache"
@@ -17,13 +20,14 @@ KEPT = {"catalogue": "kept"}
 OVERHEAD = 600
 """Bytes that an answer takes beside its body and its key: objects, headers, the table's entry."""
 
-Key = tuple[str, bytes]
+Key = tuple[str, str, bytes]
+"""Scheme, path and query."""
 
 
 class Answer(NamedTuple):
-    """A 200 as it is sent, each time anew."""
+    """A 200 as it is sent, each time anew, but for what it says to the pages of an origin."""
 
-    headers: tuple[tuple[bytes, bytes], ...]
+    headers: list[tuple[bytes, bytes]]
     body: bytes
     etag: bytes
     route: str
@@ -84,26 +88,28 @@ class CatalogueMemory:
 
 
 def _size(key: Key, answer: Answer) -> int:
-    return len(key[0]) + len(key[1]) + len(answer.body) + OVERHEAD
+    return len(key[1]) + len(key[2]) + len(answer.body) + OVERHEAD
 
 
 class CatalogueAnswers:
     """Answers from memory, or has the application answer and keeps that."""
 
-    def __init__(self, app: ASGIApp, memory: CatalogueMemory) -> None:
+    def __init__(self, app: ASGIApp, memory: CatalogueMemory, marks: Mapping[bytes, Marks]) -> None:
+        """`app` has the layers within that put headers on answers; `marks` are those of other origins."""
         self._app = app
         self._memory = memory
+        self._marks = marks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if scope["type"] != ScopeType.HTTP or scope["method"] != "GET":
             await self._app(scope, receive, send)
             return
-        key = (scope["path"], scope["query_string"])
+        key = (scope["scheme"], scope["path"], scope["query_string"])
         known = self._memory.get(key)
         if known is not None:
             scope["path_template"] = known.route
-            await _send(known, scope, send)
+            await self._send(known, scope, send)
             return
         epoch = self._memory.epoch
         start: HTTPResponseStartEvent | None = None
@@ -118,35 +124,41 @@ class CatalogueAnswers:
                 answer = _answer(start, message["body"], scope["path_template"])
                 if scope["route_handler"].opt["catalogue"] == "kept":
                     self._memory.put(key, answer, epoch)
-                await _send(answer, scope, send)
+                await self._send(answer, scope, send)
                 return
             await send(message)
 
         await self._app(scope, receive, send_tagged)
 
+    async def _send(self, answer: Answer, scope: Scope, send: Send) -> None:
+        status, headers, body = 200, answer.headers, answer.body
+        for name, value in scope["headers"]:
+            if name == b"origin" and value in self._marks:
+                headers = [*headers, *self._marks[value]]
+            elif name == b"if-none-match" and _names(value, answer.etag):
+                status, body = 304, b""
+        if status == 304:
+            headers = [pair for pair in headers if pair[0] not in {b"content-length", b"content-type"}]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
 
 def _answer(start: HTTPResponseStartEvent, body: bytes, route: str) -> Answer:
     # Litestar sends an encoded body whole, in one message.
     etag = b'"' + blake2b(body, digest_size=12).hexdigest().encode() + b'"'
-    headers = (*start["headers"], (b"etag", etag), (b"cache-control", CACHE_CONTROL))
-    return Answer(headers, body, etag, route)
+    said = [(name, value) for name, value in start["headers"] if not _is_of_this_request(name)]
+    return Answer([*said, (b"etag", etag), (b"cache-control", CACHE_CONTROL)], body, etag, route)
 
 
-async def _send(answer: Answer, scope: Scope, send: Send) -> None:
-    if has_tag(scope, answer.etag):
-        headers = [pair for pair in answer.headers if pair[0] not in {b"content-length", b"content-type"}]
-        await send({"type": "http.response.start", "status": 304, "headers": headers})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-        return
-    await send({"type": "http.response.start", "status": 200, "headers": answer.headers})
-    await send({"type": "http.response.body", "body": answer.body, "more_body": False})
+def _is_of_this_request(header: bytes) -> bool:
+    return header == b"cache-control" or header.startswith(b"access-control-")
 
 
 def has_tag(scope: Scope, etag: bytes) -> bool:
     """Whether the client's `If-None-Match` names this tag."""
-    for name, value in scope["headers"]:
-        if name == b"if-none-match":
-            known = (part.strip().removeprefix(b"W/") for part in value.split(b","))
-            if any(part in {b"*", etag} for part in known):
-                return True
-    return False
+    return any(name == b"if-none-match" and _names(value, etag) for name, value in scope["headers"])
+
+
+def _names(tags: bytes, etag: bytes) -> bool:
+    known = (part.strip().removeprefix(b"W/") for part in tags.split(b","))
+    return any(part in {b"*", etag} for part in known)

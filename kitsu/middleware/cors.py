@@ -1,5 +1,7 @@
 """Cross-origin requests. Litestar's own layer answers a refused preflight in plain text and overwrites `Vary`."""
 
+from collections.abc import Mapping
+
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPResponseStartEvent, Message, Receive, Scope, Send
 
@@ -8,12 +10,28 @@ METHODS = b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
 PREFLIGHT_SECONDS = b"600"
 
 
+Marks = tuple[tuple[bytes, bytes], ...]
+VARY = (b"vary", b"Origin")
+
+
+def marks_of(origins: tuple[str, ...]) -> Mapping[bytes, Marks]:
+    """What an answer says to the pages of each origin that may read it."""
+    return {
+        origin.encode(): (
+            (b"access-control-allow-origin", origin.encode()),
+            (b"access-control-allow-credentials", b"true"),
+            (b"access-control-expose-headers", EXPOSED),
+        )
+        for origin in origins
+    }
+
+
 class Cors:
     """Lets the browser pages of the allowed origins read the answers, with credentials."""
 
-    def __init__(self, app: ASGIApp, origins: tuple[str, ...]) -> None:
+    def __init__(self, app: ASGIApp, marks: Mapping[bytes, Marks]) -> None:
         self._app = app
-        self._origins = frozenset(origin.encode() for origin in origins)
+        self._marks = marks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a preflight, or let the request through and mark its answer."""
@@ -22,33 +40,25 @@ class Cors:
             return
         headers = dict(scope["headers"])
         origin = headers.get(b"origin")
-        allowed = origin if origin in self._origins else None
+        marks = self._marks.get(origin, ()) if origin is not None else ()
 
         if scope["method"] == "OPTIONS" and origin is not None and b"access-control-request-method" in headers:
-            await self._answer_preflight(allowed, headers, send)
+            await self._answer_preflight(marks, headers, send)
             return
 
         async def send_marked(message: Message) -> None:
             if message["type"] == "http.response.start":
-                marks = [(b"vary", b"Origin")]
-                if allowed is not None:
-                    marks += [
-                        (b"access-control-allow-origin", allowed),
-                        (b"access-control-allow-credentials", b"true"),
-                        (b"access-control-expose-headers", EXPOSED),
-                    ]
-                message["headers"] = [*message["headers"], *marks]
+                message["headers"] = [*message["headers"], VARY, *marks]
             await send(message)
 
         await self._app(scope, receive, send_marked)
 
-    async def _answer_preflight(self, allowed: bytes | None, headers: dict[bytes, bytes], send: Send) -> None:
+    async def _answer_preflight(self, marks: Marks, headers: dict[bytes, bytes], send: Send) -> None:
         answer = [(b"vary", b"Origin, Access-Control-Request-Method, Access-Control-Request-Headers")]
-        if allowed is not None:
+        if marks:
             method = headers[b"access-control-request-method"]
             answer += [
-                (b"access-control-allow-origin", allowed),
-                (b"access-control-allow-credentials", b"true"),
+                *marks[:2],
                 (b"access-control-allow-methods", METHODS if method in METHODS.split(b", ") else method),
                 (b"access-control-max-age", PREFLIGHT_SECONDS),
             ]

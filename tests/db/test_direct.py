@@ -28,9 +28,8 @@ async def direct(database: URL) -> AsyncIterator[Direct]:
     """With few connections, so that a test knows which one it gets."""
     await execute(database, "CREATE SEQUENCE tries")
     direct = Direct(database, size=3, recycle=1800)
-    await direct.open()
     yield direct
-    await direct.close()
+    direct.close()
 
 
 async def terminate(database: URL, *pids: int) -> None:

@@ -162,7 +162,7 @@ async def test_switched_off(database: URL, rows: asyncpg.Connection) -> None:
 
 
 def answer(size: int) -> Answer:
-    return Answer((), b"x" * (size - OVERHEAD), b'"x"', "/anime")
+    return Answer([], b"x" * (size - OVERHEAD), b'"x"', "/anime")
 
 
 def memory(max_bytes: int = 10_000) -> CatalogueMemory:
@@ -171,8 +171,8 @@ def memory(max_bytes: int = 10_000) -> CatalogueMemory:
     return memory
 
 
-def key(number: int) -> tuple[str, bytes]:
-    return "", str(number).encode()
+def key(number: int) -> tuple[str, str, bytes]:
+    return "", "", str(number).encode()
 
 
 def test_a_full_memory_lets_go_of_what_was_asked_for_longest_ago() -> None:

@@ -1,0 +1,103 @@
+"""Connections of asyncpg's, each used for one statement at a time.
+
+asyncpg has a pool of its own. It makes a task and two timers for each use, which together take twice as long as a short
+statement does; here a use costs what it takes to lift a connection off a pile.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+import asyncpg
+
+from kitsu.db.engine import CONNECT_TIMEOUT
+
+
+class Lent(NamedTuple):
+    """A connection, and when it was made."""
+
+    connection: Any
+    made_at: float
+
+
+class Pool:
+    """Up to so many connections, made when they are needed. The one used last is used next, so that few stay warm."""
+
+    def __init__(
+        self,
+        arguments: dict[str, Any],
+        *,
+        size: int,
+        recycle: int,
+        init: Callable[[asyncpg.Connection], Awaitable[None]],
+    ) -> None:
+        """`arguments` are those of asyncpg's `connect`; `init` sees each connection before it is used.
+
+        Each is replaced `recycle` seconds after it was made, -1: never.
+        """
+        self._arguments = arguments
+        self._recycle = recycle if recycle >= 0 else float("inf")
+        self._init = init
+        self._free = asyncio.Semaphore(size)
+        self._idle: list[Lent] = []
+        self._all: set[Any] = set()
+
+    async def take(self) -> Lent:
+        """A connection, to be given back or ended. Raises TimeoutError when none is free or can be made in time."""
+        if self._idle and not self._free.locked():
+            await self._free.acquire()
+            return await self._lifted()
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            await self._free.acquire()
+            return await self._lifted()
+
+    def give_back(self, lent: Lent) -> None:
+        """The connection is idle, and whole."""
+        self._idle.append(lent)
+        self._free.release()
+
+    def end(self, lent: Lent) -> None:
+        """Nobody knows what the connection still does, or it is closed: it is not used again."""
+        self._drop(lent)
+        self._free.release()
+
+    def end_idle(self) -> None:
+        """Use none of those again that lie here."""
+        while self._idle:
+            self._drop(self._idle.pop())
+
+    def close(self) -> None:
+        """End all, those in use too."""
+        self._idle.clear()
+        for connection in self._all:
+            connection.terminate()
+        self._all.clear()
+
+    async def _lifted(self) -> Lent:
+        try:
+            while self._idle:
+                lent = self._idle.pop()
+                if not lent.connection.is_closed() and time.monotonic() - lent.made_at < self._recycle:
+                    return lent
+                self._drop(lent)
+            return await self._made()
+        except BaseException:
+            self._free.release()
+            raise
+
+    async def _made(self) -> Lent:
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            connection: Any = await asyncpg.connect(**self._arguments)
+            self._all.add(connection)
+            lent = Lent(connection, time.monotonic())
+            try:
+                await self._init(connection)
+            except BaseException:
+                self._drop(lent)
+                raise
+        return lent
+
+    def _drop(self, lent: Lent) -> None:
+        lent.connection.terminate()
+        self._all.discard(lent.connection)

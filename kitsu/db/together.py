@@ -1,0 +1,57 @@
+"""One statement for what several requests ask at the same time, such as whether their sessions still live.
+
+The first one asks at once. Those that come while its statement is under way wait for it, and are asked together in the
+next: none gets an answer older than its question, and a worker that is busy sends a statement for many requests.
+"""
+
+import asyncio
+import contextvars
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Generic, TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Together(Generic[K, V]):
+    """Looks keys up, as many in one go as there are."""
+
+    def __init__(self, look_up: Callable[[list[K]], Awaitable[Mapping[K, V]]]) -> None:
+        """`look_up` finds the values of all keys that have one."""
+        self._look_up = look_up
+        self._is_asking = False
+        self._waiting: list[tuple[K, asyncio.Future[V | None]]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def get(self, key: K) -> V | None:
+        """The value of a key, None for none. Raises what the look-up raises."""
+        if self._is_asking:
+            answer: asyncio.Future[V | None] = asyncio.get_running_loop().create_future()
+            self._waiting.append((key, answer))
+            return await answer
+        self._is_asking = True
+        try:
+            return (await self._look_up([key])).get(key)
+        finally:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        self._is_asking = bool(self._waiting)
+        if self._is_asking:
+            # Of nobody's context: it works for others than the request that happens to end here.
+            self._task = asyncio.create_task(self._answer(), context=contextvars.Context())
+
+    async def _answer(self) -> None:
+        asked, self._waiting = self._waiting, []
+        try:
+            found = await self._look_up([key for key, _ in asked])
+        except Exception as error:  # noqa: BLE001 - each of those who wait gets it
+            for _, answer in asked:
+                if not answer.done():
+                    answer.set_exception(error)
+        else:
+            for key, answer in asked:
+                if not answer.done():
+                    answer.set_result(found.get(key))
+        finally:
+            self._go_on()

@@ -1,0 +1,66 @@
+"""What is done with a request is not Litestar's: a handler that counts on something else ends the start."""
+
+from typing import Any
+
+import pytest
+from litestar import Litestar, Response, get, post
+from litestar.handlers import HTTPRouteHandler
+
+from kitsu.handling import Handling
+from kitsu.middleware.authentication import Authentication
+
+
+def refuse(*_: Any) -> None:
+    """A guard, a hook."""
+
+
+def layer(app: Any) -> Any:
+    """A middleware."""
+    return app
+
+
+async def pass_on(response: Response[Any]) -> Response[Any]:
+    """What happens behind a handler."""
+    return response
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "a guard": {"guards": [refuse]},
+    "middleware": {"middleware": [layer]},
+    "before_request": {"before_request": refuse},
+    "after_request": {"after_request": pass_on},
+    "after_response": {"after_response": refuse},
+    "a cache": {"cache": True},
+}
+
+
+def handling(*handlers: HTTPRouteHandler) -> Handling:
+    """Of an application with these."""
+    return Handling(Litestar(handlers, openapi_config=None), Authentication(None))  # type: ignore[arg-type] # none asks
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_handler_that_no_request_would_reach_as_it_says(name: str) -> None:
+    @get("/", **OPTIONS[name])
+    async def handler() -> None: ...
+
+    with pytest.raises(ValueError, match=name):
+        handling(handler)
+
+
+def test_a_handler_of_two_paths() -> None:
+    @get(["/one", "/two"])
+    async def handler() -> None: ...
+
+    with pytest.raises(ValueError, match="two paths"):
+        handling(handler)
+
+
+def test_handlers_of_one_path() -> None:
+    @get("/")
+    async def read() -> None: ...
+
+    @post("/")
+    async def write() -> None: ...
+
+    handling(read, write)
