@@ -62,7 +62,7 @@ class AnimeController(Controller):
         asked: NamedDependency[PageRequest],
     ) -> Response[list[AnimeListItem]]:
         """The catalogue, newest entries first unless `sort` says otherwise. An anime has to pass all the filters."""
-        return answer(request, asked, await anime.page(filters, asked))
+        return answer(request, await anime.page(filters, asked))
 
     @get(
         "/{anime_id:str}",

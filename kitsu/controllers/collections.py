@@ -51,7 +51,7 @@ class CollectionController(Controller):
             if viewer is None:
                 raise Unauthorized
             return answer_changes(request, await collections.changes(viewer.user_id, since))
-        return answer(request, asked, await collections.page(_id_of(viewer), asked))
+        return answer(request, await collections.page(_id_of(viewer), asked))
 
     @post(
         "/",
@@ -151,7 +151,7 @@ class CollectionController(Controller):
         asked: NamedDependency[PageRequest],
     ) -> Response[list[CollectionItem]]:
         """Of one's own or a public one, in its owner's order."""
-        return answer(request, asked, await collections.items(_id_of(viewer), collection_id, asked))
+        return answer(request, await collections.items(_id_of(viewer), collection_id, asked))
 
     @put(
         "/{collection_id:str}/anime/{anime_id:str}",

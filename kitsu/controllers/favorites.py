@@ -52,7 +52,7 @@ class FavoriteController(Controller):
         """The caller's favourites, newest first."""
         if since is not None:
             return answer_changes(request, await favorites.changes(identity.user_id, since))
-        return answer(request, asked, await favorites.page(identity.user_id, asked))
+        return answer(request, await favorites.page(identity.user_id, asked))
 
     @post(
         "/",

@@ -54,7 +54,7 @@ class LibraryController(Controller):
                 # An entry that left the status would not be seen to.
                 raise InvalidRequest([{"field": "status", "message": "Not for a list of changes"}])
             return answer_changes(request, await library.changes(identity.user_id, since))
-        return answer(request, asked, await library.page(identity.user_id, status, asked))
+        return answer(request, await library.page(identity.user_id, status, asked))
 
     @get(
         "/{anime_id:str}",

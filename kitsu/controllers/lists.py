@@ -14,20 +14,25 @@ from litestar.params import QueryParameter
 
 from kitsu.answers import JsonAnswer
 from kitsu.domain.changes import Changes, ChangesRequest, Place
-from kitsu.domain.paging import Page, PageRequest
+from kitsu.domain.paging import MAX_TOTAL, Page, PageRequest
 from kitsu.errors import InvalidRequest
 
 BIGINT_MAX = 2**63 - 1
 
 LIST_HEADERS: Sequence[ResponseHeader] = (
     ResponseHeader(
-        name="Link", description='`<…>; rel="next"` when the list goes on', documentation_only=True, required=False
-    ),
-    ResponseHeader(
-        name="X-Total-Count", description="length of the whole list, with `total=true`", documentation_only=True,
+        name="Link",
+        description='`<…>; rel="next"` when the list goes on, right behind the last item of this part',
+        documentation_only=True,
         required=False,
     ),
-)  # fmt: skip
+    ResponseHeader(
+        name="X-Total-Count",
+        description=f"length of the whole list, with `total=true`; {MAX_TOTAL} for longer ones",
+        documentation_only=True,
+        required=False,
+    ),
+)
 CHANGES_HEADERS: Sequence[ResponseHeader] = (
     *LIST_HEADERS,
     ResponseHeader(
@@ -44,9 +49,12 @@ def provide_page_request(
     limit: Annotated[int, QueryParameter(ge=1, le=100, description="how many at most")] = 20,
     offset: Annotated[int, QueryParameter(ge=0, le=BIGINT_MAX, description="how many to skip")] = 0,
     total: Annotated[bool, QueryParameter(description="count the whole list, in `X-Total-Count`")] = False,  # noqa: FBT002 - a query parameter
+    cursor: Annotated[
+        str | None, QueryParameter(max_length=4000, description="where the `Link` to the next page begins")
+    ] = None,
 ) -> PageRequest:
     """Read the part of a list that a request asks for."""
-    return PageRequest(limit, offset, total)
+    return PageRequest(limit, offset, total, cursor)
 
 
 def provide_changes_request(
@@ -66,7 +74,6 @@ def provide_changes_request(
             "whoever asks less often fetches the whole list"
         ),
     ] = False,
-    cursor: Annotated[str | None, QueryParameter(max_length=500, description="of a `Link` to the next page")] = None,
 ) -> ChangesRequest | None:
     """Read which changes a request asks for; None when it asks for the list as it is. Raises InvalidRequest."""
     # msgspec would take `null` for none given, and a number for seconds since 1970.
@@ -78,7 +85,9 @@ def provide_changes_request(
         raise InvalidRequest([{"field": "offset", "message": "A list of changes goes on at the Link of its answer"}])
     if updated_since is not None and updated_since.tzinfo is None:
         raise InvalidRequest([{"field": "updated_since", "message": "Expected a time with its zone, such as Z"}])
-    return ChangesRequest(updated_since or LONG_AGO, deleted, asked.limit, _place(cursor) if cursor else None)
+    return ChangesRequest(
+        updated_since or LONG_AGO, deleted, asked.limit, _place(asked.cursor) if asked.cursor else None
+    )
 
 
 PAGES = {"asked": Provide(provide_page_request, sync_to_thread=False)}
@@ -91,7 +100,7 @@ def answer_changes(request: Request[Any, Any, Any], changes: Changes[Any]) -> Re
     headers = {"X-Updated-Until": changes.until.astimezone(UTC).isoformat().replace("+00:00", "Z")}
     if changes.next is not None:
         cursor = urlsafe_b64encode(msgspec.json.encode(changes.next)).decode()
-        headers["Link"] = _next_link(request, "cursor", cursor)
+        headers["Link"] = _next_link(request, cursor)
     return JsonAnswer(changes.items, headers=headers)
 
 
@@ -111,18 +120,18 @@ def refuse_null(request: Request[Any, Any, Any], *names: str) -> None:
         raise InvalidRequest([{"field": name, "message": "Expected a value, got null"} for name in wrong])
 
 
-def answer(request: Request[Any, Any, Any], asked: PageRequest, page: Page[Any]) -> Response[Any]:
+def answer(request: Request[Any, Any, Any], page: Page[Any]) -> Response[Any]:
     """The page as a bare array, with what is to be said about it in headers."""
     headers = {}
-    if page.more:
-        headers["Link"] = _next_link(request, "offset", str(asked.offset + asked.limit))
+    if page.cursor is not None:
+        headers["Link"] = _next_link(request, page.cursor)
     if page.total is not None:
         headers["X-Total-Count"] = str(page.total)
     return JsonAnswer(page.items, headers=headers)
 
 
-def _next_link(request: Request[Any, Any, Any], name: str, value: str) -> str:
+def _next_link(request: Request[Any, Any, Any], cursor: str) -> str:
     asked_for = parse_qsl(request.scope["query_string"].decode(), keep_blank_values=True)
-    query = [(given, text) for given, text in asked_for if given != name]
+    query = [(given, text) for given, text in asked_for if given not in {"cursor", "offset"}]
     # Without a host: behind a proxy only the client knows under which one it asked.
-    return f'<{request.scope["path"]}?{urlencode([*query, (name, value)])}>; rel="next"'
+    return f'<{request.scope["path"]}?{urlencode([*query, ("cursor", cursor)])}>; rel="next"'

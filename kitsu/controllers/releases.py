@@ -40,7 +40,7 @@ class ReleaseController(Controller):
     ) -> Response[list[ReleaseListItem]]:
         """The releases of one anime or of all, newest first."""
         refuse_null(request, "anime_id")
-        return answer(request, asked, await releases.page(anime_id, asked))
+        return answer(request, await releases.page(anime_id, asked))
 
     @get(
         "/{release_id:str}",

@@ -49,4 +49,4 @@ class SearchController(Controller):
         ] = None,
     ) -> Response[list[AnimeListItem]]:
         """Anime of which any title holds `q`, the best match first unless `sort` says otherwise."""
-        return answer(request, asked, await search.anime(q, filters, asked, client_device))
+        return answer(request, await search.anime(q, filters, asked, client_device))

@@ -156,7 +156,7 @@ class UserController(Controller):
         asked: NamedDependency[PageRequest],
     ) -> Response[list[User]]:
         """All accounts, newest first."""
-        return answer(request, asked, await users.page(asked))
+        return answer(request, await users.page(asked))
 
     @post(
         "/",

@@ -46,7 +46,7 @@ class ViewController(Controller):
         """The episodes that the caller saw, last viewed first."""
         if since is not None:
             return answer_changes(request, await views.changes(identity.user_id, since))
-        return answer(request, asked, await views.page(identity.user_id, asked))
+        return answer(request, await views.page(identity.user_id, asked))
 
     @post(
         "/",

@@ -68,7 +68,7 @@ class WatchProgressController(Controller):
         """All of it, what was hidden from "continue watching" too; last watched first."""
         if since is not None:
             return answer_changes(request, await watch_progress.changes(identity.user_id, since))
-        return answer(request, asked, await watch_progress.page(identity.user_id, asked))
+        return answer(request, await watch_progress.page(identity.user_id, asked))
 
     @get(
         "/continue",
@@ -88,7 +88,7 @@ class WatchProgressController(Controller):
         asked: NamedDependency[PageRequest],
     ) -> Response[list[WatchProgress]]:
         """Last watched first, without what the library says is completed or dropped."""
-        return answer(request, asked, await watch_progress.to_continue(identity.user_id, asked))
+        return answer(request, await watch_progress.to_continue(identity.user_id, asked))
 
     @delete(
         "/continue/{anime_id:str}",

@@ -4,6 +4,7 @@ The statements are SQLAlchemy's, built at import and compiled once. Each is a tr
 returns. Work of several statements is the engine's.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -93,6 +94,9 @@ class Direct:
                 self._pool.end(lent)
             else:
                 self._pool.give_back(lent)
+            raise
+        except asyncio.CancelledError:
+            self._pool.end_cancelled(lent)
             raise
         except BaseException:
             self._pool.end(lent)

@@ -5,6 +5,7 @@ statement does; here a use costs what it takes to lift a connection off a pile.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
@@ -42,6 +43,8 @@ class Pool:
         self._free = asyncio.Semaphore(size)
         self._idle: list[Lent] = []
         self._all: set[Any] = set()
+        self._ending: set[asyncio.Task[None]] = set()
+        self._is_closed = False
 
     async def take(self) -> Lent:
         """A connection, to be given back or ended. Raises TimeoutError when none is free or can be made in time."""
@@ -62,13 +65,20 @@ class Pool:
         self._drop(lent)
         self._free.release()
 
+    def end_cancelled(self, lent: Lent) -> None:
+        """Whoever waited for its statement has gone: tell the server so. Until it knows, the statement counts as one."""
+        task = asyncio.create_task(self._end_gently(lent))
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
     def end_idle(self) -> None:
         """Use none of those again that lie here."""
         while self._idle:
             self._drop(self._idle.pop())
 
     def close(self) -> None:
-        """End all, those in use too."""
+        """End all, those in use too; no other is made."""
+        self._is_closed = True
         self._idle.clear()
         for connection in self._all:
             connection.terminate()
@@ -92,11 +102,18 @@ class Pool:
             self._all.add(connection)
             lent = Lent(connection, time.monotonic())
             try:
+                if self._is_closed:
+                    raise asyncpg.InterfaceError("the pool is closed")
                 await self._init(connection)
             except BaseException:
                 self._drop(lent)
                 raise
         return lent
+
+    async def _end_gently(self, lent: Lent) -> None:
+        with contextlib.suppress(Exception):
+            await lent.connection.close(timeout=CONNECT_TIMEOUT)
+        self.end(lent)
 
     def _drop(self, lent: Lent) -> None:
         lent.connection.terminate()

@@ -45,6 +45,10 @@ class Together(Generic[K, V]):
         asked, self._waiting = self._waiting, []
         try:
             found = await self._look_up([key for key, _ in asked])
+        except asyncio.CancelledError:
+            for _, answer in asked:
+                answer.cancel()
+            raise
         except Exception as error:  # noqa: BLE001 - each of those who wait gets it
             for _, answer in asked:
                 if not answer.done():

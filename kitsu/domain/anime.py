@@ -12,8 +12,8 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from kitsu.db import models
 from kitsu.db.direct import Direct
-from kitsu.domain.anime_query import AnimeQuery, AnimeType, Season, count_statement, page_statement
-from kitsu.domain.paging import Page, PageRequest, read_page
+from kitsu.domain.anime_query import AnimeQuery, AnimeType, Season, listing_of
+from kitsu.domain.paging import Page, PageRequest
 from kitsu.errors import NotFound
 
 
@@ -97,12 +97,11 @@ class AnimeReader:
         """The anime that pass all the filters, in the order asked for."""
         parameters = query.parameters()
         filters = frozenset(parameters)
-        statement = page_statement(LIST_FIELDS, filters, query.sort)
-        return await read_page(self._direct, statement, count_statement(filters), parameters, request, list_item)
+        return await listing_of(LIST_FIELDS, filters, query.sort).page(self._direct, parameters, request, list_item)
 
     async def detail(self, anime_id: UUID) -> Anime:
         """One anime. Raises NotFound."""
         row = await self._direct.row(DETAIL, {"anime_id": anime_id})
         if row is None:
             raise NotFound("Anime not found")
-        return Anime(**row)
+        return Anime(*row)

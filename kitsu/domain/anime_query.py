@@ -5,10 +5,11 @@ from typing import Any, Literal
 from unicodedata import normalize
 
 import msgspec
-from sqlalchemy import BigInteger, ColumnElement, Select, Text, and_, bindparam, case, func, select
+from sqlalchemy import ColumnElement, Text, and_, bindparam, case, func, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from kitsu.db import models
+from kitsu.domain.paging import Key, Listing, down, up
 
 AnimeType = Literal["TV", "MOVIE", "OVA", "ONA", "SPECIAL", "UNKNOWN"]
 Season = Literal["WINTER", "SPRING", "SUMMER", "FALL"]
@@ -71,21 +72,20 @@ _FILTERS: dict[str, ColumnElement[bool]] = {
     "genres": _anime.genre_keys.contains(bindparam("genres", type_=ARRAY(Text))),
 }
 
-_NEWEST = (_anime.created_at.desc(), _anime.id.desc())
-_ORDERS: dict[Sort, tuple[ColumnElement[Any], ...]] = {
-    "created_at": (_anime.created_at.asc(), _anime.id.asc()),
+_NEWEST = (down(_anime.created_at), down(_anime.id))
+_ORDERS: dict[Sort, tuple[Key, ...]] = {
+    "created_at": (up(_anime.created_at), up(_anime.id)),
     "-created_at": _NEWEST,
-    "title": (_anime.title_key.asc(), _anime.id.asc()),
-    "-title": (_anime.title_key.desc(), _anime.id.desc()),
-    # An unknown year or score stands last both ways.
-    "year": (_anime.year.asc(), _anime.id.asc()),
-    "-year": (_anime.year.desc().nulls_last(), _anime.id.desc()),
-    "score": (_anime.score.asc(), _anime.id.asc()),
-    "-score": (_anime.score.desc().nulls_last(), _anime.id.desc()),
+    "title": (up(_anime.title_key), up(_anime.id)),
+    "-title": (down(_anime.title_key), down(_anime.id)),
+    "year": (up(_anime.year, unknown_last=True), up(_anime.id)),
+    "-year": (down(_anime.year, unknown_last=True), down(_anime.id)),
+    "score": (up(_anime.score, unknown_last=True), up(_anime.id)),
+    "-score": (down(_anime.score, unknown_last=True), down(_anime.id)),
 }
 
 
-def _best_match(name: str) -> tuple[ColumnElement[Any], ...]:
+def _best_match(name: str) -> tuple[Key, ...]:
     """The title itself, then those that begin so, those that hold it, and last the ones that are known so elsewhere."""
     wanted = _wanted(name)
     rank = case(
@@ -94,28 +94,14 @@ def _best_match(name: str) -> tuple[ColumnElement[Any], ...]:
         (func.strpos(_anime.title_key, wanted) > 0, 2),
         else_=3,
     )
-    return (rank, *_NEWEST)
+    return (up(rank), *_NEWEST)
 
 
 @lru_cache(maxsize=1024)
-def page_statement(columns: tuple[str, ...], filters: frozenset[str], sort: Sort | None) -> Select[Any]:
-    """A page of anime: these columns, with the filters' values, `limit` and `offset` as parameters."""
+def listing_of(columns: tuple[str, ...], filters: frozenset[str], sort: Sort | None) -> Listing:
+    """The list of anime that pass these filters, whose values are its parameters, with these columns."""
     search = filters & {"q", "short_q"}
     unsorted = _best_match(next(iter(search))) if search else _NEWEST
-    return (
-        select(*(getattr(_anime, name) for name in columns))
-        .where(*_where(filters))
-        .order_by(*(_ORDERS[sort] if sort else unsorted))
-        .limit(bindparam("limit", type_=BigInteger))
-        .offset(bindparam("offset", type_=BigInteger))
-    )
-
-
-@lru_cache(maxsize=64)
-def count_statement(filters: frozenset[str]) -> Select[Any]:
-    """How many anime pass the filters, whose values are its parameters."""
-    return select(func.count()).select_from(_anime).where(*_where(filters))
-
-
-def _where(filters: frozenset[str]) -> list[ColumnElement[bool]]:
-    return [_FILTERS[name] for name in sorted(filters)]
+    where = [_FILTERS[name] for name in sorted(filters)]
+    rows = select(*(getattr(_anime, name) for name in columns)).where(*where)
+    return Listing(rows, *(_ORDERS[sort] if sort else unsorted), counted=select(_anime.id).where(*where))

@@ -18,7 +18,7 @@ from kitsu.db.direct import Direct
 from kitsu.domain.anime import LIST_COLUMNS, AnimeListItem
 from kitsu.domain.changes import Changes, ChangesReader, ChangesRequest, changes_statement
 from kitsu.domain.own_rows import references
-from kitsu.domain.paging import Page, PageRequest, Rows, cut, page_of, read_page
+from kitsu.domain.paging import Listing, Page, PageRequest, Rows, down, up
 from kitsu.domain.versions import Expected
 from kitsu.errors import Forbidden, NotFound
 
@@ -88,23 +88,23 @@ _ALL: Rows = select(
 )
 _is_own = _collection.user_id == _user_id
 OWN = _ALL.where(_is_own)
-_newest = (_collection.created_at.desc(), _collection.id.desc())
-_OWN_PAGE = page_of(OWN, *_newest)
-_PUBLIC_PAGE = page_of(_ALL.where(_collection.is_public.is_(True)), *_newest)
-_COUNT = select(func.count()).select_from(_collection)
-_COUNT_OWN, _COUNT_PUBLIC = _COUNT.where(_is_own), _COUNT.where(_collection.is_public.is_(True))
+_is_public = _collection.is_public.is_(True)
+_newest = (down(_collection.created_at), down(_collection.id))
+_counted = select(_collection.id)
+_OWN_LISTING = Listing(OWN, *_newest, counted=_counted.where(_is_own))
+_PUBLIC_LISTING = Listing(_ALL.where(_is_public), *_newest, counted=_counted.where(_is_public))
 _CHANGES = changes_statement(OWN, _collection.updated_at, _collection.id)
 
-_to_be_seen = (_collection.id == _collection_id, or_(_collection.is_public.is_(True), _is_own))
+_to_be_seen = (_collection.id == _collection_id, or_(_is_public, _is_own))
 _ONE = _ALL.where(*_to_be_seen)
-_COUNT_ITEMS = select(_item_count).where(*_to_be_seen)
-_ITEMS = (
+_IS_TO_BE_SEEN = select(_collection.id).where(*_to_be_seen)
+_ITEMS = Listing(
     select(*LIST_COLUMNS, _item.added_at)
     .join(_item, _item.anime_id == _anime.id)
-    .where(_item.collection_id == _collection_id)
-    .order_by(_item.position, _item.anime_id)
-    .limit(_limit)
-    .offset(_offset)
+    .where(_item.collection_id == _collection_id),
+    up(_item.position),
+    up(_item.anime_id),
+    counted=select(_item.anime_id).where(_item.collection_id == _collection_id),
 )
 
 _others = select(_item.position).where(_item.collection_id == _collection_id, _item.anime_id != _anime_id)
@@ -146,8 +146,8 @@ class CollectionService:
     async def page(self, viewer: UUID | None, request: PageRequest) -> Page[Collection]:
         """The viewer's own collections, for a guest the public ones; newest first."""
         if viewer is None:
-            return await read_page(self._direct, _PUBLIC_PAGE, _COUNT_PUBLIC, {}, request, _collection_of)
-        return await read_page(self._direct, _OWN_PAGE, _COUNT_OWN, {"user_id": viewer}, request, _collection_of)
+            return await _PUBLIC_LISTING.page(self._direct, {}, request, _collection_of)
+        return await _OWN_LISTING.page(self._direct, {"user_id": viewer}, request, _collection_of)
 
     async def changes(self, user_id: UUID, request: ChangesRequest) -> Changes[Collection]:
         """What changed and was removed of one's own since a time."""
@@ -163,13 +163,10 @@ class CollectionService:
     async def items(self, viewer: UUID | None, collection_id: UUID, request: PageRequest) -> Page[CollectionItem]:
         """The anime of a public collection, or of one's own, in its owner's order. Raises NotFound."""
         which = {"collection_id": collection_id, "user_id": viewer}
-        count = await self._direct.value(_COUNT_ITEMS, which)
-        if count is None:
+        if await self._direct.value(_IS_TO_BE_SEEN, which) is None:
             raise NotFound("Collection not found")
-        parameters = {"collection_id": collection_id, "limit": request.limit + 1, "offset": request.offset}
-        rows = await self._direct.rows(_ITEMS, parameters)
-        items = [CollectionItem(*row) for row in rows]
-        return cut(items, request, count if request.total else None)
+        parameters = {"collection_id": collection_id}
+        return await _ITEMS.page(self._direct, parameters, request, lambda row: CollectionItem(*row))
 
     async def add(self, user_id: UUID, new: NewCollection) -> Collection:
         """Make a collection."""

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import Uuid, bindparam, delete, func, select, true
+from sqlalchemy import Uuid, bindparam, delete, select, true
 from sqlalchemy.dialects.postgresql import insert
 from uuid_utils.compat import uuid7
 
@@ -15,7 +15,7 @@ from kitsu.db.direct import Direct
 from kitsu.domain.anime import LIST_COLUMNS, AnimeListItem, list_item
 from kitsu.domain.changes import Changes, ChangesReader, ChangesRequest, changes_statement
 from kitsu.domain.own_rows import references
-from kitsu.domain.paging import Page, PageRequest, page_of, read_page
+from kitsu.domain.paging import Listing, Page, PageRequest, down
 from kitsu.errors import Conflict, NotFound
 
 
@@ -37,8 +37,12 @@ OWN = (
     .join(_anime, _anime.id == _favorite.anime_id)
     .where(_favorite.user_id == _user_id)
 )
-PAGE = page_of(OWN, _favorite.created_at.desc(), _favorite.id.desc())
-_COUNT = select(func.count()).select_from(_favorite).where(_favorite.user_id == _user_id)
+LISTING = Listing(
+    OWN,
+    down(_favorite.created_at),
+    down(_favorite.id),
+    counted=select(_favorite.id).where(_favorite.user_id == _user_id),
+)
 _CHANGES = changes_statement(OWN, _favorite.created_at, _favorite.id)
 
 _wanted = select(*LIST_COLUMNS).where(_anime.id == _anime_id).cte("wanted")
@@ -62,7 +66,7 @@ class FavoriteService:
 
     async def page(self, user_id: UUID, request: PageRequest) -> Page[Favorite]:
         """The favourites, newest first."""
-        return await read_page(self._direct, PAGE, _COUNT, {"user_id": user_id}, request, favorite_of)
+        return await LISTING.page(self._direct, {"user_id": user_id}, request, favorite_of)
 
     async def changes(self, user_id: UUID, request: ChangesRequest) -> Changes[Favorite]:
         """What was added and removed since a time."""

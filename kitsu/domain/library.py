@@ -17,7 +17,7 @@ from kitsu.db.direct import Direct
 from kitsu.domain.anime import LIST_COLUMNS, AnimeListItem, list_item
 from kitsu.domain.changes import Changes, ChangesReader, ChangesRequest, changes_statement
 from kitsu.domain.own_rows import references
-from kitsu.domain.paging import Page, PageRequest, Rows, page_of, read_page
+from kitsu.domain.paging import Listing, Page, PageRequest, Rows, down
 from kitsu.domain.versions import Expected
 from kitsu.errors import NotFound
 
@@ -67,13 +67,13 @@ _COLUMNS = tuple(getattr(_entry, name) for name in OWN_FIELDS)
 OWN: Rows = (
     select(*_COLUMNS, *LIST_COLUMNS).join(_anime, _anime.id == _entry.anime_id).where(_entry.user_id == _user_id)
 )
-_COUNT = select(func.count()).select_from(_entry).where(_entry.user_id == _user_id)
 _with_status = _entry.status == bindparam("status", type_=String)
 
 
-_newest = (_entry.updated_at.desc(), _entry.id.desc())
-_PAGE, _PAGE_OF_STATUS = page_of(OWN, *_newest), page_of(OWN.where(_with_status), *_newest)
-_COUNT_OF_STATUS = _COUNT.where(_with_status)
+_changed_last = (down(_entry.updated_at), down(_entry.id))
+_counted = select(_entry.id).where(_entry.user_id == _user_id)
+_LISTING = Listing(OWN, *_changed_last, counted=_counted)
+_LISTING_OF_STATUS = Listing(OWN.where(_with_status), *_changed_last, counted=_counted.where(_with_status))
 _CHANGES = changes_statement(OWN, _entry.updated_at, _entry.id)
 _ONE = OWN.where(_entry.anime_id == _anime_id)
 _LOCK = (
@@ -135,9 +135,9 @@ class LibraryService:
     async def page(self, user_id: UUID, status: Status | None, request: PageRequest) -> Page[LibraryEntry]:
         """The entries, of one status or of all, changed last first."""
         if status is None:
-            return await read_page(self._direct, _PAGE, _COUNT, {"user_id": user_id}, request, entry_of)
+            return await _LISTING.page(self._direct, {"user_id": user_id}, request, entry_of)
         of = {"user_id": user_id, "status": status}
-        return await read_page(self._direct, _PAGE_OF_STATUS, _COUNT_OF_STATUS, of, request, entry_of)
+        return await _LISTING_OF_STATUS.page(self._direct, of, request, entry_of)
 
     async def changes(self, user_id: UUID, request: ChangesRequest) -> Changes[LibraryEntry]:
         """What changed and was removed since a time."""

@@ -1,17 +1,16 @@
 """Releases: the shapes that go over the wire, and the catalogue's reads of them."""
 
 from datetime import datetime
-from functools import lru_cache
 from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 from msgspec import Meta
-from sqlalchemy import BigInteger, Select, bindparam, func, select
+from sqlalchemy import bindparam, func, select
 
 from kitsu.db import models
 from kitsu.db.direct import Direct
-from kitsu.domain.paging import Page, PageRequest, read_page
+from kitsu.domain.paging import Listing, Page, PageRequest, down
 from kitsu.errors import NotFound
 
 
@@ -48,18 +47,11 @@ def _columns(shape: type[ReleaseListItem]) -> tuple[Any, ...]:
 _DETAIL = select(*_columns(Release)).where(_release.id == bindparam("release_id"))
 
 
-@lru_cache(maxsize=2)
-def _page_statement(*, of_anime: bool) -> Select[Any]:
-    statement = select(*_columns(ReleaseListItem)).order_by(_release.created_at.desc(), _release.id.desc())
-    if of_anime:
-        statement = statement.where(_release.anime_id == bindparam("anime_id"))
-    return statement.limit(bindparam("limit", type_=BigInteger)).offset(bindparam("offset", type_=BigInteger))
-
-
-@lru_cache(maxsize=2)
-def _count_statement(*, of_anime: bool) -> Select[Any]:
-    statement = select(func.count()).select_from(_release)
-    return statement.where(_release.anime_id == bindparam("anime_id")) if of_anime else statement
+_newest = (down(_release.created_at), down(_release.id))
+_rows, _counted = select(*_columns(ReleaseListItem)), select(_release.id)
+_of_anime = _release.anime_id == bindparam("anime_id")
+_LISTING = Listing(_rows, *_newest, counted=_counted)
+_LISTING_OF_ANIME = Listing(_rows.where(_of_anime), *_newest, counted=_counted.where(_of_anime))
 
 
 class ReleaseReader:
@@ -70,16 +62,8 @@ class ReleaseReader:
 
     async def page(self, anime_id: UUID | None, request: PageRequest) -> Page[ReleaseListItem]:
         """The releases of one anime, or of all; newest first. An unknown anime has none."""
-        of_anime = anime_id is not None
-        parameters = {"anime_id": anime_id} if of_anime else {}
-        return await read_page(
-            self._direct,
-            _page_statement(of_anime=of_anime),
-            _count_statement(of_anime=of_anime),
-            parameters,
-            request,
-            lambda row: ReleaseListItem(*row),
-        )
+        listing, of = (_LISTING, {}) if anime_id is None else (_LISTING_OF_ANIME, {"anime_id": anime_id})
+        return await listing.page(self._direct, of, request, lambda row: ReleaseListItem(*row))
 
     async def detail(self, release_id: UUID) -> Release:
         """One release. Raises NotFound."""

@@ -15,7 +15,7 @@ from advanced_alchemy.exceptions import IntegrityError
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from msgspec import UNSET, Meta, UnsetType
-from sqlalchemy import Uuid, bindparam, func, select
+from sqlalchemy import Uuid, bindparam, select
 from sqlalchemy.exc import IntegrityError as StatementIntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
@@ -23,7 +23,7 @@ from kitsu.db import models
 from kitsu.db.direct import Direct
 from kitsu.db.sqlstate import violated_constraint
 from kitsu.domain.emails import normalised
-from kitsu.domain.paging import Page, PageRequest, page_of, read_page
+from kitsu.domain.paging import Listing, Page, PageRequest, down
 from kitsu.domain.passwords import PasswordHasher, check_new
 from kitsu.domain.permissions import Role
 from kitsu.domain.sessions import SessionService
@@ -76,10 +76,7 @@ _ONE = select(*_COLUMNS).where(_user.id == bindparam("user_id", type_=Uuid))
 _ADMINISTRATORS = (
     select(_user.id).where(_user.role == "admin", _user.is_active.is_(True)).order_by(_user.id).with_for_update()
 )
-_COUNT = select(func.count()).select_from(_user)
-
-
-_PAGE = page_of(select(*_COLUMNS), _user.created_at.desc(), _user.id.desc())
+_LISTING = Listing(select(*_COLUMNS), down(_user.created_at), down(_user.id), counted=select(_user.id))
 
 
 class UserService:
@@ -107,7 +104,7 @@ class UserService:
 
     async def page(self, request: PageRequest) -> Page[User]:
         """All users, newest first."""
-        return await read_page(self._direct, _PAGE, _COUNT, {}, request, self._shape)
+        return await _LISTING.page(self._direct, {}, request, self._shape)
 
     async def detail(self, user_id: UUID) -> User:
         """One user. Raises NotFound."""

@@ -17,7 +17,7 @@ from kitsu.db.direct import Direct
 from kitsu.domain.changes import Changes, ChangesReader, ChangesRequest, changes_statement
 from kitsu.domain.idempotency import Idempotency, Once
 from kitsu.domain.own_rows import references
-from kitsu.domain.paging import Page, PageRequest, Rows, page_of, read_page
+from kitsu.domain.paging import Listing, Page, PageRequest, Rows, down
 from kitsu.errors import NotFound
 
 
@@ -60,8 +60,9 @@ OWN: Rows = (
     .join(_release, _release.id == _episode.release_id)
     .where(_view.user_id == _user_id)
 )
-_PAGE = page_of(OWN, _view.last_viewed_at.desc(), _view.id.desc())
-_COUNT = select(func.count()).select_from(_view).where(_view.user_id == _user_id)
+_LISTING = Listing(
+    OWN, down(_view.last_viewed_at), down(_view.id), counted=select(_view.id).where(_view.user_id == _user_id)
+)
 _CHANGES = changes_statement(OWN, _view.last_viewed_at, _view.id)
 
 _seen = (
@@ -112,7 +113,7 @@ class ViewService:
 
     async def page(self, user_id: UUID, request: PageRequest) -> Page[View]:
         """The history, last viewed first."""
-        return await read_page(self._direct, _PAGE, _COUNT, {"user_id": user_id}, request, view_of)
+        return await _LISTING.page(self._direct, {"user_id": user_id}, request, view_of)
 
     async def changes(self, user_id: UUID, request: ChangesRequest) -> Changes[View]:
         """What was viewed and removed since a time."""

@@ -33,7 +33,7 @@ from kitsu.domain.changes import Changes, ChangesReader, ChangesRequest, changes
 from kitsu.domain.idempotency import Idempotency, Once
 from kitsu.domain.library import TODAY
 from kitsu.domain.own_rows import references
-from kitsu.domain.paging import Page, PageRequest, Rows, page_of, read_page
+from kitsu.domain.paging import Listing, Page, PageRequest, Rows, down
 from kitsu.errors import BadRequest, NotFound
 
 FINISHED_PERCENT = 90
@@ -86,12 +86,11 @@ _to_go_on_with = (
 )
 
 
-_newest = (_progress.last_watched_at.desc(), _progress.id.desc())
-_PAGE = page_of(OWN, *_newest)
-_COUNT = select(func.count()).select_from(_progress).where(_progress.user_id == _user_id)
+_watched_last = (down(_progress.last_watched_at), down(_progress.id))
+_counted = select(_progress.id).where(_progress.user_id == _user_id)
+_LISTING = Listing(OWN, *_watched_last, counted=_counted)
+CONTINUE = Listing(OWN.where(*_to_go_on_with), *_watched_last, counted=_counted.where(*_to_go_on_with))
 _CHANGES = changes_statement(OWN, _progress.updated_at, _progress.id)
-CONTINUE = page_of(OWN.where(*_to_go_on_with), *_newest)
-_COUNT_CONTINUE = _COUNT.where(*_to_go_on_with)
 # An update's parameters have names of their own: one that is a column's would be set as well.
 _HIDE = (
     update(_progress)
@@ -181,11 +180,11 @@ class WatchProgressService:
 
     async def page(self, user_id: UUID, request: PageRequest) -> Page[WatchProgress]:
         """All progress, last watched first."""
-        return await read_page(self._direct, _PAGE, _COUNT, {"user_id": user_id}, request, progress_of)
+        return await _LISTING.page(self._direct, {"user_id": user_id}, request, progress_of)
 
     async def to_continue(self, user_id: UUID, request: PageRequest) -> Page[WatchProgress]:
         """What to go on with, last watched first: neither hidden nor completed or dropped in the library."""
-        return await read_page(self._direct, CONTINUE, _COUNT_CONTINUE, {"user_id": user_id}, request, progress_of)
+        return await CONTINUE.page(self._direct, {"user_id": user_id}, request, progress_of)
 
     async def changes(self, user_id: UUID, request: ChangesRequest) -> Changes[WatchProgress]:
         """What changed since a time."""

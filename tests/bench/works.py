@@ -3,14 +3,14 @@
 import json
 import random
 from typing import Any, NamedTuple
-from uuid import UUID
 
+import msgspec
 from sqlalchemy import Executable
 from sqlalchemy.engine import URL
 
 from kitsu.db.direct import compiled_statement
 from kitsu.domain import anime, favorites, views, watch_progress
-from kitsu.domain.anime_query import page_statement
+from kitsu.domain.anime_query import listing_of
 from tests.bench import world
 from tests.bench.bare import NEW
 
@@ -56,7 +56,7 @@ async def works(url: URL) -> dict[str, Work]:
     found = [
         made(
             "list",
-            page_statement(anime.LIST_FIELDS, frozenset(), None),
+            listing_of(anime.LIST_FIELDS, frozenset(), None).first,
             [("GET", f"/anime?offset={n}", "", "") for n in offsets],
             [{"limit": 21, "offset": n} for n in offsets],
         ),
@@ -66,8 +66,8 @@ async def works(url: URL) -> dict[str, Work]:
             [("GET", f"/anime/{each}", "", "") for each in some],
             [{"anime_id": each} for each in some],
         ),
-        made("favorites", favorites.PAGE, own("/favorites"), pages),
-        made("continue", watch_progress.CONTINUE, own("/watch/continue"), pages),
+        made("favorites", favorites.LISTING.first, own("/favorites"), pages),
+        made("continue", watch_progress.CONTINUE.first, own("/watch/continue"), pages),
         made(
             "post progress",
             watch_progress.POST,
@@ -93,6 +93,8 @@ async def works(url: URL) -> dict[str, Work]:
     return {work.name: work for work in found}
 
 
-def jsonable(value: Any) -> Any:
-    """A UUID as its text."""
-    return str(value) if isinstance(value, UUID) else value
+def described(todo: dict[str, Work]) -> bytes:
+    """What the bare handler reads of them."""
+    return msgspec.json.encode(
+        {work.name.replace(" ", "-"): {"sql": work.sql, "arguments": work.arguments} for work in todo.values()}
+    )

@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+from passlib.hash import argon2
 from sqlalchemy.engine import URL
 
 from kitsu.db import migrations
@@ -12,6 +13,7 @@ from kitsu.domain.access_tokens import AccessTokens
 
 SECRET_KEY = "the key of a benchmark, that signs nothing else"
 VIEWERS = 200
+PASSWORD = "the password of every viewer"
 LISTED = 50
 """Favourites and progress of each viewer."""
 WITH_EPISODES = 2000
@@ -42,11 +44,11 @@ OTHERS = (
     INSERT INTO users (id, email, username, password_hash)
     SELECT md5('user' || n)::uuid, 'user' || n || '@example.org', 'user' || n, 'none' FROM generate_series(1, $1) n
     """,
-    """
-    INSERT INTO auth_sessions (id, user_id, expires_at)
-    SELECT md5('session' || n)::uuid, md5('user' || n)::uuid, now() + interval '1 day' FROM generate_series(1, $1) n
-    """,
 )
+SESSIONS = """
+INSERT INTO auth_sessions (id, user_id, expires_at)
+SELECT md5('session' || n)::uuid, md5('user' || n)::uuid, now() + interval '1 day' FROM generate_series(1, $1) n
+"""
 LISTS = (
     """
     INSERT INTO favorites (id, user_id, anime_id, created_at)
@@ -63,6 +65,29 @@ LISTS = (
 )
 
 
+async def prepared(server: URL, anime: int) -> URL:
+    """The address of the database with so many anime, built when it is not there."""
+    url = server.set(database=f"bench_{anime}")
+    if url.database not in {str(name) for name in await ids(server, "SELECT datname FROM pg_database")}:
+        connection: Any = await asyncpg.connect(plain(server))
+        await connection.execute(f"CREATE DATABASE {url.database} TEMPLATE kitsu")
+        await connection.close()
+        await build(url, anime)
+    await as_built(url)
+    return url
+
+
+async def as_built(url: URL) -> None:
+    """What the viewers keep, as it was: a favourite is added once, and lists shall not grow from run to run."""
+    connection: Any = await asyncpg.connect(plain(url))
+    await connection.execute("TRUNCATE favorites, watch_progress, views, auth_sessions CASCADE")
+    await connection.execute(SESSIONS, VIEWERS)
+    for statement in LISTS:
+        await connection.execute(statement, VIEWERS, LISTED)
+    await connection.execute("UPDATE users SET password_hash = $1", argon2.hash(PASSWORD))
+    await connection.close()
+
+
 async def build(url: URL, anime: int) -> None:
     """Make the tables and fill them."""
     engine = create_engine(url)
@@ -71,10 +96,8 @@ async def build(url: URL, anime: int) -> None:
     connection: Any = await asyncpg.connect(plain(url))
     for first in range(1, anime + 1, 10_000):
         await connection.execute(CATALOGUE.format(first=first, last=min(first + 9_999, anime)))
-    for statement, count in zip(OTHERS, (WITH_EPISODES, WITH_EPISODES, VIEWERS, VIEWERS), strict=True):
+    for statement, count in zip(OTHERS, (WITH_EPISODES, WITH_EPISODES, VIEWERS), strict=True):
         await connection.execute(statement, count)
-    for statement in LISTS:
-        await connection.execute(statement, VIEWERS, LISTED)
     await connection.execute("VACUUM ANALYZE")
     await connection.close()
 
