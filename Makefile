@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run migrate migration test test-slow bench check lock wheel clean
+.PHONY: help install run migrate migration test test-slow bench bench-long check lock wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,10 @@ test-slow: $(STAMP) ## run the tests that take minutes: two workers, timing
 bench: $(STAMP) ## load the service and bare handlers on one database (needs wrk); writes tests/bench/RESULTS.md
 	@command -v wrk >/dev/null || { echo 'The benchmark needs wrk (Debian: apt install wrk).' >&2; exit 1; }
 	$(BIN)/python -m tests.bench
+
+bench-long: $(STAMP) ## a million anime, a million requests (needs wrk, some 20 minutes); writes tests/bench/RESULTS-LONG.md
+	@command -v wrk >/dev/null || { echo 'The benchmark needs wrk (Debian: apt install wrk).' >&2; exit 1; }
+	$(BIN)/python -m tests.bench.long
 
 check: $(STAMP) ## format, lint and type-check
 	$(BIN)/ruff format .

@@ -50,7 +50,7 @@ def provide_page_request(
     offset: Annotated[int, QueryParameter(ge=0, le=BIGINT_MAX, description="how many to skip")] = 0,
     total: Annotated[bool, QueryParameter(description="count the whole list, in `X-Total-Count`")] = False,  # noqa: FBT002 - a query parameter
     cursor: Annotated[
-        str | None, QueryParameter(max_length=4000, description="where the `Link` to the next page begins")
+        str | None, QueryParameter(max_length=20_000, description="where the `Link` to the next page begins")
     ] = None,
 ) -> PageRequest:
     """Read the part of a list that a request asks for."""
@@ -86,7 +86,7 @@ def provide_changes_request(
     if updated_since is not None and updated_since.tzinfo is None:
         raise InvalidRequest([{"field": "updated_since", "message": "Expected a time with its zone, such as Z"}])
     return ChangesRequest(
-        updated_since or LONG_AGO, deleted, asked.limit, _place(asked.cursor) if asked.cursor else None
+        updated_since or LONG_AGO, deleted, asked.limit, None if asked.cursor is None else _place(asked.cursor)
     )
 
 

@@ -66,7 +66,7 @@ class Pool:
         self._free.release()
 
     def end_cancelled(self, lent: Lent) -> None:
-        """Whoever waited for its statement has gone: tell the server so. Until it knows, the statement counts as one."""
+        """Whoever waited for its statement has gone: the server is told so, and till it knows the connection counts."""
         task = asyncio.create_task(self._end_gently(lent))
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
@@ -97,18 +97,22 @@ class Pool:
             raise
 
     async def _made(self) -> Lent:
+        self._check_open()
         async with asyncio.timeout(CONNECT_TIMEOUT):
             connection: Any = await asyncpg.connect(**self._arguments)
             self._all.add(connection)
             lent = Lent(connection, time.monotonic())
             try:
-                if self._is_closed:
-                    raise asyncpg.InterfaceError("the pool is closed")
+                self._check_open()
                 await self._init(connection)
             except BaseException:
                 self._drop(lent)
                 raise
         return lent
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise asyncpg.InterfaceError("the pool is closed")
 
     async def _end_gently(self, lent: Lent) -> None:
         with contextlib.suppress(Exception):

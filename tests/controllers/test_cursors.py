@@ -91,7 +91,11 @@ async def busy(server: URL, template: URL) -> AsyncIterator[Crowd]:
 
 async def add_one_of_all(crowd: Crowd, chosen: Random) -> None:
     """A row in each table, with values that many others have."""
-    rows, moment = crowd.shelf.rows, lambda: chosen.choice(MOMENTS)
+    rows = crowd.shelf.rows
+
+    def moment() -> datetime:
+        return chosen.choice(MOMENTS)
+
     kind = chosen.choice(("TV", "TV", "MOVIE", "OVA"))
     is_known = kind != "OVA"
     anime_id = UUID(
@@ -320,8 +324,11 @@ class Rows:
         of = {"anime_id": UUID(await self._shelf.anime())}
         if table == "collection_items":
             return of | {"collection_id": UUID(self._names["collection_id"])}
-        more = {"watch_progress": {"episode": 1}, "library_entries": {"status": "watching"}}.get(table, {})
-        return of | {"user_id": self._owner} | more
+        more: dict[str, dict[str, Any]] = {
+            "watch_progress": {"episode": 1},
+            "library_entries": {"status": "watching"},
+        }
+        return {**of, "user_id": self._owner, **more.get(table, {})}
 
 
 async def rows_of(crowd: Crowd, kind: Kind) -> tuple[Rows, Viewer]:
@@ -491,7 +498,7 @@ OTHER_JSON: tuple[Any, ...] = (
     *([1, 1], ["a", "a"], [1.5, None], [1, None, None], [2000, str(UUID(int=0)), str(UUID(int=0))]),
 )
 BAD = [
-    *("", "x", "null", "None", "!", "%25", "é", "\0", "🦊", "====", "A" * 4000, "A" * 4001, "[]", "0"),
+    *("", "x", "null", "None", "!", "%25", "é", "\0", "🦊", "====", "A" * 20_000, "A" * 20_001, "[]", "0"),
     *(encoded(place) for place in NO_JSON),
     *(encoded(json.dumps(place).encode()) for place in OTHER_JSON),
 ]
