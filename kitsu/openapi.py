@@ -18,9 +18,9 @@ from kitsu.exception_handlers import ErrorBody
 DESCRIPTION = """\
 Accounts, and the catalogue of anime, their releases and episodes.
 
-Every path answers with and without a trailing slash. Lists are bare arrays; `limit` and `offset` page through them and
-the `Link` header holds the next page, which begins right behind the last item whatever is added meanwhile. Errors all have the same body: `code`, `message` and `details`, which names the
-fields on 422. Times are RFC 3339 in UTC.
+Every path answers with and without a trailing slash. Lists are bare arrays; `limit` and `offset` page through them, and
+the `Link` header holds the next page, which begins right behind the last item whatever is added meanwhile. Errors all
+have the same body: `code`, `message` and `details`, which names the fields on 422. Times are RFC 3339 in UTC.
 """
 
 CATALOGUE_HEADERS: Sequence[ResponseHeader] = (
