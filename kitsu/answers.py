@@ -1,9 +1,10 @@
 """Answers as JSON. Litestar's own copy what they are given several times on the way, for cookies that nobody sets."""
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
-from litestar import Request, Response
+from litestar import MediaType, Request, Response
 from litestar.types import ASGIApp, HTTPResponseStartEvent, Receive, Scope, Send
 
 T = TypeVar("T")
@@ -13,6 +14,15 @@ _encoder = msgspec.json.Encoder()
 
 class JsonAnswer(Response[T]):
     """The answer of a handler, with its own headers: encoded here, and sent in one piece."""
+
+    def __init__(self, content: T, *, status_code: int | None = None, headers: Mapping[str, str] | None = None) -> None:
+        """Without a status it has the one that its handler declares."""
+        self.content = content
+        self.status_code = status_code
+        self.headers = dict(headers) if headers else {}
+        # Of Litestar's answers, which a tool of Litestar's may look at.
+        self.media_type, self.background, self.cookies, self.encoding = MediaType.JSON, None, [], "utf-8"
+        self.response_type_encoders = {}
 
     def to_asgi_response(  # type: ignore[override] # what it takes beyond this is never set
         self,

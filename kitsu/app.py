@@ -44,7 +44,6 @@ from kitsu.middleware.authentication import Authentication, provide_identity, pr
 from kitsu.middleware.catalogue_answers import CatalogueAnswers, CatalogueMemory
 from kitsu.middleware.client import Client, provide_device
 from kitsu.middleware.cors import Cors, marks_of
-from kitsu.middleware.plain_query import PlainQuery
 from kitsu.middleware.request_log import RequestLog
 from kitsu.middleware.security_headers import SecurityHeaders
 from kitsu.openapi import openapi_config, without_own_pages
@@ -158,7 +157,7 @@ def create_app(settings: Settings) -> Litestar:
     handling = Handling(app, Authentication(sessions))
     # Around the routing, so that unknown paths and methods pass them too.
     marks = marks_of(settings.allowed_origins)
-    inner = SecurityHeaders(Cors(PlainQuery(handling), marks))
+    inner = SecurityHeaders(Cors(handling, marks))
     app.asgi_handler = Client(RequestLog(CatalogueAnswers(inner, memory, marks)), settings.trusted_proxies)
     return app
 

@@ -24,6 +24,7 @@ from kitsu.answers import JsonAnswer
 from kitsu.controllers.bodies import WholeRequest
 from kitsu.exception_handlers import error_answer
 from kitsu.middleware.authentication import Authentication
+from kitsu.middleware.plain_query import encode_query
 
 _is_valid_host = lru_cache(maxsize=256)(is_valid_host)
 
@@ -72,6 +73,7 @@ class Handling:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
+        encode_query(scope)
         handler = self._found(scope) if scope["type"] == ScopeType.HTTP else None
         if handler is None:
             await self._otherwise(scope, receive, send)

@@ -9,8 +9,16 @@ import contextvars
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Generic, TypeVar
 
+GENERIC = 16
+"""Keys at least, in the array of a statement. PostgreSQL keeps a plan for ten, and makes another for less each time."""
+
 K = TypeVar("K")
 V = TypeVar("V")
+
+
+def padded(keys: list[K]) -> list[K]:
+    """The keys, and the first of them again and again up to GENERIC: to look up twice what is known costs nothing."""
+    return keys + keys[:1] * (GENERIC - len(keys))
 
 
 class Together(Generic[K, V]):

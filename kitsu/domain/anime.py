@@ -7,11 +7,12 @@ from uuid import UUID
 
 import msgspec
 from msgspec import Meta
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import ARRAY, Uuid, any_, bindparam, func, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from kitsu.db import models
 from kitsu.db.direct import Direct
+from kitsu.db.together import Together, padded
 from kitsu.domain.anime_query import AnimeQuery, AnimeType, Season, listing_of
 from kitsu.domain.paging import Page, PageRequest
 from kitsu.errors import NotFound
@@ -82,9 +83,9 @@ EXTERNAL_IDS = (
     .where(models.ExternalId.anime_id == _anime.id)
     .scalar_subquery()
 )
-DETAIL = select(
+DETAILS = select(
     *(EXTERNAL_IDS.label(name) if name == "external_ids" else getattr(_anime, name) for name in Anime.__struct_fields__)
-).where(_anime.id == bindparam("anime_id"))
+).where(_anime.id == any_(bindparam("anime_ids", type_=ARRAY(Uuid))))
 
 
 class AnimeReader:
@@ -92,6 +93,7 @@ class AnimeReader:
 
     def __init__(self, direct: Direct) -> None:
         self._direct = direct
+        self._details = Together(self._look_up)
 
     async def page(self, query: AnimeQuery, request: PageRequest) -> Page[AnimeListItem]:
         """The anime that pass all the filters, in the order asked for."""
@@ -101,7 +103,11 @@ class AnimeReader:
 
     async def detail(self, anime_id: UUID) -> Anime:
         """One anime. Raises NotFound."""
-        row = await self._direct.row(DETAIL, {"anime_id": anime_id})
-        if row is None:
+        anime = await self._details.get(anime_id)
+        if anime is None:
             raise NotFound("Anime not found")
-        return Anime(*row)
+        return anime
+
+    async def _look_up(self, anime_ids: list[UUID]) -> dict[UUID, Anime]:
+        rows = await self._direct.rows(DETAILS, {"anime_ids": padded(anime_ids)})
+        return {row[0]: Anime(*row) for row in rows}

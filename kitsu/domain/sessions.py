@@ -21,7 +21,7 @@ from uuid_utils.compat import uuid7
 
 from kitsu.db.direct import Direct
 from kitsu.db.models import AuthSession, RefreshToken, User
-from kitsu.db.together import Together
+from kitsu.db.together import Together, padded
 from kitsu.domain.access_tokens import AccessTokens, Claims
 from kitsu.domain.permissions import PERMISSIONS, Permission, Role
 from kitsu.errors import Forbidden, NotFound, Unauthorized
@@ -214,7 +214,7 @@ class SessionService:
         return identity
 
     async def _identities_of(self, session_ids: list[UUID]) -> dict[UUID, Identity]:
-        rows = await self._direct.rows(_IDENTITIES, {"session_ids": session_ids})
+        rows = await self._direct.rows(_IDENTITIES, {"session_ids": padded(session_ids)})
         return {session_id: Identity(user_id, session_id, role) for session_id, user_id, role in rows}
 
     async def living(self, identity: Identity) -> list[Session]:

@@ -146,12 +146,11 @@ class CatalogueAnswers:
 def _answer(start: HTTPResponseStartEvent, body: bytes, route: str) -> Answer:
     # Litestar sends an encoded body whole, in one message.
     etag = b'"' + blake2b(body, digest_size=12).hexdigest().encode() + b'"'
-    said = [(name, value) for name, value in start["headers"] if not _is_of_this_request(name)]
+    # What the layers within said for this request alone is said anew each time, or not at all.
+    said = [
+        pair for pair in start["headers"] if pair[0] != b"cache-control" and not pair[0].startswith(b"access-control-")
+    ]
     return Answer([*said, (b"etag", etag), (b"cache-control", CACHE_CONTROL)], body, etag, route)
-
-
-def _is_of_this_request(header: bytes) -> bool:
-    return header == b"cache-control" or header.startswith(b"access-control-")
 
 
 def has_tag(scope: Scope, etag: bytes) -> bool:

@@ -9,6 +9,7 @@ from sqlalchemy import Executable
 from sqlalchemy.engine import URL
 
 from kitsu.db.direct import compiled_statement
+from kitsu.db.together import padded
 from kitsu.domain import anime, favorites, views, watch_progress
 from kitsu.domain.anime_query import listing_of
 from tests.bench import world
@@ -62,9 +63,9 @@ async def works(url: URL) -> dict[str, Work]:
         ),
         made(
             "detail",
-            anime.DETAIL,
+            anime.DETAILS,
             [("GET", f"/anime/{each}", "", "") for each in some],
-            [{"anime_id": each} for each in some],
+            [{"anime_ids": padded([each])} for each in some],
         ),
         made("favorites", favorites.LISTING.first, own("/favorites"), pages),
         made("continue", watch_progress.CONTINUE.first, own("/watch/continue"), pages),
