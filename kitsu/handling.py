@@ -17,7 +17,7 @@ from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
-from litestar.types import ASGIApp, Empty, HTTPScope, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from litestar.utils import normalize_path
 
 from kitsu.answers import JsonAnswer
@@ -51,8 +51,11 @@ class _Plan(NamedTuple):
     """What a handler asks for."""
 
     model: KwargsModel
+    """The rest, as Litestar reads it: parameters of the path and the query, dependencies that have such."""
+    reserved: frozenset[str]
+    headers: tuple[tuple[bytes, str, Any], ...]
+    """Those it wants by name, what they are called there, and what they are when they are not sent."""
     from_scope: tuple[tuple[str, Callable[[Scope], Any]], ...]
-    takes_json: bool
 
 
 class Handling:
@@ -105,18 +108,19 @@ class Handling:
     async def _answer(self, handler: HTTPRouteHandler, request: WholeRequest) -> ASGIApp:
         plan = self._plans[handler]
         await self._authentication.check(request.scope)
-        if plan.takes_json:
-            await request.check_json()
-        values: dict[str, Any] = {}
-        if plan.model.has_kwargs:
-            values = await plan.model.to_kwargs(request)
-            if values.get("data") is Empty:
-                del values["data"]
-            for name, read in plan.from_scope:
-                values[name] = read(request.scope)
-            if plan.model.dependency_batches:
-                await plan.model.resolve_dependencies(request, values)
-            values = handler.signature_model.parse_values_from_connection_kwargs(request, values)
+        values = await plan.model.to_kwargs(request)
+        if "data" in plan.reserved:
+            values["data"] = await request.checked_json()
+        if "request" in plan.reserved:
+            values["request"] = request
+        for header, name, default in plan.headers:
+            sent = request.header(header)
+            values[name] = default if sent is None else sent.decode("latin-1")
+        for name, read in plan.from_scope:
+            values[name] = read(request.scope)
+        if plan.model.dependency_batches:
+            await plan.model.resolve_dependencies(request, values)
+        values = handler.signature_model.parse_values_from_connection_kwargs(request, values)
         said = handler.fn(**values) if handler.has_sync_callable else await handler.fn(**values)
         if not isinstance(said, Response):
             said = JsonAnswer(said)
@@ -143,4 +147,14 @@ def _plan(handler: HTTPRouteHandler, model: KwargsModel) -> _Plan:
     from_scope = {one.key: one.provide.read for one in ordered if isinstance(one.provide, FromScope)}
     # One at a time: of a batch of several Litestar makes a task each, and none of ours waits for anything.
     model.dependency_batches = [{one} for one in ordered if one.key not in from_scope]
-    return _Plan(model, tuple(from_scope.items()), "data" in handler.parsed_fn_signature.parameters)
+    reserved = frozenset(model.expected_reserved_kwargs)
+    if others := reserved - {"data", "request", "scope"}:
+        raise ValueError(f"{handler} asks for {others}, which is not read")
+    headers = tuple(
+        (one.field_alias.lower().encode(), one.field_name, one.default) for one in model.expected_header_params
+    )
+    # What is read here is not to be read there.
+    model.expected_reserved_kwargs = set(reserved & {"scope"})
+    model.expected_header_params = set()
+    model.extractors = model._create_extractors()  # noqa: SLF001 - as it did before
+    return _Plan(model, reserved, headers, tuple(from_scope.items()))

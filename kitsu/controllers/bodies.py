@@ -37,13 +37,13 @@ class WholeRequest(Request[Any, Any, Any]):
                 raise InvalidRequest from None
         return self._json
 
-    async def check_json(self) -> None:
+    async def checked_json(self) -> Any:
         """For handlers that take JSON. Raises PayloadTooLarge, UnsupportedMediaType, InvalidRequest."""
         await self.body()  # too long a one is refused for that, of whatever kind it is
         said = self.header(b"content-type")
         if said not in {None, b"application/json"} and self.content_type[0] != JSON:
             raise UnsupportedMediaType
-        await self.json()
+        return await self.json()
 
     async def close(self) -> None:
         """Let go of what the body was read into."""

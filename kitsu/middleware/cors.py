@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPResponseStartEvent, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPResponseStartEvent, Receive, Scope, Send
 
 EXPOSED = b"ETag, Link, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID, X-Total-Count, X-Updated-Until"
 METHODS = b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
@@ -34,7 +34,7 @@ class Cors:
         self._marks = marks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a preflight, or let the request through and mark its answer."""
+        """Answer a preflight, or let the request through and tell the layers around how to mark its answer."""
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
@@ -46,12 +46,8 @@ class Cors:
             await self._answer_preflight(marks, headers, send)
             return
 
-        async def send_marked(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], VARY, *marks]
-            await send(message)
-
-        await self._app(scope, receive, send_marked)
+        scope["marks"] = (VARY, *marks)  # type: ignore[typeddict-unknown-key] # Kitsu's own
+        await self._app(scope, receive, send)
 
     async def _answer_preflight(self, marks: Marks, headers: dict[bytes, bytes], send: Send) -> None:
         answer = [(b"vary", b"Origin, Access-Control-Request-Method, Access-Control-Request-Headers")]

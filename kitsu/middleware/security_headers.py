@@ -1,4 +1,6 @@
-"""Headers that keep browsers from being talked into things; and those that tell of a rate limit."""
+"""Headers that keep browsers from being talked into things, `marks` of the layers within, and those of a rate limit."""
+
+from typing import Any
 
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -26,7 +28,8 @@ class SecurityHeaders:
 
         async def send_marked(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = [*message["headers"], *ALWAYS]
+                marks: Any = scope.get("marks", ())
+                headers = [*message["headers"], *marks, *ALWAYS]
                 if all(name != b"cache-control" for name, _ in headers):
                     headers.append(NO_STORE)
                 if scope["scheme"] == "https":
