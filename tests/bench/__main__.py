@@ -39,8 +39,7 @@ def measured(url: URL, workers: int, todo: dict[str, Work], works_file: Path) ->
     with bare(url, workers, works_file) as (server, port):
         base = {"constant": loaded(server, port, CONSTANT)}
         for work in todo.values():
-            requests = [("GET", f"/{work.name.replace(' ', '-')}/{n}", "", "") for n in range(len(work.arguments))]
-            base[work.name] = loaded(server, port, requests)
+            base[work.name] = loaded(server, port, work.for_bare())
             if base[work.name].bad:
                 raise RuntimeError(f"the bare handler failed at {work.name}")
         asyncio.run(world.as_built(url))

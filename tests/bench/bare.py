@@ -27,6 +27,9 @@ class Work(msgspec.Struct):
     """A UUID as its text."""
 
 
+CONNECTIONS = 5
+"""As many as a worker of the service has for single statements, unless told otherwise."""
+
 _works: dict[str, Work] = {}
 _pool: Any = None
 
@@ -58,7 +61,7 @@ async def app(scope: Scope, receive: Any, send: Any) -> None:
             work.arguments = [[_parsed(given) for given in each] for each in work.arguments]
             _works[name] = work
         _pool = await asyncpg.create_pool(
-            os.environ["BARE_DATABASE"], min_size=0, max_size=10, reset=_nothing, init=_codec
+            os.environ["BARE_DATABASE"], min_size=0, max_size=CONNECTIONS, reset=_nothing, init=_codec
         )
         await send({"type": "lifespan.startup.complete"})
         await receive()
@@ -68,6 +71,8 @@ async def app(scope: Scope, receive: Any, send: Any) -> None:
     if name == "constant":
         body = CONSTANT
     else:
+        if scope["method"] == "POST":
+            msgspec.json.decode((await receive())["body"])  # as whoever serves it has to
         work = _works[name]
         arguments = [uuid4() if given == NEW else given for given in work.arguments[int(number[0])]]
         async with _pool.acquire() as connection:

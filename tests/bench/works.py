@@ -26,6 +26,12 @@ class Work(NamedTuple):
     requests: list[Request]
     sql: str
     arguments: list[list[Any]]
+    """One for each request."""
+
+    def for_bare(self) -> list[Request]:
+        """The requests to the bare handler, which finds the arguments by their number, and reads bodies too."""
+        path = self.name.replace(" ", "-")
+        return [(method, f"/{path}/{n}", "", body) for n, (method, _, _, body) in enumerate(self.requests)]
 
 
 async def works(url: URL) -> dict[str, Work]:
