@@ -27,7 +27,7 @@ class Work(msgspec.Struct):
     """A UUID as its text."""
 
 
-CONNECTIONS = 5
+CONNECTIONS = 10
 """As many as a worker of the service has for single statements, unless told otherwise."""
 
 _works: dict[str, Work] = {}
