@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run migrate migration test test-slow bench bench-long check lock wheel clean
+.PHONY: help install run dev migrate migration test test-slow test-faults bench bench-long check lock wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ $(STAMP): requirements-dev.lock pyproject.toml
 run: $(STAMP) .env ## serve on HOST:PORT; prepares all that a fresh machine lacks
 	@exec $(BIN)/kitsu run
 
+dev: $(STAMP) .env ## the same, started anew when a file changes
+	@exec $(BIN)/kitsu run --reload
+
 migrate: $(STAMP) .env ## bring the database to the schema of this version
 	@exec $(BIN)/kitsu migrate
 
@@ -38,6 +41,9 @@ test: $(STAMP) ## run every test
 
 test-slow: $(STAMP) ## run the tests that take minutes: two workers, timing
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+test-faults: $(STAMP) ## stop, freeze and kill the database and the service, and print what came of it
+	$(BIN)/python -m pytest -m faults --capture=no $(ARGS)
 
 bench: $(STAMP) ## load the service and bare handlers on one database (needs wrk); writes tests/bench/RESULTS.md
 	@command -v wrk >/dev/null || { echo 'The benchmark needs wrk (Debian: apt install wrk).' >&2; exit 1; }
@@ -54,7 +60,7 @@ check: $(STAMP) ## format, lint and type-check
 
 lock: $(STAMP) ## renew both lock files: names, versions and hashes, nothing else
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade pyproject.toml --output-file requirements.lock
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade pyproject.toml --extra embedded --group dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade pyproject.toml --extra embedded --extra otel --group dev --constraint requirements.lock --output-file requirements-dev.lock
 
 wheel: $(STAMP) ## build the wheel into dist/
 	$(BIN)/uv build --quiet --wheel --no-build-isolation --out-dir dist

@@ -5,16 +5,18 @@ import gc
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
 
 from litestar import Litestar
 
+from kitsu import __version__
 from kitsu.controllers import ROUTES
 from kitsu.controllers.bodies import MAX_BODY
 from kitsu.db.catalogue_changes import CatalogueChanges
 from kitsu.db.direct import Direct
-from kitsu.db.engine import create_engine
+from kitsu.db.engine import Timeouts, create_engine
+from kitsu.db.pool import engine_states
 from kitsu.domain.access_tokens import AccessTokens
 from kitsu.domain.account_export import AccountExporter
 from kitsu.domain.accounts import AccountRules, AccountService
@@ -40,6 +42,7 @@ from kitsu.domain.watch_progress import WatchProgressService
 from kitsu.exception_handlers import EXCEPTION_HANDLERS
 from kitsu.handling import FromScope, Handling, always
 from kitsu.logs import configure_logs
+from kitsu.metrics import Metrics, Readings
 from kitsu.middleware.authentication import Authentication, provide_identity, provide_viewer
 from kitsu.middleware.catalogue_answers import CatalogueAnswers, CatalogueMemory
 from kitsu.middleware.client import Client, provide_device
@@ -48,6 +51,7 @@ from kitsu.middleware.request_log import RequestLog
 from kitsu.middleware.security_headers import SecurityHeaders
 from kitsu.openapi import openapi_config, without_own_pages
 from kitsu.settings import Settings, load_settings
+from kitsu.tracing import Tracing, is_wanted
 
 PR_SET_PDEATHSIG = 1
 """From Linux' sys/prctl.h."""
@@ -57,6 +61,14 @@ def create_app(settings: Settings) -> Litestar:
     """Build the application. It connects to the database on the first request; `settings.database_url` must be set."""
     if settings.database_url is None:
         raise ValueError("the application needs a database's address; `kitsu run` starts the embedded one")
+    timeouts = Timeouts(
+        connect=settings.db_connect_timeout_ms / 1000,
+        pool=settings.db_pool_timeout_ms / 1000,
+        statement=settings.db_statement_timeout_ms / 1000,
+        lock=settings.db_lock_timeout_ms / 1000,
+        idle_in_transaction=settings.db_idle_in_transaction_timeout_ms / 1000,
+    )
+    tracing = Tracing(__version__) if is_wanted() else None
     engine = create_engine(
         settings.database_url,
         pool_size=1,
@@ -64,12 +76,17 @@ def create_app(settings: Settings) -> Litestar:
         pool_recycle=settings.db_pool_recycle,
         pool_pre_ping=settings.db_pool_pre_ping,
         debug=settings.debug,
+        timeouts=timeouts,
     )
+    if tracing:
+        tracing.statements_of(engine)
     direct = Direct(
         settings.database_url,
         size=settings.db_pool_size,
         recycle=settings.db_pool_recycle,
         debug=settings.debug,
+        timeouts=timeouts,
+        on_query=tracing.statement if tracing else None,
     )
     hasher = PasswordHasher(threads=settings.password_threads, queue=settings.password_queue)
     limiter = RateLimiter(direct, enabled=settings.rate_limit_enabled)
@@ -108,25 +125,40 @@ def create_app(settings: Settings) -> Litestar:
     searches = Policy("search", *settings.rate_limit_search)
 
     memory = CatalogueMemory(settings.catalogue_memory_mb << 20)
-    changes = CatalogueChanges(settings.database_url, memory)
+    changes = CatalogueChanges(settings.database_url, memory, timeouts)
+
+    accounts = AccountService(engine, direct, hasher, sessions, users, limiter, account_rules)
+    list_importer = ListImporter(engine)
+    readings = Readings(
+        connections={"statements": direct.states, "transactions": lambda: engine_states(engine)},
+        connections_limits={"statements": settings.db_pool_size, "transactions": max(settings.db_max_overflow, 1)},
+        passwords=hasher,
+        logins=accounts.logins.counts,
+        imports={"library": list_importer.outcomes.counts},
+        catalogue=memory,
+    )
+    metrics = Metrics(__version__, readings) if settings.metrics_enabled else None
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         if settings.catalogue_memory_mb:
             changes.start()
-        yield
+        async with metrics.publishing() if metrics else nullcontext():
+            yield
         await changes.stop()
         hasher.close()
         avatars.close()
         direct.close()
         await engine.dispose()
+        if tracing:
+            await tracing.close()
 
     app = Litestar(
         ROUTES,
         dependencies={
             "client_device": FromScope(provide_device),
             "identity": FromScope(provide_identity),
-            "accounts": always(AccountService(engine, direct, hasher, sessions, users, limiter, account_rules)),
+            "accounts": always(accounts),
             "sessions": always(sessions),
             "users": always(users),
             "avatars": always(avatars),
@@ -136,14 +168,15 @@ def create_app(settings: Settings) -> Litestar:
             "views": always(ViewService(engine, direct)),
             "collections": always(CollectionService(engine, direct)),
             "library": always(LibraryService(engine, direct)),
-            "list_importer": always(ListImporter(engine)),
+            "list_importer": always(list_importer),
             "library_exporter": always(LibraryExporter(direct)),
             "account_exporter": always(AccountExporter(direct, users)),
             "anime": always(AnimeReader(direct)),
             "search": always(SearchReader(AnimeReader(direct), limiter, searches)),
             "releases": always(ReleaseReader(direct)),
             "episodes": always(EpisodeReader(direct)),
-            "health": always(HealthReader(engine, direct)),
+            "health": always(HealthReader(engine, direct, media)),
+            "metrics": always(metrics),
         },
         exception_handlers=EXCEPTION_HANDLERS,
         request_max_body_size=MAX_BODY,
@@ -157,8 +190,12 @@ def create_app(settings: Settings) -> Litestar:
     handling = Handling(app, Authentication(sessions))
     # Around the routing, so that unknown paths and methods pass them too.
     marks = marks_of(settings.allowed_origins)
-    inner = SecurityHeaders(Cors(handling, marks))
-    app.asgi_handler = Client(RequestLog(CatalogueAnswers(inner, memory, marks)), settings.trusted_proxies)
+    answers = CatalogueAnswers(SecurityHeaders(Cors(handling, marks)), memory, marks)
+    app.asgi_handler = Client(
+        RequestLog(tracing.requests(answers) if tracing else answers, metrics.count_request if metrics else None),
+        settings.trusted_proxies,
+        settings.body_timeout_seconds,
+    )
     return app
 
 

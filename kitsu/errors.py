@@ -5,6 +5,7 @@
     ├── Unauthorized         401  who is asking could not be established
     ├── Forbidden            403  known, but not allowed
     ├── NotFound             404
+    ├── RequestTimeout       408  whoever asks takes too long to say what
     ├── Conflict             409  it exists already
     ├── PreconditionFailed   412  another device was faster
     ├── PayloadTooLarge      413
@@ -137,6 +138,15 @@ class RateLimited(AppError):
     def __init__(self, retry_after: int) -> None:
         super().__init__()
         self.headers = {"Retry-After": str(retry_after)}
+
+
+class RequestTimeout(AppError):
+    """Whoever asks takes too long to say what."""
+
+    status = 408
+    code = "REQUEST_TIMEOUT"
+    message = "The request took too long"
+    headers = MappingProxyType({"Connection": "close"})
 
 
 class ClientGone(AppError):

@@ -13,6 +13,8 @@ MAY_KNOW: dict[str, set[str]] = {
     "settings": set(),
     "errors": set(),
     "logs": set(),
+    "metrics": set(),
+    "tracing": {"logs"},
     "db": set(),
     "domain": {"db", "errors"},
     "answers": set(),
@@ -21,7 +23,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "middleware": {"domain", "errors", "logs"},
     "controllers": {"answers", "domain", "middleware", "errors", "openapi"},
     "handling": {"answers", "controllers", "exception_handlers", "middleware"},
-    "cli": {"domain", "db", "errors", "settings", "logs"},
+    "cli": {"domain", "db", "errors", "settings", "logs", "metrics", "tracing"},
 }
 MAY_KNOW["app"] = {*MAY_KNOW}
 MAY_KNOW["__main__"] = {"cli"}

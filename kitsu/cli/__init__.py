@@ -7,6 +7,7 @@ import structlog
 
 from kitsu import __version__
 from kitsu.cli.accounts import createsuperuser, purge, settle_emails
+from kitsu.cli.backup import backup, restore
 from kitsu.cli.check import check
 from kitsu.cli.import_catalogue import import_catalogue
 from kitsu.cli.import_list import import_list
@@ -36,5 +37,7 @@ for _command in (
     check,
     purge,
     settle_emails,
+    backup,
+    restore,
 ):
     main.add_command(_command)

@@ -7,7 +7,8 @@ import socket
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -17,15 +18,22 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from sqlalchemy.engine import URL
 
+from kitsu import tracing
 from kitsu.cli.database import on_database, the_database
 from kitsu.db import migrations
 from kitsu.domain.catalogue_import import load_sample
 from kitsu.logs import configure_logs, stdlib_config
+from kitsu.metrics import folder_for_workers
 from kitsu.settings import Settings, SettingsError, load_settings
+
+PACKAGE = Path(__file__).parents[1]
+RSS_SECONDS = 10
+"""How often the memory of the workers is looked at."""
 
 
 @click.command()
-def run() -> None:
+@click.option("--reload", is_flag=True, help="Start the workers anew when a file of Kitsu changes, for development.")
+def run(*, reload: bool) -> None:
     """Prepare what is missing, then serve: the database, its schema, and a sample where the catalogue is empty."""
     settings = _settings()
     address = _free_address(settings)
@@ -36,7 +44,7 @@ def run() -> None:
         loaded = on_database(url, load_sample)
         if loaded:
             click.echo(f"Loaded the sample catalogue, {loaded} anime; `kitsu import-catalogue FILE` brings a real one.")
-        _serve(settings, address, url)
+        _serve(settings, address, url, reload=reload)
 
 
 @click.command()
@@ -51,8 +59,9 @@ def serve() -> None:
 
 def _settings() -> Settings:
     try:
+        tracing.is_wanted()
         return load_settings()
-    except SettingsError as error:
+    except (SettingsError, tracing.TracingUnavailable) as error:
         raise click.ClickException(str(error)) from error
 
 
@@ -103,7 +112,7 @@ def _free_address(settings: Settings) -> str:
     return str(address[0])
 
 
-def _serve(settings: Settings, address: str, url: URL) -> None:
+def _serve(settings: Settings, address: str, url: URL, *, reload: bool = False) -> None:
     # The workers read their settings from the environment.
     os.environ["DATABASE_URL"] = url.render_as_string(hide_password=False)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
@@ -113,7 +122,7 @@ def _serve(settings: Settings, address: str, url: URL) -> None:
     sys.stdout.flush()
     configure_logs(settings.log_level)
     os.register_at_fork(after_in_child=_become_a_worker)
-    Granian(
+    server = Granian(
         "kitsu.app:serve_app",
         factory=True,
         address=address,
@@ -125,7 +134,18 @@ def _serve(settings: Settings, address: str, url: URL) -> None:
         http1_settings=HTTP1Settings(header_read_timeout=10_000),
         websockets=False,
         respawn_failed_workers=True,
-        workers_kill_timeout=5,
+        workers_max_rss=settings.worker_memory_mb or None,
+        rss_sample_interval=RSS_SECONDS,
+        workers_kill_timeout=settings.stop_timeout_seconds,
+        reload=reload,
+        reload_paths=[PACKAGE] if reload else None,
         log_level=LogLevels(settings.log_level),
         log_dictconfig=stdlib_config(settings.log_level),
-    ).serve()
+    )
+    with ExitStack() as stack:
+        if settings.metrics_enabled:
+            try:
+                stack.enter_context(folder_for_workers())
+            except OSError as error:
+                raise click.ClickException(f"METRICS_ENABLED needs room for temporary files: {error}.") from error
+        server.serve()

@@ -13,6 +13,7 @@ from kitsu.controllers.health import HealthController
 from kitsu.controllers.library import LibraryController
 from kitsu.controllers.library_lists import export_library, import_library
 from kitsu.controllers.media import get_avatar
+from kitsu.controllers.metrics import get_metrics
 from kitsu.controllers.releases import ReleaseController
 from kitsu.controllers.search import SearchController
 from kitsu.controllers.users import UserController
@@ -36,6 +37,7 @@ ROUTES: list[ControllerRouterHandler] = [
     export_me,
     get_avatar,
     HealthController,
+    get_metrics,
     get_docs,
     get_docs_asset,
     get_openapi,

@@ -46,6 +46,6 @@ class HealthController(Controller):
         | {503: ResponseSpec(Readiness, description="A part is not ready.", generate_examples=False)},
     )
     async def get_readiness(self, health: NamedDependency[HealthReader]) -> Response[Readiness]:
-        """Whether the database answers and stands at the schema of this version."""
+        """Whether the database answers and stands at the schema of this version, and pictures can be stored."""
         readiness = await health.readiness()
         return Response(readiness, status_code=200 if readiness.status == "ok" else 503)

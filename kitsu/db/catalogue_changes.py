@@ -9,6 +9,7 @@ import structlog
 from sqlalchemy.engine import URL
 
 from kitsu.db.direct import connect_arguments
+from kitsu.db.engine import Timeouts
 
 log = structlog.get_logger("kitsu.catalogue")
 
@@ -35,8 +36,8 @@ class Listener(Protocol):
 class CatalogueChanges:
     """Keeps a connection that listens, and makes another one when it is cut."""
 
-    def __init__(self, url: URL, listener: Listener) -> None:
-        self._arguments = connect_arguments(url)
+    def __init__(self, url: URL, listener: Listener, timeouts: Timeouts) -> None:
+        self._arguments = connect_arguments(url, timeouts)
         self._listener = listener
         self._task: asyncio.Task[None] | None = None
 

@@ -5,8 +5,9 @@ returns. Work of several statements is the engine's.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -16,7 +17,7 @@ from sqlalchemy import Executable
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
 from sqlalchemy.engine import URL
 
-from kitsu.db.engine import CONNECT_TIMEOUT, SERVER_SETTINGS
+from kitsu.db.engine import SERVER_SETTINGS, Timeouts
 from kitsu.db.pool import Pool
 from kitsu.db.sqlstate import is_disconnect
 
@@ -39,9 +40,30 @@ class Compiled(NamedTuple):
 class Direct:
     """Runs statements on a pool of asyncpg's."""
 
-    def __init__(self, url: URL, *, size: int, recycle: int, debug: bool = False) -> None:
-        """Up to `size` connections, each replaced `recycle` seconds after it was made; -1 for never."""
-        self._pool = Pool(connect_arguments(url), size=size, recycle=recycle, init=_init_debug if debug else _init)
+    def __init__(
+        self,
+        url: URL,
+        *,
+        size: int,
+        recycle: int,
+        timeouts: Timeouts,
+        debug: bool = False,
+        on_query: Callable[[Any], None] | None = None,
+    ) -> None:
+        """Up to `size` connections, each replaced `recycle` seconds after it was made; -1 for never.
+
+        `on_query` hears of each statement that ends: asyncpg's `LoggedQuery`.
+        """
+        listeners = [listener for listener in (_log_query if debug else None, on_query) if listener]
+        self._timeouts = timeouts
+        self._pool = Pool(
+            connect_arguments(url, timeouts),
+            size=size,
+            recycle=recycle,
+            init=partial(_init, listeners=listeners),
+            timeouts=timeouts,
+        )
+        self.states = self._pool.states
 
     def close(self) -> None:
         """Close all connections, those in use too."""
@@ -86,9 +108,12 @@ class Direct:
         return rows
 
     async def _run(self, verb: Callable[..., Awaitable[Any]], compiled: Compiled, parameters: Mapping[str, Any]) -> Any:
+        began = time.monotonic()
         lent = await self._pool.take()
+        # Whoever waited for a connection has the less time left.
+        left = self._timeouts.command - (time.monotonic() - began)
         try:
-            said = await verb(lent.connection, compiled.sql, *_arguments(compiled, parameters))
+            said = await verb(lent.connection, compiled.sql, *_arguments(compiled, parameters), timeout=left)
         except asyncpg.PostgresError as error:
             if is_disconnect(error):
                 self._pool.end(lent)
@@ -105,10 +130,14 @@ class Direct:
         return said
 
 
-def connect_arguments(url: URL) -> dict[str, Any]:
+def connect_arguments(url: URL, timeouts: Timeouts) -> dict[str, Any]:
     """What asyncpg's `connect` takes for an address of SQLAlchemy's."""
     _, arguments = _dialect.create_connect_args(url)
-    return {**arguments, "timeout": CONNECT_TIMEOUT, "server_settings": SERVER_SETTINGS}
+    return {
+        **arguments,
+        "timeout": timeouts.connect,
+        "server_settings": SERVER_SETTINGS | timeouts.of_server(),
+    }
 
 
 @lru_cache(maxsize=2048)
@@ -125,17 +154,18 @@ def _arguments(compiled: Compiled, parameters: Mapping[str, Any]) -> list[Any]:
     return [parameters[name] if name in parameters else constants[name] for name in compiled.names]
 
 
-async def _init(connection: asyncpg.Connection) -> None:
+async def _init(connection: asyncpg.Connection, listeners: Sequence[Callable[[Any], None]]) -> None:
     for kind in ("json", "jsonb"):
         await connection.set_type_codec(
             kind, schema="pg_catalog", encoder=_encode, decoder=msgspec.json.decode, format="text"
         )
+    for listener in listeners:
+        connection.add_query_logger(listener)
 
 
 def _encode(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-async def _init_debug(connection: asyncpg.Connection) -> None:
-    await _init(connection)
-    connection.add_query_logger(lambda said: log.info(said.query, arguments=said.args))
+def _log_query(said: Any) -> None:
+    log.info(said.query, arguments=said.args)

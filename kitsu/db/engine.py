@@ -1,10 +1,44 @@
-"""The engine: one pool of connections a process, and how it is set up."""
+"""The engine: one pool of connections a process, and how it is set up; how long anything of a database may take."""
 
-from sqlalchemy.engine import URL
+from typing import Any
+
+import msgspec
+from sqlalchemy import event
+from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-CONNECT_TIMEOUT = 2.5
-"""Seconds until a database that does not answer counts as away."""
+ANSWER_TIME = 0.2
+"""Seconds between the end that PostgreSQL makes of a statement and the one that is made here, if it does not answer."""
+
+
+class Timeouts(msgspec.Struct, frozen=True):
+    """How long a request waits for its database, in seconds."""
+
+    connect: float = 1.5
+    pool: float = 1.0
+    """For a connection that is free."""
+    statement: float = 2.0
+    lock: float = 1.5
+    idle_in_transaction: float = 10.0
+
+    @property
+    def command(self) -> float:
+        """When a statement counts as lost."""
+        return self.statement + ANSWER_TIME
+
+    def of_server(self) -> dict[str, str]:
+        """What PostgreSQL is told, in its own words."""
+        return {
+            "statement_timeout": _milliseconds(self.statement),
+            "lock_timeout": _milliseconds(self.lock),
+            "idle_in_transaction_session_timeout": _milliseconds(self.idle_in_transaction),
+        }
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(round(seconds * 1000))
+
+
 SERVER_SETTINGS = {"application_name": "kitsu", "timezone": "UTC"}
 
 
@@ -16,17 +50,36 @@ def create_engine(
     pool_recycle: int = 1800,
     pool_pre_ping: bool = False,
     debug: bool = False,
+    timeouts: Timeouts | None = None,
 ) -> AsyncEngine:
-    """Build the engine; it connects on first use. Times in seconds; `debug` logs every statement with its values."""
-    return create_async_engine(
+    """Build the engine; it connects on first use. Times in seconds; `debug` logs every statement with its values.
+
+    Without `timeouts` statements take as long as they take: for commands, whose work is long and watched.
+    """
+    waits = timeouts or Timeouts()
+    connect_args: dict[str, Any] = {"timeout": waits.connect, "server_settings": SERVER_SETTINGS}
+    if timeouts is not None:
+        connect_args["server_settings"] = SERVER_SETTINGS | timeouts.of_server()
+        connect_args["command_timeout"] = timeouts.command
+    engine = create_async_engine(
         url,
         pool_size=pool_size,
         max_overflow=max_overflow,
         pool_recycle=pool_recycle,
         pool_pre_ping=pool_pre_ping,
-        pool_timeout=CONNECT_TIMEOUT,
+        pool_timeout=waits.pool,
         echo=debug,
         # What a request asked for does not belong in a log.
         hide_parameters=not debug,
-        connect_args={"timeout": CONNECT_TIMEOUT, "server_settings": SERVER_SETTINGS},
+        connect_args=connect_args,
     )
+    event.listen(engine.sync_engine, "handle_error", _end_unanswered)
+    return engine
+
+
+def _end_unanswered(context: ExceptionContext) -> None:
+    """A connection that did not answer is not asked to roll back, nor to say goodbye: that would wait once more."""
+    if isinstance(context.original_exception, TimeoutError) and context.connection is not None:
+        raw: Any = context.connection.connection.driver_connection
+        raw.terminate()
+        context.is_disconnect = True

@@ -76,7 +76,7 @@ def explain(revision: str | None) -> str | None:
         return None
     if revision is None:
         return "The database has no tables yet: run `kitsu migrate`."
-    if _is_known(revision):
+    if is_known(revision):
         return f"The database's schema {revision} is older than Kitsu needs ({head()}): run `kitsu migrate`."
     return (
         f"The database's schema {revision} is not known to this version of Kitsu, which has {head()}: "
@@ -97,7 +97,7 @@ async def migrate(
             waiting()
             await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         before = await connection.run_sync(_current)
-        if before is not None and not _is_known(before):
+        if before is not None and not is_known(before):
             raise SchemaError(explain(before) or "")
         await connection.run_sync(_move, before, revision)
         return before, await connection.run_sync(_current)
@@ -118,7 +118,7 @@ def _current(connection: Connection) -> str | None:
     return heads[0] if heads else None
 
 
-def _is_known(revision: str) -> bool:
+def is_known(revision: str) -> bool:
     return revision in {script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()}
 
 

@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 import asyncpg
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from kitsu.db.engine import CONNECT_TIMEOUT
+from kitsu.db.engine import Timeouts
 
 
 class Lent(NamedTuple):
@@ -32,6 +33,7 @@ class Pool:
         size: int,
         recycle: int,
         init: Callable[[asyncpg.Connection], Awaitable[None]],
+        timeouts: Timeouts,
     ) -> None:
         """`arguments` are those of asyncpg's `connect`; `init` sees each connection before it is used.
 
@@ -40,20 +42,25 @@ class Pool:
         self._arguments = arguments
         self._recycle = recycle if recycle >= 0 else float("inf")
         self._init = init
+        self._timeouts = timeouts
         self._free = asyncio.Semaphore(size)
         self._idle: list[Lent] = []
         self._all: set[Any] = set()
         self._ending: set[asyncio.Task[None]] = set()
         self._is_closed = False
 
+    def states(self) -> tuple[int, int]:
+        """How many connections are in use, and how many lie idle."""
+        return len(self._all) - len(self._idle), len(self._idle)
+
     async def take(self) -> Lent:
         """A connection, to be given back or ended. Raises TimeoutError when none is free or can be made in time."""
         if self._idle and not self._free.locked():
             await self._free.acquire()
             return await self._lifted()
-        async with asyncio.timeout(CONNECT_TIMEOUT):
+        async with asyncio.timeout(self._timeouts.pool):
             await self._free.acquire()
-            return await self._lifted()
+        return await self._lifted()
 
     def give_back(self, lent: Lent) -> None:
         """The connection is idle, and whole."""
@@ -98,7 +105,7 @@ class Pool:
 
     async def _made(self) -> Lent:
         self._check_open()
-        async with asyncio.timeout(CONNECT_TIMEOUT):
+        async with asyncio.timeout(self._timeouts.connect):
             connection: Any = await asyncpg.connect(**self._arguments)
             self._all.add(connection)
             lent = Lent(connection, time.monotonic())
@@ -116,9 +123,15 @@ class Pool:
 
     async def _end_gently(self, lent: Lent) -> None:
         with contextlib.suppress(Exception):
-            await lent.connection.close(timeout=CONNECT_TIMEOUT)
+            await lent.connection.close(timeout=self._timeouts.connect)
         self.end(lent)
 
     def _drop(self, lent: Lent) -> None:
         lent.connection.terminate()
         self._all.discard(lent.connection)
+
+
+def engine_states(engine: AsyncEngine) -> tuple[int, int]:
+    """How many connections of an engine are in use, and how many lie idle."""
+    pool: Any = engine.pool
+    return pool.checkedout(), pool.checkedin()

@@ -6,6 +6,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 # Connection exceptions, insufficient resources, operator intervention (shutdown, starting up, statement timeout).
 _AWAY_CLASSES = ("08", "53", "57")
+# What asyncpg says of a connection that was closed under it; the second one when it has heard of that already, and of
+# nothing more.
+_CLOSED = (asyncpg.InterfaceError, asyncpg.InternalClientError)
 # A failover leaves a read-only server; a lock that is not to be had in time.
 _AWAY_STATES = ("25006", "55P03")
 
@@ -34,8 +37,7 @@ def is_disconnect(error: BaseException) -> bool:
     """Whether the connection is gone, rather than the statement refused."""
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
-    # An InterfaceError is what asyncpg says of a connection that was closed under it.
-    if isinstance(error, (ConnectionResetError, BrokenPipeError, asyncpg.InterfaceError)):
+    if isinstance(error, (ConnectionResetError, BrokenPipeError, *_CLOSED)):
         return True
     return (sqlstate(error) or "").startswith(("08", "57P0"))
 
@@ -43,7 +45,7 @@ def is_disconnect(error: BaseException) -> bool:
 def is_unavailable(error: BaseException) -> bool:
     """Whether the database is away, overloaded or out of reach, so that the same request may succeed later."""
     # OSError has ConnectionError and TimeoutError under it; a host that is no name is a UnicodeError.
-    if isinstance(error, (OSError, PoolTimeoutError, asyncpg.InterfaceError)) or _is_bad_host(error):
+    if isinstance(error, (OSError, PoolTimeoutError, *_CLOSED)) or _is_bad_host(error):
         return True
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True

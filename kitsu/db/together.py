@@ -40,6 +40,9 @@ class Together(Generic[K, V]):
         self._is_asking = True
         try:
             return (await self._look_up([key])).get(key)
+        except TimeoutError as error:
+            self._refuse_waiting(error)
+            raise
         finally:
             self._go_on()
 
@@ -48,6 +51,11 @@ class Together(Generic[K, V]):
         if self._is_asking:
             # Of nobody's context: it works for others than the request that happens to end here.
             self._task = asyncio.create_task(self._answer(), context=contextvars.Context())
+
+    def _refuse_waiting(self, error: Exception) -> None:
+        """Who waited for as long as nobody answered does not wait for as long again."""
+        waiting, self._waiting = self._waiting, []
+        _refuse(waiting, error)
 
     async def _answer(self) -> None:
         asked, self._waiting = self._waiting, []
@@ -58,12 +66,18 @@ class Together(Generic[K, V]):
                 answer.cancel()
             raise
         except Exception as error:  # noqa: BLE001 - each of those who wait gets it
-            for _, answer in asked:
-                if not answer.done():
-                    answer.set_exception(error)
+            _refuse(asked, error)
+            if isinstance(error, TimeoutError):
+                self._refuse_waiting(error)
         else:
             for key, answer in asked:
                 if not answer.done():
                     answer.set_result(found.get(key))
         finally:
             self._go_on()
+
+
+def _refuse(asked: "list[tuple[K, asyncio.Future[V | None]]]", error: Exception) -> None:
+    for _, answer in asked:
+        if not answer.done():
+            answer.set_exception(error)

@@ -13,11 +13,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, async_sessionma
 from kitsu.db import models
 from kitsu.db.direct import Direct
 from kitsu.domain.emails import normalised
+from kitsu.domain.outcomes import Outcomes
 from kitsu.domain.passwords import PasswordHasher, check_length, check_new
 from kitsu.domain.rate_limits import Policy, RateLimiter, network_of
 from kitsu.domain.sessions import Device, Identity, SessionService, Tokens
 from kitsu.domain.users import UserService, insert_user, valid_email
-from kitsu.errors import RateLimited, Unauthorized
+from kitsu.errors import RateLimited, ServiceUnavailable, Unauthorized
 
 log = structlog.get_logger("kitsu.security")
 
@@ -63,6 +64,7 @@ class AccountService:
         self._users = users
         self._limiter = limiter
         self._rules = rules
+        self.logins = Outcomes("success", wrong=Unauthorized, limited=RateLimited, busy=ServiceUnavailable)
 
     async def register(self, email: str, password: str, device: Device) -> Tokens:
         """Make an account and sign the device in. Raises BadRequest when the e-mail is taken, InvalidRequest."""
@@ -78,6 +80,10 @@ class AccountService:
 
     async def login(self, email: str, password: str, device: Device) -> Tokens:
         """Sign a device in. Raises Unauthorized, whatever was wrong, and RateLimited."""
+        with self.logins.counted():
+            return await self._login(email, password, device)
+
+    async def _login(self, email: str, password: str, device: Device) -> Tokens:
         check_length(password, "password")
         started = time.monotonic()
         try:

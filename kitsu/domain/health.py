@@ -1,6 +1,7 @@
 """Health: whether the service can do its work."""
 
 import asyncio
+from contextlib import suppress
 from typing import Literal
 
 import asyncpg
@@ -11,6 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from kitsu.db import migrations
 from kitsu.db.direct import Direct
+from kitsu.domain.media import MediaStore
+from kitsu.errors import ServiceUnavailable
 
 State = Literal["ok", "error"]
 
@@ -36,9 +39,10 @@ class Readiness(Health):
 class HealthReader:
     """Looks at the parts that the service needs."""
 
-    def __init__(self, engine: AsyncEngine, direct: Direct) -> None:
+    def __init__(self, engine: AsyncEngine, direct: Direct, media: MediaStore) -> None:
         self._engine = engine
         self._direct = direct
+        self._media = media
 
     async def database(self) -> bool:
         """Whether the database answers."""
@@ -51,7 +55,10 @@ class HealthReader:
 
     async def readiness(self) -> Readiness:
         """The state of each part."""
-        checks: dict[str, State] = {"database": "error", "migrations": "error"}
+        checks: dict[str, State] = {"database": "error", "migrations": "error", "media": "error"}
+        with suppress(ServiceUnavailable):
+            await self._media.probe()
+            checks["media"] = "ok"
         try:
             async with asyncio.timeout(TIMEOUT):
                 revision = await migrations.current(self._engine)

@@ -1,6 +1,7 @@
 """The media store: files of users in a folder or in a bucket of S3, by key."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -86,6 +87,13 @@ class MediaStore:
             return await self._answer(part, TIMEOUT)
 
         return await self._answer(work, TIMEOUT)
+
+    async def probe(self) -> None:
+        """Raise ServiceUnavailable unless files can be stored and found."""
+        if self._folder is not None and self._folder.exists() and not os.access(self._folder, os.W_OK | os.X_OK):
+            raise ServiceUnavailable
+        with suppress(NotFound):
+            await self.get("probe")
 
     async def delete(self, key: str) -> None:
         """Remove a file, if it is there. Raises ServiceUnavailable."""

@@ -61,6 +61,11 @@ class PasswordHasher:
         self._threads = Threads("passwords", threads=threads, queue=queue)
         self.close = self._threads.close
 
+    @property
+    def busy(self) -> int:
+        """How many passwords are being hashed or wait for it."""
+        return self._threads.busy
+
     async def hash(self, password: str) -> str:
         """The hash to store. Raises ServiceUnavailable when too many wait already."""
         return await self._threads.run(lambda: _context.hash(password))

@@ -29,17 +29,18 @@ class Threads:
     def __init__(self, name: str, *, threads: int, queue: int) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name, initializer=_stand_back)
         self._room = threads + queue
-        self._busy = 0
+        self.busy = 0
+        """How much is being worked on or waits."""
 
     async def run(self, work: Callable[[], T]) -> T:
         """What the work returns. Raises ServiceUnavailable when too much waits already."""
-        if self._busy >= self._room:
+        if self.busy >= self._room:
             raise ServiceUnavailable
-        self._busy += 1
+        self.busy += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, work)
         finally:
-            self._busy -= 1
+            self.busy -= 1
 
     def close(self) -> None:
         """Let go of the threads."""

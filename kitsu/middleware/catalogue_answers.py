@@ -1,5 +1,6 @@
 """Answers of the catalogue: tagged, so that a 304 may do, and kept as bytes for as long as no row of it changes."""
 
+import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from hashlib import blake2b
@@ -43,12 +44,15 @@ class CatalogueMemory:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._bytes = 0
+        self.size = 0
+        """Bytes that are taken."""
         self._answers: OrderedDict[Key, Answer] = OrderedDict()
         self._is_connected = False
         self.epoch = 0
         self.hits = 0
         self.misses = 0
+        self.changed_at = 0.0
+        """When a change was heard of last, in Unix seconds; 0: none was."""
 
     def get(self, key: Key) -> Answer | None:
         """The answer to a request, None when there is none."""
@@ -66,25 +70,29 @@ class CatalogueMemory:
             return
         if key not in self._answers:
             self._answers[key] = answer
-            self._bytes += size
-        while self._bytes > self._max_bytes:
-            self._bytes -= _size(*self._answers.popitem(last=False))
+            self.size += size
+        while self.size > self._max_bytes:
+            self.size -= _size(*self._answers.popitem(last=False))
 
     def changed(self) -> None:
         """A row of the catalogue changed: nothing that is kept holds any more."""
-        self.epoch += 1
-        self._answers.clear()
-        self._bytes = 0
+        self.changed_at = time.time()
+        self._forget()
 
     def connected(self) -> None:
         """Changes are told from now on."""
-        self.changed()
+        self._forget()
         self._is_connected = True
 
     def disconnected(self) -> None:
         """Changes may go untold: nothing is kept."""
         self._is_connected = False
-        self.changed()
+        self._forget()
+
+    def _forget(self) -> None:
+        self.epoch += 1
+        self._answers.clear()
+        self.size = 0
 
 
 def _size(key: Key, answer: Answer) -> int:

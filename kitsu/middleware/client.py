@@ -2,6 +2,7 @@
 whether the client is still there.
 """
 
+import asyncio
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
@@ -9,7 +10,7 @@ from litestar.types import ASGIApp, Receive, ReceiveMessage, Scope, Send
 
 from kitsu.domain.rate_limits import plain_address
 from kitsu.domain.sessions import Device
-from kitsu.errors import ClientGone
+from kitsu.errors import ClientGone, RequestTimeout
 
 Networks = tuple[IPv4Network | IPv6Network, ...]
 
@@ -17,8 +18,10 @@ Networks = tuple[IPv4Network | IPv6Network, ...]
 class Client:
     """Puts the real address and scheme in the scope. Without trusted proxies the headers are anybody's word."""
 
-    def __init__(self, app: ASGIApp, trusted_proxies: tuple[str, ...]) -> None:
+    def __init__(self, app: ASGIApp, trusted_proxies: tuple[str, ...], body_seconds: float) -> None:
+        """`body_seconds` is how long a client may take to send its request."""
         self._app = app
+        self._body_seconds = body_seconds
         self._trusted: Networks = tuple(ip_network(network) for network in trusted_proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -30,7 +33,7 @@ class Client:
             scope["client"] = (_nearest_untrusted(hops, self._trusted) or peer[0], 0)
             if headers.get(b"x-forwarded-proto") in {"http", "https"}:
                 scope["scheme"] = headers[b"x-forwarded-proto"]
-        await self._app(scope, _whole(receive), send)
+        await self._app(scope, _whole(receive, self._body_seconds), send)
 
 
 def provide_device(scope: Scope) -> Device:
@@ -40,16 +43,28 @@ def provide_device(scope: Scope) -> Device:
     return Device(ip=client[0] if client else "", user_agent=agent.decode("latin-1") if agent else None)
 
 
-def _whole(receive: Receive) -> Receive:
-    """Raises ClientGone when the client hangs up within its request; Litestar would take that for a bug."""
+def _whole(receive: Receive, seconds: float) -> Receive:
+    """Raises ClientGone when the client hangs up within its request, RequestTimeout when it takes too long to send it.
+
+    Litestar would take the first for a bug, and wait for the second for ever.
+    """
     is_whole = False
+    ends_at: float | None = None
 
     async def receive_or_raise() -> ReceiveMessage:
-        nonlocal is_whole
-        message = await receive()
+        nonlocal is_whole, ends_at
+        if is_whole:
+            return await receive()
+        if ends_at is None:
+            ends_at = asyncio.get_running_loop().time() + seconds
+        try:
+            async with asyncio.timeout_at(ends_at):
+                message = await receive()
+        except TimeoutError:
+            raise RequestTimeout from None
         if message["type"] == "http.request":
             is_whole = not message.get("more_body", False)
-        elif message["type"] == "http.disconnect" and not is_whole:
+        elif message["type"] == "http.disconnect":
             raise ClientGone
         return message
 

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Callable
 from random import getrandbits
 
 from litestar.enums import ScopeType
@@ -14,14 +15,20 @@ HEADER = b"x-request-id"
 _ACCEPTABLE = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
 
 
+Count = Callable[[str, str | None, int, float], None]
+"""Takes method, route, status (0 without an answer) and seconds."""
+
+
 class RequestLog:
     """Gives each request an id, in the answer's `X-Request-ID`, and logs its end.
 
     All log lines on the way have the id and the client's address.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, count: Count | None = None) -> None:
+        """`count` hears of each request that has ended."""
         self._app = app
+        self._count = count
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -46,13 +53,17 @@ class RequestLog:
             await self._app(scope, receive, send_with_id)
         finally:
             of_request.reset(token)
+            seconds = time.perf_counter() - started
+            # The template, not the path: what stands in a path or a query is nobody's business here.
+            route = scope.get("path_template")
+            if self._count is not None:
+                self._count(scope["method"], route, status, seconds)
             request_line(
                 **known,
                 method=scope["method"],
-                # The template, not the path: what stands in a path or a query is nobody's business here.
-                route=scope.get("path_template"),
+                route=route,
                 status=status or None,
-                ms=round((time.perf_counter() - started) * 1000, 2),
+                ms=round(seconds * 1000, 2),
             )
 
 

@@ -41,6 +41,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     db_pool_recycle: int = 1800
     """Seconds after which a pooled connection is replaced; -1 for never."""
     db_pool_pre_ping: bool = False
+    db_connect_timeout_ms: int = 1500
+    db_pool_timeout_ms: int = 1000
+    """For a connection that is free."""
+    db_statement_timeout_ms: int = 2000
+    db_lock_timeout_ms: int = 1500
+    db_idle_in_transaction_timeout_ms: int = 10_000
     catalogue_memory_mb: int = 64
     """Of each worker, for answers of the catalogue; 0: none are kept."""
     access_token_expire_minutes: int = 30
@@ -80,6 +86,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 8000
     workers: int = 1
+    worker_memory_mb: int = 512
+    """A worker that takes more is replaced by a new one; 0: none is."""
+    body_timeout_seconds: int = 10
+    """How long a client may take to send its request."""
+    stop_timeout_seconds: int = 25
+    """How long requests may go on that are under way when the service is told to end."""
+    metrics_enabled: bool = False
+    """Whether `/metrics` answers, which is nobody's business outside."""
     log_level: str = "info"
 
 

@@ -47,7 +47,7 @@ class Process:
     @property
     def output(self) -> str:
         """What it wrote to stdout."""
-        return os.pread(self._out.fileno(), 1 << 20, 0).decode()
+        return os.pread(self._out.fileno(), 1 << 24, 0).decode()
 
     @property
     def errors(self) -> str:

@@ -15,6 +15,7 @@ from sqlalchemy.engine import URL
 
 from kitsu.db import models
 from kitsu.db.direct import Direct
+from kitsu.db.engine import Timeouts
 from kitsu.domain import paging
 from kitsu.domain.paging import Listing, PageRequest, up
 from tests.controllers.test_anime import passes
@@ -696,7 +697,7 @@ async def test_what_is_counted_has_a_limit(crowd: Crowd, path: str) -> None:
 
 
 async def test_the_count_stops_at_the_most(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
-    anime_id, direct = models.Anime.id, Direct(crowd.shelf.url, size=1, recycle=-1)
+    anime_id, direct = models.Anime.id, Direct(crowd.shelf.url, size=1, recycle=-1, timeouts=Timeouts())
 
     async def total() -> int | None:
         listing = Listing(select(anime_id), up(anime_id), counted=select(anime_id))

@@ -1,5 +1,7 @@
 """Health, liveness, readiness."""
 
+from pathlib import Path
+
 import httpx
 from sqlalchemy.engine import URL
 
@@ -13,7 +15,7 @@ async def test_all_is_well(reader: httpx.AsyncClient) -> None:
     response = await reader.get("/health/ready")
     assert (response.status_code, response.json()) == (
         200,
-        {"status": "ok", "checks": {"database": "ok", "migrations": "ok"}},
+        {"status": "ok", "checks": {"database": "ok", "migrations": "ok", "media": "ok"}},
     )
 
 
@@ -24,7 +26,8 @@ async def test_database_away(server: URL) -> None:
         assert (await client.get("/health/live")).status_code == 200
         response = await client.get("/health/ready")
         assert response.status_code == 503
-        assert response.json() == {"status": "error", "checks": {"database": "error", "migrations": "error"}}
+        checks = {"database": "error", "migrations": "error", "media": "ok"}
+        assert response.json() == {"status": "error", "checks": checks}
         response = await client.get("/anime")
         assert response.status_code == 503
         assert response.headers["retry-after"].isdecimal()
@@ -35,10 +38,20 @@ async def test_database_away(server: URL) -> None:
         }
 
 
+async def test_media_store_away(database: URL, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    async with client_of(database, media_url=f"file://{tmp_path}/file/media") as client:
+        response = await client.get("/health/ready")
+        checks = {"database": "ok", "migrations": "ok", "media": "error"}
+        assert (response.status_code, response.json()) == (503, {"status": "error", "checks": checks})
+        assert (await client.get("/health")).status_code == 200
+
+
 async def test_schema_of_another_version(database: URL) -> None:
     await execute(database, "UPDATE alembic_version SET version_num = '9999'")
     async with client_of(database) as client:
         response = await client.get("/health/ready")
         assert response.status_code == 503
-        assert response.json() == {"status": "error", "checks": {"database": "ok", "migrations": "error"}}
+        checks = {"database": "ok", "migrations": "error", "media": "ok"}
+        assert response.json() == {"status": "error", "checks": checks}
         assert (await client.get("/health")).status_code == 200

@@ -10,6 +10,7 @@ from sqlalchemy import bindparam, delete, insert, select, text
 from sqlalchemy.engine import URL
 
 from kitsu.db.direct import Direct
+from kitsu.db.engine import Timeouts
 from kitsu.db.models import Anime
 from kitsu.db.sqlstate import is_bad_value, is_unavailable
 from tests.conftest import connect, execute
@@ -27,7 +28,7 @@ COUNT = text("SELECT count(*) FROM anime")
 async def direct(database: URL) -> AsyncIterator[Direct]:
     """With few connections, so that a test knows which one it gets."""
     await execute(database, "CREATE SEQUENCE tries")
-    direct = Direct(database, size=3, recycle=1800)
+    direct = Direct(database, size=3, recycle=1800, timeouts=Timeouts())
     yield direct
     direct.close()
 

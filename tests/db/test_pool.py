@@ -14,6 +14,7 @@ from sqlalchemy import bindparam, insert, text
 from sqlalchemy.engine import URL
 
 from kitsu.db.direct import Direct, connect_arguments
+from kitsu.db.engine import Timeouts
 from kitsu.db.models import Anime
 from kitsu.db.pool import Lent, Pool
 from tests.conftest import connect
@@ -69,6 +70,10 @@ class Outside:
         return pids
 
 
+waits: Any = SimpleNamespace(pool=5.0, connect=5.0)
+"""The timeouts of the pools, for tests to change."""
+
+
 class MakePool(Protocol):
     """Makes pools that are closed when the test ends."""
 
@@ -101,7 +106,7 @@ async def outside(database: URL) -> AsyncIterator[Outside]:
 @pytest.fixture
 def arguments(database: URL) -> dict[str, Any]:
     """What the pools connect with; a test may change it, and back."""
-    return connect_arguments(database)
+    return connect_arguments(database, Timeouts())
 
 
 @pytest.fixture
@@ -112,7 +117,7 @@ async def make_pool(arguments: dict[str, Any]) -> AsyncIterator[MakePool]:
     def make(
         *, size: int, recycle: int = -1, init: Callable[[asyncpg.Connection], Awaitable[None]] = leave_alone
     ) -> Pool:
-        pools.append(Pool(arguments, size=size, recycle=recycle, init=init))
+        pools.append(Pool(arguments, size=size, recycle=recycle, init=init, timeouts=waits))
         return pools[-1]
 
     yield make
@@ -123,7 +128,7 @@ async def make_pool(arguments: dict[str, Any]) -> AsyncIterator[MakePool]:
 @pytest.fixture
 async def direct(database: URL) -> AsyncIterator[Direct]:
     """Statements on two connections."""
-    direct = Direct(database, size=2, recycle=-1)
+    direct = Direct(database, size=2, recycle=-1, timeouts=Timeouts())
     yield direct
     direct.close()
 
@@ -152,7 +157,8 @@ def changed(arguments: dict[str, Any], **others: Any) -> Iterator[None]:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """With next to no time to wait for a connection."""
     with monkeypatch.context() as patch:
-        patch.setattr("kitsu.db.pool.CONNECT_TIMEOUT", 0.05)
+        patch.setattr(waits, "pool", 0.05)
+        patch.setattr(waits, "connect", 0.05)
         yield
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from kitsu.db.engine import CONNECT_TIMEOUT, create_engine
+from kitsu.db.engine import Timeouts, create_engine
 from kitsu.db.sqlstate import is_bad_value, is_disconnect, is_unavailable, sqlstate
 from tests.cli.process import free_port
 from tests.conftest import execute
@@ -66,7 +66,7 @@ async def test_one_that_never_answers() -> None:
     writers: list[asyncio.StreamWriter] = []
     silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
     port = silent.sockets[0].getsockname()[1]
-    async with asyncio.timeout(2 * CONNECT_TIMEOUT):
+    async with asyncio.timeout(2 * Timeouts().connect):
         error = await connecting(URL.create("postgresql+asyncpg", "kitsu", host="127.0.0.1", port=port, database="x"))
     assert is_unavailable(error)
     for writer in writers:

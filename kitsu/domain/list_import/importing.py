@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -14,8 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from uuid_utils.compat import uuid7
 
 from kitsu.db import models
-from kitsu.domain.list_import.entries import LibraryFields, ListEntry, Refusal
+from kitsu.domain.list_import.entries import LibraryFields, ListEntry, ListFileError, Refusal
 from kitsu.domain.list_import.files import read_list
+from kitsu.domain.outcomes import Outcomes
 from kitsu.errors import Unauthorized
 
 Policy = Literal["keep", "replace", "newer"]
@@ -99,6 +101,8 @@ class ListImporter:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._turns = asyncio.Semaphore(AT_ONCE)
+        self.outcomes = Outcomes("done", refused=ListFileError)
+        """Those of imports that were to be done, not only tried."""
 
     async def run(self, user_id: UUID, data: bytes, policy: Policy, *, dry_run: bool) -> ImportReport:
         """Import a MyAnimeList or AniList file. Raises ListFileError for one that is none, Unauthorized.
@@ -106,11 +110,12 @@ class ListImporter:
         An entry of the library that the file has too is kept, replaced, or replaced when the file's is newer: by its
         time of change, else by the day it was completed or begun.
         """
-        async with self._turns:
-            read = await asyncio.to_thread(lambda: list(read_list(data)))
-            async with self._engine.connect() as connection:
-                report = await _import(connection, user_id, read, policy)
-                await (connection.rollback() if dry_run else connection.commit())
+        with nullcontext() if dry_run else self.outcomes.counted():
+            async with self._turns:
+                read = await asyncio.to_thread(lambda: list(read_list(data)))
+                async with self._engine.connect() as connection:
+                    report = await _import(connection, user_id, read, policy)
+                    await (connection.rollback() if dry_run else connection.commit())
         report.dry_run = dry_run
         return report
 

@@ -1,0 +1,74 @@
+"""`kitsu backup` and `kitsu restore`."""
+
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import click
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from kitsu.cli.database import on_database, the_database
+from kitsu.db.migrations import head
+from kitsu.domain import backup as backups
+from kitsu.domain.backup.files import MediaFiles
+from kitsu.settings import SettingsError, load_settings
+
+T = TypeVar("T")
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def backup(file: Path) -> None:
+    """Write the database and the media store to FILE, which may not be there yet; the service may go on meanwhile.
+
+    All or nothing. It needs pg_dump, as new as the server.
+    """
+    taken = _run(lambda engine, media: backups.take(engine, media, file), "nothing was written")
+    click.echo(
+        f"Wrote {file}: the database (schema {taken.revision}) and {taken.files:,} files, {taken.size:,} bytes in all."
+    )
+    if taken.lost:
+        click.echo(
+            f"{taken.lost:,} avatars are not in it: their users have changed them meanwhile, or their files are not in "
+            "the media store (check MEDIA_URL if they are many). A restore leaves those users without one.",
+            err=True,
+        )
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def restore(file: Path) -> None:
+    """Bring the backup in FILE into an empty database and an empty media store.
+
+    All or nothing, and only after all of FILE was checked. It needs pg_restore, as new as the server and as the
+    backup's pg_dump.
+    """
+    restored = _run(lambda engine, media: backups.restore(engine, media, file), "nothing was restored")
+    click.echo(
+        f"Restored {file}, taken at {restored.taken_at}: the database (schema {restored.revision}) and "
+        f"{restored.files:,} files, {restored.size:,} bytes in all."
+    )
+    if restored.lost:
+        click.echo(f"{restored.lost:,} users have no avatar any more: the backup has no file for it.", err=True)
+    if restored.revision != head():
+        click.echo(f"This version of Kitsu needs the schema {head()}: run `kitsu migrate`.")
+
+
+def _run(work: Callable[[AsyncEngine, MediaFiles], Awaitable[T]], undone: str) -> T:
+    """Do the work on the database and the media store of the settings. Raises ClickException; then it is undone."""
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from error
+    # Ctrl-C unwinds the work, with all that it has to clear away; SIGTERM does no less.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    media = MediaFiles(settings.media_url, settings.media_s3_endpoint)
+    try:
+        with the_database(settings.database_url) as url:
+            return on_database(url, lambda engine: work(engine, media))
+    except backups.BackupError as error:
+        raise click.ClickException(f"{error} {undone.capitalize()}.") from error
+    except KeyboardInterrupt:
+        raise click.ClickException(f"Interrupted; {undone}.") from None

@@ -1,0 +1,197 @@
+"""`kitsu backup` beside a service that goes on writing, and both commands ended halfway."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from sqlalchemy.engine import URL
+
+from tests.cli.backups import FILES, UNFINISHED, USERS, contents, fetch, restore, settings_of, take
+from tests.cli.process import Process, kitsu
+from tests.conftest import connect, copy_of, execute
+from tests.media_places import Place, folder_at
+from tests.pictures import plain
+from tests.viewer import Shelf, Viewer, shelf_of
+
+AVATARS = "SELECT avatar FROM users WHERE avatar IS NOT NULL"
+LOCK = "LOCK TABLE views IN ACCESS EXCLUSIVE MODE"
+"""Nothing here writes that table."""
+LOCK_OF_EMPTY = "CREATE TABLE users ()"
+"""What nobody sees before the commit, and a restore makes as well."""
+COLOURS = ("red", "green", "blue", "white", "black")
+
+
+async def ended(process: Process, code: int = 0) -> str:
+    assert await asyncio.to_thread(process.ends) == code, process.errors
+    return process.output
+
+
+def files_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_file())
+
+
+async def upload(viewer: Viewer, colour: str = "red") -> str:
+    """The name of the file of a new avatar."""
+    answer = await viewer.ask("PATCH", "/users/me", files={"avatar": ("a.png", plain(colour=colour))})
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["avatar"]).rpartition("/")[2]
+
+
+@pytest.fixture
+async def shelf(server: URL, template: URL, folder: Place) -> AsyncIterator[Shelf]:
+    """A service with a media folder."""
+    async with shelf_of(server, template, **folder.settings) as shelf:
+        yield shelf
+
+
+async def restored(tmp_path: Path, database: URL) -> dict[str, bytes]:
+    """Restore `b.tar`; the files that were in it."""
+    there = folder_at(tmp_path / "there")
+    await restore(database, there, tmp_path / "b.tar")
+    return there.files()
+
+
+async def test_while_people_write(shelf: Shelf, bare_database: URL, tmp_path: Path, folder: Place) -> None:
+    """Each avatar has its file, and of what a request wrote all is there or nothing."""
+    animes = await shelf.animes(20)
+    stop = asyncio.Event()
+    writes = 0
+
+    async def write(viewer: Viewer) -> None:
+        nonlocal writes
+        while not stop.is_set():
+            for colour in COLOURS:
+                await upload(viewer, colour)
+                anime = animes[writes % len(animes)]
+                # An entry and its progress come in one transaction.
+                await viewer.write("PUT", f"/library/{anime}", {"status": "watching"})
+                await viewer.ask("POST", "/favorites", json={"anime_id": anime})
+                writes += 1
+
+    quiet, *viewers = [await shelf.viewer() for _ in range(5)]
+    avatar = await upload(quiet)
+    tasks = [asyncio.create_task(write(viewer)) for viewer in viewers]
+    try:
+        before = writes
+        with kitsu(tmp_path, "backup", "b.tar", database=shelf.url, **settings_of(folder)) as process:
+            await ended(process)
+        assert writes > before
+    finally:
+        stop.set()
+        await asyncio.gather(*tasks)
+    files = await restored(tmp_path, bare_database)
+    named = await fetch(bare_database, AVATARS)
+    assert {path.rpartition("/")[2] for path in named} <= files.keys()
+    assert f"uploads/avatars/{avatar}" in named
+    # What has no user is noted, for the purge.
+    noted = {path.rpartition("/")[2] for path in await fetch(bare_database, "SELECT path FROM stray_files")}
+    assert files.keys() <= {path.rpartition("/")[2] for path in named} | noted
+
+
+WAITING = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+WAITS = f"SELECT pid {WAITING}"
+
+
+@asynccontextmanager
+async def held_up(
+    lock: str, folder: Path, *arguments: str, database: URL, **settings: Any
+) -> AsyncIterator[tuple[Process, asyncpg.Connection]]:
+    """A command whose program waits for the end of this connection's transaction, at the latest that of the context."""
+    connection = await connect(database)
+    try:
+        await connection.execute(f"BEGIN; {lock}")
+        with kitsu(folder, *arguments, database=database, **settings) as process:
+            while not await fetch(database, WAITS):
+                assert process.process.poll() is None, process.errors
+            yield process, connection
+    finally:
+        await connection.close()
+
+
+async def test_what_is_written_after_the_snapshot_is_left_out(
+    shelf: Shelf, bare_database: URL, tmp_path: Path, folder: Place
+) -> None:
+    staying, changing, leaving, coming = [await shelf.viewer() for _ in range(4)]
+    first, second, third = [await upload(viewer) for viewer in (staying, changing, leaving)]
+    before = await contents(shelf.url)
+    # pg_dump waits for a table that none of this writes; it has its snapshot by then.
+    settings = settings_of(folder)
+    async with held_up(LOCK, tmp_path, "backup", "b.tar", database=shelf.url, **settings) as (process, held):
+        changed = await upload(changing, "blue")
+        await execute(shelf.url, f"UPDATE users SET avatar = NULL WHERE id = '{leaving.id}'")
+        (tmp_path / "uploads/avatars" / third).unlink()
+        new = await upload(coming, "green")
+        assert set(folder.files()) == {first, changed, new}
+        await held.execute("COMMIT")
+        await ended(process)
+        assert process.errors.startswith("2 avatars are not in it")
+    files = await restored(tmp_path, bare_database)
+    assert files == {first: folder.files()[first]}
+    assert second not in files
+    after = await contents(bare_database)
+    assert await fetch(bare_database, AVATARS) == [f"uploads/avatars/{first}"]
+    assert {table: rows for table, rows in after.items() if table != "users"} == {
+        table: rows for table, rows in before.items() if table != "users"
+    }
+    assert len(after["users"]) == 4
+
+
+@pytest.fixture
+async def source(catalogue: URL, server: URL) -> AsyncIterator[URL]:
+    """A database with users."""
+    async with copy_of(catalogue, server) as url:
+        await execute(url, USERS)
+        yield url
+
+
+async def test_a_backup_that_is_ended(source: URL, tmp_path: Path, folder: Place) -> None:
+    before = await contents(source)
+    command: dict[str, Any] = {"database": source, **settings_of(folder)}
+    async with held_up(LOCK, tmp_path, "backup", "b.tar", **command) as (process, _):
+        assert len(files_in(tmp_path)) == 1
+        assert await asyncio.to_thread(process.ended_by, signal.SIGTERM) == 1
+        assert process.errors == "Error: Interrupted; nothing was written.\n"
+    assert files_in(tmp_path) == []
+    async with held_up(LOCK, tmp_path, "backup", "b.tar", **command) as (process, _):
+        await execute(source, f"SELECT pg_terminate_backend(pid) {WAITING}")
+        await ended(process, 1)
+        assert process.errors.startswith("Error: pg_dump of PostgreSQL")
+        assert process.errors.count("\n") == 1
+    assert files_in(tmp_path) == []
+    async with held_up(LOCK, tmp_path, "backup", "b.tar", **command) as (process, _):
+        process.process.kill()
+        process.process.wait()
+    (left,) = files_in(tmp_path)
+    assert left.match(UNFINISHED)
+    assert left.stat().st_mode & 0o077 == 0
+    await take(source, folder, tmp_path / "b.tar")
+    assert files_in(tmp_path) == [left, tmp_path / "b.tar"]
+    assert await contents(source) == before
+
+
+async def test_a_restore_that_is_ended(source: URL, bare_database: URL, tmp_path: Path, folder: Place) -> None:
+    for name, data in FILES.items():
+        folder.put(name, data)
+    await take(source, folder, tmp_path / "b.tar")
+    there = folder_at(tmp_path / "there")
+    command: dict[str, Any] = {"database": bare_database, **settings_of(there)}
+    async with held_up(LOCK_OF_EMPTY, tmp_path, "restore", "b.tar", **command) as (process, _):
+        assert there.files() == FILES
+        assert await asyncio.to_thread(process.ended_by, signal.SIGTERM) == 1
+        assert process.errors == "Error: Interrupted; nothing was restored.\n"
+        assert there.files() == {}
+    async with held_up(LOCK_OF_EMPTY, tmp_path, "restore", "b.tar", **command) as (process, _):
+        await execute(bare_database, f"SELECT pg_terminate_backend(pid) {WAITING}")
+        await ended(process, 1)
+        assert process.errors.startswith("Error: pg_restore of PostgreSQL")
+        assert process.errors.count("\n") == 1
+        assert there.files() == {}
+    assert await contents(bare_database) == {}
+    await restore(bare_database, there, tmp_path / "b.tar")
+    assert await contents(bare_database) == await contents(source)
+    assert there.files() == FILES

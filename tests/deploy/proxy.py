@@ -1,0 +1,115 @@
+"""Caddy with the shipped Caddyfile, on free ports and with a certificate authority of its own."""
+
+import os
+import shutil
+import ssl
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import NamedTuple
+
+import httpx
+
+from tests.cli.process import free_port, until
+from tests.deploy.shipped import DEPLOY
+
+CADDY = shutil.which("caddy")
+
+
+class Proxy(NamedTuple):
+    """Where a running Caddy is reached, and whose certificates to believe."""
+
+    http_port: int
+    port: int
+    trust: ssl.SSLContext
+
+    @property
+    def url(self) -> str:
+        """The site's address."""
+        return f"https://localhost:{self.port}"
+
+    def client(self, source: str = "127.0.0.1") -> httpx.Client:
+        """A client at an address of this machine."""
+        transport = httpx.HTTPTransport(verify=self.trust, local_address=source)
+        return httpx.Client(base_url=self.url, transport=transport, timeout=20)
+
+
+@contextmanager
+def caddy(folder: Path, upstream: str) -> Iterator[Proxy]:
+    """Caddy in front of an address, its files in a folder."""
+    assert CADDY is not None, "KITSU_CADDY is set, and there is no Caddy"
+    http_port, port = free_port(), free_port()
+    # What a test can't share with the machine: ports, the store of certificates, the interface for administration.
+    own = (
+        f"{{\n\thttp_port {http_port}\n\thttps_port {port}\n\tdefault_bind 127.0.0.1\n\tadmin off\n"
+        f"\tskip_install_trust\n\tstorage file_system {folder / 'storage'}\n"
+    )
+    config = folder / "Caddyfile"
+    config.write_text((DEPLOY / "Caddyfile").read_text().replace("\n{\n", f"\n{own}", 1))
+    with (folder / "caddy.log").open("wb") as log:
+        process = subprocess.Popen(
+            [CADDY, "run", "--config", str(config), "--adapter", "caddyfile"],
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": str(folder),
+                "KITSU_SITE": "localhost",
+                "KITSU_UPSTREAM": upstream,
+            },
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            root = folder / "storage" / "pki" / "authorities" / "local" / "root.crt"
+            certificate = folder / "storage" / "certificates" / "local" / "localhost" / "localhost.json"
+            until(lambda: certificate.exists() or process.poll() is not None, "Caddy had its certificate")
+            assert process.poll() is None, (folder / "caddy.log").read_text()
+            yield Proxy(http_port, port, ssl.create_default_context(cafile=str(root)))
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+class _Sink(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self._answer(0)
+
+    def do_POST(self) -> None:
+        size = 0
+        if "content-length" in self.headers:
+            size = len(self.rfile.read(int(self.headers["content-length"])))
+        else:
+            while chunk := int(self.rfile.readline() or b"0", 16):
+                size += len(self.rfile.read(chunk))
+                self.rfile.readline()
+            self.rfile.readline()
+        self._answer(size)
+
+    def _answer(self, size: int) -> None:
+        text = str(size).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text)))
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_: object) -> None:
+        """Keep quiet."""
+
+
+@contextmanager
+def sink(port: int) -> Iterator[None]:
+    """A server that reads whatever comes and answers how many bytes it was."""
+    with ThreadingHTTPServer(("127.0.0.1", port), _Sink) as server:
+        server.handle_error = lambda *_: None  # type: ignore[method-assign] # a body that is cut short is meant to be
+        thread = Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()

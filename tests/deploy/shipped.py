@@ -1,0 +1,97 @@
+"""What lies in deploy/, parsed."""
+
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from kitsu.settings.parsers import PARSERS
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+
+SETTINGS = {name.upper() for name in PARSERS} | {
+    *("DATABASE_URL", "DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASSWORD"),
+    # Of what Kitsu reads by way of its libraries.
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+}
+
+
+class Stage(NamedTuple):
+    """A stage of a Dockerfile: its base, and its instructions in order."""
+
+    base: str
+    instructions: list[tuple[str, str]]
+
+    def all(self, name: str) -> list[str]:
+        """The arguments of every instruction of a name."""
+        return [text for instruction, text in self.instructions if instruction == name]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What its ENV instructions set, where no value has a blank."""
+        pairs = (pair.partition("=") for text in self.all("ENV") for pair in text.split())
+        return {name: value for name, _, value in pairs}
+
+
+def stages() -> list[Stage]:
+    """The stages of the Dockerfile."""
+    lines = [line for line in _text("Dockerfile").splitlines() if not line.lstrip().startswith("#")]
+    found: list[Stage] = []
+    for line in "\n".join(lines).replace("\\\n", " ").splitlines():
+        name, _, rest = line.strip().partition(" ")
+        if name == "FROM":
+            found.append(Stage(rest.split()[0], []))
+        elif name:
+            found[-1].instructions.append((name, rest.strip()))
+    return found
+
+
+def compose() -> dict[str, Any]:
+    """compose.yml, its merges done and its variables as they stand."""
+    return dict(yaml.safe_load(_text("compose.yml")))
+
+
+def defaults(text: str) -> str:
+    """A text of compose.yml when no variable is set."""
+    while (shorter := re.sub(r"\$\{\w+(?::[-?]([^${}]*))?\}", r"\1", text)) != text:
+        text = shorter
+    return text
+
+
+def manifests() -> dict[str, dict[str, Any]]:
+    """The Kubernetes manifests by kind."""
+    files = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
+    found = [yaml.safe_load(file.read_text()) for file in files if file.name != "kustomization.yaml"]
+    return {manifest["kind"]: manifest for manifest in found}
+
+
+def pods() -> dict[str, dict[str, Any]]:
+    """The spec of each manifest's pods, by kind."""
+    found = manifests()
+    return {
+        "Deployment": found["Deployment"]["spec"]["template"]["spec"],
+        "Job": found["Job"]["spec"]["template"]["spec"],
+        "CronJob": found["CronJob"]["spec"]["jobTemplate"]["spec"]["template"]["spec"],
+    }
+
+
+def unit(name: str) -> dict[str, list[str]]:
+    """The values of each option of a systemd unit, or of a file of variables; no option stands in two sections."""
+    found: dict[str, list[str]] = {}
+    for line in _text(f"systemd/{name}").splitlines():
+        option, equals, value = line.partition("=")
+        if equals and not line.startswith("#"):
+            found.setdefault(option, []).append(value)
+    return found
+
+
+def seconds(text: str) -> int:
+    """A span of time as systemd and compose write it; without a unit it is of seconds."""
+    found = re.fullmatch(r"(\d+)([smh]?)", text)
+    assert found is not None, text
+    return int(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+def _text(name: str) -> str:
+    return (DEPLOY / name).read_text()

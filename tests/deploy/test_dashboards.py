@@ -1,0 +1,147 @@
+"""The dashboard and the alerts: whole, and they ask for what the running service tells."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy.engine import URL
+
+from kitsu.app import create_app
+from kitsu.metrics import FOLDER
+from kitsu.settings import Settings
+from tests.conftest import client_of
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+DASHBOARD: dict[str, Any] = json.loads((DEPLOY / "grafana" / "kitsu.json").read_text())
+ALERTS: dict[str, Any] = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())
+CONFIG: dict[str, Any] = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+RULES: list[dict[str, Any]] = [rule for group in ALERTS["groups"] for rule in group["rules"]]
+
+OF_PROMETHEUS = {"job", "instance", "le"}
+"""Labels that do not come from the service, but for buckets."""
+SELECTOR = re.compile(r"\b(kitsu_[a-z_]+|up)\b(?:\{([^}]*)\})?")
+MATCHER = re.compile(r'([a-z_]+)(=|!=|=~|!~)"([^"]*)"')
+GROUPING = re.compile(r"\b(?:by|without|on|ignoring)\s*\(([^)]*)\)")
+
+
+def expressions() -> Iterator[tuple[str, str]]:
+    """Every PromQL expression that is shipped, with where it stands."""
+    for rule in RULES:
+        yield rule["alert"], rule["expr"]
+    for panel in DASHBOARD["panels"]:
+        for target in panel["targets"]:
+            yield panel["title"], target["expr"]
+    for variable in DASHBOARD["templating"]["list"]:
+        if variable["type"] == "query":
+            yield variable["name"], variable["query"]["query"]
+
+
+EXPRESSIONS = list(expressions())
+EXPR = pytest.mark.parametrize("expr", [expr for _, expr in EXPRESSIONS], ids=[where for where, _ in EXPRESSIONS])
+
+
+@pytest.fixture(scope="session")
+async def exposed(catalogue: URL, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, set[str]]]:
+    """What the service tells: the name of each sample to its labels and their values."""
+    found: dict[str, dict[str, set[str]]] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(FOLDER, str(tmp_path_factory.mktemp("figures")))
+        async with client_of(catalogue, metrics_enabled=True) as client:
+            await client.get("/anime")
+            text = (await client.get("/metrics")).text
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels = found.setdefault(sample.name, {})
+            for label, said in sample.labels.items():
+                labels.setdefault(label, set()).add(said)
+    return found
+
+
+@pytest.fixture(scope="session")
+def routes(catalogue: URL) -> set[str]:
+    """The templates of the paths."""
+    return {route.path_format for route in create_app(Settings(secret_key="k" * 32, database_url=catalogue)).routes}
+
+
+@EXPR
+def test_every_figure_is_one_of_the_service(expr: str, exposed: dict[str, dict[str, set[str]]]) -> None:
+    known = exposed | {"up": {}}
+    named = SELECTOR.findall(expr)
+    assert named
+    labels = set(OF_PROMETHEUS)
+    for name, matchers in named:
+        assert name in known
+        labels |= set(known[name])
+        assert {label for label, _, _ in MATCHER.findall(matchers)} <= OF_PROMETHEUS | set(known[name])
+        assert 'job="kitsu"' in matchers, "what others expose under this name is not meant"
+    for grouping in GROUPING.findall(expr):
+        assert {label.strip() for label in grouping.split(",")} <= labels
+
+
+@EXPR
+def test_every_value_of_a_label_is_one_of_the_service(
+    expr: str, exposed: dict[str, dict[str, set[str]]], routes: set[str]
+) -> None:
+    for name, matchers in SELECTOR.findall(expr):
+        for label, _, said in MATCHER.findall(matchers):
+            if label == "route":
+                assert all(any(re.fullmatch(one, route) for route in routes) for one in said.split("|")), said
+            elif label in {"outcome", "state", "pool", "result", "kind"}:
+                assert all(one in exposed[name][label] for one in said.split("|")), said
+
+
+def test_all_that_is_told_is_shown(exposed: dict[str, dict[str, set[str]]]) -> None:
+    shown = {
+        name for panel in DASHBOARD["panels"] for it in panel["targets"] for name, _ in SELECTOR.findall(it["expr"])
+    }
+    families = {re.sub("_(bucket|sum|count)$", "", name) for name in exposed}
+    assert families == {re.sub("_(bucket|sum|count)$", "", name) for name in shown} - {"up"}
+
+
+def test_every_alert_says_what_is_wrong_and_what_to_do() -> None:
+    names = [rule["alert"] for rule in RULES]
+    assert len(set(names)) == len(names) == 8
+    for rule in RULES:
+        assert re.fullmatch("[0-9]+m", rule["for"])
+        assert rule["labels"]["severity"] in {"critical", "warning"}
+        assert set(rule["annotations"]) == {"summary", "description"}
+
+
+def test_panels_are_whole_and_do_not_overlap() -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in DASHBOARD["panels"]:
+        assert panel["title"]
+        assert all(target["expr"].count("(") == target["expr"].count(")") for target in panel["targets"])
+        at = panel["gridPos"]
+        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        assert not cells & taken
+        assert max(x for x, _ in cells) < 24
+        taken |= cells
+    ids = [panel["id"] for panel in DASHBOARD["panels"]]
+    assert len(set(ids)) == len(ids)
+
+
+def test_prometheus_asks_under_the_name_that_the_alerts_go_by() -> None:
+    assert CONFIG["rule_files"] == ["alerts.yml"]
+    (job,) = CONFIG["scrape_configs"]
+    assert (job["job_name"], job["metrics_path"]) == ("kitsu", "/metrics")
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian: prometheus)")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("check", "config", str(DEPLOY / "prometheus" / "prometheus.yml")),
+        ("test", "rules", str(Path(__file__).with_name("alert_cases.yml"))),
+    ],
+)
+def test_prometheus_takes_the_rules(arguments: tuple[str, ...]) -> None:
+    done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,117 @@
+"""The Kubernetes manifests against Kubernetes' own schemas, and what an update without a gap needs."""
+
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from kitsu.controllers.health import HealthController
+from kitsu.settings import load_settings
+from tests.deploy.shipped import DEPLOY, manifests, pods
+
+FOLDER = DEPLOY / "kubernetes"
+# The oldest version that is meant, and the newest that is known.
+VERSIONS = ("1.30", kubernetes_validate.latest_version())
+POSTGRESQL_CONNECTIONS = 97
+"""PostgreSQL's default max_connections, less those for superusers."""
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("kind", manifests())
+def test_a_manifest_is_of_its_schema(kind: str, version: str) -> None:
+    kubernetes_validate.validate(manifests()[kind], version, strict=True)
+
+
+def test_an_option_that_does_not_exist_would_be_noticed() -> None:
+    wrong = manifests()["Deployment"]
+    wrong["spec"]["template"]["spec"]["containers"][0]["livenesProbe"] = {}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(wrong, VERSIONS[0], strict=True)
+
+
+def test_kustomize_has_every_manifest_but_the_example() -> None:
+    kustomization = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
+    files = {file.name for file in FOLDER.glob("*.yaml")}
+    assert set(kustomization["resources"]) == files - {"kustomization.yaml", "secret.example.yaml"}
+    assert {image["name"] for image in kustomization["images"]} == {_container(pod)["image"] for pod in pods().values()}
+    assert all(image["newTag"] != "latest" for image in kustomization["images"])
+
+
+def test_no_manifest_names_a_namespace() -> None:
+    assert all("namespace" not in manifest["metadata"] for manifest in manifests().values())
+
+
+def test_an_update_takes_no_pod_away_before_another_is_ready() -> None:
+    spec = manifests()["Deployment"]["spec"]
+    assert spec["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+    assert "replicas" not in spec  # which would undo what the autoscaler does
+    assert manifests()["HorizontalPodAutoscaler"]["spec"]["minReplicas"] >= 2
+    assert manifests()["PodDisruptionBudget"]["spec"]["maxUnavailable"] == 1
+
+
+def test_probes_ask_paths_that_exist() -> None:
+    server = _container(pods()["Deployment"])
+    asked = {name: server[name]["httpGet"]["path"] for name in ("startupProbe", "livenessProbe", "readinessProbe")}
+    assert asked == {
+        "startupProbe": "/health/live",
+        "livenessProbe": "/health/live",
+        "readinessProbe": "/health/ready",
+    }
+    served = {HealthController.path + path for path in ("/live", "/ready")}
+    assert set(asked.values()) == served
+
+
+def test_what_selects_pods_selects_those_of_the_server_alone() -> None:
+    found = manifests()
+    labels = found["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    assert found["Deployment"]["spec"]["selector"]["matchLabels"] == labels
+    assert found["Service"]["spec"]["selector"] == labels
+    assert found["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
+    for other in (found["Job"], found["CronJob"]["spec"]["jobTemplate"]):
+        assert other["spec"]["template"]["metadata"]["labels"] != labels
+    target = found["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]
+    assert (target["kind"], target["name"]) == ("Deployment", found["Deployment"]["metadata"]["name"])
+
+
+@pytest.mark.parametrize("kind", pods())
+def test_a_pod_has_settings_limits_and_no_rights(kind: str) -> None:
+    pod = pods()[kind]
+    container = _container(pod)
+    assert container["envFrom"] == [
+        {"configMapRef": {"name": manifests()["ConfigMap"]["metadata"]["name"]}},
+        {"secretRef": {"name": manifests()["Secret"]["metadata"]["name"]}},
+    ]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["automountServiceAccountToken"] is False
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert container["resources"]["requests"].keys() == {"cpu", "memory"}
+    assert "memory" in container["resources"]["limits"]
+
+
+def test_commands_are_steps_of_their_own() -> None:
+    commands = {kind: _container(pod)["command"] for kind, pod in pods().items()}
+    assert commands == {
+        "Deployment": ["kitsu", "serve"],
+        "Job": ["kitsu", "migrate"],
+        "CronJob": ["kitsu", "purge"],
+    }
+
+
+def test_the_most_pods_fit_into_the_memory_and_the_connections_that_they_are_given() -> None:
+    data = {**manifests()["ConfigMap"]["data"], **manifests()["Secret"]["stringData"], "SECRET_KEY": "k" * 32}
+    settings = load_settings(data, FOLDER / "no.env")
+    most = manifests()["HorizontalPodAutoscaler"]["spec"]["maxReplicas"] + 1
+    of_a_worker = settings.db_pool_size + settings.db_max_overflow + 1
+    assert most * settings.workers * of_a_worker <= POSTGRESQL_CONNECTIONS
+    limit = _container(pods()["Deployment"])["resources"]["limits"]["memory"]
+    assert int(limit.removesuffix("Mi")) >= settings.workers * settings.worker_memory_mb + 128
+
+
+def _container(pod: dict[str, Any]) -> dict[str, Any]:
+    (container,) = pod["containers"]
+    return dict(container)

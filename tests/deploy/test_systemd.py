@@ -1,0 +1,80 @@
+"""The systemd units: by systemd's own check where it is installed, and by what they have to say."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.shipped import DEPLOY, unit
+
+UNITS = sorted(file.name for file in (DEPLOY / "systemd").iterdir() if file.suffix in {".service", ".timer"})
+SERVICES = [name for name in UNITS if name.endswith(".service")]
+COMMANDS = {
+    "kitsu.service": "/opt/kitsu/bin/kitsu serve",
+    "kitsu-migrate.service": "/opt/kitsu/bin/kitsu migrate",
+    "kitsu-purge.service": "/opt/kitsu/bin/kitsu purge",
+    "kitsu-backup.service": "/opt/kitsu/bin/kitsu backup ",
+}
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze on this machine")
+def test_systemd_finds_nothing_wrong(tmp_path: Path) -> None:
+    kitsu = tmp_path / "kitsu"
+    kitsu.write_text("#!/bin/sh\n")
+    kitsu.chmod(0o755)
+    for name in UNITS:
+        text = (DEPLOY / "systemd" / name).read_text()
+        (tmp_path / name).write_text(text.replace("/opt/kitsu/bin/kitsu", str(kitsu)))
+    command = ["systemd-analyze", "verify", "--man=no", *(str(tmp_path / name) for name in UNITS)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # Of other units on this machine it may say what it likes.
+    assert not [line for line in done.stderr.splitlines() if "kitsu" in line], done.stderr
+
+
+def test_each_service_does_one_thing() -> None:
+    assert set(SERVICES) == set(COMMANDS)
+    for name, command in COMMANDS.items():
+        (line,) = unit(name)["ExecStart"]
+        assert command in line
+        assert "ExecStartPre" not in unit(name)
+
+
+def test_the_service_migrates_first_and_comes_back_by_itself() -> None:
+    service = unit("kitsu.service")
+    assert service["Requires"] == ["kitsu-migrate.service"]
+    assert "kitsu-migrate.service" in service["After"][0].split()
+    assert service["Restart"] == ["always"]
+    # The parent hears of the end first and lets its workers finish.
+    assert service["KillMode"] == ["mixed"]
+    # Over after each run, so that every start of the service runs it again.
+    assert unit("kitsu-migrate.service")["Type"] == ["oneshot"]
+    assert "RemainAfterExit" not in unit("kitsu-migrate.service")
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_is_hardened_and_no_root(name: str) -> None:
+    service = unit(name)
+    assert service["User"] == service["Group"] == ["kitsu"]
+    assert service["EnvironmentFile"] == ["/etc/kitsu/kitsu.env"]
+    for option in ("NoNewPrivileges", "PrivateTmp", "ProtectHome", "ProtectKernelTunables", "RestrictSUIDSGID"):
+        assert service[option] == ["true"]
+    assert service["ProtectSystem"] == ["strict"]
+    assert service["CapabilityBoundingSet"] == [""]
+    # With users of its own PostgreSQL could not tell who asks on its socket.
+    assert "PrivateUsers" not in service
+
+
+@pytest.mark.parametrize("name", ["kitsu-purge", "kitsu-backup"])
+def test_a_timer_starts_its_service_daily_and_catches_up(name: str) -> None:
+    timer = unit(f"{name}.timer")
+    assert re.fullmatch(r"\*-\*-\* \d\d:\d\d:00", timer["OnCalendar"][0])
+    assert timer["Persistent"] == ["true"]
+    assert "Unit" not in timer  # the service of its own name
+    assert timer["WantedBy"] == ["timers.target"]
+
+
+def test_an_old_backup_goes_only_after_a_new_one_came() -> None:
+    assert "-delete" in unit("kitsu-backup.service")["ExecStartPost"][0]
+    assert not unit("kitsu-backup.service")["ExecStart"][0].startswith("-")

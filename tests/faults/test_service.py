@@ -1,0 +1,123 @@
+"""What happens to the service: it is killed, a worker is killed, it is told to end, its clients hang up."""
+
+import asyncio
+import os
+import random
+import signal
+import socket
+import struct
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.cli.process import until
+from tests.faults.conftest import Postgres, connections, killed, service, tell, workers
+from tests.faults.traffic import Traffic
+
+pytestmark = pytest.mark.faults
+
+KILLS = 50
+HANG_UPS = 1000
+
+
+async def test_kill_of_the_whole_service(postgres: Postgres, anime: list[str], tmp_path: Path) -> None:
+    chosen = random.Random(1)  # noqa: S311 - the same moments each time
+    acknowledged: list[str] = []
+    starts: list[float] = []
+    for round_number in range(KILLS):
+        began = time.monotonic()
+        with service(tmp_path, postgres.url) as running:
+            starts.append(time.monotonic() - began)
+            part = anime[round_number * 300 : (round_number + 1) * 300]
+            async with Traffic(running.address, part) as traffic:
+                await asyncio.sleep(chosen.uniform(0.1, 0.6))
+                killed(running)
+            acknowledged += traffic.acknowledged
+    stored = {str(each) for each in await postgres.fetch("SELECT anime_id FROM favorites")}
+    lost = set(acknowledged) - stored
+    tell(
+        f"{KILLS} kills: {len(acknowledged)} acknowledged, {len(lost)} lost, serving after {max(starts):.1f} s at most"
+    )
+    assert len(acknowledged) > KILLS
+    assert not lost
+    assert max(starts) < 5
+    assert await connections(postgres) == 0
+
+
+async def test_kill_of_a_worker(postgres: Postgres, anime: list[str], tmp_path: Path) -> None:
+    with service(tmp_path, postgres.url) as running:
+        async with Traffic(running.address, anime, keep_alive=False) as traffic:
+            await asyncio.sleep(1)
+            before = {worker.pid for worker in workers(running)}
+            os.kill(min(before), signal.SIGKILL)
+            began = time.monotonic()
+            await asyncio.to_thread(
+                until, lambda: len({w.pid for w in workers(running)} - before) == 1, "a new one", 10
+            )
+            again = time.monotonic() - began
+            await traffic.recovers(5)
+            await asyncio.sleep(2)
+        statuses = traffic.statuses()
+        tell(f"kill of a worker: a new one after {again:.1f} s; answers {dict(statuses)}")
+        assert again < 5
+        assert set(statuses) <= {0, 200, 201}
+        # What the killed one held in its hands; the other one serves on.
+        assert statuses[0] <= 16
+        stored = {str(each) for each in await postgres.fetch("SELECT anime_id FROM favorites")}
+        assert set(traffic.acknowledged) <= stored
+
+
+async def test_end_under_load(postgres: Postgres, anime: list[str], tmp_path: Path) -> None:
+    with service(tmp_path, postgres.url) as running:
+        # Each request has a connection of its own: it is answered whole, or refused when nobody listens any more.
+        async with Traffic(running.address, anime, clients=16, keep_alive=False) as traffic:
+            await asyncio.sleep(1)
+            began = time.monotonic()
+            running.process.send_signal(signal.SIGTERM)
+            code = await asyncio.to_thread(running.ends)
+            took = time.monotonic() - began
+            refused = [answer for answer in traffic.answers if answer.status == 0]
+        cut = [answer for answer in refused if answer.took > 0.05 and answer.at < began + took]
+        tell(f"SIGTERM under load: exit {code} after {took:.1f} s; {len(traffic.answers)} answers, {len(cut)} cut off")
+        assert code == 0
+        assert took < 30
+        assert not cut
+        stored = {str(each) for each in await postgres.fetch("SELECT anime_id FROM favorites")}
+        assert stored == set(traffic.acknowledged)
+
+
+async def test_clients_that_hang_up(postgres: Postgres, anime: list[str], tmp_path: Path) -> None:
+    with service(tmp_path, postgres.url) as running:
+        async with Traffic(running.address, anime, clients=1) as traffic:
+            token = traffic.headers["Authorization"]
+        host, _, port = running.address.partition(":")
+        wanted = anime[-HANG_UPS:]
+        for number, anime_id in enumerate(wanted):
+            body = f'{{"anime_id": "{anime_id}"}}'
+            head = (
+                f"POST /favorites HTTP/1.1\r\nHost: kitsu\r\nAuthorization: {token}\r\n"
+                f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+            )
+            with socket.create_connection((host, int(port))) as connection:
+                # Within the body, right behind it, or a moment later; some with a reset.
+                whole = (head + body).encode()
+                connection.sendall(whole[: len(head) + 5] if number % 3 == 0 else whole)
+                if number % 3 == 2:
+                    await asyncio.sleep(0.002)
+                if number % 2:
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        open_files = sum(len(worker.net_connections()) for worker in workers(running))
+        await asyncio.sleep(2)
+        busy, stored = await connections(postgres), await postgres.fetch("SELECT anime_id FROM favorites")
+        left = sum(len(worker.net_connections()) for worker in workers(running))
+        tell(
+            f"{HANG_UPS} clients hung up: {len(stored)} writes whole, {busy} busy connections, "
+            f"{open_files} → {left} sockets"
+        )
+        assert busy == 0
+        assert left < 60
+        assert '"level":"error"' not in running.output
+        assert not [process for process in workers(running) if process.status() == psutil.STATUS_ZOMBIE]
+        running.serves()
