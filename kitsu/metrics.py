@@ -128,6 +128,7 @@ class Metrics:
         yield
         task.cancel()
         self._publish()
+        self._lock.close()
 
     async def text(self) -> bytes:
         """The figures of all workers, in Prometheus' text format."""

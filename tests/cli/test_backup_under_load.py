@@ -18,6 +18,8 @@ from tests.media_places import Place, folder_at
 from tests.pictures import plain
 from tests.viewer import Shelf, Viewer, shelf_of
 
+pytestmark = pytest.mark.slow
+
 AVATARS = "SELECT avatar FROM users WHERE avatar IS NOT NULL"
 LOCK = "LOCK TABLE views IN ACCESS EXCLUSIVE MODE"
 """Nothing here writes that table."""

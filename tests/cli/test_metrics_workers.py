@@ -15,6 +15,8 @@ from sqlalchemy.engine import URL
 from tests.cli.process import Process, kitsu, until
 from tests.middleware.test_metrics import CREDENTIALS, UNKNOWN_ID, value
 
+pytestmark = pytest.mark.slow
+
 BOTH = 60
 """Scrapes, each on a connection of its own: as good as surely some are answered by either worker."""
 LIMIT = 3.0
