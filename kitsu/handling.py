@@ -77,6 +77,8 @@ class Handling:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         encode_query(scope)
+        # With a prefix to strip Litestar would find handlers that are not found here, and nobody would ask who asks.
+        scope["root_path"] = ""
         handler = self._found(scope) if scope["type"] == ScopeType.HTTP else None
         if handler is None:
             await self._otherwise(scope, receive, send)
@@ -139,6 +141,11 @@ def _plan(handler: HTTPRouteHandler, model: KwargsModel) -> _Plan:
         "after_response": handler.resolve_after_response(),
         "a DTO": handler.resolve_data_dto() or handler.resolve_return_dto(),
         "a cache": handler.cache,
+        "a dependency to clean up": any(
+            one.provide.has_sync_generator_dependency or one.provide.has_async_generator_dependency
+            for batch in model.dependency_batches
+            for one in batch
+        ),
     }
     for name, it in undone.items():
         if it:
