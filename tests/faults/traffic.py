@@ -27,7 +27,7 @@ class Answer(NamedTuple):
 
 
 class Traffic:
-    """So many clients at once, half of which write favourites."""
+    """So many clients at once, who read and write in turn: favourites, and progress when no anime is left."""
 
     def __init__(
         self, address: str, anime: list[str], clients: int = 8, *, keep_alive: bool = True, pause: float = 0
@@ -97,8 +97,9 @@ class Traffic:
             elif (anime := next(self._anime, None)) is not None:
                 if await self._ask(client, "POST", "/favorites", json={"anime_id": anime}) == httpx.codes.CREATED:
                     self.acknowledged.append(anime)
-            else:
-                await self._ask(client, "GET", "/favorites?limit=5")
+            elif self.acknowledged:
+                body = {"anime_id": self.acknowledged[-1], "episode": 1, "position_seconds": turn}
+                await self._ask(client, "POST", "/watch/progress", json=body)
 
     async def _ask(self, client: httpx.AsyncClient, method: str, path: str, **arguments: Any) -> int:
         began, status = time.monotonic(), 0
