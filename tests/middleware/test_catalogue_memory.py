@@ -29,7 +29,8 @@ KEPT = (
 )
 NOT_KEPT = ("/search/anime?q=work", "/anime?limit=0", "/health", "/docs", "/anime/10000000-0000-4000-8000-00000000000f")
 LISTENER = (
-    "SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN%' OR application_name = 'kitsu' AND query = 'SELECT 1'"
+    "SELECT pid FROM pg_stat_activity WHERE datname = current_database() "
+    "AND (query LIKE 'LISTEN%' OR application_name = 'kitsu' AND query = 'SELECT 1')"
 )
 
 
