@@ -130,11 +130,16 @@ class Direct:
         return said
 
 
+def address_arguments(url: URL) -> dict[str, Any]:
+    """What an address of SQLAlchemy's says, by the names that asyncpg has for it."""
+    arguments: dict[str, Any] = _dialect.create_connect_args(url)[1]
+    return arguments
+
+
 def connect_arguments(url: URL, timeouts: Timeouts) -> dict[str, Any]:
     """What asyncpg's `connect` takes for an address of SQLAlchemy's."""
-    _, arguments = _dialect.create_connect_args(url)
     return {
-        **arguments,
+        **address_arguments(url),
         "timeout": timeouts.connect,
         "server_settings": SERVER_SETTINGS | timeouts.of_server(),
     }

@@ -119,6 +119,7 @@ def _current(connection: Connection) -> str | None:
 
 
 def is_known(revision: str) -> bool:
+    """Whether this version of Kitsu has a way from this revision."""
     return revision in {script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()}
 
 

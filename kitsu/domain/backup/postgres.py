@@ -12,9 +12,9 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy.dialects.postgresql.asyncpg import dialect
 from sqlalchemy.engine import URL
 
+from kitsu.db.direct import address_arguments
 from kitsu.domain.backup.archive import CHUNK, BackupError
 
 # What libpq calls the options of asyncpg; the others are none of its business.
@@ -27,7 +27,6 @@ _NAMES = {
     "passfile": "passfile",
     "target_session_attrs": "target_session_attrs",
 }
-_dialect: Any = dialect()  # type: ignore[no-untyped-call] # SQLAlchemy leaves it without types
 CONNECT_TIMEOUT = "10"
 """Seconds."""
 
@@ -151,7 +150,7 @@ def _reason(said: str, code: int) -> str:
 
 def _connection(url: URL) -> str:
     """Where the database is, in the words of libpq, as an argument that anybody may read: without the password."""
-    options: dict[str, Any] = _dialect.create_connect_args(url)[1]
+    options = address_arguments(url)
     words = {word: options[name] for name, word in _NAMES.items() if options.get(name) is not None}
     return "--dbname=" + " ".join(f"{word}={_quoted(value)}" for word, value in words.items())
 

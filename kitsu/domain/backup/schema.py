@@ -2,11 +2,9 @@
 
 from collections.abc import Iterable
 
-from alembic.script import ScriptDirectory
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kitsu.db.migrations import alembic_config
 from kitsu.db.models import StrayFile, User
 from kitsu.domain.stray_files import key_of
 
@@ -18,11 +16,6 @@ AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND o
 """)
 _FORGET = text("UPDATE users SET avatar = NULL WHERE avatar = ANY(:lost)")
 _SERVER = text("SELECT split_part(current_setting('server_version'), ' ', 1)")
-
-
-def is_known(revision: str) -> bool:
-    """Whether this version of Kitsu has a way from this revision."""
-    return revision in {script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()}
 
 
 async def relations(connection: AsyncConnection) -> list[str]:
