@@ -1,6 +1,5 @@
 """What all lists have in common over HTTP: limit, offset, the link to the next page, the total; lists of changes."""
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -14,7 +13,7 @@ from litestar.params import QueryParameter
 
 from kitsu.answers import JsonAnswer
 from kitsu.domain.changes import Changes, ChangesRequest, Place
-from kitsu.domain.paging import MAX_TOTAL, Page, PageRequest
+from kitsu.domain.paging import MAX_TOTAL, Page, PageRequest, cursor_of, json_of
 from kitsu.errors import InvalidRequest
 
 BIGINT_MAX = 2**63 - 1
@@ -99,14 +98,13 @@ def answer_changes(request: Request[Any, Any, Any], changes: Changes[Any]) -> Re
     """Part of a list of changes as a bare array, with where it goes on and until when it is whole in headers."""
     headers = {"X-Updated-Until": changes.until.astimezone(UTC).isoformat().replace("+00:00", "Z")}
     if changes.next is not None:
-        cursor = urlsafe_b64encode(msgspec.json.encode(changes.next)).decode()
-        headers["Link"] = _next_link(request, cursor)
+        headers["Link"] = _next_link(request, cursor_of(changes.next))
     return JsonAnswer(changes.items, headers=headers)
 
 
 def _place(cursor: str) -> Place:
     try:
-        place = msgspec.json.decode(urlsafe_b64decode(cursor), type=Place)
+        place = msgspec.json.decode(json_of(cursor), type=Place)
         place.until.astimezone(UTC)  # which some times at the ends of the calendar have not
     except (ValueError, OverflowError):
         raise InvalidRequest([{"field": "cursor", "message": "Expected the one of a Link"}]) from None

@@ -43,6 +43,16 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
     """The length of the whole list, where it was asked for; at most MAX_TOTAL."""
 
 
+def cursor_of(place: Any) -> str:
+    """A place in a list as a text that may stand in an address."""
+    return urlsafe_b64encode(msgspec.json.encode(place)).rstrip(b"=").decode()
+
+
+def json_of(cursor: str) -> bytes:
+    """The place of a cursor, as JSON. Raises ValueError."""
+    return urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+
+
 class Key(NamedTuple):
     """What a list is sorted by; the last of several tells any two rows apart."""
 
@@ -137,15 +147,13 @@ class Listing:
         return _limited(self._rows.where(self._keys[0].column.is_(None)), self._keys[1:])
 
     def _cursor_at(self, row: Sequence[Any]) -> str:
-        place = msgspec.json.encode([row[at] for at in self._at])
-        return urlsafe_b64encode(place).rstrip(b"=").decode()
+        return cursor_of([row[at] for at in self._at])
 
     def _place(self, request: PageRequest) -> Sequence[Any]:
-        cursor = request.cursor or ""
         if request.offset:
             raise InvalidRequest([{"field": "offset", "message": "A cursor says where a page begins"}])
         try:
-            place: Sequence[Any] = self._decoder.decode(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+            place: Sequence[Any] = self._decoder.decode(json_of(request.cursor or ""))
         except ValueError:
             raise InvalidRequest([{"field": "cursor", "message": "Expected the one of a Link of this list"}]) from None
         return place
