@@ -79,7 +79,6 @@ _collection, _item, _anime = models.Collection, models.CollectionItem, models.An
 _user_id: Any = bindparam("user_id", type_=Uuid)
 _collection_id: Any = bindparam("collection_id", type_=Uuid)
 _anime_id: Any = bindparam("anime_id", type_=Uuid)
-_limit: Any = bindparam("limit", type_=BigInteger)
 _offset: Any = bindparam("offset", type_=BigInteger)
 
 _item_count = select(func.count()).where(_item.collection_id == _collection.id).scalar_subquery()
