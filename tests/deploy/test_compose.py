@@ -1,6 +1,7 @@
 """compose.yml: one command brings up all of it, in order."""
 
 import re
+from ipaddress import ip_address, ip_network
 
 import yaml
 
@@ -21,6 +22,23 @@ def test_only_caddy_is_reached_from_outside() -> None:
     assert {name for name, service in SERVICES.items() if "ports" in service} == {"caddy"}
     assert SERVICES["database"]["networks"] == SERVICES["migrate"]["networks"] == ["back"]
     assert set(SERVICES["caddy"]["networks"]) == {"front"}
+
+
+def test_caddy_has_the_address_that_kitsu_believes_and_nobody_is_given_it_before() -> None:
+    address = ip_address(SERVICES["caddy"]["networks"]["front"]["ipv4_address"])
+    assert str(address) == SERVICES["kitsu"]["environment"]["TRUSTED_PROXIES"]
+    [front] = compose()["networks"]["front"]["ipam"]["config"]
+    handed_out = ip_network(front["ip_range"])
+    assert handed_out.subnet_of(ip_network(front["subnet"]))  # type: ignore[arg-type]
+    for own in (address, ip_address(front["gateway"])):
+        assert own in ip_network(front["subnet"])
+        assert own not in handed_out
+
+
+def test_no_default_requires_a_variable() -> None:
+    text = (DEPLOY / "compose.yml").read_text()
+    # Compose looks at a default even where it is not needed.
+    assert not re.search(r"\$\{\w+:?-[^}]*\$\{\w+:?\?", text)
 
 
 def test_images_are_pinned_to_a_major_version() -> None:
