@@ -5,7 +5,7 @@ import gc
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 
 from litestar import Litestar
@@ -23,6 +23,7 @@ from kitsu.domain.accounts import AccountRules, AccountService
 from kitsu.domain.anime import AnimeReader
 from kitsu.domain.avatars import AvatarService
 from kitsu.domain.collections import CollectionService
+from kitsu.domain.command_runs import LastRuns
 from kitsu.domain.episodes import EpisodeReader
 from kitsu.domain.favorites import FavoriteService
 from kitsu.domain.health import HealthReader
@@ -129,6 +130,7 @@ def create_app(settings: Settings) -> Litestar:
 
     accounts = AccountService(engine, direct, hasher, sessions, users, limiter, account_rules)
     list_importer = ListImporter(engine)
+    last_runs = LastRuns(direct)
     readings = Readings(
         connections={"statements": direct.states, "transactions": lambda: engine_states(engine)},
         connections_limits={"statements": settings.db_pool_size, "transactions": max(settings.db_max_overflow, 1)},
@@ -136,6 +138,7 @@ def create_app(settings: Settings) -> Litestar:
         logins=accounts.logins.counts,
         imports={"library": list_importer.outcomes.counts},
         catalogue=memory,
+        runs=last_runs,
     )
     metrics = Metrics(__version__, readings) if settings.metrics_enabled else None
 
@@ -143,7 +146,10 @@ def create_app(settings: Settings) -> Litestar:
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         if settings.catalogue_memory_mb:
             changes.start()
-        async with metrics.publishing() if metrics else nullcontext():
+        async with AsyncExitStack() as stack:
+            if metrics:
+                await stack.enter_async_context(metrics.publishing())
+                await stack.enter_async_context(last_runs.followed())
             yield
         await changes.stop()
         hasher.close()

@@ -51,6 +51,14 @@ class Memory(Protocol):
     changed_at: float
 
 
+class Runs(Protocol):
+    """What the database knows of commands that an operator has run."""
+
+    @property
+    def timestamps(self) -> Mapping[str, float]:
+        """Command to when it last did its work, in seconds since 1970; 0: never."""
+
+
 class Readings(NamedTuple):
     """What others count."""
 
@@ -64,6 +72,7 @@ class Readings(NamedTuple):
     imports: Mapping[str, Mapping[str, int]]
     """Kind to outcome to count."""
     catalogue: Memory
+    runs: Runs
 
 
 @contextmanager
@@ -173,6 +182,18 @@ class Metrics:
                 connections.labels(pool, "idle").set(idle)
                 limits.labels(pool).set(readings.connections_limits[pool])
 
+        ended = self._library.Gauge(
+            "kitsu_command_ended_timestamp_seconds",
+            "When a command last did its work: a backup, a purge, an import of the catalogue; 0: never.",
+            ("command",),
+            registry=None,
+            multiprocess_mode="max",
+        )
+
+        def publish_runs() -> None:
+            for command, at in readings.runs.timestamps.items():
+                ended.labels(command).set(at)
+
         memory = readings.catalogue
         return [
             counter(
@@ -200,6 +221,7 @@ class Metrics:
                 lambda: {("hit",): memory.hits, ("miss",): memory.misses},
             ),
             publish_connections,
+            publish_runs,
             gauge(
                 "kitsu_password_queue",
                 "Passwords that are being hashed or wait for it.",

@@ -17,6 +17,7 @@ from uuid import uuid4
 import asyncpg
 import httpx
 import pytest
+import structlog
 from litestar import Litestar
 from sqlalchemy.engine import URL
 
@@ -87,6 +88,8 @@ async def _running(app: Litestar) -> AsyncIterator[None]:
 def logs() -> None:
     """Logs as the service writes them: structlog's default draws each exception for seconds."""
     configure_logs("info")
+    # A logger that keeps what it was made of writes where this test did, for a command of the next one as well.
+    structlog.configure(cache_logger_on_first_use=False)
 
 
 @pytest.fixture(scope="session")

@@ -188,6 +188,29 @@ def test_database_url_refused(text: str, said: str) -> None:
     assert "postgresql+asyncpg://" in refusal
 
 
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("sslmode=verify-full&sslrootcert=/nowhere/ca.crt", "/nowhere/ca.crt that can't be read: No such file"),
+        ("sslmode=verify-full&sslrootcert=/dev/null", "/dev/null that can't be read: it holds no certificate"),
+        ("sslmode=require&sslrootcert=system", "sslrootcert, which is for ssl=verify-full or verify-ca"),
+        ("sslrootcert=system", "sslrootcert, which is for ssl=verify-full or verify-ca"),
+        ("sslcert=/nowhere/client.crt", "an option that asyncpg does not know: sslcert"),
+    ],
+)
+def test_certificates_refused(query: str, said: str) -> None:
+    refusal = problem(DATABASE_URL=f"postgresql://kitsu:hunter2@db.example/kitsu?{query}")
+    assert refusal.startswith("DATABASE_URL ")
+    assert said in refusal
+    assert "hunter2" not in refusal
+
+
+def test_certificates_of_the_machine() -> None:
+    url = load(DATABASE_URL="postgresql://kitsu@db.example/kitsu?sslmode=verify-full&sslrootcert=system").database_url
+    assert url is not None
+    assert url.query == {"ssl": "verify-full", "sslrootcert": "system"}
+
+
 def test_database_parts() -> None:
     parts = PARTS | {"DB_PASSWORD": "p@ss/w:rd%#?"}
     url = load(DATABASE_URL="", **parts).database_url

@@ -34,6 +34,8 @@ def backup(file: Path) -> None:
             "the media store (check MEDIA_URL if they are many). A restore leaves those users without one.",
             err=True,
         )
+    if not taken.is_noted:
+        click.echo("The database could not be told of it: `kitsu check --deploy` does not count this backup.", err=True)
 
 
 @click.command()

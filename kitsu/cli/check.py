@@ -3,21 +3,33 @@
 import asyncio
 import os
 import sys
+from datetime import timedelta
+from pathlib import Path
 
 import click
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from kitsu.cli.database import on_database, the_database
 from kitsu.db import migrations
+from kitsu.db.models import User
+from kitsu.domain import command_runs
+from kitsu.domain.backup import BackupError, postgres
+from kitsu.domain.backup.schema import server_version
 from kitsu.domain.media import MediaStore
-from kitsu.errors import ServiceUnavailable
+from kitsu.domain.stray_files import key_of
+from kitsu.errors import NotFound, ServiceUnavailable
 from kitsu.settings import Settings, SettingsError, load_settings
 
 OLDEST, NEWEST = 15, 18
 MAX_WAIT_MS = 3000
 """Within which a request is answered, also with a database that does not."""
+PURGE_MAX_AGE = timedelta(days=7)
+SAMPLE = 20
+"""Avatars that are looked for."""
+SWITCHES = Path("/proc/sys")
+"""Of the kernel."""
 MIN_DISTINCT = 10
 """A random key of 32 bytes has more different characters; a word repeated has fewer."""
 
@@ -33,9 +45,7 @@ def check(*, deploy: bool) -> None:
     problems = deployment_problems(settings) if deploy else []
     try:
         with the_database(settings.database_url) as url:
-            problems += on_database(url, _schema_problems)
-            if deploy:
-                problems += on_database(url, lambda engine: _server_problems(engine, settings))
+            problems += on_database(url, lambda engine: _database_problems(engine, settings, deploy=deploy))
     except click.ClickException as error:
         problems.append(error.message)
     if deploy:
@@ -48,9 +58,15 @@ def check(*, deploy: bool) -> None:
     click.echo("Nothing is wrong.")
 
 
-async def _schema_problems(engine: AsyncEngine) -> list[str]:
+async def _database_problems(engine: AsyncEngine, settings: Settings, *, deploy: bool) -> list[str]:
     problem = migrations.explain(await migrations.current(engine))
-    return [problem] if problem else []
+    found = [problem] if problem else []
+    if deploy:
+        found += await _server_problems(engine, settings)
+        if not problem:
+            found += await _run_problems(engine, settings)
+            found += await _avatar_problems(engine, settings)
+    return found
 
 
 _SERVER = text("""
@@ -76,9 +92,6 @@ async def _server_problems(engine: AsyncEngine, settings: Settings) -> list[str]
         ),
         f"{settings.workers} workers may want {wanted} connections of the {room} that PostgreSQL gives: raise its "
         "max_connections, or lower WORKERS, DB_POOL_SIZE or DB_MAX_OVERFLOW.": wanted > room,
-        "The database is reached over a network without TLS: add ?ssl=require to DATABASE_URL.": _is_in_the_open(
-            engine.url
-        ),
     }
     for name in ("fsync", "full_page_writes", "synchronous_commit"):
         found[f"PostgreSQL's {name} is off, so that what was acknowledged can be lost: set {name} = on."] = (
@@ -87,18 +100,76 @@ async def _server_problems(engine: AsyncEngine, settings: Settings) -> list[str]
     return [problem for problem, is_there in found.items() if is_there]
 
 
-def _is_in_the_open(url: URL) -> bool:
-    # A name without a dot is one of this machine, or of a network of containers on it.
-    host = url.host or ""
-    return "." in host and host != "127.0.0.1" and url.query.get("ssl") in {None, "disable"}
+async def _run_problems(engine: AsyncEngine, settings: Settings) -> list[str]:
+    ages = await command_runs.ages(engine)
+    problems = []
+    longest = timedelta(hours=settings.backup_max_age_hours)
+    if longest:
+        try:
+            async with engine.connect() as connection:
+                await postgres.find("pg_dump", await server_version(connection))
+        except BackupError as error:
+            problems.append(f"`kitsu backup` can't work: {error}")
+        problems += _too_old("backup FILE", ages.get(command_runs.BACKUP), longest)
+    return problems + _too_old("purge", ages.get(command_runs.PURGE), PURGE_MAX_AGE)
+
+
+def _too_old(command: str, age: timedelta | None, longest: timedelta) -> list[str]:
+    if age is not None and age <= longest:
+        return []
+    last = "has never come to its end" if age is None else f"came to its end {_in_words(age)} ago, for the last time"
+    other = ", or set BACKUP_MAX_AGE_HOURS=0 if you back up in another way" if command.startswith("backup") else ""
+    return [f"`kitsu {command}` {last}: run it once a day{other}."]
+
+
+def _in_words(age: timedelta) -> str:
+    return f"{age.days} days" if age.days > 1 else f"{age // timedelta(hours=1)} hours"
 
 
 async def _media_problems(settings: Settings) -> list[str]:
+    store = MediaStore(settings.media_url, settings.media_s3_endpoint)
+    if problem := store.folder_problem():
+        return [f"Nothing can be stored at {settings.media_url}: {problem}"]
     try:
-        await MediaStore(settings.media_url, settings.media_s3_endpoint).probe()
+        await store.probe()
     except ServiceUnavailable:
-        return [f"Nothing can be stored at {settings.media_url}: make the folder or the bucket, and let Kitsu write."]
+        return [f"Nothing can be stored at {settings.media_url}: make the bucket, and let Kitsu write."]
     return []
+
+
+async def _avatar_problems(engine: AsyncEngine, settings: Settings) -> list[str]:
+    """A volume that is not mounted looks like a folder that is empty."""
+    async with engine.connect() as connection:
+        avatars = (await connection.scalars(select(User.avatar).where(User.avatar.is_not(None)).limit(SAMPLE))).all()
+    store = MediaStore(settings.media_url, settings.media_s3_endpoint)
+    for avatar in filter(None, avatars):
+        try:
+            await store.get(key_of(avatar))
+        except NotFound:  # its user may have changed it just now
+            continue
+        except ServiceUnavailable:  # which is told already
+            return []
+        return []
+    if not avatars:
+        return []
+    return [
+        f"Users have avatars, and none is at {settings.media_url}: mount the volume that has them, or restore them."
+    ]
+
+
+def _is_in_the_open(url: URL | None) -> bool:
+    # A name without a dot is one of this machine, or of a network of containers on it.
+    if url is None or url.host is None or "." not in url.host or url.host == "127.0.0.1":
+        return False
+    return str(url.query.get("ssl", "prefer")) in {"disable", "allow", "prefer"}
+
+
+def _is_off(switch: str) -> bool:
+    """Whether the kernel has this switch, and it is off."""
+    try:
+        return (SWITCHES / switch).read_text(encoding="ascii").strip() == "0"
+    except OSError:
+        return False
 
 
 def deployment_problems(settings: Settings) -> list[str]:
@@ -115,6 +186,9 @@ def deployment_problems(settings: Settings) -> list[str]:
             origin.startswith("http://") for origin in settings.allowed_origins
         ),
         "DATABASE_URL is not set, so the embedded PostgreSQL is used: set it.": settings.database_url is None,
+        "The database is reached over a network without TLS: add ?ssl=verify-full&sslrootcert=FILE to DATABASE_URL.": (
+            _is_in_the_open(settings.database_url)
+        ),
         "TRUSTED_PROXIES is not set: behind a proxy all clients share one address, and its limits; name the proxy.": (
             not settings.trusted_proxies
         ),
@@ -138,6 +212,9 @@ def deployment_problems(settings: Settings) -> list[str]:
             > MAX_WAIT_MS
         ),
         "WORKERS is more than four for each processor: lower it.": settings.workers > 4 * (os.cpu_count() or 1),
+        "Connections that wait for a worker are lost when it is replaced: set net.ipv4.tcp_migrate_req=1 by sysctl.": (
+            settings.workers > 1 and _is_off("net/ipv4/tcp_migrate_req")
+        ),
         "LOGIN_REFUSAL_MS is below 500, shorter than the check of an old password: set it to 1000.": (
             settings.login_refusal_ms < 500
         ),

@@ -1,6 +1,7 @@
 """How a command gets its database, and what it says when there is a problem with it."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
@@ -88,6 +89,11 @@ def _explained(error: BaseException, url: URL) -> click.ClickException:
     if state == "42501":
         return click.ClickException(
             f"The user {url.username!r} lacks a right on the database {url.database!r}: {_first_line(error)}"
+        )
+    if isinstance(error, ssl.SSLError):
+        return click.ClickException(
+            f"PostgreSQL at {where} has a certificate that is not to be trusted ({_first_line(error)}): "
+            "check the host, and sslrootcert in DATABASE_URL."
         )
     if is_unavailable(error):
         return click.ClickException(

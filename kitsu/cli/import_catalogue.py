@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from kitsu.cli.database import with_database
 from kitsu.db.migrations import check_schema
-from kitsu.domain import catalogue_import
+from kitsu.domain import catalogue_import, command_runs
 from kitsu.domain.catalogue_import import CatalogueFileError, ImportBusyError, Report
 
 
@@ -32,8 +32,10 @@ def import_catalogue(file: Path, *, dry_run: bool) -> None:
         await check_schema(engine)
         with _progress(file) as progress:
             report = await catalogue_import.import_catalogue(engine, file, dry_run=dry_run, progress=progress)
-        if report.added and not dry_run:
-            await catalogue_import.tidy(engine)
+        if not dry_run:
+            await command_runs.note(engine, command_runs.IMPORT)
+            if report.added:
+                await catalogue_import.tidy(engine)
 
     try:
         with_database(work)

@@ -22,6 +22,7 @@ from kitsu import tracing
 from kitsu.cli.database import on_database, the_database
 from kitsu.db import migrations
 from kitsu.domain.catalogue_import import load_sample
+from kitsu.domain.media import MediaStore
 from kitsu.logs import configure_logs, stdlib_config
 from kitsu.metrics import folder_for_workers
 from kitsu.settings import Settings, SettingsError, load_settings
@@ -36,6 +37,7 @@ RSS_SECONDS = 10
 def run(*, reload: bool) -> None:
     """Prepare what is missing, then serve: the database, its schema, and a sample where the catalogue is empty."""
     settings = _settings()
+    _check_media(settings)
     address = _free_address(settings)
     with _stopping(), the_database(settings.database_url) as url:
         before, after = on_database(url, migrations.migrate)
@@ -51,6 +53,7 @@ def run(*, reload: bool) -> None:
 def serve() -> None:
     """Serve, on a database that is at the schema of this version."""
     settings = _settings()
+    _check_media(settings)
     address = _free_address(settings)
     with _stopping(), the_database(settings.database_url) as url:
         on_database(url, migrations.check_schema)
@@ -63,6 +66,12 @@ def _settings() -> Settings:
         return load_settings()
     except (SettingsError, tracing.TracingUnavailable) as error:
         raise click.ClickException(str(error)) from error
+
+
+def _check_media(settings: Settings) -> None:
+    # A bucket that is away may come back; what is in no folder would be lost with the container.
+    if problem := MediaStore(settings.media_url, settings.media_s3_endpoint).folder_problem():
+        raise click.ClickException(f"MEDIA_URL names a place for avatars that can't be used. {problem}")
 
 
 @contextmanager

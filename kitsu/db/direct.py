@@ -17,7 +17,7 @@ from sqlalchemy import Executable
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
 from sqlalchemy.engine import URL
 
-from kitsu.db.engine import SERVER_SETTINGS, Timeouts
+from kitsu.db.engine import SERVER_SETTINGS, Timeouts, verification
 from kitsu.db.pool import Pool
 from kitsu.db.sqlstate import is_disconnect
 
@@ -138,8 +138,10 @@ def address_arguments(url: URL) -> dict[str, Any]:
 
 def connect_arguments(url: URL, timeouts: Timeouts) -> dict[str, Any]:
     """What asyncpg's `connect` takes for an address of SQLAlchemy's."""
+    arguments = address_arguments(url)
+    verification(url)(arguments)
     return {
-        **address_arguments(url),
+        **arguments,
         "timeout": timeouts.connect,
         "server_settings": SERVER_SETTINGS | timeouts.of_server(),
     }

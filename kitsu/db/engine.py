@@ -1,5 +1,7 @@
 """The engine: one pool of connections a process, and how it is set up; how long anything of a database may take."""
 
+import ssl
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -74,7 +76,27 @@ def create_engine(
         connect_args=connect_args,
     )
     event.listen(engine.sync_engine, "handle_error", _end_unanswered)
+    verify = verification(url)
+    event.listen(engine.sync_engine, "do_connect", lambda _dialect, _record, _args, arguments: verify(arguments))
     return engine
+
+
+def verification(url: URL) -> Callable[[dict[str, Any]], None]:
+    """What puts the certificates of `sslrootcert`, if the address names any, into asyncpg's arguments.
+
+    asyncpg takes that word of libpq's in an address of its own alone, and there not for the system's certificates.
+    """
+    roots = url.query.get("sslrootcert")
+    if roots is None:
+        return lambda _: None
+    context = ssl.create_default_context(cafile=None if roots == "system" else str(roots))
+    context.check_hostname = url.query.get("ssl") == "verify-full"
+
+    def verify(arguments: dict[str, Any]) -> None:
+        del arguments["sslrootcert"]
+        arguments["ssl"] = context
+
+    return verify
 
 
 def _end_unanswered(context: ExceptionContext) -> None:

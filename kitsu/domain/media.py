@@ -57,7 +57,9 @@ class MediaStore:
 
     def __init__(self, url: str, s3_endpoint: str | None = None) -> None:
         """Takes `file://` with a path, absolute or from `./` on, or `s3://bucket/prefix`. Connects on first use."""
-        self._folder = Path(unquote(url.removeprefix("file://"))).absolute() if url.startswith("file://") else None
+        path = Path(unquote(url.removeprefix("file://"))) if url.startswith("file://") else None
+        self._folder = path.absolute() if path else None
+        self._is_made = path is not None and not path.is_absolute()
         self._store: Store | None = None if self._folder else _bucket(url, s3_endpoint)
 
     async def put(self, key: str, data: bytes, media_type: str) -> None:
@@ -88,9 +90,26 @@ class MediaStore:
 
         return await self._answer(work, TIMEOUT)
 
+    def folder_problem(self) -> str | None:
+        """Why nothing can be stored in the folder, in words for an operator; None when all is well, or for a bucket.
+
+        Only a folder of the working directory is made when it is missing: another one is a volume that is not there.
+        """
+        folder = self._folder
+        if folder is None:
+            return None
+        with suppress(PermissionError):  # by which a folder above keeps this user out
+            while self._is_made and not folder.exists():
+                folder = folder.parent
+            if not folder.is_dir():
+                return f"{folder} is no folder: make it, or mount the volume that it is on."
+        if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+            return f"Kitsu may not write to {folder}: let its user do so."
+        return None
+
     async def probe(self) -> None:
         """Raise ServiceUnavailable unless files can be stored and found."""
-        if self._folder is not None and self._folder.exists() and not os.access(self._folder, os.W_OK | os.X_OK):
+        if self.folder_problem() is not None:
             raise ServiceUnavailable
         with suppress(NotFound):
             await self.get("probe")

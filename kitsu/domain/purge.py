@@ -7,6 +7,7 @@ from sqlalchemy.sql import Delete
 
 from kitsu.db.models import AuthSession, IdempotencyKey, RateLimit, RefreshToken, Tombstone
 from kitsu.db.models import tombstones as graves
+from kitsu.domain import command_runs
 from kitsu.domain.idempotency import KEPT
 from kitsu.domain.stray_files import StrayFiles
 
@@ -68,4 +69,6 @@ async def purge(engine: AsyncEngine, strays: StrayFiles) -> Purged:
                 removed = (await connection.execute(statement)).rowcount
             setattr(purged, name, getattr(purged, name) + removed)
     purged.stray_files, purged.files_left = await strays.purge()
+    if not purged.files_left:
+        await command_runs.note(engine, command_runs.PURGE)
     return purged

@@ -95,6 +95,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     metrics_enabled: bool = False
     """Whether `/metrics` answers, which is nobody's business outside."""
     log_level: str = "info"
+    backup_max_age_hours: int = 30
+    """What `kitsu check --deploy` lets the last backup be old; 0: the database is backed up in another way."""
 
 
 def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | None = None) -> Settings:

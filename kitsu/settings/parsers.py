@@ -3,6 +3,7 @@
 import inspect
 import json
 import re
+import ssl
 from collections.abc import Callable, Mapping
 from ipaddress import ip_network
 from typing import Any
@@ -17,6 +18,7 @@ ALGORITHMS = ("HS256", "HS384", "HS512")
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
 _DRIVER_OPTIONS = frozenset(inspect.signature(asyncpg.connect).parameters)
+_LIBPQ_OPTIONS = frozenset({"sslmode", "sslrootcert"})
 
 
 def integer(low: int, high: int) -> Callable[[str], int]:
@@ -82,11 +84,24 @@ def database_url(text: str) -> URL:
         raise ValueError(f"is no database address, its port is out of range; {form}")
     if not url.database:
         raise ValueError(f"names no database; {form}")
-    if unknown := [name for name in url.query if name not in _DRIVER_OPTIONS and name != "sslmode"]:
+    if unknown := [name for name in url.query if name not in _DRIVER_OPTIONS | _LIBPQ_OPTIONS]:
         raise ValueError(f"has an option that asyncpg does not know: {', '.join(unknown)}.")
     # asyncpg's name for what libpq, and with it every hosting company, calls sslmode.
     options = {"ssl" if name == "sslmode" else name: value for name, value in url.query.items()}
+    if roots := options.get("sslrootcert"):
+        _check_certificates(str(roots), options.get("ssl"))
     return url.set(drivername="postgresql+asyncpg", query=options)
+
+
+def _check_certificates(roots: str, mode: object) -> None:
+    if mode not in {"verify-ca", "verify-full"}:
+        raise ValueError("has sslrootcert, which is for ssl=verify-full or verify-ca.")
+    try:
+        if roots != "system":  # which are those that the machine trusts
+            ssl.create_default_context(cafile=roots)
+    except OSError as error:  # of which SSLError is one
+        reason = "it holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
+        raise ValueError(f"names certificates in sslrootcert={roots} that can't be read: {reason}.") from None
 
 
 def _origins(text: str) -> tuple[str, ...]:
@@ -184,5 +199,6 @@ PARSERS: Mapping[str, Callable[[str], Any]] = {
     "body_timeout_seconds": integer(1, 600),
     "stop_timeout_seconds": integer(1, 600),
     "metrics_enabled": _boolean,
+    "backup_max_age_hours": integer(0, 8760),
     "log_level": lambda text: _one_of(LOG_LEVELS)(text.lower()),
 }

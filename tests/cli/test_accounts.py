@@ -1,4 +1,4 @@
-"""`kitsu createsuperuser`, `check` and `purge`, on a real database."""
+"""`kitsu createsuperuser` and `purge`, on a real database."""
 
 import asyncio
 import os
@@ -10,19 +10,12 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import URL
 
-from kitsu.cli.check import deployment_problems
 from kitsu.domain.purge import BATCH
-from kitsu.settings import Settings
 from tests.cli.invoke import invoked
 from tests.cli.process import ROOT, SECRET_KEY, kitsu
 from tests.conftest import client_of, connect, execute
 
 PASSWORD = "a long enough password"
-GOOD = {
-    "ALLOWED_ORIGINS": "https://kitsu.example.org",
-    "TRUSTED_PROXIES": "10.0.0.0/8",
-    "REFUSE_COMMON_PASSWORDS": "true",
-}
 
 
 async def run(folder: Path, *arguments: str, database: URL | None, **settings: Any) -> tuple[int, str, str]:
@@ -155,86 +148,6 @@ async def test_a_short_password_that_is_typed(database: URL, tmp_path: Path) -> 
     assert code == 1
     assert "Must have at least 8 bytes" in said
     assert await fetch(database, USERS) == []
-
-
-async def test_check_finds_nothing(database: URL, tmp_path: Path) -> None:
-    assert await run(tmp_path, "check", database=database, **GOOD) == (0, "Nothing is wrong.\n", "")
-    # Apart from what the tests' own server leaves out, to be fast.
-    media = f"file://{tmp_path}"
-    code, said, _ = await invoked(tmp_path, "check", "--deploy", database=database, MEDIA_URL=media, **GOOD)
-    assert (code, said.splitlines()) == (1, [*(f"- {problem}" for problem in OF_THE_SERVER), "3 problems found."])
-
-
-async def test_check_of_the_settings_and_the_database(database: URL, bare_database: URL, tmp_path: Path) -> None:
-    code, said, _ = await invoked(tmp_path, "check", database=bare_database)
-    assert (code, said.splitlines()[-1]) == (1, "1 problem found.")
-    assert "has no tables yet: run `kitsu migrate`" in said
-    await execute(database, "UPDATE alembic_version SET version_num = '0009'")
-    code, said, _ = await invoked(tmp_path, "check", database=database)
-    assert code == 1
-    assert "0009 is older than Kitsu needs" in said
-    code, said, _ = await invoked(tmp_path, "check", database=database.set(database="nowhere"))
-    assert code == 1
-    assert "has no database 'nowhere'" in said
-    code, said, errors = await invoked(tmp_path, "check", database=database, SECRET_KEY="short", PORT="x")
-    assert code == 1
-    assert "SECRET_KEY has 5 bytes" in said + errors
-    assert "PORT must be" in said + errors
-
-
-BAD: dict[str, tuple[str, str]] = {
-    "DEBUG": ("true", "DEBUG is on"),
-    "SECRET_KEY": ("abcd" * 10, "SECRET_KEY does not look random"),
-    "ALLOWED_ORIGINS": ("https://a.example,http://b.example", "ALLOWED_ORIGINS has an origin without TLS"),
-    "TRUSTED_PROXIES": ("0.0.0.0/0", "TRUSTED_PROXIES trusts everybody"),
-    "RATE_LIMIT_ENABLED": ("false", "RATE_LIMIT_ENABLED is off"),
-    "REFUSE_COMMON_PASSWORDS": ("false", "REFUSE_COMMON_PASSWORDS is off"),
-    "LOGIN_REFUSAL_MS": ("499", "LOGIN_REFUSAL_MS is below 500"),
-    "MEDIA_URL": ("file://./uploads", "MEDIA_URL is a folder in the working directory"),
-    "LOG_LEVEL": ("error", "LOG_LEVEL hides"),
-    "DB_LOCK_TIMEOUT_MS": ("2500", "DB_LOCK_TIMEOUT_MS is not shorter"),
-    "DB_STATEMENT_TIMEOUT_MS": ("2500", "DB_POOL_TIMEOUT_MS and DB_CONNECT_TIMEOUT_MS"),
-    "WORKERS": ("200", "WORKERS is more than four"),
-    "DB_MAX_OVERFLOW": ("900", "200 workers may want 182200 connections"),
-}
-OF_THE_SERVER = [
-    f"PostgreSQL's {name} is off, so that what was acknowledged can be lost: set {name} = on."
-    for name in ("fsync", "full_page_writes", "synchronous_commit")
-]
-
-
-async def test_check_deploy_lists_every_problem(bare_database: URL, tmp_path: Path) -> None:
-    bad = {name: text for name, (text, _) in BAD.items()}
-    code, said, _ = await invoked(tmp_path, "check", "--deploy", database=bare_database, **bad)
-    lines = said.splitlines()
-    assert code == 1
-    for _, problem in BAD.values():
-        assert len([line for line in lines if line.startswith(f"- {problem}")]) == 1
-    assert "has no tables yet" in said
-    assert lines[-1] == f"{len(BAD) + len(OF_THE_SERVER) + 1} problems found."
-    assert bad["SECRET_KEY"] not in said
-
-
-async def test_check_deploy_names_what_is_not_set(database: URL, tmp_path: Path) -> None:
-    good = {**GOOD, "ALLOWED_ORIGINS": "", "TRUSTED_PROXIES": "", "MEDIA_URL": f"file://{tmp_path}"}
-    code, said, _ = await invoked(tmp_path, "check", "--deploy", database=database, **good)
-    assert (code, said.splitlines()[-1]) == (1, "5 problems found.")
-    assert "ALLOWED_ORIGINS is empty" in said
-    assert "TRUSTED_PROXIES is not set" in said
-
-
-@pytest.mark.parametrize("proxies", [("0.0.0.0/0",), ("::/0",), ("10.0.0.0/8", "::/0")])
-def test_everybody_is_no_proxy(proxies: tuple[str, ...]) -> None:
-    settings = Settings(
-        secret_key="7f3a9c0e5b8d1246" * 2,
-        database_url=None,
-        allowed_origins=("https://a.example",),
-        trusted_proxies=proxies,
-        refuse_common_passwords=True,
-        media_url="file:///var/lib/kitsu",
-    )
-    problems = deployment_problems(settings)
-    assert [problem.split()[0] for problem in problems] == ["DATABASE_URL", "TRUSTED_PROXIES"]
 
 
 MANY = 2 * BATCH + 500

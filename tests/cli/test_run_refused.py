@@ -47,6 +47,15 @@ def test_bad_host(tmp_path: Path, catalogue: URL, host: str) -> None:
     assert "HOST" in said
 
 
+@pytest.mark.parametrize("command", ["run", "serve"])
+def test_volume_that_is_not_there(tmp_path: Path, catalogue: URL, command: str) -> None:
+    (tmp_path / "file").touch()
+    for place in ("nowhere", "file"):
+        said = refused(tmp_path, command, database=catalogue, MEDIA_URL=f"file://{tmp_path}/{place}")
+        assert f"MEDIA_URL names a place for avatars that can't be used. {tmp_path}/{place} is no folder" in said
+    assert not (tmp_path / "nowhere").exists()
+
+
 def test_wrong_settings_are_all_listed(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(f"DATABASE_URL=mysql://kitsu:{PASSWORD}@db/kitsu\nPORT=wrong\nWORKERS=0\n")
     code, output, said = invoke(tmp_path, "run", PORT="", SECRET_KEY="hunter2", LOG_LEVEL="loud", ALLOWED_ORIGINS="*")

@@ -93,7 +93,7 @@ def test_every_value_of_a_label_is_one_of_the_service(
         for label, _, said in MATCHER.findall(matchers):
             if label == "route":
                 assert all(any(re.fullmatch(one, route) for route in routes) for one in said.split("|")), said
-            elif label in {"outcome", "state", "pool", "result", "kind"}:
+            elif label in {"outcome", "state", "pool", "result", "kind", "command"}:
                 assert all(one in exposed[name][label] for one in said.split("|")), said
 
 
@@ -107,7 +107,7 @@ def test_all_that_is_told_is_shown(exposed: dict[str, dict[str, set[str]]]) -> N
 
 def test_every_alert_says_what_is_wrong_and_what_to_do() -> None:
     names = [rule["alert"] for rule in RULES]
-    assert len(set(names)) == len(names) == 8
+    assert len(set(names)) == len(names) == 9
     for rule in RULES:
         assert re.fullmatch("[0-9]+m", rule["for"])
         assert rule["labels"]["severity"] in {"critical", "warning"}

@@ -71,7 +71,9 @@ async def dump(database: URL) -> dict[str, list[str]]:
     tables = await rows(database, "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
     assert {"anime", "releases", "episodes", "external_ids", "catalogue_imports"} <= set(tables)
     return {
-        t: await rows(database, f"SELECT format('%s %s %s', ctid, xmin, t) FROM {t} t ORDER BY ctid") for t in tables
+        t: await rows(database, f"SELECT format('%s %s %s', ctid, xmin, t) FROM {t} t ORDER BY ctid")
+        for t in tables
+        if t != "command_runs"  # where each run is noted
     }
 
 

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from kitsu.domain import media
 from kitsu.domain.media import InDoubt, MediaStore
 from kitsu.errors import NotFound, ServiceUnavailable
-from tests.cli.process import CLIENT, free_port
+from tests.cli.process import CLIENT, free_port, server_folder
 from tests.media_places import SIGNED, Place, bucket_of, folder_at
 
 KEY = "avatars/a.webp"
@@ -46,6 +46,42 @@ async def test_an_empty_file(place: Place) -> None:
     place.put("empty.webp", b"")
     file = await store_at(place).get("avatars/empty.webp")
     assert (file.size, await file.read()) == (0, b"")
+
+
+def test_what_is_wrong_with_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+
+    def problem(place: str) -> str | None:
+        return MediaStore(f"file://{place}").folder_problem()
+
+    assert [problem(place) for place in (str(tmp_path), ".", "./deep/down")] == [None, None, None]
+    for place, named in ((f"{tmp_path}/nowhere", "nowhere"), (f"{tmp_path}/file", "file"), ("./file", "file")):
+        assert problem(place) == f"{tmp_path}/{named} is no folder: make it, or mount the volume that it is on."
+    assert MediaStore("s3://bucket").folder_problem() is None
+    assert not (tmp_path / "deep").exists()
+
+
+def test_folder_of_somebody_else() -> None:
+    with server_folder() as folder:
+        (folder / "hidden" / "deep").mkdir(parents=True)
+        for each, mode in ((folder, 0o755), (folder / "hidden", 0o600)):
+            each.chmod(mode)
+        store = [MediaStore(f"file://{place}") for place in (folder, folder / "hidden" / "deep")]
+        folder.chmod(0o555)
+        is_root = os.geteuid() == 0
+        if is_root:
+            os.seteuid(65534)
+        try:
+            problems = [each.folder_problem() for each in store]
+        finally:
+            if is_root:
+                os.seteuid(0)
+            folder.chmod(0o700)
+            (folder / "hidden").chmod(0o700)
+    assert problems == [
+        f"Kitsu may not write to {p}: let its user do so." for p in (folder, folder / "hidden" / "deep")
+    ]
 
 
 @pytest.mark.parametrize("key", [KEY, "avatars/..", "avatars/a\nb", "avatars/a\0b", "../x", "avatars/.../x"])

@@ -16,7 +16,9 @@ from sqlalchemy.engine import URL
 from kitsu import __version__
 from kitsu.domain.outcomes import Outcomes
 from kitsu.metrics import FOLDER, METHODS, folder_for_workers
+from tests.cli.invoke import invoked
 from tests.conftest import client_of, execute
+from tests.domain.test_catalogue_import import entry, write
 from tests.middleware.test_catalogue_memory import ANIME, ROWS, is_kept, until_async
 
 UNKNOWN_ID = "019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b"
@@ -168,6 +170,32 @@ async def test_answers_from_memory_and_the_time_of_a_change(
             return abs(changed - now) < 60
 
         await until_async(heard)
+
+
+async def test_commands_by_when_they_ended(
+    database: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, client: httpx.AsyncClient
+) -> None:
+    name = "kitsu_command_ended_timestamp_seconds"
+    commands = ("backup", "purge", "import-catalogue")
+    assert {value(await scraped(client), name, command=command) for command in commands} == {0}
+    assert (await invoked(tmp_path, "purge", database=database))[0] == 0
+    catalogue = write(tmp_path, entry())
+    assert (await invoked(tmp_path, "import-catalogue", "--dry-run", str(catalogue), database=database))[0] == 0
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    async with client_of(database, metrics_enabled=True) as another:
+
+        async def read() -> bool:
+            return abs((value(await scraped(another), name, command="purge") or 0) - time.time()) < 60
+
+        await until_async(read)
+        assert value(await scraped(another), name, command="import-catalogue") == 0
+    assert (await invoked(tmp_path, "import-catalogue", str(catalogue), database=database))[0] == 0
+    async with client_of(database, metrics_enabled=True) as another:
+
+        async def read_again() -> bool:
+            return (value(await scraped(another), name, command="import-catalogue") or 0) > 0
+
+        await until_async(read_again)
 
 
 async def test_connections_by_state(client: httpx.AsyncClient) -> None:

@@ -4,6 +4,7 @@ from kitsu.db.models.anime import Anime, ExternalId
 from kitsu.db.models.auth_sessions import AuthSession, RefreshToken
 from kitsu.db.models.catalogue_imports import CatalogueImport
 from kitsu.db.models.collections import Collection, CollectionItem
+from kitsu.db.models.command_runs import CommandRun
 from kitsu.db.models.episodes import Episode
 from kitsu.db.models.favorites import Favorite
 from kitsu.db.models.idempotency_keys import IdempotencyKey
@@ -22,6 +23,7 @@ __all__ = [
     "CatalogueImport",
     "Collection",
     "CollectionItem",
+    "CommandRun",
     "Episode",
     "ExternalId",
     "Favorite",

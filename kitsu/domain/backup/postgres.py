@@ -24,6 +24,7 @@ _NAMES = {
     "user": "user",
     "database": "dbname",
     "ssl": "sslmode",
+    "sslrootcert": "sslrootcert",
     "passfile": "passfile",
     "target_session_attrs": "target_session_attrs",
 }

@@ -11,6 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from kitsu import __version__
 from kitsu.db import migrations
+from kitsu.db.models import CommandRun
+from kitsu.db.sqlstate import is_unavailable, sqlstate
+from kitsu.domain import command_runs
 from kitsu.domain.backup import postgres, schema
 from kitsu.domain.backup.archive import ABOUT, DUMP, MEDIA, About, BackupError, writing
 from kitsu.domain.backup.files import MediaFiles
@@ -25,6 +28,8 @@ class Taken(msgspec.Struct):
     """Bytes, of all."""
     lost: int = 0
     """Avatars that users have whose files were not there."""
+    is_noted: bool = True
+    """Whether the database knows of the backup."""
 
 
 async def take(engine: AsyncEngine, media: MediaFiles, path: Path) -> Taken:
@@ -54,7 +59,22 @@ async def take(engine: AsyncEngine, media: MediaFiles, path: Path) -> Taken:
             elif key in used:
                 taken.lost += 1
     taken.size = archive.size
+    taken.is_noted = await _noted(engine)
     return taken
+
+
+async def _noted(engine: AsyncEngine) -> bool:
+    """Have the database know of a backup that is whole, and stays so whatever becomes of this."""
+    try:
+        async with engine.connect() as connection:
+            if CommandRun.__tablename__ not in await schema.relations(connection):  # of an older schema
+                return True
+        await command_runs.note(engine, command_runs.BACKUP)
+    except Exception as error:
+        if not is_unavailable(error) and sqlstate(error) is None:
+            raise
+        return False
+    return True
 
 
 @asynccontextmanager
