@@ -7,13 +7,17 @@ import signal
 import socket
 import struct
 import time
+from collections import Counter
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
 from tests.cli.process import until
-from tests.faults.conftest import Postgres, connections, killed, service, tell, workers
+from tests.faults.conftest import ANIME, Postgres, connections, killed, service, tell, workers
 from tests.faults.traffic import Traffic
 
 pytestmark = pytest.mark.faults
@@ -67,6 +71,42 @@ async def test_kill_of_a_worker(postgres: Postgres, anime: list[str], tmp_path: 
         assert statuses[0] <= 16
         stored = {str(each) for each in await postgres.fetch("SELECT anime_id FROM favorites")}
         assert set(traffic.acknowledged) <= stored
+
+
+def megabytes(process: psutil.Process) -> int:
+    """What it has in memory; 0 for one that has just ended."""
+    with suppress(psutil.Error):
+        return int(process.memory_info().rss >> 20)
+    return 0
+
+
+async def test_a_worker_that_grows(postgres: Postgres, tmp_path: Path) -> None:
+    with service(tmp_path, postgres.url) as running:
+        at_rest = max(map(megabytes, workers(running)))
+    limit = at_rest + 40
+    grown = {"WORKER_MEMORY_MB": str(limit), "CATALOGUE_MEMORY_MB": "1000"}
+    with service(tmp_path, postgres.url, **grown) as running:
+        first = {worker.pid for worker in workers(running)}
+        largest = 0
+        statuses: Counter[int] = Counter()
+        async with httpx.AsyncClient(base_url=f"http://{running.address}", trust_env=False) as client:
+            began = time.monotonic()
+            # Each page is another answer to keep.
+            for offset in count():
+                response = await client.get("/anime", params={"limit": 100, "offset": offset % ANIME})
+                statuses[response.status_code] += 1
+                living = workers(running)
+                largest = max(largest, *map(megabytes, living))
+                if not first & {worker.pid for worker in living} and len(living) == 2:
+                    break
+                assert time.monotonic() < began + 120, f"{largest} MB of {limit} after two minutes"
+        took = time.monotonic() - began
+        tell(
+            f"workers of {at_rest} MB with a limit of {limit}: at most {largest} MB, both replaced after {took:.0f} s "
+            f"and {statuses.total()} requests: {dict(statuses)}"
+        )
+        assert set(statuses) == {200}
+        running.serves()
 
 
 async def test_end_under_load(postgres: Postgres, anime: list[str], tmp_path: Path) -> None:
