@@ -58,9 +58,10 @@ check: $(STAMP) ## format, lint and type-check
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-lock: $(STAMP) ## renew both lock files: names, versions and hashes, nothing else
+lock: $(STAMP) ## renew the lock files: names, versions and hashes, nothing else
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade pyproject.toml --output-file requirements.lock
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade pyproject.toml --extra embedded --extra otel --group dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade pyproject.toml --extra otel --constraint requirements.lock --output-file requirements-otel.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade pyproject.toml --extra embedded --extra otel --group dev --constraint requirements-otel.lock --output-file requirements-dev.lock
 
 wheel: $(STAMP) ## build the wheel into dist/
 	$(BIN)/uv build --quiet --wheel --no-build-isolation --out-dir dist

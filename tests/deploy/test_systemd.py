@@ -13,10 +13,10 @@ UNITS = sorted(file.name for file in (DEPLOY / "systemd").iterdir() if file.suff
 SERVICES = [name for name in UNITS if name.endswith(".service")]
 COMMANDS = {
     "kitsu.service": "/opt/kitsu/bin/kitsu serve",
+    "kitsu-migrate.service": "/opt/kitsu/bin/kitsu migrate",
     "kitsu-purge.service": "/opt/kitsu/bin/kitsu purge",
     "kitsu-backup.service": "/opt/kitsu/bin/kitsu backup ",
 }
-MIGRATES = {"kitsu.service": ["/opt/kitsu/bin/kitsu migrate"]}
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze on this machine")
@@ -38,19 +38,27 @@ def test_each_service_does_one_thing() -> None:
     for name, command in COMMANDS.items():
         (line,) = unit(name)["ExecStart"]
         assert command in line
-        assert unit(name).get("ExecStartPre", []) == MIGRATES.get(name, [])
+        assert "ExecStartPre" not in unit(name)
 
 
-def test_the_service_migrates_first_and_comes_back_by_itself() -> None:
+def test_the_service_comes_back_by_itself() -> None:
     service = unit("kitsu.service")
-    # Were the migration a unit that this one requires, one failure, such as of a database that is away, would end it.
+    # A unit that it requires, and that fails once, such as for a database that is away, would end it.
     assert not {"Requires", "Requisite", "BindsTo"} & {*service}
     assert service["Restart"] == ["always"]
     assert service["StartLimitIntervalSec"] == ["0"]
-    # A migration may take longer than the 90 s that systemd gives a start.
-    assert seconds(service["TimeoutStartSec"][0]) >= 3600
     # The parent hears of the end first and lets its workers finish.
     assert service["KillMode"] == ["mixed"]
+
+
+def test_nothing_but_the_operator_migrates() -> None:
+    migration = unit("kitsu-migrate.service")
+    assert "WantedBy" not in migration
+    assert not [
+        name for name in UNITS if any("kitsu-migrate" in said for values in unit(name).values() for said in values)
+    ]
+    # It may take longer than the 90 s that systemd gives a start.
+    assert seconds(migration["TimeoutStartSec"][0]) >= 3600
 
 
 @pytest.mark.parametrize("name", SERVICES)

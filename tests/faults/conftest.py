@@ -16,7 +16,8 @@ import pytest
 from sqlalchemy.engine import URL
 
 from kitsu.db.embedded import shared_server
-from tests.cli.process import Process, kitsu, server_folder, until
+from tests.cli.process import SECRET_KEY, Process, kitsu, server_folder, until
+from tests.faults.traffic import CREDENTIALS
 
 ANIME = 20_000
 Served = Callable[..., Any]
@@ -112,6 +113,10 @@ def service(folder: Path, database: URL, **settings: str) -> Iterator[Process]:
         running.serves()
         until(lambda: len(workers(running)) == int(chosen["WORKERS"]), "all workers run")
         yield running
+        said = running.output + running.errors
+        for secret in (*CREDENTIALS.values(), SECRET_KEY, "Bearer "):
+            assert secret not in said
+        assert '"status":500' not in said
 
 
 def workers(running: Process) -> list[psutil.Process]:
