@@ -28,6 +28,7 @@ from kitsu.metrics import folder_for_workers
 from kitsu.settings import Settings, SettingsError, load_settings
 
 PACKAGE = Path(__file__).parents[1]
+AGAIN_SECONDS = 1.0
 RSS_SECONDS = 10
 """How often the memory of the workers is looked at."""
 
@@ -82,13 +83,17 @@ def _stopping() -> Iterator[None]:
         # Wherever the program stands: an event loop half made or half closed would complain of it.
         sys.unraisablehook = lambda _: None
         warnings.simplefilter("ignore")
+        # Where nothing can be raised, such as in a destructor, it is lost, and has to come again.
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
         raise SystemExit(0)
 
+    signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGTERM))
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         # A second signal, such as an impatient Ctrl-C, must not keep the database from being stopped.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -26,6 +26,10 @@ from kitsu.__main__ import main
 
 function, calls = sys.argv.pop(1), int(sys.argv.pop(1))
 
+class Gone:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+
 def send(frame, event, argument):
     global calls
     if event == "call" and frame.f_code.co_qualname == function:
@@ -33,7 +37,10 @@ def send(frame, event, argument):
         if calls == 0:
             sys.setprofile(None)
             print("signalled", flush=True)
-            os.kill(os.getpid(), signal.SIGTERM)
+            if "IN_A_DESTRUCTOR" in os.environ:
+                Gone()
+            else:
+                os.kill(os.getpid(), signal.SIGTERM)
 
 sys.setprofile(send)
 main()
@@ -56,9 +63,11 @@ main()
 """
 
 
-def signalled(folder: Path, function: str, calls: int, database: URL | None = None) -> AbstractContextManager[Process]:
+def signalled(
+    folder: Path, function: str, calls: int, database: URL | None = None, **environment: str
+) -> AbstractContextManager[Process]:
     """A `kitsu run` that gets SIGTERM at the n-th call of a function."""
-    return kitsu(folder, "run", command=("-c", SIGNALLED, function, str(calls)), database=database)
+    return kitsu(folder, "run", command=("-c", SIGNALLED, function, str(calls)), database=database, **environment)
 
 
 # Number, and whether it goes to the whole process group, as a terminal's Ctrl-C does.
@@ -139,6 +148,18 @@ def test_inside_of_a_function(tmp_path: Path, bare_database: URL) -> None:
             assert service.ends() == 0
 
     at_once(check, [(function,) for function in MOMENTS])
+
+
+async def test_where_nothing_can_be_raised(tmp_path: Path, bare_database: URL) -> None:
+    """What a handler raises in a destructor is dropped."""
+    holder = await connect(bare_database)
+    try:
+        await holder.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
+        with signalled(tmp_path, "migrate", 1, bare_database, IN_A_DESTRUCTOR="1") as service:
+            assert await asyncio.to_thread(service.ends, 10) == 0
+            assert "signalled" in service.output
+    finally:
+        await holder.close()
 
 
 @pytest.mark.slow
