@@ -259,6 +259,7 @@ async def test_never_more_than_the_size_at_once(make_pool: MakePool, outside: Ou
     pool = make_pool(size=3)
     used: set[int] = set()
     in_use = most = 0
+    all_lent = asyncio.Event()
 
     async def use() -> None:
         nonlocal in_use, most
@@ -266,6 +267,9 @@ async def test_never_more_than_the_size_at_once(make_pool: MakePool, outside: Ou
         in_use += 1
         most = max(most, in_use)
         used.add(pid_of(lent))
+        if in_use == 3:
+            all_lent.set()
+        await all_lent.wait()
         await lent.connection.execute("SELECT 1")
         in_use -= 1
         pool.give_back(lent)
