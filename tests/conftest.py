@@ -40,7 +40,7 @@ ORIGIN = "https://kitsu.example.org"
 
 FOLDER = "KITSU_TEST_FOLDER"
 """The variable by which the processes of one run know where their server is."""
-MEMORY = Path("/dev/shm")
+MEMORY = Path("/dev/shm")  # noqa: S108 - the folder in it is nobody else's
 PREFIX = "kitsu-test-"
 ROOM = 1 << 30
 """Bytes, for the server of a run."""
