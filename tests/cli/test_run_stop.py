@@ -9,6 +9,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy.engine import URL
@@ -64,7 +65,7 @@ main()
 
 
 def signalled(
-    folder: Path, function: str, calls: int, database: URL | None = None, **environment: str
+    folder: Path, function: str, calls: int, database: URL | None = None, **environment: Any
 ) -> AbstractContextManager[Process]:
     """A `kitsu run` that gets SIGTERM at the n-th call of a function."""
     return kitsu(folder, "run", command=("-c", SIGNALLED, function, str(calls)), database=database, **environment)
