@@ -77,11 +77,19 @@ class Process:
 
     def until(self, condition: Callable[[], object], what: str) -> None:
         """Wait until a condition holds, which it never will once the process has ended."""
+        is_met = False
+
+        def is_over() -> bool:
+            nonlocal is_met
+            is_met = bool(condition())
+            return is_met or self.process.poll() is not None
+
         try:
-            until(lambda: condition() or self.process.poll() is not None, what)
+            until(is_over, what)
         except AssertionError as error:
             self.fail(str(error))
-        if not condition():
+        # What has ended may have met it at the last moment.
+        if not is_met and not condition():
             self.fail(f"ended before {what}")
 
     def ends(self, seconds: float = 30) -> int:
