@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import signal
 import socket
 import sys
@@ -29,6 +30,8 @@ from kitsu.settings import Settings, SettingsError, load_settings
 
 PACKAGE = Path(__file__).parents[1]
 AGAIN_SECONDS = 1.0
+MAX_CONNECTIONS = 16_384
+OTHER_FILES = 256
 RSS_SECONDS = 10
 """How often the memory of the workers is looked at."""
 
@@ -126,6 +129,20 @@ def _free_address(settings: Settings) -> str:
     return str(address[0])
 
 
+def _connections() -> int:
+    """How many each worker may have: more than anybody opens who says nothing on them until they are cut.
+
+    Granian lets all others wait behind those. Each takes a file, of which a worker needs some for itself.
+    """
+    files = MAX_CONNECTIONS + OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        files = min(files, hard)
+    if soft != resource.RLIM_INFINITY and soft < files:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    return max(files - OTHER_FILES, 1)
+
+
 def _serve(settings: Settings, address: str, url: URL, *, reload: bool = False) -> None:
     # The workers read their settings from the environment.
     os.environ["DATABASE_URL"] = url.render_as_string(hide_password=False)
@@ -145,6 +162,7 @@ def _serve(settings: Settings, address: str, url: URL, *, reload: bool = False) 
         workers=settings.workers,
         # With HTTP/2 on offer a connection that sends nothing is never closed.
         http=HTTPModes.http1,
+        backpressure=_connections(),
         http1_settings=HTTP1Settings(header_read_timeout=10_000),
         websockets=False,
         respawn_failed_workers=True,

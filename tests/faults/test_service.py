@@ -3,12 +3,13 @@
 import asyncio
 import os
 import random
+import resource
 import signal
 import socket
 import struct
 import time
 from collections import Counter
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from itertools import count
 from pathlib import Path
 
@@ -24,6 +25,8 @@ pytestmark = pytest.mark.faults
 
 KILLS = 50
 HANG_UPS = 1000
+SILENT = 500
+"""Clients of each kind that never say all."""
 
 
 async def test_kill_of_the_whole_service(postgres: Postgres, anime: list[str], tmp_path: Path) -> None:
@@ -107,6 +110,61 @@ async def test_a_worker_that_grows(postgres: Postgres, tmp_path: Path) -> None:
         )
         assert set(statuses) == {200}
         running.serves()
+
+
+def drip(connection: socket.socket, piece: bytes) -> bool:
+    """Send some more; whether the other end still listens. Whatever it is told, such as 408, is the end."""
+    with suppress(OSError):
+        connection.send(piece)
+        try:
+            connection.recv(1 << 16, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+    return False
+
+
+async def test_clients_that_say_little(postgres: Postgres, anime: list[str], tmp_path: Path) -> None:
+    """Nothing, a header that never ends, a body that never ends: others do not wait behind them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
+    body = (
+        b"POST /auth/login HTTP/1.1\r\nHost: kitsu\r\nContent-Type: application/json\r\nContent-Length: 60000\r\n\r\n"
+    )
+    kinds = {"silent": (b"", b""), "header": (b"GET /anime HTTP/1.1\r\n", b"X"), "body": (body, b" ")}
+    with service(tmp_path, postgres.url) as running, ExitStack() as sockets:
+        sockets.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        async with Traffic(running.address, anime, clients=4) as traffic:
+            await asyncio.sleep(5)
+            alone = p99(traffic, 0)
+            began, ended = time.monotonic(), dict.fromkeys(kinds, 0.0)
+            host, _, port = running.address.partition(":")
+            open_ones = []
+            for kind, (begin, piece) in kinds.items():
+                for _ in range(SILENT):
+                    connection = sockets.enter_context(socket.create_connection((host, int(port))))
+                    connection.sendall(begin)
+                    open_ones.append((kind, piece, connection))
+                await asyncio.sleep(0)
+            since = time.monotonic()
+            while open_ones and time.monotonic() < began + 30:
+                await asyncio.sleep(0.5)
+                for each in list(open_ones):
+                    kind, piece, connection = each
+                    if not drip(connection, piece):
+                        open_ones.remove(each)
+                        ended[kind] = time.monotonic() - began
+            beside = p99(traffic, since)
+        said = ", ".join(f"{kind} cut off within {seconds:.1f} s" for kind, seconds in ended.items())
+        tell(f"{3 * SILENT} clients that say little: {said}; p99 of others {alone * 1000:.0f} → {beside * 1000:.0f} ms")
+        assert not open_ones
+        assert max(ended.values()) < 13
+        assert set(traffic.statuses()) <= {200, 201}
+        assert traffic.slowest(since) < 2
+
+
+def p99(traffic: Traffic, since: float) -> float:
+    took = sorted(answer.took for answer in traffic.answers if answer.at > since)
+    return took[len(took) * 99 // 100]
 
 
 async def test_end_under_load(postgres: Postgres, anime: list[str], tmp_path: Path) -> None:
