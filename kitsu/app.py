@@ -2,6 +2,8 @@
 
 import ctypes
 import gc
+import multiprocessing
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -221,3 +223,6 @@ def _end_with_parent() -> None:
     """Have the kernel end this worker when the process that started it is killed, and can't do so itself."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    parent = multiprocessing.parent_process()
+    if parent is not None and os.getppid() != parent.pid:  # it was killed before this worker could ask for that
+        sys.exit(1)

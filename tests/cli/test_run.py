@@ -116,11 +116,12 @@ def test_killed_worker_is_replaced(tmp_path: Path, catalogue: URL) -> None:
 
 def test_workers_end_with_a_killed_service(tmp_path: Path, catalogue: URL) -> None:
     """Otherwise they would keep the port, and the next start would fail."""
-    with kitsu(tmp_path, "serve", database=catalogue) as service:
-        service.serves()
-        os.kill(service.pid, signal.SIGKILL)
-        service.process.wait(10)
-        until(lambda: not service.left(), "the workers were gone", seconds=5)
+    for moment in ("Spawning worker-1", "Started worker-1"):
+        with kitsu(tmp_path, "serve", database=catalogue) as service:
+            service.prints(moment)
+            os.kill(service.pid, signal.SIGKILL)
+            service.process.wait(10)
+            until(lambda: not service.left(), "the workers were gone", seconds=5)  # noqa: B023
 
 
 def test_logs_are_json_lines(tmp_path: Path, catalogue: URL) -> None:
