@@ -121,7 +121,7 @@ def test_workers_end_with_a_killed_service(tmp_path: Path, catalogue: URL) -> No
             service.prints(moment)
             os.kill(service.pid, signal.SIGKILL)
             service.process.wait(10)
-            until(lambda: not service.left(), "the workers were gone", seconds=5)  # noqa: B023
+            until(lambda: not service.left(), "the workers were gone", seconds=5)
 
 
 def test_logs_are_json_lines(tmp_path: Path, catalogue: URL) -> None:
