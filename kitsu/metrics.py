@@ -156,23 +156,22 @@ class Metrics:
         def counter(name: str, text: str, labels: tuple[str, ...], counts: Counts) -> Callable[[], None]:
             return _Followed(self._library.Counter(name, text, labels, registry=None), counts).publish
 
+        def labelled(name: str, text: str, labels: tuple[str, ...], mode: str = "livesum") -> Any:
+            return self._library.Gauge(name, text, labels, registry=None, multiprocess_mode=mode)
+
         def gauge(name: str, text: str, read: Callable[[], float], mode: str = "livesum") -> Callable[[], None]:
-            made = self._library.Gauge(name, text, registry=None, multiprocess_mode=mode)
+            made = labelled(name, text, (), mode)
             return lambda: made.set(read())
 
-        connections = self._library.Gauge(
+        connections = labelled(
             "kitsu_db_connections",
             "Connections to the database, by state.",
             ("pool", "state"),
-            registry=None,
-            multiprocess_mode="livesum",
         )
-        limits = self._library.Gauge(
+        limits = labelled(
             "kitsu_db_connections_limit",
             "How many connections to the database there may be.",
             ("pool",),
-            registry=None,
-            multiprocess_mode="livesum",
         )
 
         def publish_connections() -> None:
@@ -182,12 +181,11 @@ class Metrics:
                 connections.labels(pool, "idle").set(idle)
                 limits.labels(pool).set(readings.connections_limits[pool])
 
-        ended = self._library.Gauge(
+        ended = labelled(
             "kitsu_command_ended_timestamp_seconds",
             "When a command last did its work: a backup, a purge, an import of the catalogue; 0: never.",
             ("command",),
-            registry=None,
-            multiprocess_mode="max",
+            "max",
         )
 
         def publish_runs() -> None:

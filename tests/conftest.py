@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from shutil import disk_usage, rmtree
 from tempfile import TemporaryDirectory
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
@@ -76,6 +77,15 @@ async def execute(url: URL, *statements: str) -> None:
     try:
         for statement in statements:
             await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def column(database: URL, query: str) -> list[Any]:
+    """The first column of a query, from outside of Kitsu."""
+    connection = await connect(database)
+    try:
+        return [row[0] for row in await connection.fetch(query)]
     finally:
         await connection.close()
 

@@ -65,15 +65,6 @@ async def contents(database: URL) -> dict[str, list[str]]:
         await connection.close()
 
 
-async def fetch(database: URL, query: str) -> list[Any]:
-    """The first column."""
-    connection = await connect(database)
-    try:
-        return [row[0] for row in await connection.fetch(query)]
-    finally:
-        await connection.close()
-
-
 def settings_of(place: Place) -> dict[str, Any]:
     """A place as a command's environment names it."""
     return {name.upper(): str(value) for name, value in place.settings.items()} | AWS

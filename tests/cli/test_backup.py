@@ -12,10 +12,10 @@ from sqlalchemy.engine import URL
 
 from kitsu.db import migrations
 from kitsu.db.engine import create_engine
-from tests.cli.backups import FILES, PASSWORD, UNFINISHED, USERS, contents, fetch, settings_of
+from tests.cli.backups import FILES, PASSWORD, UNFINISHED, USERS, contents, settings_of
 from tests.cli.invoke import invoke
 from tests.cli.process import kitsu
-from tests.conftest import copy_of, execute
+from tests.conftest import column, copy_of, execute
 from tests.media_places import Place, bucket_of, folder_at
 
 
@@ -86,7 +86,7 @@ def test_users_whose_files_are_gone_have_no_avatar(
     code, _, errors = invoke(tmp_path, "restore", "b.tar", database=bare_database, **settings_of(there))
     assert (code, errors) == (0, "3 users have no avatar any more: the backup has no file for it.\n")
     avatars = "SELECT avatar FROM users WHERE avatar IS NOT NULL"
-    assert asyncio.run(fetch(bare_database, avatars)) == ["uploads/avatars/first.webp"]
+    assert asyncio.run(column(bare_database, avatars)) == ["uploads/avatars/first.webp"]
     assert there.files() == {"first.webp": b"a picture"}
 
 

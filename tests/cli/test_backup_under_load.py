@@ -11,9 +11,9 @@ import asyncpg
 import pytest
 from sqlalchemy.engine import URL
 
-from tests.cli.backups import FILES, UNFINISHED, USERS, contents, fetch, restore, settings_of, take
+from tests.cli.backups import FILES, UNFINISHED, USERS, contents, restore, settings_of, take
 from tests.cli.process import Process, kitsu
-from tests.conftest import connect, copy_of, execute
+from tests.conftest import column, connect, copy_of, execute
 from tests.media_places import Place, folder_at
 from tests.pictures import plain
 from tests.viewer import Shelf, Viewer, shelf_of
@@ -87,11 +87,11 @@ async def test_while_people_write(shelf: Shelf, bare_database: URL, tmp_path: Pa
         stop.set()
         await asyncio.gather(*tasks)
     files = await restored(tmp_path, bare_database)
-    named = await fetch(bare_database, AVATARS)
+    named = await column(bare_database, AVATARS)
     assert {path.rpartition("/")[2] for path in named} <= files.keys()
     assert f"uploads/avatars/{avatar}" in named
     # What has no user is noted, for the purge.
-    noted = {path.rpartition("/")[2] for path in await fetch(bare_database, "SELECT path FROM stray_files")}
+    noted = {path.rpartition("/")[2] for path in await column(bare_database, "SELECT path FROM stray_files")}
     assert files.keys() <= {path.rpartition("/")[2] for path in named} | noted
 
 
@@ -108,7 +108,7 @@ async def held_up(
     try:
         await connection.execute(f"BEGIN; {lock}")
         with kitsu(folder, *arguments, database=database, **settings) as process:
-            while not await fetch(database, WAITS):
+            while not await column(database, WAITS):
                 assert process.process.poll() is None, process.errors
             yield process, connection
     finally:
@@ -136,7 +136,7 @@ async def test_what_is_written_after_the_snapshot_is_left_out(
     assert files == {first: folder.files()[first]}
     assert second not in files
     after = await contents(bare_database)
-    assert await fetch(bare_database, AVATARS) == [f"uploads/avatars/{first}"]
+    assert await column(bare_database, AVATARS) == [f"uploads/avatars/{first}"]
     assert {table: rows for table, rows in after.items() if table != "users"} == {
         table: rows for table, rows in before.items() if table != "users"
     }

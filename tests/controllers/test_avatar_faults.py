@@ -15,9 +15,9 @@ from sqlalchemy.engine import URL
 from structlog.testing import capture_logs
 
 from tests.cli.invoke import invoked
-from tests.conftest import client_of, execute
+from tests.conftest import client_of, column, execute
 from tests.controllers.test_avatars import NOTES, upload, uploaded
-from tests.controllers.test_users import PASSWORD, Person, column, person, refused
+from tests.controllers.test_users import PASSWORD, Person, person, refused
 from tests.media_places import Place, bucket_of, folder_at, s3_server
 from tests.pictures import plain
 

@@ -12,8 +12,8 @@ from sqlalchemy.engine import URL
 
 from kitsu.domain.avatars import MAX_BYTES, QUEUE
 from tests import pictures
-from tests.conftest import client_of, execute
-from tests.controllers.test_users import PASSWORD, Person, administrator, column, person, refused
+from tests.conftest import client_of, column, execute
+from tests.controllers.test_users import PASSWORD, Person, administrator, person, refused
 from tests.media_places import Place
 from tests.pictures import decoded, plain
 

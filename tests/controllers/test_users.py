@@ -9,7 +9,7 @@ import httpx
 import pytest
 from sqlalchemy.engine import URL
 
-from tests.conftest import client_of, connect
+from tests.conftest import client_of, column, connect
 
 PASSWORD = "a long enough password"
 UNKNOWN_ID = "019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b"
@@ -57,14 +57,6 @@ async def administrator(client: httpx.AsyncClient, database: URL, name: str) -> 
     await connection.execute("UPDATE users SET role = 'admin' WHERE id = $1", somebody.id)
     await connection.close()
     return somebody
-
-
-async def column(database: URL, query: str) -> list[Any]:
-    connection = await connect(database)
-    try:
-        return [row[0] for row in await connection.fetch(query)]
-    finally:
-        await connection.close()
 
 
 def refused(response: httpx.Response, status: int, message: str | None = None) -> None:

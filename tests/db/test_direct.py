@@ -13,7 +13,7 @@ from kitsu.db.direct import Direct
 from kitsu.db.engine import Timeouts
 from kitsu.db.models import Anime
 from kitsu.db.sqlstate import is_bad_value, is_unavailable
-from tests.conftest import connect, execute
+from tests.conftest import column, connect, execute
 
 PID = text("SELECT pg_backend_pid()")
 SLOW_PID = text("SELECT pg_backend_pid() FROM pg_sleep(0.1)")
@@ -39,15 +39,6 @@ async def terminate(database: URL, *pids: int) -> None:
     try:
         for pid in pids:
             assert await connection.fetchval("SELECT pg_terminate_backend($1, 5000)", pid)
-    finally:
-        await connection.close()
-
-
-async def fetch(database: URL, query: str) -> list[object]:
-    """The first column of a query, from outside."""
-    connection = await connect(database)
-    try:
-        return [row[0] for row in await connection.fetch(query)]
     finally:
         await connection.close()
 
@@ -95,20 +86,20 @@ async def test_read_is_repeated_once(direct: Direct, database: URL) -> None:
     with pytest.raises(asyncpg.PostgresError) as caught:
         await direct.value(SUICIDE)
     assert is_unavailable(caught.value)
-    assert await fetch(database, "SELECT last_value FROM tries") == [2]
+    assert await column(database, "SELECT last_value FROM tries") == [2]
 
 
 async def test_write_is_never_repeated(direct: Direct, database: URL) -> None:
     with pytest.raises(asyncpg.PostgresError) as caught:
         await direct.write(SUICIDE, {})
     assert is_unavailable(caught.value)
-    assert await fetch(database, "SELECT last_value FROM tries") == [1]
+    assert await column(database, "SELECT last_value FROM tries") == [1]
 
 
 async def test_refused_statement_is_not_repeated(direct: Direct, database: URL) -> None:
     with pytest.raises(asyncpg.DivisionByZeroError):
         await direct.value(REFUSED)
-    assert await fetch(database, "SELECT last_value FROM tries") == [1]
+    assert await column(database, "SELECT last_value FROM tries") == [1]
 
 
 async def test_value_that_cannot_be_sent_is_a_bad_one(direct: Direct) -> None:
@@ -121,15 +112,15 @@ async def test_value_that_cannot_be_sent_is_a_bad_one(direct: Direct) -> None:
 async def test_no_transaction_is_left_open(direct: Direct, database: URL) -> None:
     states = "SELECT state FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'kitsu'"
     await asyncio.gather(*(direct.value(SLOW_PID) for _ in range(3)))
-    assert await fetch(database, states) == ["idle"] * 3
+    assert await column(database, states) == ["idle"] * 3
     with pytest.raises(asyncpg.UndefinedColumnError):
         await direct.rows(text("SELECT missing FROM anime"))
-    assert await fetch(database, states) == ["idle"] * 3
+    assert await column(database, states) == ["idle"] * 3
 
 
 async def test_write_is_committed_when_it_returns(direct: Direct, database: URL) -> None:
     await direct.write(ADD, {"id": uuid4(), "title": "one"})
-    assert await fetch(database, "SELECT count(*) FROM anime") == [1]
+    assert await column(database, "SELECT count(*) FROM anime") == [1]
 
 
 async def test_pool_that_is_in_use_is_waited_for(direct: Direct) -> None:
