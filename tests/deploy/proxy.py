@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -63,13 +64,23 @@ def caddy(folder: Path, upstream: str) -> Iterator[Proxy]:
         )
         try:
             root = folder / "storage" / "pki" / "authorities" / "local" / "root.crt"
-            certificate = folder / "storage" / "certificates" / "local" / "localhost" / "localhost.json"
-            until(lambda: certificate.exists() or process.poll() is not None, "Caddy had its certificate")
+            until(lambda: _serves(root, port) or process.poll() is not None, "Caddy served with its certificate")
             assert process.poll() is None, (folder / "caddy.log").read_text()
             yield Proxy(http_port, port, ssl.create_default_context(cafile=str(root)))
         finally:
             process.terminate()
             process.wait(10)
+
+
+def _serves(root: Path, port: int) -> bool:
+    """Whether a handshake holds. The files of the certificate lie there a moment before Caddy serves with it."""
+    try:
+        trust = ssl.create_default_context(cafile=str(root))
+        with socket.create_connection(("127.0.0.1", port), 1) as plain:
+            trust.wrap_socket(plain, server_hostname="localhost").close()
+    except OSError:
+        return False
+    return True
 
 
 class _Sink(BaseHTTPRequestHandler):
