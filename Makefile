@@ -42,7 +42,7 @@ test: $(STAMP) ## run every test
 test-slow: $(STAMP) ## run the tests that take minutes: two workers, timing
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
-test-faults: $(STAMP) ## stop, freeze and kill the database and the service, and print what came of it
+test-faults: $(STAMP) ## stop, freeze, kill and overload the service and its database, and print what came of it
 	$(BIN)/python -m pytest -m faults --capture=no $(ARGS)
 
 bench: $(STAMP) ## load the service and bare handlers on one database (needs wrk); writes tests/bench/RESULTS.md

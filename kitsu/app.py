@@ -39,6 +39,7 @@ from kitsu.domain.releases import ReleaseReader
 from kitsu.domain.search import SearchReader
 from kitsu.domain.sessions import SessionRules, SessionService
 from kitsu.domain.stray_files import StrayFiles
+from kitsu.domain.turns import Turns
 from kitsu.domain.users import UserService
 from kitsu.domain.views import ViewService
 from kitsu.domain.watch_progress import WatchProgressService
@@ -50,6 +51,7 @@ from kitsu.middleware.authentication import Authentication, provide_identity, pr
 from kitsu.middleware.catalogue_answers import CatalogueAnswers, CatalogueMemory
 from kitsu.middleware.client import Client, provide_device
 from kitsu.middleware.cors import Cors, marks_of
+from kitsu.middleware.load_shedding import LoadShedding
 from kitsu.middleware.request_log import RequestLog
 from kitsu.middleware.security_headers import SecurityHeaders
 from kitsu.openapi import openapi_config, without_own_pages
@@ -58,6 +60,10 @@ from kitsu.tracing import Tracing, is_wanted
 
 PR_SET_PDEATHSIG = 1
 """From Linux' sys/prctl.h."""
+TURNS_PER_CONNECTION = 2
+"""Some requests wait for the database while others are read and written."""
+WAITING_PER_CONNECTION = 10
+"""What a burst may bring. It is worked off well before those who wait lose patience, unless the database is slow."""
 
 
 def create_app(settings: Settings) -> Litestar:
@@ -128,6 +134,8 @@ def create_app(settings: Settings) -> Litestar:
     searches = Policy("search", *settings.rate_limit_search)
 
     memory = CatalogueMemory(settings.catalogue_memory_mb << 20)
+    connections = settings.db_pool_size + max(settings.db_max_overflow, 1)
+    turns = Turns(connections * TURNS_PER_CONNECTION, waiting=connections * WAITING_PER_CONNECTION)
     changes = CatalogueChanges(settings.database_url, memory, timeouts)
 
     accounts = AccountService(engine, direct, hasher, sessions, users, limiter, account_rules)
@@ -136,6 +144,7 @@ def create_app(settings: Settings) -> Litestar:
     readings = Readings(
         connections={"statements": direct.states, "transactions": lambda: engine_states(engine)},
         connections_limits={"statements": settings.db_pool_size, "transactions": max(settings.db_max_overflow, 1)},
+        turns=turns,
         passwords=hasher,
         logins=accounts.logins.counts,
         imports={"library": list_importer.outcomes.counts},
@@ -199,8 +208,9 @@ def create_app(settings: Settings) -> Litestar:
     # Around the routing, so that unknown paths and methods pass them too.
     marks = marks_of(settings.allowed_origins)
     answers = CatalogueAnswers(SecurityHeaders(Cors(handling, marks)), memory, marks)
+    logged = RequestLog(tracing.requests(answers) if tracing else answers, metrics.count_request if metrics else None)
     app.asgi_handler = Client(
-        RequestLog(tracing.requests(answers) if tracing else answers, metrics.count_request if metrics else None),
+        LoadShedding(logged, turns, marks, memory.has),
         settings.trusted_proxies,
         settings.body_timeout_seconds,
     )

@@ -24,6 +24,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import ClassVar
 
+import msgspec
+
 
 class AppError(Exception):
     """An error that is part of the contract: what a client may be told, and nothing else."""
@@ -172,3 +174,18 @@ class ServiceUnavailable(AppError):
     code = "SERVICE_UNAVAILABLE"
     message = "Service temporarily unavailable"
     headers = MappingProxyType({"Retry-After": "2"})
+
+
+class ErrorDetail(msgspec.Struct):
+    """What is wrong with one field of the request."""
+
+    field: str
+    message: str
+
+
+class ErrorBody(msgspec.Struct):
+    """The body of every error."""
+
+    code: str
+    message: str
+    details: list[ErrorDetail] | None

@@ -1,10 +1,9 @@
-"""From an error to the answer: the only place that builds an error body."""
+"""From an error to the answer."""
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 import structlog
 from litestar import Request
 from litestar.exceptions import HTTPException, SerializationException, ValidationException
@@ -14,6 +13,8 @@ from kitsu.answers import JsonAnswer
 from kitsu.db.sqlstate import is_bad_value, is_unavailable
 from kitsu.errors import (
     AppError,
+    ErrorBody,
+    ErrorDetail,
     InternalError,
     InvalidRequest,
     NotFound,
@@ -26,21 +27,6 @@ from kitsu.errors import (
 log = structlog.get_logger("kitsu.error")
 
 _MISSING = re.compile(r"Missing required \w+ parameter '(\w+)'")
-
-
-class ErrorDetail(msgspec.Struct):
-    """What is wrong with one field of the request."""
-
-    field: str
-    message: str
-
-
-class ErrorBody(msgspec.Struct):
-    """The body of every error."""
-
-    code: str
-    message: str
-    details: list[ErrorDetail] | None
 
 
 # What Litestar itself raises. Its 400s all say that the request has the wrong form, for which the contract has 422.

@@ -42,6 +42,13 @@ class Queue(Protocol):
         """How much is being worked on or waits."""
 
 
+class Flow(Protocol):
+    """Requests, of which only so many are let in."""
+
+    in_flight: int
+    refused: int
+
+
 class Memory(Protocol):
     """Answers that are kept."""
 
@@ -66,6 +73,7 @@ class Readings(NamedTuple):
     """Pool to its connections in use, and idle."""
     connections_limits: Mapping[str, int]
     """Pool to how many it may have."""
+    turns: Flow
     passwords: Queue
     logins: Mapping[str, int]
     """Outcome to count."""
@@ -196,7 +204,7 @@ class Metrics:
         return [
             counter(
                 "kitsu_http_requests_total",
-                "Requests that have ended.",
+                "Requests that have ended, but for those refused because there were too many.",
                 ("method", "route", "status"),
                 lambda: {(method, route, _status(code)): n for (method, route, code), n in self._requests.items()},
             ),
@@ -217,6 +225,17 @@ class Metrics:
                 "Answers of the catalogue that memory had, and that it lacked.",
                 ("result",),
                 lambda: {("hit",): memory.hits, ("miss",): memory.misses},
+            ),
+            counter(
+                "kitsu_http_requests_refused_total",
+                "Requests refused because there were too many at once.",
+                (),
+                lambda: {(): readings.turns.refused},
+            ),
+            gauge(
+                "kitsu_http_requests_in_flight",
+                "Requests that are worked on, but for those whose answer is at hand.",
+                lambda: readings.turns.in_flight,
             ),
             publish_connections,
             publish_runs,
@@ -273,7 +292,8 @@ class _Followed:
         for labels, number in self._counts().items():
             last = self._last.get(labels)
             if number != last:
-                self._counter.labels(*labels).inc(number - (last or 0))
+                counter = self._counter.labels(*labels) if labels else self._counter
+                counter.inc(number - (last or 0))
                 self._last[labels] = number
 
 

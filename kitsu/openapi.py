@@ -12,8 +12,7 @@ from litestar.openapi.spec import Components, Example, SecurityScheme, Server, T
 from litestar.plugins import InitPlugin
 
 from kitsu import __version__
-from kitsu.errors import AppError, InternalError, InvalidRequest, ServiceUnavailable
-from kitsu.exception_handlers import ErrorBody
+from kitsu.errors import AppError, ErrorBody, InternalError, InvalidRequest, ServiceUnavailable
 
 DESCRIPTION = """\
 Accounts, and the catalogue of anime, their releases and episodes.

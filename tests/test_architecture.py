@@ -19,7 +19,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "domain": {"db", "errors"},
     "answers": set(),
     "exception_handlers": {"answers", "db", "errors"},
-    "openapi": {"errors", "exception_handlers"},
+    "openapi": {"errors"},
     "middleware": {"domain", "errors", "logs"},
     "controllers": {"answers", "domain", "middleware", "errors", "openapi"},
     "handling": {"answers", "controllers", "exception_handlers", "middleware"},

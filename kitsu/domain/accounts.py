@@ -17,6 +17,7 @@ from kitsu.domain.outcomes import Outcomes
 from kitsu.domain.passwords import PasswordHasher, check_length, check_new
 from kitsu.domain.rate_limits import Policy, RateLimiter, network_of
 from kitsu.domain.sessions import Device, Identity, SessionService, Tokens
+from kitsu.domain.turns import aside
 from kitsu.domain.users import UserService, insert_user, valid_email
 from kitsu.errors import RateLimited, ServiceUnavailable, Unauthorized
 
@@ -156,7 +157,8 @@ class AccountService:
         await self._limiter.refund(connection, self._rules.guesses_of_address, network_of(device.ip))
 
     async def _refuse(self, started: float) -> None:
-        await asyncio.sleep(max(0.0, self._rules.refusal_seconds - (time.monotonic() - started)))
+        with aside():
+            await asyncio.sleep(max(0.0, self._rules.refusal_seconds - (time.monotonic() - started)))
         raise Unauthorized
 
 

@@ -16,6 +16,7 @@ import structlog
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, S3Store
 
+from kitsu.domain.turns import aside
 from kitsu.errors import AppError, NotFound, ServiceUnavailable
 
 if TYPE_CHECKING:
@@ -140,8 +141,9 @@ class MediaStore:
         try:
             if self._store is None:
                 self._store = LocalStore(self._folder, mkdir=True)
-            async with asyncio.timeout(seconds):
-                return await work(self._store)
+            with aside():
+                async with asyncio.timeout(seconds):
+                    return await work(self._store)
         except FileNotFoundError as error:
             raise missing from error
         except ValueError as error:  # no store has a file by such a name

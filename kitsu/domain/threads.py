@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from kitsu.domain.turns import aside
 from kitsu.errors import ServiceUnavailable
 
 T = TypeVar("T")
@@ -38,7 +39,8 @@ class Threads:
             raise ServiceUnavailable
         self.busy += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+            with aside():
+                return await asyncio.get_running_loop().run_in_executor(self._pool, work)
         finally:
             self.busy -= 1
 

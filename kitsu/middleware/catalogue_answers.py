@@ -7,7 +7,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPResponseStartEvent, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPResponseStartEvent, HTTPScope, Message, Receive, Scope, Send
 
 from kitsu.middleware.cors import Marks
 
@@ -54,6 +54,10 @@ class CatalogueMemory:
         self.changed_at = 0.0
         """When a change was heard of last, in Unix seconds; 0: none was."""
 
+    def has(self, scope: HTTPScope) -> bool:
+        """Whether there is an answer to a request."""
+        return scope["method"] == "GET" and _key(scope) in self._answers
+
     def get(self, key: Key) -> Answer | None:
         """The answer to a request, None when there is none."""
         answer = self._answers.get(key)
@@ -95,6 +99,10 @@ class CatalogueMemory:
         self.size = 0
 
 
+def _key(scope: HTTPScope) -> Key:
+    return scope["scheme"], scope["path"], scope["query_string"]
+
+
 def _size(key: Key, answer: Answer) -> int:
     return len(key[1]) + len(key[2]) + len(answer.body) + OVERHEAD
 
@@ -113,7 +121,7 @@ class CatalogueAnswers:
         if scope["type"] != ScopeType.HTTP or scope["method"] != "GET":
             await self._app(scope, receive, send)
             return
-        key = (scope["scheme"], scope["path"], scope["query_string"])
+        key = _key(scope)
         known = self._memory.get(key)
         if known is not None:
             scope["path_template"] = known.route

@@ -36,18 +36,18 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        request_id = _sent(scope) or b"%032x" % getrandbits(128)
+        mark = request_id(scope)
         status = 0
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (HEADER, request_id)]
+                message["headers"] = [*message["headers"], (HEADER, mark)]
             await send(message)
 
         client = scope.get("client")
-        known = {"request_id": request_id.decode(), "ip": client[0] if client else None}
+        known = {"request_id": mark.decode(), "ip": client[0] if client else None}
         token = of_request.set(known)
         try:
             await self._app(scope, receive, send_with_id)
@@ -67,8 +67,9 @@ class RequestLog:
             )
 
 
-def _sent(scope: Scope) -> bytes | None:
+def request_id(scope: Scope) -> bytes:
+    """What the client calls the request, or a name for it."""
     for name, value in scope["headers"]:
-        if name == HEADER:
-            return value if _ACCEPTABLE.fullmatch(value) else None
-    return None
+        if name == HEADER and _ACCEPTABLE.fullmatch(value):
+            return value
+    return b"%032x" % getrandbits(128)

@@ -107,7 +107,7 @@ def test_all_that_is_told_is_shown(exposed: dict[str, dict[str, set[str]]]) -> N
 
 def test_every_alert_says_what_is_wrong_and_what_to_do() -> None:
     names = [rule["alert"] for rule in RULES]
-    assert len(set(names)) == len(names) == 9
+    assert len(set(names)) == len(names) == 10
     for rule in RULES:
         assert re.fullmatch("[0-9]+m", rule["for"])
         assert rule["labels"]["severity"] in {"critical", "warning"}

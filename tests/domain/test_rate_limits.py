@@ -21,8 +21,8 @@ END_WINDOWS = "UPDATE rate_limits SET ends_at = clock_timestamp() - interval '1 
 
 @pytest.fixture
 async def client(database: URL) -> AsyncIterator[httpx.AsyncClient]:
-    """The application, which refuses logins at once."""
-    async with client_of(database, login_refusal_ms=0) as client:
+    """The application, which refuses logins at once, and lets in as many requests at once as a worker does."""
+    async with client_of(database, login_refusal_ms=0, db_pool_size=10) as client:
         yield client
 
 

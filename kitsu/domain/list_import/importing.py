@@ -18,6 +18,7 @@ from kitsu.db import models
 from kitsu.domain.list_import.entries import LibraryFields, ListEntry, ListFileError, Refusal
 from kitsu.domain.list_import.files import read_list
 from kitsu.domain.outcomes import Outcomes
+from kitsu.domain.turns import aside
 from kitsu.errors import Unauthorized
 
 Policy = Literal["keep", "replace", "newer"]
@@ -110,7 +111,7 @@ class ListImporter:
         An entry of the library that the file has too is kept, replaced, or replaced when the file's is newer: by its
         time of change, else by the day it was completed or begun.
         """
-        with nullcontext() if dry_run else self.outcomes.counted():
+        with nullcontext() if dry_run else self.outcomes.counted(), aside():
             async with self._turns:
                 read = await asyncio.to_thread(lambda: list(read_list(data)))
                 async with self._engine.connect() as connection:

@@ -1,0 +1,105 @@
+"""Who gets a turn at once, who waits for one, who is refused; and that none is lost."""
+
+import asyncio
+
+import pytest
+
+from kitsu.domain import turns as module
+from kitsu.domain.turns import Turns, aside
+
+
+async def waiting(turns: Turns, number: int) -> list[asyncio.Task[bool]]:
+    """So many that ask one after the other, and wait."""
+    tasks = [asyncio.create_task(turns.take()) for _ in range(number)]
+    await asyncio.sleep(0)
+    return tasks
+
+
+def results(tasks: list[asyncio.Task[bool]]) -> list[bool | None]:
+    """What each was told, None while it waits."""
+    return [task.result() if task.done() else None for task in tasks]
+
+
+async def settled(tasks: list[asyncio.Task[bool]]) -> list[bool | None]:
+    """What each was told, once all that has been done is known."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+    return results(tasks)
+
+
+async def test_so_many_at_once_then_so_many_wait_then_none() -> None:
+    turns = Turns(2, waiting=4)
+    asked = await waiting(turns, 7)
+    assert await settled(asked) == [True, True, None, None, None, None, False]
+    assert (turns.in_flight, turns.refused) == (2, 1)
+    for task in asked:
+        task.cancel()
+
+
+async def test_who_waits_gets_the_turn_that_is_given_back() -> None:
+    turns = Turns(1, waiting=4)
+    asked = await waiting(turns, 3)
+    turns.give_back()
+    assert await settled(asked) == [True, True, None]
+    turns.give_back()
+    assert await settled(asked) == [True, True, True]
+    assert turns.in_flight == 1
+    turns.give_back()
+    assert turns.in_flight == 0
+    assert await turns.take()
+
+
+async def test_the_newest_first_while_the_room_is_more_than_half_full() -> None:
+    turns = Turns(1, waiting=4)
+    asked = await waiting(turns, 5)
+    turns.give_back()
+    assert await settled(asked) == [True, None, None, None, True]
+    turns.give_back()
+    assert await settled(asked) == [True, None, None, True, True]
+    turns.give_back()  # two are left: half of the room
+    assert await settled(asked) == [True, True, None, True, True]
+    asked[2].cancel()
+
+
+async def test_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.01)
+    turns = Turns(1, waiting=2)
+    asked = await waiting(turns, 3)
+    assert await asyncio.gather(*asked) == [True, False, False]
+    assert (turns.in_flight, turns.refused) == (1, 2)
+    turns.give_back()
+    assert turns.in_flight == 0
+
+
+async def test_who_goes_away_takes_no_turn_along() -> None:
+    turns = Turns(1, waiting=2)
+    asked = await waiting(turns, 3)
+    asked[1].cancel()
+    turns.give_back()
+    assert (await asyncio.gather(*asked, return_exceptions=True))[2] is True
+    assert turns.in_flight == 1
+    last = await waiting(turns, 1)
+    turns.give_back()
+    last[0].cancel()  # in the moment in which it is given the turn
+    await asyncio.gather(*last, return_exceptions=True)
+    assert turns.in_flight == 0
+    assert turns.refused == 0
+
+
+async def test_one_that_waits_for_something_else_lets_another_go_on() -> None:
+    turns = Turns(1, waiting=2)
+    assert await turns.take()
+    with aside():
+        assert turns.in_flight == 0
+        assert await turns.take()
+    assert turns.in_flight == 2
+    asked = await waiting(turns, 1)
+    turns.give_back()
+    assert await settled(asked) == [None]
+    turns.give_back()
+    assert await settled(asked) == [True]
+
+
+async def test_without_turns_there_is_nothing_to_let_go() -> None:
+    with aside():
+        pass
