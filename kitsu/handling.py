@@ -16,6 +16,7 @@ from litestar.di import Provide
 from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
+from litestar.response import Stream
 from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from litestar.utils import normalize_path
@@ -24,6 +25,7 @@ from kitsu.answers import JsonAnswer
 from kitsu.controllers.bodies import WholeRequest
 from kitsu.exception_handlers import error_answer
 from kitsu.middleware.authentication import Authentication
+from kitsu.middleware.load_shedding import at_its_clients_pace
 from kitsu.middleware.plain_query import encode_query
 
 _is_valid_host = lru_cache(maxsize=256)(is_valid_host)
@@ -129,7 +131,7 @@ class Handling:
         if isinstance(said, JsonAnswer):
             return said.to_asgi_response(app=None, request=request, status_code=handler.status_code)
         answer: ASGIApp = await handler.to_response(self._app, said, request)
-        return answer
+        return at_its_clients_pace(answer) if isinstance(said, Stream) else answer
 
 
 def _plan(handler: HTTPRouteHandler, model: KwargsModel) -> _Plan:

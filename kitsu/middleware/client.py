@@ -10,6 +10,7 @@ from litestar.types import ASGIApp, Receive, ReceiveMessage, Scope, Send
 
 from kitsu.domain.rate_limits import plain_address
 from kitsu.domain.sessions import Device
+from kitsu.domain.turns import aside
 from kitsu.errors import ClientGone, RequestTimeout
 
 Networks = tuple[IPv4Network | IPv6Network, ...]
@@ -58,8 +59,9 @@ def _whole(receive: Receive, seconds: float) -> Receive:
         if ends_at is None:
             ends_at = asyncio.get_running_loop().time() + seconds
         try:
-            async with asyncio.timeout_at(ends_at):
-                message = await receive()
+            with aside():
+                async with asyncio.timeout_at(ends_at):
+                    message = await receive()
         except TimeoutError:
             raise RequestTimeout from None
         if message["type"] == "http.request":

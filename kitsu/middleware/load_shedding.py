@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 import structlog
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPResponseStartEvent, HTTPScope, Message, Receive, ReceiveMessage, Scope, Send
+from litestar.types import ASGIApp, HTTPResponseStartEvent, HTTPScope, Message, Receive, Scope, Send
 
 from kitsu.domain.turns import Turns, aside
 from kitsu.errors import ErrorBody, ServiceUnavailable
@@ -30,6 +30,19 @@ _HEADERS = (
     *ALWAYS,
     NO_STORE,
 )
+
+
+def at_its_clients_pace(answer: ASGIApp) -> ASGIApp:
+    """An answer of many pieces: while its client reads one, other requests go on."""
+
+    async def answer_aside(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_aside(message: Message) -> None:
+            with aside():
+                await send(message)
+
+        await answer(scope, receive, send_aside)
+
+    return answer_aside
 
 
 class LoadShedding:
@@ -65,20 +78,8 @@ class LoadShedding:
                 asyncio.get_running_loop().call_later(TELL_SECONDS, self._tell)
             await self._refuse(scope, send)
             return
-
-        async def receive_aside() -> ReceiveMessage:
-            with aside():
-                return await receive()
-
-        async def send_aside(message: Message) -> None:
-            if message.get("more_body"):
-                with aside():
-                    await send(message)
-            else:
-                await send(message)
-
         try:
-            await self._app(scope, receive_aside, send_aside)
+            await self._app(scope, receive, send)
         finally:
             self._turns.give_back()
 

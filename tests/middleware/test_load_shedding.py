@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import asyncpg
@@ -137,6 +138,30 @@ async def test_slow_clients_and_passwords_keep_nobody_waiting(client: httpx.Asyn
     is_over.set()
     assert Counter([(await task).status_code for task in slow]) == {422: len(slow)}
     assert Counter([(await task).status_code for task in logins]) == {401: len(logins)}
+    assert value(await scraped(client), "kitsu_http_requests_in_flight") == 0
+
+
+async def test_a_client_that_reads_slowly_keeps_nobody_waiting(client: httpx.AsyncClient) -> None:
+    tokens = (await client.post("/auth/register", json=CREDENTIALS)).json()
+    app: Any = client._transport.app  # type: ignore[attr-defined] # noqa: SLF001 - httpx reads answers at once
+    is_over = asyncio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        async def send_slowly(message: Any) -> None:
+            if message.get("more_body"):
+                await is_over.wait()
+            await send(message)
+
+        await app(scope, receive, send_slowly)
+
+    headers = {"Authorization": f"Bearer {tokens['access_token']}"}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(slow), base_url="http://kitsu.test") as reader:
+        exports = [asyncio.create_task(reader.get("/users/me/export", headers=headers)) for _ in range(3 * AT_ONCE)]
+        await asyncio.sleep(0.3)
+        assert (await client.get("/releases?limit=2")).status_code == 200
+        assert not any(export.done() for export in exports)
+        is_over.set()
+        assert Counter([(await export).status_code for export in exports]) == {200: len(exports)}
     assert value(await scraped(client), "kitsu_http_requests_in_flight") == 0
 
 
