@@ -14,7 +14,7 @@ from kitsu.middleware.cors import VARY, Marks
 from kitsu.middleware.request_log import HEADER, request_id
 from kitsu.middleware.security_headers import ALWAYS, HSTS, NO_STORE
 
-NEVER_REFUSED = ("/health/live", "/health/ready", "/metrics", "/docs", "/openapi.json", "/media/")
+NEVER_REFUSED = ("/health", "/metrics", "/docs", "/openapi.json", "/media/")
 """What begins so. Who watches must not take a busy service for one that is gone; the others need no database."""
 TELL_SECONDS = 1.0
 """How often the log is told of refusals, while there are any."""

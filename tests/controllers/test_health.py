@@ -1,11 +1,13 @@
 """Health, liveness, readiness."""
 
+import asyncio
 from pathlib import Path
 
 import httpx
 from sqlalchemy.engine import URL
 
 from tests.conftest import client_of, execute
+from tests.viewer import statements
 
 
 async def test_all_is_well(reader: httpx.AsyncClient) -> None:
@@ -36,6 +38,13 @@ async def test_database_away(server: URL) -> None:
             "message": "Service temporarily unavailable",
             "details": None,
         }
+
+
+async def test_many_who_ask_at_once_cost_a_statement_or_two(reader: httpx.AsyncClient) -> None:
+    with statements() as sent:
+        answers = await asyncio.gather(*(reader.get("/health") for _ in range(50)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert 1 <= len(sent) <= 2
 
 
 async def test_media_store_away(database: URL, tmp_path: Path) -> None:
