@@ -60,10 +60,8 @@ from kitsu.tracing import Tracing, is_wanted
 
 PR_SET_PDEATHSIG = 1
 """From Linux' sys/prctl.h."""
-TURNS_PER_CONNECTION = 2
-"""Some requests wait for the database while others are read and written."""
 WAITING_PER_CONNECTION = 10
-"""What a burst may bring. It is worked off well before those who wait lose patience, unless the database is slow."""
+"""Requests that may wait for their turn: what a burst brings."""
 
 
 def create_app(settings: Settings) -> Litestar:
@@ -135,7 +133,7 @@ def create_app(settings: Settings) -> Litestar:
 
     memory = CatalogueMemory(settings.catalogue_memory_mb << 20)
     connections = settings.db_pool_size + max(settings.db_max_overflow, 1)
-    turns = Turns(connections * TURNS_PER_CONNECTION, waiting=connections * WAITING_PER_CONNECTION)
+    turns = Turns(connections, waiting=connections * WAITING_PER_CONNECTION)
     changes = CatalogueChanges(settings.database_url, memory, timeouts)
 
     accounts = AccountService(engine, direct, hasher, sessions, users, limiter, account_rules)

@@ -17,10 +17,10 @@ class Timeouts(msgspec.Struct, frozen=True):
     """How long a request waits for its database, in seconds."""
 
     connect: float = 1.5
-    pool: float = 1.0
+    pool: float = 0.5
     """For a connection that is free."""
     statement: float = 2.0
-    lock: float = 1.5
+    lock: float = 1.2
     idle_in_transaction: float = 10.0
 
     @property

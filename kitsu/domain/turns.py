@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 
 PATIENCE = 0.6
-"""Seconds that a request waits for its turn: whoever is refused knows within one."""
+"""Seconds that a request waits for its turn. It has to wait for a connection and a statement too, all within three."""
 
 _mine: "ContextVar[Turns | None]" = ContextVar("turns", default=None)
 

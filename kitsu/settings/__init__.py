@@ -42,10 +42,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds after which a pooled connection is replaced; -1 for never."""
     db_pool_pre_ping: bool = False
     db_connect_timeout_ms: int = 1500
-    db_pool_timeout_ms: int = 1000
+    db_pool_timeout_ms: int = 500
     """For a connection that is free."""
     db_statement_timeout_ms: int = 2000
-    db_lock_timeout_ms: int = 1500
+    db_lock_timeout_ms: int = 1200
     db_idle_in_transaction_timeout_ms: int = 10_000
     catalogue_memory_mb: int = 64
     """Of each worker, for answers of the catalogue; 0: none are kept."""

@@ -138,7 +138,7 @@ async def test_locked_table(postgres: Postgres, anime: list[str], tmp_path: Path
             f"liveness {alive * 1000:.0f} ms; well again {again:.2f} s later"
         )
         assert {answer.status for answer in writes} == {503}
-        assert slowest < Timeouts().command + 1
+        assert slowest < 3
         assert alive < 0.1
         assert await connections(postgres) == 0
 

@@ -20,7 +20,7 @@ from tests.conftest import ORIGIN, client_of, connect, execute
 from tests.middleware.test_catalogue_memory import ROWS, is_kept, until_async
 from tests.middleware.test_metrics import scraped, value
 
-AT_ONCE, WAITING = 4, 20
+AT_ONCE, WAITING = 2, 20
 """With two connections."""
 CREDENTIALS = {"email": "kaguya@example.org", "password": "a long enough password"}
 
