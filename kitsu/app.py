@@ -132,7 +132,8 @@ def create_app(settings: Settings) -> Litestar:
     searches = Policy("search", *settings.rate_limit_search)
 
     memory = CatalogueMemory(settings.catalogue_memory_mb << 20)
-    connections = settings.db_pool_size + max(settings.db_max_overflow, 1)
+    connections_limits = {"statements": settings.db_pool_size, "transactions": max(settings.db_max_overflow, 1)}
+    connections = sum(connections_limits.values())
     turns = Turns(connections, waiting=connections * WAITING_PER_CONNECTION)
     changes = CatalogueChanges(settings.database_url, memory, timeouts)
 
@@ -141,7 +142,7 @@ def create_app(settings: Settings) -> Litestar:
     last_runs = LastRuns(direct)
     readings = Readings(
         connections={"statements": direct.states, "transactions": lambda: engine_states(engine)},
-        connections_limits={"statements": settings.db_pool_size, "transactions": max(settings.db_max_overflow, 1)},
+        connections_limits=connections_limits,
         turns=turns,
         passwords=hasher,
         logins=accounts.logins.counts,

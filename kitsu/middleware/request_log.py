@@ -70,6 +70,8 @@ class RequestLog:
 def request_id(scope: Scope) -> bytes:
     """What the client calls the request, or a name for it."""
     for name, value in scope["headers"]:
-        if name == HEADER and _ACCEPTABLE.fullmatch(value):
-            return value
+        if name == HEADER:
+            if _ACCEPTABLE.fullmatch(value):
+                return value
+            break
     return b"%032x" % getrandbits(128)

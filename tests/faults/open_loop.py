@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 PATIENCE = 15.0
@@ -31,6 +32,7 @@ class OpenLoop:
         self._idle: list[_Connection] = []
         self._opening: set[asyncio.Task[None]] = set()
         self.answers: list[Took] = []
+        self._news = asyncio.Event()
 
     async def at_rate(self, rate: float, seconds: float) -> float:
         """Send so many a second for so long, and wait for the answers. Returns how long it has sent."""
@@ -41,24 +43,33 @@ class OpenLoop:
                 self._send()
                 sent += 1
             await asyncio.sleep(TICK)
-        ended = time.monotonic()
-        while len(self.answers) < sent and time.monotonic() < ended + PATIENCE:  # noqa: ASYNC110 - the cheapest way
-            await asyncio.sleep(TICK)
-        self.answers += [Took(0, PATIENCE)] * (sent - len(self.answers))
-        return ended - began
+        await self._settle(sent)
+        return passed
 
     async def by_clients(self, clients: int, seconds: float) -> float:
         """So many clients who wait for their answer before they ask again. Returns how long they have asked."""
         began = time.monotonic()
         sent = 0
-        while (passed := time.monotonic() - began) < seconds:
-            for _ in range(clients - (sent - len(self.answers))):
-                self._send()
-                sent += 1
-            await asyncio.sleep(0)
-        while len(self.answers) < sent:  # noqa: ASYNC110 - the cheapest way
-            await asyncio.sleep(TICK)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while True:
+                    for _ in range(clients - (sent - len(self.answers))):
+                        self._send()
+                        sent += 1
+                    self._news.clear()
+                    await self._news.wait()
+        passed = time.monotonic() - began
+        await self._settle(sent)
         return passed
+
+    async def _settle(self, sent: int) -> None:
+        """Wait for the answers that are missing, and count those that do not come."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                while len(self.answers) < sent:
+                    self._news.clear()
+                    await self._news.wait()
+        self.answers += [Took(0, PATIENCE)] * (sent - len(self.answers))
 
     async def close(self) -> None:
         """Hang up."""
@@ -83,12 +94,16 @@ class OpenLoop:
                 lambda: _Connection(self._done), self._host, int(self._port)
             )
         except OSError:
-            self.answers.append(Took(0, time.monotonic() - began))
+            self._came(Took(0, time.monotonic() - began))
         else:
             connection.ask(request, began)
 
-    def _done(self, connection: "_Connection", took: Took) -> None:
+    def _came(self, took: Took) -> None:
         self.answers.append(took)
+        self._news.set()
+
+    def _done(self, connection: "_Connection", took: Took) -> None:
+        self._came(took)
         self._idle.append(connection)
 
 
