@@ -203,7 +203,7 @@ def create_app(settings: Settings) -> Litestar:
         # Litestar's debug mode answers an error with its stack trace, which never leaves.
         debug=False,
     )
-    handling = Handling(app, Authentication(sessions))
+    handling = Handling(app, Authentication(sessions), timeouts.request)
     # Around the routing, so that unknown paths and methods pass them too.
     marks = marks_of(settings.allowed_origins)
     answers = CatalogueAnswers(SecurityHeaders(Cors(handling, marks)), memory, marks)

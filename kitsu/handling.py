@@ -23,10 +23,11 @@ from litestar.utils import normalize_path
 
 from kitsu.answers import JsonAnswer
 from kitsu.controllers.bodies import WholeRequest
+from kitsu.domain.turns import in_time
 from kitsu.exception_handlers import error_answer
 from kitsu.middleware.authentication import Authentication
-from kitsu.middleware.load_shedding import at_its_clients_pace
 from kitsu.middleware.plain_query import encode_query
+from kitsu.streams import begun
 
 _is_valid_host = lru_cache(maxsize=256)(is_valid_host)
 
@@ -63,8 +64,12 @@ class _Plan(NamedTuple):
 class Handling:
     """Has the handlers answer. What leads to none - unknown paths and methods - is left to Litestar."""
 
-    def __init__(self, app: Litestar, authentication: Authentication) -> None:
-        """For all that is registered by now. Raises ValueError for a handler with what is not done here."""
+    def __init__(self, app: Litestar, authentication: Authentication, seconds: float) -> None:
+        """For all that is registered by now; each answer has to be found within so many seconds.
+
+        Raises ValueError for a handler with what is not done here.
+        """
+        self._seconds = seconds
         self._app = app
         self._otherwise: ASGIApp = app.asgi_handler
         self._authentication = authentication
@@ -88,7 +93,8 @@ class Handling:
         request = WholeRequest(scope, receive, send)
         try:
             try:
-                answer = await self._answer(handler, request)
+                async with in_time(self._seconds):
+                    answer = await self._answer(handler, request)
             except Exception as error:  # noqa: BLE001 - they all are answered
                 answer = error_answer(request, error).to_asgi_response(app=None, request=request)
             await answer(scope, receive, send)
@@ -130,8 +136,10 @@ class Handling:
             said = JsonAnswer(said)
         if isinstance(said, JsonAnswer):
             return said.to_asgi_response(app=None, request=request, status_code=handler.status_code)
-        answer: ASGIApp = await handler.to_response(self._app, said, request)
-        return at_its_clients_pace(answer) if isinstance(said, Stream) else answer
+        answer: Any = await handler.to_response(self._app, said, request)
+        if isinstance(said, Stream):
+            return await begun(answer, request)
+        return answer  # type: ignore[no-any-return] # it is an ASGIApp
 
 
 def _plan(handler: HTTPRouteHandler, model: KwargsModel) -> _Plan:

@@ -22,7 +22,8 @@ MAY_KNOW: dict[str, set[str]] = {
     "openapi": {"errors"},
     "middleware": {"domain", "errors", "logs"},
     "controllers": {"answers", "domain", "middleware", "errors", "openapi"},
-    "handling": {"answers", "controllers", "exception_handlers", "middleware"},
+    "streams": {"domain", "exception_handlers"},
+    "handling": {"answers", "controllers", "domain", "exception_handlers", "middleware", "streams"},
     "cli": {"domain", "db", "errors", "settings", "logs", "metrics", "tracing"},
 }
 MAY_KNOW["app"] = {*MAY_KNOW}

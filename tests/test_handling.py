@@ -45,7 +45,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 def handling(*handlers: HTTPRouteHandler) -> Handling:
     """Of an application with these."""
-    return Handling(Litestar(handlers, openapi_config=None), Authentication(None))  # type: ignore[arg-type] # none asks
+    nobody: Any = None
+    return Handling(Litestar(handlers, openapi_config=None), Authentication(nobody), seconds=1)
 
 
 @pytest.mark.parametrize("name", OPTIONS)

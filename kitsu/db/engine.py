@@ -1,5 +1,6 @@
 """The engine: one pool of connections a process, and how it is set up; how long anything of a database may take."""
 
+import asyncio
 import ssl
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 ANSWER_TIME = 0.2
 """Seconds between the end that PostgreSQL makes of a statement and the one that is made here, if it does not answer."""
+REST_TIME = 0.4
+"""Seconds beside a statement that takes as long as one may, for all else that a request waits for."""
 
 
 class Timeouts(msgspec.Struct, frozen=True):
@@ -27,6 +30,11 @@ class Timeouts(msgspec.Struct, frozen=True):
     def command(self) -> float:
         """When a statement counts as lost."""
         return self.statement + ANSWER_TIME
+
+    @property
+    def request(self) -> float:
+        """When a request is refused, however many statements it needs, each of which may end in time."""
+        return self.command + REST_TIME
 
     def of_server(self) -> dict[str, str]:
         """What PostgreSQL is told, in its own words."""
@@ -101,7 +109,10 @@ def verification(url: URL) -> Callable[[dict[str, Any]], None]:
 
 def _end_unanswered(context: ExceptionContext) -> None:
     """A connection that did not answer is not asked to roll back, nor to say goodbye: that would wait once more."""
-    if isinstance(context.original_exception, TimeoutError) and context.connection is not None:
+    if (
+        isinstance(context.original_exception, (TimeoutError, asyncio.CancelledError))
+        and context.connection is not None
+    ):
         raw: Any = context.connection.connection.driver_connection
         raw.terminate()
         context.is_disconnect = True

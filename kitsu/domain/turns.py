@@ -1,4 +1,5 @@
-"""How many requests a worker works on at once. The others wait for their turn, or are told at once to come again.
+"""How many requests a worker works on at once, and for how long on each. The others wait for their turn, or are told at
+once to come again.
 
 Without a bound all that is asked is begun, shares what there is of processor and database, and takes longer the more
 there is, until everything runs into its timeouts and nothing is answered any more.
@@ -6,14 +7,27 @@ there is, until everything runs into its timeouts and nothing is answered any mo
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 
 PATIENCE = 0.6
 """Seconds that a request waits for its turn. It has to wait for a connection and a statement too, all within three."""
 
-_mine: "ContextVar[Turns | None]" = ContextVar("turns", default=None)
+
+class _Turn:
+    """What is known of the request that has it."""
+
+    __slots__ = ("came", "end", "turns")
+
+    def __init__(self, turns: "Turns", came: float) -> None:
+        self.turns = turns
+        self.came = came
+        """When it asked for its turn."""
+        self.end: asyncio.Timeout | None = None
+
+
+_mine: ContextVar[_Turn | None] = ContextVar("turn", default=None)
 
 
 class Turns:
@@ -29,21 +43,22 @@ class Turns:
         self.refused = 0
 
     async def take(self) -> bool:
-        """Whether there is a turn, to be given back, at once or after some waiting."""
-        _mine.set(self)
+        """Whether the request has a turn, until it `ends`, at once or after some waiting."""
+        loop = asyncio.get_running_loop()
+        came = loop.time()
         if self.in_flight < self._at_once:
             self.in_flight += 1
+            _mine.set(_Turn(self, came))
             return True
         if len(self._waiting) >= self._room:
             self.refused += 1
             return False
-        loop = asyncio.get_running_loop()
         turn: asyncio.Future[bool] = loop.create_future()
         self._waiting.append(turn)
         # Not a timeout around the waiting: that could end it in the moment in which the turn is given.
         end = loop.call_later(PATIENCE, self._give_up, turn)
         try:
-            return await turn
+            is_given = await turn
         except asyncio.CancelledError:
             if turn.cancelled():
                 with suppress(ValueError):
@@ -53,9 +68,17 @@ class Turns:
             raise
         finally:
             end.cancel()
+        if is_given:
+            _mine.set(_Turn(self, came))
+        return is_given
+
+    def end(self) -> None:
+        """The request is answered."""
+        _mine.set(None)
+        self.give_back()
 
     def give_back(self) -> None:
-        """A turn is over."""
+        """A turn is free, for good or for a while."""
         self.in_flight -= 1
         while self._waiting and self.in_flight < self._at_once:
             # One after the other, unless there is more to do than can be done: then all would be answered late, where
@@ -77,15 +100,41 @@ class Turns:
             turn.set_result(False)
 
 
+@asynccontextmanager
+async def in_time(seconds: float) -> AsyncIterator[None]:
+    """Raises TimeoutError so long after the request came, its waiting for a turn included, but not what is `aside`."""
+    mine = _mine.get()
+    if mine is None:
+        yield
+        return
+    async with asyncio.timeout_at(mine.came + seconds) as end:
+        mine.end = end
+        try:
+            yield
+        finally:
+            mine.end = None
+
+
 @contextmanager
 def aside() -> Iterator[None]:
     """What a request waits for in here neither needs this worker's processor nor its database: others go on."""
-    turns = _mine.get()
-    if turns is None:
+    mine = _mine.get()
+    if mine is None:
         yield
         return
-    turns.give_back()
+    # What is within, and has asides of its own, has no turn to give back.
+    token = _mine.set(None)
+    mine.turns.give_back()
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    end = mine.end
+    when = None if end is None or end.expired() else end.when()
+    if end is not None and when is not None:
+        end.reschedule(None)
     try:
         yield
     finally:
-        turns.resume()
+        if end is not None and when is not None:
+            end.reschedule(when + clock() - began)
+        mine.turns.resume()
+        _mine.reset(token)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 import msgspec
 import structlog
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPResponseStartEvent, HTTPScope, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPResponseStartEvent, HTTPScope, Receive, Scope, Send
 
-from kitsu.domain.turns import Turns, aside
+from kitsu.domain.turns import Turns
 from kitsu.errors import ErrorBody, ServiceUnavailable
 from kitsu.middleware.cors import VARY, Marks
 from kitsu.middleware.request_log import HEADER, request_id
@@ -30,19 +30,6 @@ _HEADERS = (
     *ALWAYS,
     NO_STORE,
 )
-
-
-def at_its_clients_pace(answer: ASGIApp) -> ASGIApp:
-    """An answer of many pieces: while its client reads one, other requests go on."""
-
-    async def answer_aside(scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_aside(message: Message) -> None:
-            with aside():
-                await send(message)
-
-        await answer(scope, receive, send_aside)
-
-    return answer_aside
 
 
 class LoadShedding:
@@ -81,7 +68,7 @@ class LoadShedding:
         try:
             await self._app(scope, receive, send)
         finally:
-            self._turns.give_back()
+            self._turns.end()
 
     def _tell(self) -> None:
         log.warning("too many requests at once", refused=self._turns.refused - self._told)

@@ -1,11 +1,20 @@
 """Who gets a turn at once, who waits for one, who is refused; and that none is lost."""
 
 import asyncio
+from collections.abc import AsyncIterator, Collection
+from contextlib import nullcontext
 
 import pytest
 
 from kitsu.domain import turns as module
-from kitsu.domain.turns import Turns, aside
+from kitsu.domain.turns import Turns, aside, in_time
+
+
+@pytest.fixture(autouse=True)
+async def no_turn_is_left() -> AsyncIterator[None]:
+    """The context of a request ends with it; all tests have one context."""
+    yield
+    Turns(1, waiting=0).end()
 
 
 async def waiting(turns: Turns, number: int) -> list[asyncio.Task[bool]]:
@@ -103,3 +112,70 @@ async def test_one_that_waits_for_something_else_lets_another_go_on() -> None:
 async def test_without_turns_there_is_nothing_to_let_go() -> None:
     with aside():
         pass
+
+
+async def is_late(seconds: float, *waits: float, aside_from: Collection[int] = ()) -> bool:
+    """Whether these waits, some of which are aside, end in time."""
+    try:
+        async with in_time(seconds):
+            for number, wait in enumerate(waits):
+                with aside() if number in aside_from else nullcontext():
+                    await asyncio.sleep(wait)
+    except TimeoutError:
+        return True
+    return False
+
+
+async def test_nothing_takes_longer_than_it_may() -> None:
+    assert await Turns(1, waiting=0).take()
+    assert not await is_late(10, 0, 0.01)
+    assert await is_late(0.01, 0, 10)
+
+
+async def test_the_waiting_for_a_turn_counts() -> None:
+    turns = Turns(1, waiting=1)
+    assert await turns.take()
+    asyncio.get_running_loop().call_later(0.1, turns.give_back)
+    assert await turns.take()
+    assert await is_late(0.05, 0, 0.01)
+
+
+async def test_what_is_aside_does_not_count() -> None:
+    assert await Turns(1, waiting=0).take()
+    assert not await is_late(0.5, 0.3, 0, 0.3, 0, aside_from={0, 2})
+    assert await is_late(0.5, 0.3, 0, 0.3, 10, aside_from={0, 2})
+
+
+async def test_aside_within_aside_gives_one_turn_back() -> None:
+    turns = Turns(1, waiting=0)
+    assert await turns.take()
+    with aside():
+        assert not await is_late(0.05, 0.1, aside_from={0})
+        assert turns.in_flight == 0
+    assert turns.in_flight == 1
+
+
+async def test_what_ran_out_of_time_may_still_wait_aside() -> None:
+    turns = Turns(1, waiting=0)
+    assert await turns.take()
+
+    async def tidied() -> None:
+        async with in_time(0.01):
+            try:
+                await asyncio.sleep(10)
+            finally:
+                with aside():
+                    await asyncio.sleep(0.01)
+
+    with pytest.raises(TimeoutError):
+        await tidied()
+    assert turns.in_flight == 1
+
+
+async def test_without_a_turn_nothing_ends() -> None:
+    assert not await is_late(0, 0.01)
+    turns = Turns(1, waiting=0)
+    assert await turns.take()
+    turns.end()
+    assert turns.in_flight == 0
+    assert not await is_late(0, 0.01)

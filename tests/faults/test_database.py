@@ -1,9 +1,11 @@
 """What happens to the database: it cuts connections, stops, freezes, is locked; two instances migrate it at once."""
 
 import asyncio
+import ssl
 import time
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,34 @@ import pytest
 from kitsu.db.engine import Timeouts
 from tests.cli.process import Process, kitsu, server_folder
 from tests.faults.conftest import Postgres, connections, service, tell
-from tests.faults.traffic import Traffic
+from tests.faults.slow_line import slow_line
+from tests.faults.traffic import CREDENTIALS, Traffic
 
 pytestmark = pytest.mark.faults
 
 CUT_SECONDS, CUT_EVERY = 60, 2
 STOPPED, FROZEN, LOCKED = 10, 15, 10
 CROWD = 200
+UNUSED = ssl.create_default_context()
+"""One for all clients, since each takes long to make."""
+LATE = (0.05, 0.3, 0.6, 0.9, 1.4)
+"""Seconds that a database of a bad day takes for each answer."""
+REQUESTS: tuple[tuple[str, str, object], ...] = (
+    ("GET", "/anime", None),
+    ("GET", "/favorites", None),
+    ("GET", "/watch/continue", None),
+    ("GET", "/library", None),
+    ("GET", "/collections", None),
+    ("GET", "/users/me", None),
+    ("GET", "/users/me/export", None),
+    ("GET", "/health/ready", None),
+    ("GET", "/health", None),
+    ("PATCH", "/users/me", {"name": "Kaguya"}),
+    ("POST", "/collections", {"name": "Seen on a slow day"}),
+    ("POST", "/auth/login", CREDENTIALS),
+    ("POST", "/auth/password", {"current_password": CREDENTIALS["password"], "new_password": CREDENTIALS["password"]}),
+    ("POST", "/auth/logout", {"refresh_token": "none"}),
+)
 
 
 @contextmanager
@@ -141,6 +164,37 @@ async def test_locked_table(postgres: Postgres, anime: list[str], tmp_path: Path
         assert slowest < 3
         assert alive < 0.1
         assert await connections(postgres) == 0
+
+
+async def test_slow_database(postgres: Postgres, anime: list[str], tmp_path: Path) -> None:
+    """No statement takes too long, but a request of several would."""
+    with slow_line(postgres.url) as line, service(tmp_path, line.url) as running:
+        async with Traffic(running.address, anime, clients=1, pause=0.1) as traffic:
+            figures = []
+            for line.late in LATE:
+                answers = await asyncio.gather(*(_began(running.address, traffic.headers, *each) for each in REQUESTS))
+                statuses, slowest = Counter(status for status, _ in answers), max(took for _, took in answers)
+                figures.append(f"{line.late * 1000:.0f} ms: {dict(statuses)}, slowest {slowest:.2f} s")
+                assert set(statuses) <= {200, 201, 204, 503}
+                assert slowest < 3
+            line.late = 0
+            again = await traffic.recovers(5)
+        tell(f"each answer of the database late by {'; '.join(figures)}; well again {again:.2f} s later")
+        assert await connections(postgres) == 0
+        assert '"level":"error"' not in running.output
+
+
+async def _began(address: str, headers: dict[str, str], method: str, path: str, body: object) -> tuple[int, float]:
+    """The status of an answer and the seconds until it came; an export's pieces may come later, or break off."""
+    async with httpx.AsyncClient(
+        base_url=f"http://{address}", trust_env=False, timeout=20, headers=headers, verify=UNUSED
+    ) as client:
+        began = time.monotonic()
+        async with client.stream(method, path, json=body) as response:
+            took = time.monotonic() - began
+            with suppress(httpx.RemoteProtocolError):
+                await response.aread()
+        return response.status_code, took
 
 
 def test_two_instances_that_migrate_at_once(tmp_path: Path) -> None:
