@@ -23,7 +23,7 @@ from litestar.utils import normalize_path
 
 from kitsu.answers import JsonAnswer
 from kitsu.controllers.bodies import WholeRequest
-from kitsu.domain.turns import in_time
+from kitsu.domain.turns import InTime
 from kitsu.exception_handlers import error_answer
 from kitsu.middleware.authentication import Authentication
 from kitsu.middleware.plain_query import encode_query
@@ -93,7 +93,7 @@ class Handling:
         request = WholeRequest(scope, receive, send)
         try:
             try:
-                async with in_time(self._seconds):
+                async with InTime(self._seconds):
                     answer = await self._answer(handler, request)
             except Exception as error:  # noqa: BLE001 - they all are answered
                 answer = error_answer(request, error).to_asgi_response(app=None, request=request)

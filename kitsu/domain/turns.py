@@ -7,24 +7,29 @@ there is, until everything runs into its timeouts and nothing is answered any mo
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 
 PATIENCE = 0.6
 """Seconds that a request waits for its turn. It has to wait for a connection and a statement too, all within three."""
+LOOK_SECONDS = 0.05
+"""How often it is looked who takes too long. A timer for each would cost more than all else that is done here."""
 
 
 class _Turn:
     """What is known of the request that has it."""
 
-    __slots__ = ("came", "end", "turns")
+    __slots__ = ("came", "ends", "is_late", "task", "turns")
 
     def __init__(self, turns: "Turns", came: float) -> None:
         self.turns = turns
         self.came = came
-        """When it asked for its turn."""
-        self.end: asyncio.Timeout | None = None
+        """When it asked for its turn, on the loop's clock."""
+        self.ends: float | None = None
+        """When it has to be answered."""
+        self.is_late = False
+        self.task: asyncio.Task[object] | None = None
 
 
 _mine: ContextVar[_Turn | None] = ContextVar("turn", default=None)
@@ -38,6 +43,8 @@ class Turns:
         self._at_once = at_once
         self._room = waiting
         self._waiting: deque[asyncio.Future[bool]] = deque()
+        self._timed: set[_Turn] = set()
+        self._is_looking = False
         self.in_flight = 0
         """Requests that are worked on."""
         self.refused = 0
@@ -93,6 +100,29 @@ class Turns:
         """One that was given back for a while goes on."""
         self.in_flight += 1
 
+    def time(self, turn: _Turn) -> None:
+        """Cancel the turn's task when its time is over."""
+        self._timed.add(turn)
+        if not self._is_looking:
+            self._is_looking = True
+            asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
+
+    def hold(self, turn: _Turn) -> None:
+        """Its time does not run out."""
+        self._timed.discard(turn)
+
+    def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for turn in [turn for turn in self._timed if turn.ends is not None and turn.ends <= now]:
+            self._timed.discard(turn)
+            if turn.task is not None:
+                turn.is_late = True
+                turn.task.cancel()
+        self._is_looking = bool(self._timed)
+        if self._is_looking:
+            loop.call_later(LOOK_SECONDS, self._look)
+
     def _give_up(self, turn: asyncio.Future[bool]) -> None:
         if not turn.done():
             self._waiting.remove(turn)
@@ -100,19 +130,29 @@ class Turns:
             turn.set_result(False)
 
 
-@asynccontextmanager
-async def in_time(seconds: float) -> AsyncIterator[None]:
+class InTime:
     """Raises TimeoutError so long after the request came, its waiting for a turn included, but not what is `aside`."""
-    mine = _mine.get()
-    if mine is None:
-        yield
-        return
-    async with asyncio.timeout_at(mine.came + seconds) as end:
-        mine.end = end
-        try:
-            yield
-        finally:
-            mine.end = None
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._mine = _mine.get()
+
+    async def __aenter__(self) -> None:
+        mine = self._mine
+        if mine is not None:
+            mine.task = asyncio.current_task()
+            mine.ends = mine.came + self._seconds
+            mine.turns.time(mine)
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        mine = self._mine
+        if mine is None:
+            return
+        mine.ends = None
+        mine.turns.hold(mine)
+        # As asyncio.timeout has it: whoever else cancelled the task wants it cancelled.
+        if mine.is_late and mine.task is not None and mine.task.uncancel() == 0 and kind is asyncio.CancelledError:
+            raise TimeoutError from error
 
 
 @contextmanager
@@ -124,17 +164,15 @@ def aside() -> Iterator[None]:
         return
     # What is within, and has asides of its own, has no turn to give back.
     token = _mine.set(None)
-    mine.turns.give_back()
     clock = asyncio.get_running_loop().time
     began = clock()
-    end = mine.end
-    when = None if end is None or end.expired() else end.when()
-    if end is not None and when is not None:
-        end.reschedule(None)
+    mine.turns.hold(mine)
+    mine.turns.give_back()
     try:
         yield
     finally:
-        if end is not None and when is not None:
-            end.reschedule(when + clock() - began)
+        if mine.ends is not None and not mine.is_late:
+            mine.ends += clock() - began
+            mine.turns.time(mine)
         mine.turns.resume()
         _mine.reset(token)

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 import pytest
 
 from kitsu.domain import turns as module
-from kitsu.domain.turns import Turns, aside, in_time
+from kitsu.domain.turns import InTime, Turns, aside
 
 
 @pytest.fixture(autouse=True)
@@ -117,7 +117,7 @@ async def test_without_turns_there_is_nothing_to_let_go() -> None:
 async def is_late(seconds: float, *waits: float, aside_from: Collection[int] = ()) -> bool:
     """Whether these waits, some of which are aside, end in time."""
     try:
-        async with in_time(seconds):
+        async with InTime(seconds):
             for number, wait in enumerate(waits):
                 with aside() if number in aside_from else nullcontext():
                     await asyncio.sleep(wait)
@@ -135,9 +135,9 @@ async def test_nothing_takes_longer_than_it_may() -> None:
 async def test_the_waiting_for_a_turn_counts() -> None:
     turns = Turns(1, waiting=1)
     assert await turns.take()
-    asyncio.get_running_loop().call_later(0.1, turns.give_back)
+    asyncio.get_running_loop().call_later(0.15, turns.give_back)
     assert await turns.take()
-    assert await is_late(0.05, 0, 0.01)
+    assert await is_late(0.2, 0, 0.15)
 
 
 async def test_what_is_aside_does_not_count() -> None:
@@ -160,7 +160,7 @@ async def test_what_ran_out_of_time_may_still_wait_aside() -> None:
     assert await turns.take()
 
     async def tidied() -> None:
-        async with in_time(0.01):
+        async with InTime(0.01):
             try:
                 await asyncio.sleep(10)
             finally:
@@ -170,6 +170,18 @@ async def test_what_ran_out_of_time_may_still_wait_aside() -> None:
     with pytest.raises(TimeoutError):
         await tidied()
     assert turns.in_flight == 1
+
+
+async def test_a_cancellation_by_others_stays_one() -> None:
+    async def asked() -> bool:
+        assert await Turns(1, waiting=0).take()
+        return await is_late(10, 10)
+
+    task = asyncio.create_task(asked())
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 async def test_without_a_turn_nothing_ends() -> None:
