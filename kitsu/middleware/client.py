@@ -1,8 +1,9 @@
-"""Where a request comes from: the client's address and scheme, through the proxies that are trusted to tell; and
-whether the client is still there.
+"""Where a request comes from: the client's address and scheme, through the proxies that are trusted to tell; whether
+the client is still there, and whether there is room for what it sends.
 """
 
 import asyncio
+from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
@@ -11,9 +12,14 @@ from litestar.types import ASGIApp, Receive, ReceiveMessage, Scope, Send
 from kitsu.domain.rate_limits import plain_address
 from kitsu.domain.sessions import Device
 from kitsu.domain.turns import aside
-from kitsu.errors import ClientGone, RequestTimeout
+from kitsu.errors import ClientGone, RequestTimeout, ServiceUnavailable
 
 Networks = tuple[IPv4Network | IPv6Network, ...]
+
+SMALL = 64 * 1024
+"""Bytes of a body that are nothing to a worker."""
+ROOM = 64 * 1024 * 1024
+"""Bytes of larger bodies that a worker holds at once. Handlers copy them, some twice."""
 
 
 class Client:
@@ -23,6 +29,7 @@ class Client:
         """`body_seconds` is how long a client may take to send its request."""
         self._app = app
         self._body_seconds = body_seconds
+        self._room = ROOM
         self._trusted: Networks = tuple(ip_network(network) for network in trusted_proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -34,7 +41,17 @@ class Client:
             scope["client"] = (_nearest_untrusted(hops, self._trusted) or peer[0], 0)
             if headers.get(b"x-forwarded-proto") in {"http", "https"}:
                 scope["scheme"] = headers[b"x-forwarded-proto"]
-        await self._app(scope, _whole(receive, self._body_seconds), send)
+        body = _Body(receive, self._body_seconds, self._hold)
+        try:
+            await self._app(scope, body.receive, send)
+        finally:
+            self._room += body.held
+
+    def _hold(self, size: int) -> bool:
+        if size > self._room:
+            return False
+        self._room -= size
+        return True
 
 
 def provide_device(scope: Scope) -> Device:
@@ -44,33 +61,52 @@ def provide_device(scope: Scope) -> Device:
     return Device(ip=client[0] if client else "", user_agent=agent.decode("latin-1") if agent else None)
 
 
-def _whole(receive: Receive, seconds: float) -> Receive:
-    """Raises ClientGone when the client hangs up within its request, RequestTimeout when it takes too long to send it.
+class _Body:
+    """What a client sends."""
 
-    Litestar would take the first for a bug, and wait for the second for ever.
-    """
-    is_whole = False
-    ends_at: float | None = None
+    __slots__ = ("_ends_at", "_hold", "_is_whole", "_receive", "_seconds", "_size", "held")
 
-    async def receive_or_raise() -> ReceiveMessage:
-        nonlocal is_whole, ends_at
-        if is_whole:
-            return await receive()
-        if ends_at is None:
-            ends_at = asyncio.get_running_loop().time() + seconds
+    def __init__(self, receive: Receive, seconds: float, hold: Callable[[int], bool]) -> None:
+        """It may take so long; `hold` says whether there is room for so many bytes more of it."""
+        self._receive = receive
+        self._seconds = seconds
+        self._hold = hold
+        self._ends_at: float | None = None
+        self._is_whole = False
+        self._size = 0
+        self.held = 0
+        """Bytes that room was taken for, until the request is answered."""
+
+    async def receive(self) -> ReceiveMessage:
+        """The next message. Raises ClientGone when the client hangs up within its request, RequestTimeout when it takes
+        too long to send it, ServiceUnavailable when others have sent too much already.
+
+        Litestar would take the first for a bug, wait for the second for ever, and the third would end the worker.
+        """
+        if self._is_whole:
+            return await self._receive()
+        if self._ends_at is None:
+            self._ends_at = asyncio.get_running_loop().time() + self._seconds
         try:
             with aside():
-                async with asyncio.timeout_at(ends_at):
-                    message = await receive()
+                async with asyncio.timeout_at(self._ends_at):
+                    message = await self._receive()
         except TimeoutError:
             raise RequestTimeout from None
         if message["type"] == "http.request":
-            is_whole = not message.get("more_body", False)
+            self._is_whole = not message.get("more_body", False)
+            self._keep(len(message.get("body", b"")))
         elif message["type"] == "http.disconnect":
             raise ClientGone
         return message
 
-    return receive_or_raise
+    def _keep(self, size: int) -> None:
+        self._size += size
+        if self._size > SMALL:
+            more = self._size - self.held
+            if not self._hold(more):
+                raise ServiceUnavailable
+            self.held += more
 
 
 def _nearest_untrusted(hops: list[str], trusted: Networks) -> str | None:
