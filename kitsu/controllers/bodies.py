@@ -8,9 +8,10 @@ from litestar import Request
 from litestar.types import Empty
 
 from kitsu.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
+from kitsu.middleware.client import SMALL
 
 JSON = "application/json"
-MAX_BODY = 64 * 1024
+MAX_BODY = SMALL
 """Bytes; what a path takes beyond that, it says itself."""
 
 

@@ -50,7 +50,7 @@ class Turns:
         self.refused = 0
 
     async def take(self) -> bool:
-        """Whether the request has a turn, until it `ends`, at once or after some waiting."""
+        """Whether the request has a turn, until its `end`, at once or after some waiting."""
         loop = asyncio.get_running_loop()
         came = loop.time()
         if self.in_flight < self._at_once:
