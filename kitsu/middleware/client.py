@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
+import structlog
 from litestar.types import ASGIApp, Receive, ReceiveMessage, Scope, Send
 
 from kitsu.domain.rate_limits import plain_address
@@ -20,6 +21,8 @@ SMALL = 64 * 1024
 """Bytes of a body that are nothing to a worker."""
 ROOM = 64 * 1024 * 1024
 """Bytes of larger bodies that a worker holds at once. Handlers copy them, some twice."""
+
+log = structlog.get_logger("kitsu.load")
 
 
 class Client:
@@ -105,6 +108,7 @@ class _Body:
         if self._size > SMALL:
             more = self._size - self.held
             if not self._hold(more):
+                log.warning("too many large bodies at once")
                 raise ServiceUnavailable
             self.held += more
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 from sqlalchemy.engine import URL
+from structlog.testing import capture_logs
 
 from kitsu.errors import ServiceUnavailable
 from kitsu.middleware import client as module
@@ -63,7 +64,9 @@ async def uploads(client: httpx.AsyncClient, *sizes: int) -> list[Upload]:
 
 
 async def test_what_there_is_no_room_for_is_refused(client: httpx.AsyncClient) -> None:
-    first, second, third = await uploads(client, ROOM // 2, ROOM // 2 + 3, ROOM // 2)
+    with capture_logs() as lines:
+        first, second, third = await uploads(client, ROOM // 2, ROOM // 2 + 3, ROOM // 2)
+    assert [(line["log_level"], line["event"]) for line in lines] == [("warning", "too many large bodies at once")]
     response = await second.answer
     assert response.status_code == 503
     assert response.json()["code"] == ServiceUnavailable.code
