@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import msgspec
@@ -14,6 +15,12 @@ ANSWER_TIME = 0.2
 """Seconds between the end that PostgreSQL makes of a statement and the one that is made here, if it does not answer."""
 REST_TIME = 0.4
 """Seconds beside a statement that takes as long as one may, for all else that a request waits for."""
+
+IN_HAND: ContextVar[set[Any] | None] = ContextVar("in_hand", default=None)
+"""asyncpg's connections that a request has of the engine, noted where it wants to know.
+
+Whoever is out of time ends them first: a cancelled transaction is left in order, for which the server is waited for.
+"""
 
 
 class Timeouts(msgspec.Struct, frozen=True):
@@ -84,6 +91,8 @@ def create_engine(
         connect_args=connect_args,
     )
     event.listen(engine.sync_engine, "handle_error", _end_unanswered)
+    event.listen(engine.sync_engine, "checkout", _note)
+    event.listen(engine.sync_engine, "checkin", _forget)
     verify = verification(url)
     event.listen(engine.sync_engine, "do_connect", lambda _dialect, _record, _args, arguments: verify(arguments))
     return engine
@@ -105,6 +114,18 @@ def verification(url: URL) -> Callable[[dict[str, Any]], None]:
         arguments["ssl"] = context
 
     return verify
+
+
+def _note(connection: Any, _record: object, _proxy: object) -> None:
+    in_hand = IN_HAND.get()
+    if in_hand is not None:
+        in_hand.add(connection.driver_connection)
+
+
+def _forget(connection: Any, _record: object) -> None:
+    in_hand = IN_HAND.get()
+    if in_hand is not None and connection is not None:
+        in_hand.discard(connection.driver_connection)
 
 
 def _end_unanswered(context: ExceptionContext) -> None:

@@ -10,6 +10,9 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from typing import Any
+
+from kitsu.db.engine import IN_HAND
 
 PATIENCE = 0.6
 """Seconds that a request waits for its turn. It has to wait for a connection and a statement too, all within three."""
@@ -20,7 +23,7 @@ LOOK_SECONDS = 0.05
 class _Turn:
     """What is known of the request that has it."""
 
-    __slots__ = ("came", "ends", "is_late", "task", "turns")
+    __slots__ = ("came", "connections", "ends", "is_late", "task", "turns")
 
     def __init__(self, turns: "Turns", came: float) -> None:
         self.turns = turns
@@ -30,6 +33,7 @@ class _Turn:
         """When it has to be answered."""
         self.is_late = False
         self.task: asyncio.Task[object] | None = None
+        self.connections: set[Any] = set()
 
 
 _mine: ContextVar[_Turn | None] = ContextVar("turn", default=None)
@@ -118,6 +122,8 @@ class Turns:
             self._timed.discard(turn)
             if turn.task is not None:
                 turn.is_late = True
+                for connection in turn.connections:
+                    connection.terminate()
                 turn.task.cancel()
         self._is_looking = bool(self._timed)
         if self._is_looking:
@@ -143,6 +149,7 @@ class InTime:
             mine.task = asyncio.current_task()
             mine.ends = mine.came + self._seconds
             mine.turns.time(mine)
+            IN_HAND.set(mine.connections)
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         mine = self._mine
@@ -150,6 +157,7 @@ class InTime:
             return
         mine.ends = None
         mine.turns.hold(mine)
+        IN_HAND.set(None)
         # As asyncio.timeout has it: whoever else cancelled the task wants it cancelled.
         if mine.is_late and mine.task is not None and mine.task.uncancel() == 0 and kind is asyncio.CancelledError:
             raise TimeoutError from error

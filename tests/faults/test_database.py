@@ -16,8 +16,8 @@ import pytest
 from kitsu.db.engine import Timeouts
 from tests.cli.process import Process, kitsu, server_folder
 from tests.faults.conftest import Postgres, connections, service, tell
-from tests.faults.slow_line import slow_line
 from tests.faults.traffic import CREDENTIALS, Traffic
+from tests.slow_line import slow_line
 
 pytestmark = pytest.mark.faults
 

@@ -1,0 +1,81 @@
+"""A request that is out of time leaves at once, whatever its transaction still waits for, and no connection behind."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
+
+from kitsu.db.engine import Timeouts, create_engine
+from kitsu.db.pool import engine_states
+from kitsu.db.sqlstate import is_unavailable
+from kitsu.domain.turns import InTime, Turns
+from tests.slow_line import SlowLine, slow_line
+
+NEVER = 3600.0
+ONE, TWO = text("SELECT 1"), text("SELECT 2")
+
+
+@pytest.fixture
+def line(database: URL) -> Iterator[SlowLine]:
+    """A way to the database."""
+    with slow_line(database) as line:
+        yield line
+
+
+@pytest.fixture
+async def engine(line: SlowLine) -> AsyncIterator[AsyncEngine]:
+    """One that waits for a minute, with a connection."""
+    engine = create_engine(line.url, timeouts=Timeouts(statement=60))
+    async with engine.begin() as connection:
+        await connection.execute(ONE)
+    yield engine
+    await engine.dispose()
+
+
+async def by_connection(engine: AsyncEngine, line: SlowLine, late_from: str) -> None:
+    """A transaction of two statements, which gets no more answers from here on."""
+    async with engine.begin() as connection:
+        await connection.execute(ONE)
+        await late(line, late_from)
+        if late_from == "statement":
+            await connection.execute(TWO)
+
+
+async def by_session(engine: AsyncEngine, line: SlowLine, late_from: str) -> None:
+    """The same with a session."""
+    async with async_sessionmaker(engine).begin() as session:
+        await session.execute(ONE)
+        await late(line, late_from)
+        if late_from == "statement":
+            await session.execute(TWO)
+
+
+async def late(line: SlowLine, late_from: str) -> None:
+    """From now on no answer comes; where it is none of the transaction's that is waited for, roll it back."""
+    line.late = NEVER
+    if late_from == "rollback":
+        raise LookupError
+    if late_from == "something else":
+        await asyncio.sleep(NEVER)
+
+
+@pytest.mark.parametrize("late_from", ["statement", "commit", "rollback", "something else"])
+@pytest.mark.parametrize("transaction", [by_connection, by_session])
+async def test_it_leaves_at_once(engine: AsyncEngine, line: SlowLine, transaction: object, late_from: str) -> None:
+    assert callable(transaction)
+    turns = Turns(1, waiting=0)
+    assert await turns.take()
+    async with asyncio.timeout(20) as limit:
+        with pytest.raises(Exception) as raised:  # noqa: PT011 - of several kinds, which all mean the same
+            async with InTime(0.3):
+                await transaction(engine, line, late_from)
+    turns.end()
+    assert not limit.expired()
+    assert is_unavailable(raised.value) or isinstance(raised.value, LookupError)
+    assert engine_states(engine)[0] == 0
+    line.late = 0
+    async with engine.begin() as connection:
+        assert await connection.scalar(TWO) == 2
