@@ -16,7 +16,7 @@ from litestar.di import Provide
 from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
-from litestar.response import Stream
+from litestar.response.streaming import ASGIStreamingResponse
 from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from litestar.utils import normalize_path
@@ -136,10 +136,8 @@ class Handling:
             said = JsonAnswer(said)
         if isinstance(said, JsonAnswer):
             return said.to_asgi_response(app=None, request=request, status_code=handler.status_code)
-        answer: Any = await handler.to_response(self._app, said, request)
-        if isinstance(said, Stream):
-            return await begun(answer, request)
-        return answer  # type: ignore[no-any-return] # it is an ASGIApp
+        answer: ASGIApp = await handler.to_response(self._app, said, request)
+        return await begun(answer, request) if isinstance(answer, ASGIStreamingResponse) else answer
 
 
 def _plan(handler: HTTPRouteHandler, model: KwargsModel) -> _Plan:

@@ -19,10 +19,10 @@ class SlowLine:
         """What the service is to use."""
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def open(self) -> URL:
-        """Listen; return the address for the service."""
+    async def open(self) -> None:
+        """Listen."""
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        return self.url.set(host="127.0.0.1", port=self._server.sockets[0].getsockname()[1], query={})
+        self.url = self.url.set(host="127.0.0.1", port=self._server.sockets[0].getsockname()[1], query={})
 
     async def close(self) -> None:
         """Cut all connections."""
@@ -58,7 +58,7 @@ def slow_line(url: URL) -> Iterator[SlowLine]:
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
-        line.url = asyncio.run_coroutine_threadsafe(line.open(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(line.open(), loop).result(10)
         yield line
     finally:
         asyncio.run_coroutine_threadsafe(line.close(), loop).result(10)

@@ -6,12 +6,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from litestar import Litestar, get
+from litestar import get
 from litestar.response import Stream
 from structlog.testing import capture_logs
 
-from kitsu.handling import Handling
-from kitsu.middleware.authentication import Authentication
+from tests.test_handling import handling
 
 REQUEST: dict[str, Any] = {
     "type": "http",
@@ -42,8 +41,6 @@ async def sent(*pieces: bytes | Exception) -> list[Any]:
     async def handler() -> Stream:
         return Stream(iterate())
 
-    nobody: Any = None
-    handling = Handling(Litestar([handler], openapi_config=None), Authentication(nobody), seconds=1)
     messages: list[Any] = []
     is_over = asyncio.Event()
 
@@ -58,7 +55,7 @@ async def sent(*pieces: bytes | Exception) -> list[Any]:
 
     request: Any = REQUEST.copy()
     async with asyncio.timeout(10):
-        await handling(request, receive, send)
+        await handling(handler)(request, receive, send)
     return messages
 
 

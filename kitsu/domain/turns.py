@@ -23,17 +23,13 @@ LOOK_SECONDS = 0.05
 class _Turn:
     """What is known of the request that has it."""
 
-    __slots__ = ("came", "connections", "ends", "is_late", "task", "turns")
+    __slots__ = ("came", "limit", "turns")
 
     def __init__(self, turns: "Turns", came: float) -> None:
         self.turns = turns
         self.came = came
         """When it asked for its turn, on the loop's clock."""
-        self.ends: float | None = None
-        """When it has to be answered."""
-        self.is_late = False
-        self.task: asyncio.Task[object] | None = None
-        self.connections: set[Any] = set()
+        self.limit: InTime | None = None
 
 
 _mine: ContextVar[_Turn | None] = ContextVar("turn", default=None)
@@ -47,7 +43,7 @@ class Turns:
         self._at_once = at_once
         self._room = waiting
         self._waiting: deque[asyncio.Future[bool]] = deque()
-        self._timed: set[_Turn] = set()
+        self._timed: set[InTime] = set()
         self._is_looking = False
         self.in_flight = 0
         """Requests that are worked on."""
@@ -104,27 +100,23 @@ class Turns:
         """One that was given back for a while goes on."""
         self.in_flight += 1
 
-    def time(self, turn: _Turn) -> None:
-        """Cancel the turn's task when its time is over."""
-        self._timed.add(turn)
+    def time(self, limit: "InTime") -> None:
+        """Cut it when its time is over."""
+        self._timed.add(limit)
         if not self._is_looking:
             self._is_looking = True
             asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
 
-    def hold(self, turn: _Turn) -> None:
+    def hold(self, limit: "InTime") -> None:
         """Its time does not run out."""
-        self._timed.discard(turn)
+        self._timed.discard(limit)
 
     def _look(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
-        for turn in [turn for turn in self._timed if turn.ends is not None and turn.ends <= now]:
-            self._timed.discard(turn)
-            if turn.task is not None:
-                turn.is_late = True
-                for connection in turn.connections:
-                    connection.terminate()
-                turn.task.cancel()
+        for limit in [limit for limit in self._timed if limit.ends <= now]:
+            self._timed.discard(limit)
+            limit.cut()
         self._is_looking = bool(self._timed)
         if self._is_looking:
             loop.call_later(LOOK_SECONDS, self._look)
@@ -140,26 +132,34 @@ class InTime:
     """Raises TimeoutError so long after the request came, its waiting for a turn included, but not what is `aside`."""
 
     def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
         self._mine = _mine.get()
+        self.ends = self._mine.came + seconds if self._mine else 0.0
+        """On the loop's clock; without a turn it means nothing."""
+        self.is_late = False
+        self._connections: set[Any] = set()
+
+    def cut(self) -> None:
+        """The time is over."""
+        self.is_late = True
+        for connection in self._connections:
+            connection.terminate()
+        self._task.cancel()
 
     async def __aenter__(self) -> None:
-        mine = self._mine
-        if mine is not None:
-            mine.task = asyncio.current_task()
-            mine.ends = mine.came + self._seconds
-            mine.turns.time(mine)
-            IN_HAND.set(mine.connections)
+        if self._mine is not None:
+            self._task: Any = asyncio.current_task()
+            self._mine.limit = self
+            self._mine.turns.time(self)
+            IN_HAND.set(self._connections)
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        mine = self._mine
-        if mine is None:
+        if self._mine is None:
             return
-        mine.ends = None
-        mine.turns.hold(mine)
+        self._mine.limit = None
+        self._mine.turns.hold(self)
         IN_HAND.set(None)
         # As asyncio.timeout has it: whoever else cancelled the task wants it cancelled.
-        if mine.is_late and mine.task is not None and mine.task.uncancel() == 0 and kind is asyncio.CancelledError:
+        if self.is_late and self._task.uncancel() == 0 and kind is asyncio.CancelledError:
             raise TimeoutError from error
 
 
@@ -174,13 +174,15 @@ def aside() -> Iterator[None]:
     token = _mine.set(None)
     clock = asyncio.get_running_loop().time
     began = clock()
-    mine.turns.hold(mine)
+    limit = mine.limit
+    if limit is not None:
+        mine.turns.hold(limit)
     mine.turns.give_back()
     try:
         yield
     finally:
-        if mine.ends is not None and not mine.is_late:
-            mine.ends += clock() - began
-            mine.turns.time(mine)
+        if limit is not None and not limit.is_late:
+            limit.ends += clock() - began
+            mine.turns.time(limit)
         mine.turns.resume()
         _mine.reset(token)

@@ -8,10 +8,8 @@ from uuid import UUID
 import httpx
 import pytest
 
-from tests.controllers.crowd import EACH, MOMENTS, SHAPES, Crowd, asking, crowd, cursor_at, next_of
+from tests.controllers.crowd import EACH, MOMENTS, SHAPES, Crowd, asking, cursor_at, next_of
 from tests.viewer import refused
-
-__all__ = ["crowd"]  # a fixture, for pytest to find
 
 FITS_ELSEWHERE = {
     ("year", "score"),

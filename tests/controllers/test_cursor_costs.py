@@ -10,10 +10,8 @@ from kitsu.db.direct import Direct
 from kitsu.db.engine import Timeouts
 from kitsu.domain import paging
 from kitsu.domain.paging import Listing, PageRequest, up
-from tests.controllers.crowd import Crowd, asking, busy, crowd, next_of
+from tests.controllers.crowd import Crowd, asking, next_of
 from tests.viewer import statements
-
-__all__ = ["busy", "crowd"]  # fixtures, for pytest to find
 
 
 @pytest.mark.parametrize("total", [False, True])

@@ -6,11 +6,9 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from tests.controllers.crowd import EACH, MOMENTS, SORTS, Crowd, asking, busy, check_walks, crowd, next_of
+from tests.controllers.crowd import EACH, MOMENTS, SORTS, Crowd, asking, check_walks, next_of
 from tests.controllers.test_anime import passes
 from tests.viewer import walk
-
-__all__ = ["busy", "crowd"]  # fixtures, for pytest to find
 
 FILTERS: tuple[dict[str, str], ...] = (
     {},

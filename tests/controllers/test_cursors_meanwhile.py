@@ -8,10 +8,8 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from tests.controllers.crowd import FAR_AHEAD, LONG_AGO, MOMENTS, Crowd, asking, busy, next_of
+from tests.controllers.crowd import FAR_AHEAD, LONG_AGO, MOMENTS, Crowd, asking, next_of
 from tests.viewer import Viewer, insert, walk
-
-__all__ = ["busy"]  # a fixture, for pytest to find
 
 
 class Kind(NamedTuple):

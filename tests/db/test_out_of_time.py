@@ -1,7 +1,8 @@
 """A request that is out of time leaves at once, whatever its transaction still waits for, and no connection behind."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -35,22 +36,23 @@ async def engine(line: SlowLine) -> AsyncIterator[AsyncEngine]:
     await engine.dispose()
 
 
-async def by_connection(engine: AsyncEngine, line: SlowLine, late_from: str) -> None:
-    """A transaction of two statements, which gets no more answers from here on."""
-    async with engine.begin() as connection:
+def by_connection(engine: AsyncEngine) -> Any:
+    """A transaction of a connection."""
+    return engine.begin()
+
+
+def by_session(engine: AsyncEngine) -> Any:
+    """The same of a session."""
+    return async_sessionmaker(engine).begin()
+
+
+async def transaction(engine: AsyncEngine, line: SlowLine, late_from: str, kind: Callable[..., Any]) -> None:
+    """One of two statements, which gets no more answers from some moment on."""
+    async with kind(engine) as connection:
         await connection.execute(ONE)
         await late(line, late_from)
         if late_from == "statement":
             await connection.execute(TWO)
-
-
-async def by_session(engine: AsyncEngine, line: SlowLine, late_from: str) -> None:
-    """The same with a session."""
-    async with async_sessionmaker(engine).begin() as session:
-        await session.execute(ONE)
-        await late(line, late_from)
-        if late_from == "statement":
-            await session.execute(TWO)
 
 
 async def late(line: SlowLine, late_from: str) -> None:
@@ -63,15 +65,14 @@ async def late(line: SlowLine, late_from: str) -> None:
 
 
 @pytest.mark.parametrize("late_from", ["statement", "commit", "rollback", "something else"])
-@pytest.mark.parametrize("transaction", [by_connection, by_session])
-async def test_it_leaves_at_once(engine: AsyncEngine, line: SlowLine, transaction: object, late_from: str) -> None:
-    assert callable(transaction)
+@pytest.mark.parametrize("kind", [by_connection, by_session])
+async def test_it_leaves_at_once(engine: AsyncEngine, line: SlowLine, kind: Callable[..., Any], late_from: str) -> None:
     turns = Turns(1, waiting=0)
     assert await turns.take()
     async with asyncio.timeout(20) as limit:
         with pytest.raises(Exception) as raised:  # noqa: PT011 - of several kinds, which all mean the same
             async with InTime(0.3):
-                await transaction(engine, line, late_from)
+                await transaction(engine, line, late_from, kind)
     turns.end()
     assert not limit.expired()
     assert is_unavailable(raised.value) or isinstance(raised.value, LookupError)

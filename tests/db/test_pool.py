@@ -8,19 +8,14 @@ import pytest
 from tests.db.pools import (
     MakePool,
     Outside,
-    arguments,
     assert_size,
     impatient,
-    make_pool,
-    outside,
     pid_of,
     pids_of,
     take,
     usable,
 )
 from tests.db.waiting import soon, turns
-
-__all__ = ["arguments", "make_pool", "outside"]  # fixtures, for pytest to find
 
 
 async def test_connection_used_last_is_used_next(make_pool: MakePool) -> None:

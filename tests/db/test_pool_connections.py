@@ -13,19 +13,14 @@ import pytest
 from tests.db.pools import (
     MakePool,
     Outside,
-    arguments,
     assert_size,
     impatient,
-    make_pool,
-    outside,
     pid_of,
     pids_of,
     take,
     usable,
 )
 from tests.db.waiting import soon, until
-
-__all__ = ["arguments", "make_pool", "outside"]  # fixtures, for pytest to find
 
 
 class Clock:

@@ -12,10 +12,8 @@ from sqlalchemy.engine import URL
 from kitsu.db.direct import Direct
 from kitsu.db.engine import Timeouts
 from kitsu.db.models import Anime
-from tests.db.pools import Outside, outside
+from tests.db.pools import Outside
 from tests.db.waiting import soon
-
-__all__ = ["outside"]  # a fixture, for pytest to find
 
 PID = text("SELECT pg_backend_pid()")
 SLOW_PID = text("SELECT pg_backend_pid() FROM pg_sleep(0.1)")

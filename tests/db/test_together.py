@@ -7,10 +7,8 @@ from collections.abc import Mapping
 import pytest
 
 from kitsu.db.together import Together
-from tests.db.look_ups import Source, answers, ask, asker, source, together
+from tests.db.look_ups import Source, answers, ask, asker
 from tests.db.waiting import soon, turns
-
-__all__ = ["source", "together"]  # fixtures, for pytest to find
 
 
 async def test_first_asks_alone_and_at_once(together: Together[str, int], source: Source) -> None:

@@ -5,10 +5,8 @@ import asyncio
 import pytest
 
 from kitsu.db.together import Together
-from tests.db.look_ups import Source, answers, ask, source, together
+from tests.db.look_ups import Source, answers, ask
 from tests.db.waiting import soon, turns
-
-__all__ = ["source", "together"]  # fixtures, for pytest to find
 
 
 async def test_error_of_the_first_look_up_is_of_nobody_else(together: Together[str, int], source: Source) -> None:

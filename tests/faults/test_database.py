@@ -1,7 +1,6 @@
 """What happens to the database: it cuts connections, stops, freezes, is locked; two instances migrate it at once."""
 
 import asyncio
-import ssl
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ import pytest
 from kitsu.db.engine import Timeouts
 from tests.cli.process import Process, kitsu, server_folder
 from tests.faults.conftest import Postgres, connections, service, tell
-from tests.faults.traffic import CREDENTIALS, Traffic
+from tests.faults.traffic import CREDENTIALS, UNUSED, Traffic
 from tests.slow_line import slow_line
 
 pytestmark = pytest.mark.faults
@@ -24,8 +23,6 @@ pytestmark = pytest.mark.faults
 CUT_SECONDS, CUT_EVERY = 60, 2
 STOPPED, FROZEN, LOCKED = 10, 15, 10
 CROWD = 200
-UNUSED = ssl.create_default_context()
-"""One for all clients, since each takes long to make."""
 LATE = (0.05, 0.3, 0.6, 0.9, 1.4)
 """Seconds that a database of a bad day takes for each answer."""
 REQUESTS: tuple[tuple[str, str, object], ...] = (
@@ -125,13 +122,9 @@ async def test_frozen_database(postgres: Postgres, anime: list[str], tmp_path: P
 
 
 async def _login(address: str) -> float:
-    began = time.monotonic()
-    async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False, timeout=20) as client:
-        response = await client.post(
-            "/auth/login", json={"email": "kaguya@example.org", "password": "a long enough password"}
-        )
-    assert response.status_code == 503, response.text
-    return time.monotonic() - began
+    status, took = await _began(address, {}, "POST", "/auth/login", CREDENTIALS)
+    assert status == 503
+    return took
 
 
 async def test_locked_table(postgres: Postgres, anime: list[str], tmp_path: Path) -> None:

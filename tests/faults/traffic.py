@@ -13,6 +13,8 @@ import httpx
 CREDENTIALS = {"email": "kaguya@example.org", "password": "a long enough password"}
 PATIENCE = 20.0
 """Seconds until a client gives up, which is a hang."""
+UNUSED = ssl.create_default_context()
+"""One for all clients, since each takes long to make."""
 
 
 class Answer(NamedTuple):
@@ -40,10 +42,9 @@ class Traffic:
         self._anime = iter(anime)
         limits = httpx.Limits(max_connections=1, max_keepalive_connections=1 if keep_alive else 0)
         base = f"http://{address}"
-        unused = ssl.create_default_context()  # one for all, since each takes long to make
         # Each with a connection of its own: a pool of many takes longer to choose one than the service does to answer.
         self._clients = [
-            httpx.AsyncClient(base_url=base, timeout=PATIENCE, trust_env=False, limits=limits, verify=unused)
+            httpx.AsyncClient(base_url=base, timeout=PATIENCE, trust_env=False, limits=limits, verify=UNUSED)
             for _ in range(clients)
         ]
         self.headers: dict[str, str] = {}

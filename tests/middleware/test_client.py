@@ -11,9 +11,9 @@ from structlog.testing import capture_logs
 from kitsu.errors import ServiceUnavailable
 from kitsu.middleware import client as module
 from tests.conftest import client_of
+from tests.middleware.test_metrics import CREDENTIALS
 
 ROOM = 300 * 1024
-CREDENTIALS = {"email": "kaguya@example.org", "password": "a long enough password"}
 LIST = b"<myanimelist>"
 
 

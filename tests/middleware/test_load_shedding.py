@@ -18,11 +18,10 @@ from kitsu.errors import ServiceUnavailable
 from kitsu.metrics import FOLDER
 from tests.conftest import ORIGIN, client_of, connect, execute
 from tests.middleware.test_catalogue_memory import ROWS, is_kept, until_async
-from tests.middleware.test_metrics import scraped, value
+from tests.middleware.test_metrics import CREDENTIALS, scraped, value
 
 AT_ONCE, WAITING = 2, 20
 """With two connections."""
-CREDENTIALS = {"email": "kaguya@example.org", "password": "a long enough password"}
 
 
 @pytest.fixture
