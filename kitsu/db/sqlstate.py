@@ -9,8 +9,9 @@ _AWAY_CLASSES = ("08", "53", "57")
 # What asyncpg says of a connection that was closed under it; the second one when it has heard of that already, and of
 # nothing more.
 _CLOSED = (asyncpg.InterfaceError, asyncpg.InternalClientError)
-# A failover leaves a read-only server; a lock that is not to be had in time.
-_AWAY_STATES = ("25006", "55P03")
+# A read-only server, which a failover leaves; a lock timeout; a serialization failure and a deadlock, which undo the
+# transaction and are gone when it is tried again; a disk that can't be read or written.
+_AWAY_STATES = ("25006", "55P03", "40001", "40P01", "58030")
 
 
 def sqlstate(error: BaseException) -> str | None:
@@ -24,12 +25,15 @@ def violated_constraint(error: BaseException) -> str | None:
 
 
 def _said_by_driver(error: BaseException, name: str) -> str | None:
-    seen: BaseException | None = error
-    while seen is not None:
-        value = getattr(seen, name, None)
+    seen: list[BaseException] = []
+    current: BaseException | None = error
+    # Nothing keeps an error from being its own cause, and following that would never end.
+    while current is not None and not any(current is each for each in seen):
+        value = getattr(current, name, None)
         if isinstance(value, str):
             return value
-        seen = getattr(seen, "orig", None) or seen.__cause__
+        seen.append(current)
+        current = getattr(current, "orig", None) or current.__cause__
     return None
 
 

@@ -211,7 +211,8 @@ async def insert_user(session: AsyncSession, email: str, password_hash: str, rol
                 return await rows.create(user, auto_refresh=False)
         except IntegrityError as error:
             if violated_constraint(error) != "uq_users_username_lower":
-                raise _explained(error) from error
+                _raise_taken(error)
+                raise
             wished = ""
 
 
@@ -228,13 +229,14 @@ def _taken() -> Iterator[None]:
     try:
         yield
     except (IntegrityError, StatementIntegrityError) as error:
-        raise _explained(error) from error
+        _raise_taken(error)
+        raise
 
 
-def _explained(error: Exception) -> Exception:
+def _raise_taken(error: Exception) -> None:
+    """Raise BadRequest when this error of the database is about a name or an e-mail that is taken."""
     constraint = violated_constraint(error) or ""
     if constraint.startswith("uq_users_email"):
-        return BadRequest("Email already registered")
+        raise BadRequest("Email already registered") from error
     if constraint == "uq_users_username_lower":
-        return BadRequest("Username already taken")
-    return error
+        raise BadRequest("Username already taken") from error
