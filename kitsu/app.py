@@ -14,49 +14,49 @@ from litestar import Litestar
 
 from kitsu import __version__
 from kitsu.controllers import ROUTES
-from kitsu.controllers.bodies import MAX_BODY
-from kitsu.db.catalogue_changes import CatalogueChanges
-from kitsu.db.direct import Direct
 from kitsu.db.engine import Timeouts, create_engine
+from kitsu.db.listener import CatalogueListener
 from kitsu.db.pool import engine_states
-from kitsu.domain.access_tokens import AccessTokens
-from kitsu.domain.account_export import AccountExporter
-from kitsu.domain.accounts import AccountRules, AccountService
-from kitsu.domain.anime import AnimeReader
-from kitsu.domain.avatars import AvatarService
-from kitsu.domain.collections import CollectionService
-from kitsu.domain.command_runs import LastRuns
-from kitsu.domain.episodes import EpisodeReader
-from kitsu.domain.favorites import FavoriteService
-from kitsu.domain.health import HealthReader
-from kitsu.domain.library import LibraryService
-from kitsu.domain.library_export import LibraryExporter
-from kitsu.domain.list_import.importing import ListImporter
-from kitsu.domain.media import MediaStore
-from kitsu.domain.passwords import PasswordHasher
+from kitsu.db.statements import StatementRunner
+from kitsu.domain.accounts.access_tokens import AccessTokens
+from kitsu.domain.accounts.passwords import PasswordHasher
+from kitsu.domain.accounts.sessions import SessionRules, SessionService
+from kitsu.domain.accounts.sign_in import AccountRules, AccountService
+from kitsu.domain.accounts.users import UserService
+from kitsu.domain.catalogue.anime import AnimeReader
+from kitsu.domain.catalogue.episodes import EpisodeReader
+from kitsu.domain.catalogue.releases import ReleaseReader
+from kitsu.domain.catalogue.search import SearchReader
+from kitsu.domain.concurrency import ConcurrencyLimiter
+from kitsu.domain.media.avatars import AvatarService
+from kitsu.domain.media.orphans import OrphanFiles
+from kitsu.domain.media.store import MediaStore
+from kitsu.domain.operations.command_runs import LastRuns
+from kitsu.domain.operations.health import HealthReader
 from kitsu.domain.rate_limits import Policy, RateLimiter
-from kitsu.domain.releases import ReleaseReader
-from kitsu.domain.search import SearchReader
-from kitsu.domain.sessions import SessionRules, SessionService
-from kitsu.domain.stray_files import StrayFiles
-from kitsu.domain.turns import Turns
-from kitsu.domain.users import UserService
-from kitsu.domain.views import ViewService
-from kitsu.domain.watch_progress import WatchProgressService
-from kitsu.exception_handlers import EXCEPTION_HANDLERS
-from kitsu.handling import FromScope, Handling, always
-from kitsu.logs import configure_logs
-from kitsu.metrics import Metrics, Readings
-from kitsu.middleware.authentication import Authentication, provide_identity, provide_viewer
-from kitsu.middleware.catalogue_answers import CatalogueAnswers, CatalogueMemory
-from kitsu.middleware.client import Client, provide_device
-from kitsu.middleware.cors import Cors, marks_of
-from kitsu.middleware.load_shedding import LoadShedding
-from kitsu.middleware.request_log import RequestLog
-from kitsu.middleware.security_headers import SecurityHeaders
-from kitsu.openapi import openapi_config, without_own_pages
+from kitsu.domain.viewer.account_export import AccountExporter
+from kitsu.domain.viewer.collections import CollectionService
+from kitsu.domain.viewer.favorites import FavoriteService
+from kitsu.domain.viewer.library import LibraryService
+from kitsu.domain.viewer.library_export import LibraryExporter
+from kitsu.domain.viewer.list_import.importing import ListImporter
+from kitsu.domain.viewer.views import ViewService
+from kitsu.domain.viewer.watch_progress import WatchProgressService
+from kitsu.observability.logs import configure_logs
+from kitsu.observability.metrics import Metrics, Readings
+from kitsu.observability.tracing import Tracing, is_wanted
 from kitsu.settings import Settings, load_settings
-from kitsu.tracing import Tracing, is_wanted
+from kitsu.web.authentication import Authentication, provide_identity, provide_viewer
+from kitsu.web.exception_handlers import EXCEPTION_HANDLERS
+from kitsu.web.handling import FromScope, Handling, always
+from kitsu.web.middleware.client import Client, provide_device
+from kitsu.web.middleware.concurrency import ConcurrencyLimit
+from kitsu.web.middleware.cors import Cors, cors_headers_by_origin
+from kitsu.web.middleware.request_log import RequestLog
+from kitsu.web.middleware.response_cache import CachedResponses, ResponseCache
+from kitsu.web.middleware.security_headers import SecurityHeaders
+from kitsu.web.openapi import openapi_config, without_own_pages
+from kitsu.web.request import MAX_BODY_BYTES
 
 PR_SET_PDEATHSIG = 1
 """From Linux' sys/prctl.h."""
@@ -87,7 +87,7 @@ def create_app(settings: Settings) -> Litestar:
     )
     if tracing:
         tracing.statements_of(engine)
-    direct = Direct(
+    runner = StatementRunner(
         settings.database_url,
         size=settings.db_pool_size,
         recycle=settings.db_pool_recycle,
@@ -96,7 +96,7 @@ def create_app(settings: Settings) -> Litestar:
         on_query=tracing.statement if tracing else None,
     )
     hasher = PasswordHasher(threads=settings.password_threads, queue=settings.password_queue)
-    limiter = RateLimiter(direct, enabled=settings.rate_limit_enabled)
+    limiter = RateLimiter(runner, enabled=settings.rate_limit_enabled)
     access_tokens = AccessTokens(
         secret_key=settings.secret_key,
         algorithm=settings.algorithm,
@@ -116,12 +116,12 @@ def create_app(settings: Settings) -> Litestar:
         refusal_seconds=settings.login_refusal_ms / 1000,
         refuse_common=settings.refuse_common_passwords,
     )
-    sessions = SessionService(engine, direct, access_tokens, session_rules)
+    sessions = SessionService(engine, runner, access_tokens, session_rules)
     media = MediaStore(settings.media_url, settings.media_s3_endpoint)
-    strays = StrayFiles(engine, media)
+    strays = OrphanFiles(engine, media)
     users = UserService(
         engine,
-        direct,
+        runner,
         hasher,
         sessions,
         strays,
@@ -131,17 +131,17 @@ def create_app(settings: Settings) -> Litestar:
     avatars = AvatarService(engine, media, strays, limiter, Policy("avatar", *settings.rate_limit_avatar))
     searches = Policy("search", *settings.rate_limit_search)
 
-    memory = CatalogueMemory(settings.catalogue_memory_mb << 20)
+    memory = ResponseCache(settings.catalogue_memory_mb << 20)
     connections_limits = {"statements": settings.db_pool_size, "transactions": max(settings.db_max_overflow, 1)}
     connections = sum(connections_limits.values())
-    turns = Turns(connections, waiting=connections * WAITING_PER_CONNECTION)
-    changes = CatalogueChanges(settings.database_url, memory, timeouts)
+    turns = ConcurrencyLimiter(connections, waiting=connections * WAITING_PER_CONNECTION)
+    changes = CatalogueListener(settings.database_url, memory, timeouts)
 
-    accounts = AccountService(engine, direct, hasher, sessions, users, limiter, account_rules)
+    accounts = AccountService(engine, runner, hasher, sessions, users, limiter, account_rules)
     list_importer = ListImporter(engine)
-    last_runs = LastRuns(direct)
+    last_runs = LastRuns(runner)
     readings = Readings(
-        connections={"statements": direct.states, "transactions": lambda: engine_states(engine)},
+        connections={"statements": runner.states, "transactions": lambda: engine_states(engine)},
         connections_limits=connections_limits,
         turns=turns,
         passwords=hasher,
@@ -164,7 +164,7 @@ def create_app(settings: Settings) -> Litestar:
         await changes.stop()
         hasher.close()
         avatars.close()
-        direct.close()
+        runner.close()
         await engine.dispose()
         if tracing:
             await tracing.close()
@@ -179,23 +179,23 @@ def create_app(settings: Settings) -> Litestar:
             "users": always(users),
             "avatars": always(avatars),
             "viewer": FromScope(provide_viewer),
-            "favorites": always(FavoriteService(direct)),
-            "watch_progress": always(WatchProgressService(engine, direct)),
-            "views": always(ViewService(engine, direct)),
-            "collections": always(CollectionService(engine, direct)),
-            "library": always(LibraryService(engine, direct)),
+            "favorites": always(FavoriteService(runner)),
+            "watch_progress": always(WatchProgressService(engine, runner)),
+            "views": always(ViewService(engine, runner)),
+            "collections": always(CollectionService(engine, runner)),
+            "library": always(LibraryService(engine, runner)),
             "list_importer": always(list_importer),
-            "library_exporter": always(LibraryExporter(direct)),
-            "account_exporter": always(AccountExporter(direct, users)),
-            "anime": always(AnimeReader(direct)),
-            "search": always(SearchReader(AnimeReader(direct), limiter, searches)),
-            "releases": always(ReleaseReader(direct)),
-            "episodes": always(EpisodeReader(direct)),
-            "health": always(HealthReader(engine, direct, media)),
+            "library_exporter": always(LibraryExporter(runner)),
+            "account_exporter": always(AccountExporter(runner, users)),
+            "anime": always(AnimeReader(runner)),
+            "search": always(SearchReader(AnimeReader(runner), limiter, searches)),
+            "releases": always(ReleaseReader(runner)),
+            "episodes": always(EpisodeReader(runner)),
+            "health": always(HealthReader(engine, runner, media)),
             "metrics": always(metrics),
         },
         exception_handlers=EXCEPTION_HANDLERS,
-        request_max_body_size=MAX_BODY,
+        request_max_body_size=MAX_BODY_BYTES,
         lifespan=[lifespan],
         openapi_config=openapi_config(settings.app_name),
         on_app_init=[without_own_pages],
@@ -205,11 +205,11 @@ def create_app(settings: Settings) -> Litestar:
     )
     handling = Handling(app, Authentication(sessions), timeouts.request)
     # Around the routing, so that unknown paths and methods pass them too.
-    marks = marks_of(settings.allowed_origins)
-    answers = CatalogueAnswers(SecurityHeaders(Cors(handling, marks)), memory, marks)
+    cors_headers = cors_headers_by_origin(settings.allowed_origins)
+    answers = CachedResponses(SecurityHeaders(Cors(handling, cors_headers)), memory, cors_headers)
     logged = RequestLog(tracing.requests(answers) if tracing else answers, metrics.count_request if metrics else None)
     app.asgi_handler = Client(
-        LoadShedding(logged, turns, marks, memory.has),
+        ConcurrencyLimit(logged, turns, cors_headers, memory.has),
         settings.trusted_proxies,
         settings.body_timeout_seconds,
     )

@@ -29,10 +29,10 @@ from kitsu.app import create_app
 from kitsu.db import migrations
 from kitsu.db.embedded import DATABASE, shared_server
 from kitsu.db.engine import create_engine
-from kitsu.domain.catalogue_import import load_sample
-from kitsu.logs import configure_logs
+from kitsu.domain.catalogue.importing import load_sample
+from kitsu.observability.logs import configure_logs
 from kitsu.settings import Settings
-from tests.media_places import Place, bucket_of, folder_at, s3_server
+from tests.media_places import ChangesCursor, bucket_of, folder_at, s3_server
 
 ROOT = Path(__file__).parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -43,7 +43,7 @@ FOLDER = "KITSU_TEST_FOLDER"
 """The variable by which the processes of one run know where their server is."""
 MEMORY = Path("/dev/shm")  # noqa: S108 - the folder in it is nobody else's
 PREFIX = "kitsu-test-"
-ROOM = 1 << 30
+LARGE_BODY_BUDGET_BYTES = 1 << 30
 """Bytes, for the server of a run."""
 
 
@@ -55,7 +55,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     if FOLDER in os.environ:  # this is one of several processes
         return
-    is_roomy = MEMORY.is_dir() and disk_usage(MEMORY).free > ROOM
+    is_roomy = MEMORY.is_dir() and disk_usage(MEMORY).free > LARGE_BODY_BUDGET_BYTES
     if is_roomy:
         _remove_left(MEMORY)
     folder = TemporaryDirectory(prefix=PREFIX, dir=MEMORY if is_roomy else None, ignore_cleanup_errors=True)
@@ -234,12 +234,12 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Place:
+def folder(tmp_path: Path) -> ChangesCursor:
     """A folder for a media store."""
     return folder_at(tmp_path / "uploads")
 
 
 @pytest.fixture(params=["folder", "bucket"])
-def place(request: pytest.FixtureRequest, folder: Place, credentials: None) -> Place:
+def place(request: pytest.FixtureRequest, folder: ChangesCursor, credentials: None) -> ChangesCursor:
     """A place for a media store, empty and of the test's own."""
     return folder if request.param == "folder" else bucket_of(request.getfixturevalue("s3"))

@@ -105,11 +105,17 @@ def test_table_names_what_exists(floor: str) -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("db/reads.py", "from kitsu.db.sqlstate import is_disconnect\nimport sqlalchemy"),
-        ("domain/anime.py", "from kitsu import errors\nfrom kitsu.domain.paging import Page\nimport kitsu.db.reads"),
-        ("controllers/anime.py", "from litestar import get\nfrom kitsu.domain.anime import Anime"),
-        ("middleware/who.py", "from kitsu.domain.sessions import Identity\nfrom kitsu.errors import Forbidden"),
-        ("controllers/me.py", "from kitsu.middleware.who import guard\nfrom kitsu.errors import NotFound"),
+        ("db/reads.py", "from kitsu.db.errors import is_disconnect\nimport sqlalchemy"),
+        (
+            "domain/anime.py",
+            "from kitsu import errors\nfrom kitsu.domain.pagination import Page\nimport kitsu.db.reads",
+        ),
+        ("controllers/anime.py", "from litestar import get\nfrom kitsu.domain.catalogue.anime import Anime"),
+        (
+            "middleware/who.py",
+            "from kitsu.domain.accounts.sessions import Identity\nfrom kitsu.errors import Forbidden",
+        ),
+        ("controllers/me.py", "from kitsu.web.middleware.who import guard\nfrom kitsu.errors import NotFound"),
         ("cli/accounts.py", "from kitsu.errors import AppError"),
         ("openapi.py", "from kitsu import __version__"),
         ("app.py", "from kitsu.settings import Settings\nfrom kitsu.controllers import ROUTES"),
@@ -125,10 +131,14 @@ def test_good_source_passes(module: str, source: str) -> None:
     [
         ("db/reads.py", "from kitsu.errors import NotFound", "db may not know errors"),
         ("db/reads.py", "from kitsu import errors", "db may not know errors"),
-        ("db/reads.py", "import kitsu.domain.anime as anime", "db may not know domain"),
+        ("db/reads.py", "import kitsu.domain.catalogue.anime as anime", "db may not know domain"),
         ("db/reads.py", "if TYPE_CHECKING:\n    from kitsu.settings import Settings", "db may not know settings"),
-        ("errors.py", "from kitsu.logs import configure_logs", "errors may not know logs"),
-        ("domain/anime.py", "from kitsu.controllers.anime import AnimeController", "domain may not know controllers"),
+        ("errors.py", "from kitsu.observability.logs import configure_logs", "errors may not know logs"),
+        (
+            "domain/anime.py",
+            "from kitsu.controllers.catalogue.anime import AnimeController",
+            "domain may not know controllers",
+        ),
         ("domain/anime.py", "from kitsu.settings import Settings", "domain may not know settings"),
         ("domain/anime.py", "from litestar.exceptions import NotFoundException", "domain never imports litestar"),
         ("domain/x/__init__.py", "import litestar", "domain never imports litestar"),

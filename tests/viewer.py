@@ -13,8 +13,8 @@ import httpx
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Engine
 
-from kitsu.db.direct import Direct
-from kitsu.domain.access_tokens import AccessTokens
+from kitsu.db.statements import StatementRunner
+from kitsu.domain.accounts.access_tokens import AccessTokens
 from tests.conftest import client_of, connect, copy_of
 
 UNKNOWN_ID = "019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b"
@@ -209,15 +209,15 @@ def statements() -> Iterator[list[str]]:
     def note(_: object, __: object, statement: str, *___: object) -> None:
         seen.append(statement)
 
-    fetch = Direct._fetch  # noqa: SLF001 - where all single statements that answer with rows pass
+    fetch = StatementRunner._fetch  # noqa: SLF001 - where all single statements that answer with rows pass
 
-    async def fetch_noted(direct: Direct, statement: Any, parameters: Any) -> Any:
+    async def fetch_noted(direct: StatementRunner, statement: Any, parameters: Any) -> Any:
         seen.append(str(statement))
         return await fetch(direct, statement, parameters)
 
     event.listen(Engine, "before_cursor_execute", note)
     try:
-        with patch.object(Direct, "_fetch", fetch_noted):
+        with patch.object(StatementRunner, "_fetch", fetch_noted):
             yield seen
     finally:
         event.remove(Engine, "before_cursor_execute", note)

@@ -5,11 +5,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from kitsu.cli.database import on_database, the_database, with_database
 from kitsu.db.migrations import check_schema
-from kitsu.domain import email_pairs
-from kitsu.domain import purge as purging
-from kitsu.domain.administrators import make_administrator
-from kitsu.domain.media import MediaStore
-from kitsu.domain.stray_files import StrayFiles
+from kitsu.domain.accounts import email_pairs
+from kitsu.domain.accounts.administrators import make_administrator
+from kitsu.domain.media.orphans import OrphanFiles
+from kitsu.domain.media.store import MediaStore
+from kitsu.domain.operations import purge as purging
 from kitsu.errors import AppError, InvalidRequest
 from kitsu.settings import SettingsError, load_settings
 
@@ -77,7 +77,7 @@ def purge() -> None:
     async def work(engine: AsyncEngine) -> purging.Purged:
         await check_schema(engine)
         media = MediaStore(settings.media_url, settings.media_s3_endpoint)
-        return await purging.purge(engine, StrayFiles(engine, media))
+        return await purging.purge(engine, OrphanFiles(engine, media))
 
     with the_database(settings.database_url) as url:
         purged = on_database(url, work)

@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from kitsu.cli.database import on_database, the_database
 from kitsu.db.migrations import head
-from kitsu.domain import backup as backups
-from kitsu.domain.backup.files import MediaFiles
+from kitsu.domain.operations import backup as backups
+from kitsu.domain.operations.backup.files import MediaFiles
 from kitsu.settings import SettingsError, load_settings
 
 T = TypeVar("T")

@@ -15,11 +15,11 @@ from kitsu.cli.database import on_database, the_database
 from kitsu.db import migrations
 from kitsu.db.engine import Timeouts
 from kitsu.db.models import User
-from kitsu.domain import command_runs
-from kitsu.domain.backup import BackupError, postgres
-from kitsu.domain.backup.schema import server_version
-from kitsu.domain.media import MediaStore
-from kitsu.domain.stray_files import key_of
+from kitsu.domain.media.orphans import key_of
+from kitsu.domain.media.store import MediaStore
+from kitsu.domain.operations import command_runs
+from kitsu.domain.operations.backup import BackupError, postgres
+from kitsu.domain.operations.backup.schema import server_version
 from kitsu.errors import NotFound, ServiceUnavailable
 from kitsu.settings import Settings, SettingsError, load_settings
 

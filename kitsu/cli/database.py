@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from kitsu.db.embedded import EmbeddedError, shared_server
 from kitsu.db.engine import create_engine
+from kitsu.db.errors import is_unavailable, sqlstate
 from kitsu.db.migrations import SchemaError
-from kitsu.db.sqlstate import is_unavailable, sqlstate
 from kitsu.settings import SettingsError, load_database_url
 
 T = TypeVar("T")

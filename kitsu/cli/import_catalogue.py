@@ -12,8 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from kitsu.cli.database import with_database
 from kitsu.db.migrations import check_schema
-from kitsu.domain import catalogue_import, command_runs
-from kitsu.domain.catalogue_import import CatalogueFileError, ImportBusyError, Report
+from kitsu.domain.catalogue import importing as catalogue_import
+from kitsu.domain.catalogue.importing import CatalogueFileError, ImportBusyError, Report
+from kitsu.domain.operations import command_runs
 
 
 @click.command("import-catalogue")

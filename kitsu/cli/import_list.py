@@ -9,10 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from kitsu.cli.database import with_database
 from kitsu.db.migrations import check_schema
-from kitsu.domain.administrators import user_of
-from kitsu.domain.list_import.entries import ListFileError
-from kitsu.domain.list_import.files import MAX_BYTES
-from kitsu.domain.list_import.importing import ImportReport, ListImporter, Policy
+from kitsu.domain.accounts.administrators import user_of
+from kitsu.domain.viewer.list_import.entries import ListFileError
+from kitsu.domain.viewer.list_import.files import MAX_BYTES
+from kitsu.domain.viewer.list_import.importing import ImportReport, ListImporter, Policy
 
 
 @click.command("import-list")

@@ -19,17 +19,17 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from sqlalchemy.engine import URL
 
-from kitsu import tracing
 from kitsu.cli.database import on_database, the_database
 from kitsu.db import migrations
-from kitsu.domain.catalogue_import import load_sample
-from kitsu.domain.media import MediaStore
-from kitsu.logs import configure_logs, stdlib_config
-from kitsu.metrics import folder_for_workers
+from kitsu.domain.catalogue.importing import load_sample
+from kitsu.domain.media.store import MediaStore
+from kitsu.observability import tracing
+from kitsu.observability.logs import configure_logs, stdlib_config
+from kitsu.observability.metrics import folder_for_workers
 from kitsu.settings import Settings, SettingsError, load_settings
 
 PACKAGE = Path(__file__).parents[1]
-AGAIN_SECONDS = 1.0
+SIGNAL_RETRY_SECONDS = 1.0
 MAX_CONNECTIONS = 16_384
 OTHER_FILES = 256
 RSS_SECONDS = 10
@@ -87,7 +87,7 @@ def _stopping() -> Iterator[None]:
         sys.unraisablehook = lambda _: None
         warnings.simplefilter("ignore")
         # Where nothing can be raised, such as in a destructor, it is lost, and has to come again.
-        signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
+        signal.setitimer(signal.ITIMER_REAL, SIGNAL_RETRY_SECONDS)
         raise SystemExit(0)
 
     signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGTERM))

@@ -11,12 +11,12 @@ from sqlalchemy import event
 from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-ANSWER_TIME = 0.2
+SERVER_GRACE_SECONDS = 0.2
 """Seconds between the end that PostgreSQL makes of a statement and the one that is made here, if it does not answer."""
-REST_TIME = 0.4
+REQUEST_GRACE_SECONDS = 0.4
 """Seconds beside a statement that takes as long as one may, for all else that a request waits for."""
 
-IN_HAND: ContextVar[set[Any] | None] = ContextVar("in_hand", default=None)
+checked_out: ContextVar[set[Any] | None] = ContextVar("in_hand", default=None)
 """asyncpg's connections that a request has of the engine, noted where it wants to know.
 
 Whoever is out of time ends them first: a cancelled transaction is left in order, for which the server is waited for.
@@ -36,12 +36,12 @@ class Timeouts(msgspec.Struct, frozen=True):
     @property
     def command(self) -> float:
         """When a statement counts as lost."""
-        return self.statement + ANSWER_TIME
+        return self.statement + SERVER_GRACE_SECONDS
 
     @property
     def request(self) -> float:
         """When a request is refused, however many statements it needs, each of which may end in time."""
-        return self.command + REST_TIME
+        return self.command + REQUEST_GRACE_SECONDS
 
     def of_server(self) -> dict[str, str]:
         """What PostgreSQL is told, in its own words."""
@@ -117,15 +117,15 @@ def verification(url: URL) -> Callable[[dict[str, Any]], None]:
 
 
 def _note(connection: Any, _record: object, _proxy: object) -> None:
-    in_hand = IN_HAND.get()
-    if in_hand is not None:
-        in_hand.add(connection.driver_connection)
+    connections = checked_out.get()
+    if connections is not None:
+        connections.add(connection.driver_connection)
 
 
 def _forget(connection: Any, _record: object) -> None:
-    in_hand = IN_HAND.get()
-    if in_hand is not None and connection is not None:
-        in_hand.discard(connection.driver_connection)
+    connections = checked_out.get()
+    if connections is not None and connection is not None:
+        connections.discard(connection.driver_connection)
 
 
 def _end_unanswered(context: ExceptionContext) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from kitsu.db.engine import Timeouts
 
 
-class Lent(NamedTuple):
+class PooledConnection(NamedTuple):
     """A connection, and when it was made."""
 
     connection: Any
@@ -44,7 +44,7 @@ class Pool:
         self._init = init
         self._timeouts = timeouts
         self._free = asyncio.Semaphore(size)
-        self._idle: list[Lent] = []
+        self._idle: list[PooledConnection] = []
         self._all: set[Any] = set()
         self._ending: set[asyncio.Task[None]] = set()
         self._is_closed = False
@@ -53,7 +53,7 @@ class Pool:
         """How many connections are in use, and how many lie idle."""
         return len(self._all) - len(self._idle), len(self._idle)
 
-    async def take(self) -> Lent:
+    async def take(self) -> PooledConnection:
         """A connection, to be given back or ended. Raises TimeoutError when none is free or can be made in time."""
         if self._idle and not self._free.locked():
             await self._free.acquire()
@@ -62,17 +62,17 @@ class Pool:
             await self._free.acquire()
         return await self._lifted()
 
-    def give_back(self, lent: Lent) -> None:
+    def give_back(self, lent: PooledConnection) -> None:
         """The connection is idle, and whole."""
         self._idle.append(lent)
         self._free.release()
 
-    def end(self, lent: Lent) -> None:
+    def end(self, lent: PooledConnection) -> None:
         """Nobody knows what the connection still does, or it is closed: it is not used again."""
         self._drop(lent)
         self._free.release()
 
-    def end_cancelled(self, lent: Lent) -> None:
+    def end_cancelled(self, lent: PooledConnection) -> None:
         """Whoever waited for its statement has gone: the server is told so, and till it knows the connection counts."""
         task = asyncio.create_task(self._end_gently(lent))
         self._ending.add(task)
@@ -91,7 +91,7 @@ class Pool:
             connection.terminate()
         self._all.clear()
 
-    async def _lifted(self) -> Lent:
+    async def _lifted(self) -> PooledConnection:
         try:
             while self._idle:
                 lent = self._idle.pop()
@@ -103,12 +103,12 @@ class Pool:
             self._free.release()
             raise
 
-    async def _made(self) -> Lent:
+    async def _made(self) -> PooledConnection:
         self._check_open()
         async with asyncio.timeout(self._timeouts.connect):
             connection: Any = await asyncpg.connect(**self._arguments)
             self._all.add(connection)
-            lent = Lent(connection, time.monotonic())
+            lent = PooledConnection(connection, time.monotonic())
             try:
                 self._check_open()
                 await self._init(connection)
@@ -121,12 +121,12 @@ class Pool:
         if self._is_closed:
             raise asyncpg.InterfaceError("the pool is closed")
 
-    async def _end_gently(self, lent: Lent) -> None:
+    async def _end_gently(self, lent: PooledConnection) -> None:
         with contextlib.suppress(Exception):
             await lent.connection.close(timeout=self._timeouts.connect)
         self.end(lent)
 
-    def _drop(self, lent: Lent) -> None:
+    def _drop(self, lent: PooledConnection) -> None:
         lent.connection.terminate()
         self._all.discard(lent.connection)
 

@@ -17,9 +17,9 @@ from sqlalchemy import BigInteger, DateTime, Uuid, bindparam, func, select, text
 from sqlalchemy.orm import InstrumentedAttribute
 
 from kitsu.db import models
-from kitsu.db.direct import Direct
-from kitsu.db.models.tombstones import KEPT_DAYS
-from kitsu.domain.paging import Rows
+from kitsu.db.models.viewer import TOMBSTONE_DAYS
+from kitsu.db.statements import StatementRunner
+from kitsu.domain.pagination import Rows
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ class Tombstone(msgspec.Struct):
     deleted_at: datetime
 
 
-class Place(msgspec.Struct, frozen=True):
+class ChangesCursor(msgspec.Struct, frozen=True):
     """A place in a list of changes, from which it goes on."""
 
     until: Annotated[datetime, Meta(tz=True)]
@@ -47,7 +47,7 @@ class ChangesRequest(msgspec.Struct, frozen=True):
     deleted: bool
     """With what was deleted in the last 30 days."""
     limit: int
-    after: Place | None = None
+    after: ChangesCursor | None = None
 
 
 class Changes(msgspec.Struct, Generic[T], frozen=True):
@@ -55,7 +55,7 @@ class Changes(msgspec.Struct, Generic[T], frozen=True):
 
     items: list[T | Tombstone]
     until: datetime
-    next: Place | None
+    next: ChangesCursor | None
     """None: the list ends here."""
 
 
@@ -93,23 +93,23 @@ def changes_statement(
     )
 
 
-_grave = models.Tombstone
+_tombstone = models.Tombstone
 _DELETED = changes_statement(
-    select(_grave.id, _grave.anime_id, _grave.deleted_at).where(
-        _grave.user_id == _user_id,
-        _grave.kind == bindparam("kind"),
-        _grave.deleted_at > func.now() - text(f"interval '{KEPT_DAYS} days'"),
+    select(_tombstone.id, _tombstone.anime_id, _tombstone.deleted_at).where(
+        _tombstone.user_id == _user_id,
+        _tombstone.kind == bindparam("kind"),
+        _tombstone.deleted_at > func.now() - text(f"interval '{TOMBSTONE_DAYS} days'"),
     ),
-    _grave.deleted_at,
-    _grave.id,
+    _tombstone.deleted_at,
+    _tombstone.id,
 )
 
 
 class ChangesReader:
     """Reads lists of changes."""
 
-    def __init__(self, direct: Direct) -> None:
-        self._direct = direct
+    def __init__(self, runner: StatementRunner) -> None:
+        self._runner = runner
 
     async def read(
         self,
@@ -122,7 +122,7 @@ class ChangesReader:
         """The changes of one kind, by its statement; `kind` is the name of its table."""
         after = request.after
         # Before the rows, so that what is committed between the two is asked for again rather than never.
-        until = after.until if after else await self._direct.value(_UNTIL, {"since": request.since})
+        until = after.until if after else await self._runner.value(_UNTIL, {"since": request.since})
         parameters = {
             "user_id": user_id,
             "since": request.since,
@@ -130,12 +130,14 @@ class ChangesReader:
             "after_id": after.id if after else UUID(int=0),
             "limit": request.limit + 1,
         }
-        living = await self._direct.rows(statement, parameters)
+        living = await self._runner.rows(statement, parameters)
         found: list[tuple[datetime, UUID, T | Tombstone]] = [(*row[-2:], shape(row[:-2])) for row in living]
         if request.deleted:
-            rows = await self._direct.rows(_DELETED, {**parameters, "kind": kind})
+            rows = await self._runner.rows(_DELETED, {**parameters, "kind": kind})
             gone = [(*row[-2:], Tombstone(*row[:-2])) for row in rows]
             found = list(merge(found, gone, key=lambda change: change[:2]))
         page = found[: request.limit]
         more = len(found) > request.limit
-        return Changes([item for _, _, item in page], until, Place(until, page[-1][0], page[-1][1]) if more else None)
+        return Changes(
+            [item for _, _, item in page], until, ChangesCursor(until, page[-1][0], page[-1][1]) if more else None
+        )

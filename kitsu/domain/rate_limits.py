@@ -10,8 +10,8 @@ from sqlalchemy import DateTime, Interval, bindparam, case, delete, func, litera
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kitsu.db.direct import Direct
 from kitsu.db.models import RateLimit
+from kitsu.db.statements import StatementRunner
 from kitsu.errors import RateLimited
 
 
@@ -32,7 +32,7 @@ class Allowance(msgspec.Struct, frozen=True):
 
 
 # What the answer's headers tell: the tightest limit that the request met.
-met: ContextVar[Allowance | None] = ContextVar("met", default=None)
+tightest_limit: ContextVar[Allowance | None] = ContextVar("met", default=None)
 
 # Past the limit a counter stands still, and its window is not prolonged.
 _ended = RateLimit.ends_at <= func.clock_timestamp()
@@ -61,8 +61,8 @@ _REFUND = (
 class RateLimiter:
     """Counts, and refuses what is too much."""
 
-    def __init__(self, direct: Direct, *, enabled: bool) -> None:
-        self._direct = direct
+    def __init__(self, runner: StatementRunner, *, enabled: bool) -> None:
+        self._runner = runner
         self._enabled = enabled
 
     async def hit(self, policy: Policy, *subject: str) -> None:
@@ -71,11 +71,11 @@ class RateLimiter:
             return
         window = timedelta(seconds=policy.seconds)
         parameters = {"key": _key(policy, subject), "window": window, "limit": policy.limit}
-        hits, reset = await self._direct.write(_HIT, parameters)
+        hits, reset = await self._runner.write(_HIT, parameters)
         allowance = Allowance(policy, max(policy.limit - hits, 0), max(int(reset), 1))
-        tightest = met.get()
+        tightest = tightest_limit.get()
         if tightest is None or allowance.remaining < tightest.remaining:
-            met.set(allowance)
+            tightest_limit.set(allowance)
         if hits > policy.limit:
             raise RateLimited(retry_after=allowance.reset_seconds)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from kitsu.domain.turns import aside
+from kitsu.domain.concurrency import released_slot
 from kitsu.errors import ServiceUnavailable
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ class Threads:
             raise ServiceUnavailable
         self.busy += 1
         try:
-            with aside():
+            with released_slot():
                 return await asyncio.get_running_loop().run_in_executor(self._pool, work)
         finally:
             self.busy -= 1

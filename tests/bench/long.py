@@ -14,7 +14,7 @@ from tests.bench.servers import CONNECTIONS, ROOT, kitsu, loaded, memory_of
 from tests.bench.works import Request, works
 
 RESULTS = Path(__file__).with_name("RESULTS-LONG.md")
-SMALL, LARGE = 10_000, 1_000_000
+SMALL_BODY_BYTES, LARGE = 10_000, 1_000_000
 ROUNDS = 3
 REQUESTS = 1_000_000
 STEPS = 10
@@ -32,7 +32,7 @@ def sizes(small: URL, large: URL) -> list[str]:
                     figures = loaded(server, port, todo[name].requests)
                     found.setdefault(name, {}).setdefault(url, []).append(figures.p50_ms)
     lines = [
-        f"| work | p50 ms at {SMALL:,} | p50 ms at {LARGE:,} | ratio |",
+        f"| work | p50 ms at {SMALL_BODY_BYTES:,} | p50 ms at {LARGE:,} | ratio |",
         "| --- | --- | --- | --- |",
     ]
     for name, of in found.items():
@@ -66,7 +66,7 @@ def million(url: URL) -> list[str]:
 def main() -> None:
     """Run it all."""
     with shared_server(ROOT / ".local" / "bench-postgres") as server:
-        small, large = (asyncio.run(world.prepared(server, anime)) for anime in (SMALL, LARGE))
+        small, large = (asyncio.run(world.prepared(server, anime)) for anime in (SMALL_BODY_BYTES, LARGE))
         by_size = sizes(small, large)
         print("\n".join(by_size), flush=True)  # noqa: T201 - what it is for
         over_time = million(small)

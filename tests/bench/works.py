@@ -8,10 +8,11 @@ import msgspec
 from sqlalchemy import Executable
 from sqlalchemy.engine import URL
 
-from kitsu.db.direct import compiled_statement
-from kitsu.db.together import padded
-from kitsu.domain import anime, favorites, views, watch_progress
-from kitsu.domain.anime_query import listing_of
+from kitsu.db.batch_loader import padded
+from kitsu.db.statements import compiled_statement
+from kitsu.domain.catalogue import anime
+from kitsu.domain.catalogue.anime_query import listing_of
+from kitsu.domain.viewer import favorites, views, watch_progress
 from tests.bench import world
 from tests.bench.bare import NEW
 

@@ -9,7 +9,7 @@ from sqlalchemy.engine import URL
 
 from kitsu.db import migrations
 from kitsu.db.engine import create_engine
-from kitsu.domain.access_tokens import AccessTokens
+from kitsu.domain.accounts.access_tokens import AccessTokens
 
 SECRET_KEY = "the key of a benchmark, that signs nothing else"
 VIEWERS = 200

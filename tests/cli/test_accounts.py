@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import URL
 
-from kitsu.domain.purge import BATCH
+from kitsu.domain.operations.purge import BATCH
 from tests.cli.invoke import invoked
 from tests.cli.process import ROOT, SECRET_KEY, kitsu
 from tests.conftest import client_of, connect, execute

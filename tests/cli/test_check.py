@@ -11,13 +11,13 @@ import pytest
 from sqlalchemy.engine import URL
 
 from kitsu.cli.check import deployment_problems
-from kitsu.domain.backup import postgres
+from kitsu.domain.operations.backup import postgres
 from kitsu.settings import Settings
 from kitsu.settings.parsers import database_url
 from tests.cli.invoke import invoke, invoked
 from tests.cli.process import at_once, kitsu
 from tests.conftest import execute
-from tests.media_places import Place
+from tests.media_places import ChangesCursor
 
 GOOD: dict[str, Any] = {
     "ALLOWED_ORIGINS": "https://kitsu.example.org",
@@ -217,7 +217,7 @@ async def test_folder_of_the_media(database: URL, tmp_path: Path) -> None:
         )
 
 
-async def test_avatars_that_are_not_there(database: URL, tmp_path: Path, place: Place) -> None:
+async def test_avatars_that_are_not_there(database: URL, tmp_path: Path, place: ChangesCursor) -> None:
     """The volume is not mounted, and its folder is there all the same; or MEDIA_URL names another bucket."""
     avatar = "gen_random_uuid(), {0} || '@a.b', {0}, 'none', 'uploads/avatars/' || {0} || '.webp'".format("n::text")
     users = (

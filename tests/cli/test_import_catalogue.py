@@ -15,7 +15,7 @@ from sqlalchemy.engine import URL
 
 from tests.cli.invoke import invoked
 from tests.conftest import ROOT, execute
-from tests.domain.test_catalogue_import import dump, entry, import_entries, rows, write
+from tests.domain.catalogue.test_import import dump, entry, import_entries, rows, write
 
 
 def start(database: URL, folder: Path, *arguments: object, **streams: Any) -> subprocess.Popen[str]:

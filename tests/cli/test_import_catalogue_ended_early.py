@@ -11,10 +11,10 @@ from typing import Any
 import asyncpg
 from sqlalchemy.engine import URL
 
-from kitsu.domain.catalogue_import import Report
+from kitsu.domain.catalogue.importing import Report
 from tests.cli.test_import_catalogue import ended, fails, start, terminal, without_progress
 from tests.conftest import connect
-from tests.domain.test_catalogue_import import dump, entry, import_entries, rows, run_import, write
+from tests.domain.catalogue.test_import import dump, entry, import_entries, rows, run_import, write
 
 
 async def test_ctrl_c_while_it_reads(database: URL, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
-from kitsu.db.together import Together
+from kitsu.db.batch_loader import BatchLoader
 from tests.db.waiting import soon, turns
 
 asker: ContextVar[str] = ContextVar("asker", default="nobody")
@@ -51,12 +51,12 @@ async def source() -> Source:
 
 
 @pytest.fixture
-async def together(source: Source) -> Together[str, int]:
+async def together(source: Source) -> BatchLoader[str, int]:
     """What asks that source."""
-    return Together(source.look_up)
+    return BatchLoader(source.look_up)
 
 
-async def ask(together: Together[str, int], *keys: str) -> list[asyncio.Task[int | None]]:
+async def ask(together: BatchLoader[str, int], *keys: str) -> list[asyncio.Task[int | None]]:
     """Ask for each key in a task of its own, and return when all have asked."""
     tasks = [asyncio.create_task(together.get(key)) for key in keys]
     await turns()

@@ -10,9 +10,9 @@ import asyncpg
 import pytest
 from sqlalchemy.engine import URL
 
-from kitsu.db.direct import connect_arguments
 from kitsu.db.engine import Timeouts
-from kitsu.db.pool import Lent, Pool
+from kitsu.db.pool import Pool, PooledConnection
+from kitsu.db.statements import connect_arguments
 from tests.conftest import connect
 from tests.db.waiting import soon, turns, until
 
@@ -114,23 +114,23 @@ async def leave_alone(connection: asyncpg.Connection) -> None:
     """Nothing to be done with a new connection."""
 
 
-def pid_of(lent: Lent) -> int:
+def pid_of(lent: PooledConnection) -> int:
     """The process of the server behind a connection."""
     pid: int = lent.connection.get_server_pid()
     return pid
 
 
-def pids_of(held: list[Lent]) -> list[int]:
+def pids_of(held: list[PooledConnection]) -> list[int]:
     """Those of several; a connection that is closed knows its own no more."""
     return [pid_of(lent) for lent in held]
 
 
-async def take(pool: Pool, count: int) -> list[Lent]:
+async def take(pool: Pool, count: int) -> list[PooledConnection]:
     """So many connections, each at work."""
     return [await usable(pool) for _ in range(count)]
 
 
-async def usable(pool: Pool) -> Lent:
+async def usable(pool: Pool) -> PooledConnection:
     """A connection that answers."""
     lent = await soon(pool.take())
     assert await lent.connection.fetchval("SELECT pg_backend_pid()") == pid_of(lent)

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from kitsu.db import migrations, models
 from kitsu.db.engine import create_engine
 from kitsu.db.migrations import SchemaError
-from kitsu.domain.catalogue_import import load_sample
+from kitsu.domain.catalogue.importing import load_sample
 from tests.cli.process import kitsu
 from tests.conftest import connect, execute
 from tests.db.service_database import LOOSER, LOOSER_ROWS, ROWS, TABLES, rows, schema, tables

@@ -10,9 +10,9 @@ from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
 from kitsu.db.engine import Timeouts, create_engine
+from kitsu.db.errors import is_unavailable
 from kitsu.db.pool import engine_states
-from kitsu.db.sqlstate import is_unavailable
-from kitsu.domain.turns import InTime, Turns
+from kitsu.domain.concurrency import ConcurrencyLimiter, RequestDeadline
 from tests.slow_line import SlowLine, slow_line
 
 NEVER = 3600.0
@@ -67,11 +67,11 @@ async def late(line: SlowLine, late_from: str) -> None:
 @pytest.mark.parametrize("late_from", ["statement", "commit", "rollback", "something else"])
 @pytest.mark.parametrize("kind", [by_connection, by_session])
 async def test_it_leaves_at_once(engine: AsyncEngine, line: SlowLine, kind: Callable[..., Any], late_from: str) -> None:
-    turns = Turns(1, waiting=0)
+    turns = ConcurrencyLimiter(1, waiting=0)
     assert await turns.take()
     async with asyncio.timeout(20) as limit:
         with pytest.raises(Exception) as raised:  # noqa: PT011 - of several kinds, which all mean the same
-            async with InTime(0.3):
+            async with RequestDeadline(0.3):
                 await transaction(engine, line, late_from, kind)
     turns.end()
     assert not limit.expired()

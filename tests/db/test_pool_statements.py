@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import bindparam, insert, text
 from sqlalchemy.engine import URL
 
-from kitsu.db.direct import Direct
 from kitsu.db.engine import Timeouts
 from kitsu.db.models import Anime
+from kitsu.db.statements import StatementRunner
 from tests.db.pools import Outside
 from tests.db.waiting import soon
 
@@ -24,15 +24,15 @@ ADD = insert(Anime).values(id=bindparam("id"), title="one").returning(Anime.id)
 
 
 @pytest.fixture
-async def direct(database: URL) -> AsyncIterator[Direct]:
+async def direct(database: URL) -> AsyncIterator[StatementRunner]:
     """Statements on two connections."""
-    direct = Direct(database, size=2, recycle=-1, timeouts=Timeouts())
+    direct = StatementRunner(database, size=2, recycle=-1, timeouts=Timeouts())
     yield direct
     direct.close()
 
 
 async def test_cancelled_statements_lose_no_slot_and_their_connections_are_not_used_again(
-    direct: Direct, outside: Outside
+    direct: StatementRunner, outside: Outside
 ) -> None:
     cancelled: set[int] = set()
     for _ in range(3):
@@ -50,7 +50,9 @@ async def test_cancelled_statements_lose_no_slot_and_their_connections_are_not_u
     assert used.isdisjoint(cancelled)
 
 
-async def test_statements_cancelled_together_with_one_that_waits_lose_no_slot(direct: Direct, outside: Outside) -> None:
+async def test_statements_cancelled_together_with_one_that_waits_lose_no_slot(
+    direct: StatementRunner, outside: Outside
+) -> None:
     statements = [asyncio.create_task(direct.rows(LONG)) for _ in range(3)]
     cancelled = await outside.running(beside=set(), count=2)
     for statement in statements:
@@ -62,7 +64,7 @@ async def test_statements_cancelled_together_with_one_that_waits_lose_no_slot(di
     assert used.isdisjoint(cancelled)
 
 
-async def test_cancelled_statement_does_not_go_on_in_the_server(direct: Direct, outside: Outside) -> None:
+async def test_cancelled_statement_does_not_go_on_in_the_server(direct: StatementRunner, outside: Outside) -> None:
     statement = asyncio.create_task(direct.rows(LONGER))
     pids = await outside.running(beside=set())
     statement.cancel()
@@ -72,7 +74,7 @@ async def test_cancelled_statement_does_not_go_on_in_the_server(direct: Direct, 
     await outside.gone(*pids)
 
 
-async def test_read_under_way_at_the_close_leaves_no_connection(direct: Direct, outside: Outside) -> None:
+async def test_read_under_way_at_the_close_leaves_no_connection(direct: StatementRunner, outside: Outside) -> None:
     statement = asyncio.create_task(direct.rows(text("SELECT pg_sleep(0.3)")))
     before = await outside.running(beside=set())
     direct.close()
@@ -83,7 +85,7 @@ async def test_read_under_way_at_the_close_leaves_no_connection(direct: Direct, 
     assert after == set()
 
 
-async def test_refused_statement_keeps_its_connection(direct: Direct) -> None:
+async def test_refused_statement_keeps_its_connection(direct: StatementRunner) -> None:
     before = await direct.value(PID)
     with pytest.raises(asyncpg.DivisionByZeroError):
         await direct.value(DIVIDE, {"n": 0})

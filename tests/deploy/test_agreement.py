@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import pytest
 
 from kitsu.cli import main
-from kitsu.controllers.library_lists import FORM
-from kitsu.domain.avatars import MAX_BYTES as AVATAR
-from kitsu.domain.list_import.files import MAX_BYTES as LIST
+from kitsu.controllers.viewer.library_files import FORM
+from kitsu.domain.media.avatars import MAX_BYTES as AVATAR
+from kitsu.domain.viewer.list_import.files import MAX_BYTES as LIST
 from kitsu.errors import NotFound, PayloadTooLarge, ServiceUnavailable
 from kitsu.settings import Settings, load_settings
 from kitsu.settings.parsers import EXAMPLE_SECRET_KEY

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.engine import URL
 
 from kitsu.app import create_app
-from kitsu.metrics import FOLDER
+from kitsu.observability.metrics import FOLDER
 from kitsu.settings import Settings
 from tests.conftest import client_of
 

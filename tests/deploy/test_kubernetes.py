@@ -6,7 +6,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from kitsu.controllers.health import HealthController
+from kitsu.controllers.operations.health import HealthController
 from kitsu.settings import load_settings
 from tests.deploy.shipped import DEPLOY, manifests, pods
 

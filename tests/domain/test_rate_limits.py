@@ -9,10 +9,10 @@ import httpx
 import pytest
 from sqlalchemy.engine import URL
 
-from kitsu.domain.passwords import PasswordHasher, Verdict
+from kitsu.domain.accounts.passwords import PasswordHasher, Verdict
 from kitsu.domain.rate_limits import network_of
 from tests.conftest import client_of, connect, execute
-from tests.controllers.test_auth import EMAIL, PASSWORD, login, me, refresh, register
+from tests.controllers.accounts.test_auth import EMAIL, PASSWORD, login, me, refresh, register
 
 WRONG = "a wrong password"
 LIMITED = {"code": "RATE_LIMITED", "message": "Too many requests", "details": None}

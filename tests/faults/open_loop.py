@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-PATIENCE = 15.0
+QUEUE_TIMEOUT_SECONDS = 15.0
 """Seconds behind the last request until all answers must be there."""
 TICK = 0.002
 
@@ -65,11 +65,11 @@ class OpenLoop:
     async def _settle(self, sent: int) -> None:
         """Wait for the answers that are missing, and count those that do not come."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(QUEUE_TIMEOUT_SECONDS):
                 while len(self.answers) < sent:
                     self._news.clear()
                     await self._news.wait()
-        self.answers += [Took(0, PATIENCE)] * (sent - len(self.answers))
+        self.answers += [Took(0, QUEUE_TIMEOUT_SECONDS)] * (sent - len(self.answers))
 
     async def close(self) -> None:
         """Hang up."""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self
 import httpx
 
 CREDENTIALS = {"email": "kaguya@example.org", "password": "a long enough password"}
-PATIENCE = 20.0
+QUEUE_TIMEOUT_SECONDS = 20.0
 """Seconds until a client gives up, which is a hang."""
 UNUSED = ssl.create_default_context()
 """One for all clients, since each takes long to make."""
@@ -44,7 +44,9 @@ class Traffic:
         base = f"http://{address}"
         # Each with a connection of its own: a pool of many takes longer to choose one than the service does to answer.
         self._clients = [
-            httpx.AsyncClient(base_url=base, timeout=PATIENCE, trust_env=False, limits=limits, verify=UNUSED)
+            httpx.AsyncClient(
+                base_url=base, timeout=QUEUE_TIMEOUT_SECONDS, trust_env=False, limits=limits, verify=UNUSED
+            )
             for _ in range(clients)
         ]
         self.headers: dict[str, str] = {}

@@ -1,0 +1,243 @@
+"""The paths under /users: one's own account, and all accounts for administrators."""
+
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from uuid import UUID
+
+import msgspec
+from litestar import Controller, Request, Response, delete, get, patch, post
+from litestar.datastructures import UploadFile
+from litestar.di import NamedDependency, Provide
+from litestar.openapi.spec import OpenAPIFormat, OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
+from litestar.params import FromPath, JSONBody
+
+from kitsu.controllers.accounts.auth import Email, Password
+from kitsu.domain.accounts.permissions import Role
+from kitsu.domain.accounts.sessions import Device, Identity
+from kitsu.domain.accounts.sign_in import AccountService
+from kitsu.domain.accounts.users import USERNAME, User, UserChange, UserService
+from kitsu.domain.media.avatars import MAX_BYTES, AvatarService
+from kitsu.domain.pagination import PageRequest
+from kitsu.errors import (
+    BadRequest,
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    PayloadTooLarge,
+    RateLimited,
+    Unauthorized,
+    UnsupportedMediaType,
+)
+from kitsu.web.authentication import LOGIN_REQUIRED, requires
+from kitsu.web.openapi import BEARER, errors
+from kitsu.web.pagination import LIST_HEADERS, answer, provide_page_request
+from kitsu.web.request import JSON, MAX_BODY_BYTES
+
+T = TypeVar("T")
+
+
+class NewUser(msgspec.Struct):
+    """An account that an administrator makes."""
+
+    email: Email
+    password: Password
+    role: Role = "user"
+
+
+class Proof(msgspec.Struct):
+    """The caller's password, for what can't be undone."""
+
+    password: Password
+
+
+MULTIPART = "multipart/form-data"
+URL_ENCODED = "application/x-www-form-urlencoded"
+
+_USERNAME = Schema(type=OpenAPIType.STRING, pattern=USERNAME, examples=["kaguya"])
+_AVATAR = Schema(
+    type=OpenAPIType.STRING,
+    format=OpenAPIFormat.BINARY,
+    description="a JPEG, PNG, GIF, WebP or BMP picture of at most 5 MB and 4096 pixels a side",
+)
+_PROFILE = Schema(type=OpenAPIType.OBJECT, properties={"username": _USERNAME})
+_PROFILE_WITH_FILE = Schema(type=OpenAPIType.OBJECT, properties={"username": _USERNAME, "avatar": _AVATAR})
+
+
+@dataclass
+class ProfileOperation(Operation):
+    """Takes a form or JSON, which a handler's signature can't say."""
+
+    def __post_init__(self) -> None:
+        """Describe the body."""
+        schemas = {MULTIPART: _PROFILE_WITH_FILE, URL_ENCODED: _PROFILE, JSON: _PROFILE}
+        self.request_body = RequestBody(
+            content={media_type: OpenAPIMediaType(schema=schema) for media_type, schema in schemas.items()}
+        )
+
+
+class UserController(Controller):
+    """Accounts."""
+
+    path = "/users"
+    tags = ["Accounts"]  # noqa: RUF012 - Litestar's way to declare
+    security = BEARER
+
+    @get(
+        "/me",
+        opt=LOGIN_REQUIRED,
+        operation_id="getMe",
+        summary="Get one's own account",
+        response_description="The caller's account.",
+        responses=errors(Unauthorized),
+    )
+    async def get_me(self, users: NamedDependency[UserService], identity: NamedDependency[Identity]) -> User:
+        """The account of whoever asks."""
+        return await users.detail(identity.user_id)
+
+    @patch(
+        "/me",
+        opt=requires("write:profile"),
+        request_max_body_size=MAX_BYTES + MAX_BODY_BYTES,
+        operation_class=ProfileOperation,
+        operation_id="changeMe",
+        summary="Change one's own account",
+        response_description="The account as it is now.",
+        responses=errors(
+            BadRequest, Unauthorized, Forbidden, PayloadTooLarge, UnsupportedMediaType, InvalidRequest, RateLimited
+        ),
+    )
+    async def change_me(
+        self,
+        request: Request[Any, Any, Any],
+        users: NamedDependency[UserService],
+        avatars: NamedDependency[AvatarService],
+        identity: NamedDependency[Identity],
+    ) -> User:
+        """Takes a form or JSON, a file only in a multipart form; a field that is left out stays as it is."""
+        username, avatar = await _profile(request)
+        if avatar is not None:
+            await avatars.set(identity.user_id, avatar, username)
+        elif username is not None:
+            return await users.rename(identity.user_id, username)
+        return await users.detail(identity.user_id)
+
+    @delete(
+        "/me",
+        opt=requires("write:profile"),
+        operation_id="deleteMe",
+        summary="Delete one's own account",
+        response_description="The account is gone, with all that was stored of it.",
+        responses=errors(BadRequest, Unauthorized, Forbidden, InvalidRequest, RateLimited),
+    )
+    async def delete_me(
+        self,
+        data: JSONBody[Proof],
+        accounts: NamedDependency[AccountService],
+        identity: NamedDependency[Identity],
+        client_device: NamedDependency[Device],
+    ) -> None:
+        """Takes the password. There is no way back."""
+        await accounts.leave(identity, data.password, client_device)
+
+    @get(
+        "/",
+        opt=requires("admin:*"),
+        operation_id="listUsers",
+        summary="List users",
+        response_description="A part of the users.",
+        dependencies={"page_request": Provide(provide_page_request, sync_to_thread=False)},
+        response_headers=LIST_HEADERS,
+        responses=errors(Unauthorized, Forbidden, InvalidRequest),
+    )
+    async def list_users(
+        self,
+        request: Request[Any, Any, Any],
+        users: NamedDependency[UserService],
+        page_request: NamedDependency[PageRequest],
+    ) -> Response[list[User]]:
+        """All accounts, newest first."""
+        return answer(request, await users.page(page_request))
+
+    @post(
+        "/",
+        opt=requires("admin:*"),
+        operation_id="addUser",
+        summary="Make an account for somebody",
+        response_description="The new account.",
+        responses=errors(BadRequest, Unauthorized, Forbidden, InvalidRequest),
+    )
+    async def add_user(self, data: JSONBody[NewUser], users: NamedDependency[UserService]) -> User:
+        """An account, of a user or of an administrator."""
+        return await users.add(data.email, data.password, data.role)
+
+    @get(
+        "/{user_id:str}",
+        opt=LOGIN_REQUIRED,
+        operation_id="getUser",
+        summary="Get one user",
+        response_description="The account.",
+        responses=errors(Unauthorized, Forbidden, NotFound, InvalidRequest),
+    )
+    async def get_user(
+        self, user_id: FromPath[UUID], users: NamedDependency[UserService], identity: NamedDependency[Identity]
+    ) -> User:
+        """Any account for administrators, for others their own."""
+        if user_id != identity.user_id and not identity.may("admin:*"):
+            raise Forbidden
+        return await users.detail(user_id)
+
+    @patch(
+        "/{user_id:str}",
+        opt=requires("admin:*"),
+        operation_id="changeUser",
+        summary="Change a user",
+        response_description="The account as it is now.",
+        responses=errors(BadRequest, Unauthorized, Forbidden, NotFound, InvalidRequest),
+    )
+    async def change_user(
+        self, user_id: FromPath[UUID], data: JSONBody[UserChange], users: NamedDependency[UserService]
+    ) -> User:
+        """What is left out stays. The last administrator can't be demoted or switched off."""
+        return await users.change(user_id, data)
+
+    @delete(
+        "/{user_id:str}",
+        opt=requires("admin:*"),
+        operation_id="deleteUser",
+        summary="Delete a user",
+        response_description="The account is gone, with all that was stored of it.",
+        responses=errors(BadRequest, Unauthorized, Forbidden, NotFound, InvalidRequest),
+    )
+    async def delete_user(self, user_id: FromPath[UUID], users: NamedDependency[UserService]) -> None:
+        """The last administrator can't be deleted."""
+        await users.remove(user_id)
+
+
+async def _profile(request: Request[Any, Any, Any]) -> tuple[str | None, bytes | None]:
+    """The fields `username` and `avatar` of a body. Raises PayloadTooLarge, UnsupportedMediaType, InvalidRequest."""
+    media_type = request.content_type[0]
+    body = await request.body()
+    if media_type != MULTIPART and len(body) > MAX_BODY_BYTES:
+        raise PayloadTooLarge
+    if media_type == JSON:
+        fields = await request.json()
+        if not isinstance(fields, dict):
+            raise InvalidRequest
+        return _only([fields["username"]] if "username" in fields else [], str, "username"), None
+    if media_type not in {MULTIPART, URL_ENCODED}:
+        if body:
+            raise UnsupportedMediaType
+        return None, None
+    form = await request.form()
+    username = _only(form.getall("username", []), str, "username")
+    file = _only(form.getall("avatar", []), UploadFile, "avatar") if media_type == MULTIPART else None
+    return username, None if file is None else await file.read()
+
+
+def _only(given: list[Any], kind: type[T], name: str) -> T | None:
+    """The one value of a field, None without any. Raises InvalidRequest."""
+    if not given:
+        return None
+    if len(given) > 1 or not isinstance(given[0], kind):
+        raise InvalidRequest([{"field": name, "message": f"Expected one {'text' if kind is str else 'file'}"}])
+    return given[0]

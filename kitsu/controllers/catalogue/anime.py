@@ -1,0 +1,77 @@
+"""GET /anime and /anime/{anime_id}."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from litestar import Controller, Request, Response, get
+from litestar.di import NamedDependency, Provide
+from litestar.params import FromPath, QueryParameter
+
+from kitsu.domain.catalogue.anime import Anime, AnimeListItem, AnimeReader
+from kitsu.domain.catalogue.anime_query import AnimeQuery, AnimeType, Season, Sort
+from kitsu.domain.pagination import PageRequest
+from kitsu.errors import InvalidRequest, NotFound
+from kitsu.web.middleware.response_cache import CACHED
+from kitsu.web.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors
+from kitsu.web.pagination import LIST_HEADERS, answer, provide_page_request, refuse_null
+
+
+def provide_anime_query(
+    request: Request[Any, Any, Any],
+    type: Annotated[AnimeType | None, QueryParameter(description="only of this type")] = None,  # noqa: A002 - the parameter's name in the contract
+    status: Annotated[
+        str | None, QueryParameter(max_length=64, description="only of this status, such as `FINISHED`")
+    ] = None,
+    year: Annotated[int | None, QueryParameter(ge=1, le=9999, description="only of this year")] = None,
+    season: Annotated[Season | None, QueryParameter(description="only of this season")] = None,
+    genres: Annotated[
+        str | None, QueryParameter(max_length=1000, description="comma-separated; only with all of them")
+    ] = None,
+    sort: Annotated[Sort | None, QueryParameter(description="the order; `-` for descending")] = None,
+) -> AnimeQuery:
+    """Read the filters and the order that a request asks for."""
+    refuse_null(request, "type", "year", "season", "sort")
+    wanted = tuple(genre.strip().lower() for genre in (genres or "").split(",") if genre.strip())
+    return AnimeQuery(type=type, status=status, year=year, season=season, genres=wanted, sort=sort)
+
+
+class AnimeController(Controller):
+    """The catalogue's anime."""
+
+    path = "/anime"
+    tags = ["Catalogue"]  # noqa: RUF012 - Litestar's way to declare
+    opt = CACHED
+
+    @get(
+        "/",
+        operation_id="listAnime",
+        summary="List anime",
+        response_description="A part of the catalogue.",
+        dependencies={
+            "filters": Provide(provide_anime_query, sync_to_thread=False),
+            "page_request": Provide(provide_page_request, sync_to_thread=False),
+        },
+        response_headers=[*CATALOGUE_HEADERS, *LIST_HEADERS],
+        responses=NOT_MODIFIED | errors(InvalidRequest),
+    )
+    async def list_anime(
+        self,
+        request: Request[Any, Any, Any],
+        anime: NamedDependency[AnimeReader],
+        filters: NamedDependency[AnimeQuery],
+        page_request: NamedDependency[PageRequest],
+    ) -> Response[list[AnimeListItem]]:
+        """The catalogue, newest entries first unless `sort` says otherwise. An anime has to pass all the filters."""
+        return answer(request, await anime.page(filters, page_request))
+
+    @get(
+        "/{anime_id:str}",
+        operation_id="getAnime",
+        summary="Get one anime",
+        response_description="The anime.",
+        response_headers=CATALOGUE_HEADERS,
+        responses=NOT_MODIFIED | errors(NotFound, InvalidRequest),
+    )
+    async def get_anime(self, anime: NamedDependency[AnimeReader], anime_id: FromPath[UUID]) -> Anime:
+        """One anime with all that the catalogue knows of it."""
+        return await anime.detail(anime_id)

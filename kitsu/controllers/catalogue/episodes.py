@@ -1,0 +1,37 @@
+"""GET /episodes."""
+
+from typing import Annotated
+from uuid import UUID
+
+from litestar import Controller, get
+from litestar.di import NamedDependency
+from litestar.params import QueryParameter
+
+from kitsu.domain.catalogue.episodes import EpisodeListItem, EpisodeReader
+from kitsu.errors import InvalidRequest, NotFound
+from kitsu.web.middleware.response_cache import CACHED
+from kitsu.web.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors
+
+
+class EpisodeController(Controller):
+    """The catalogue's episodes."""
+
+    path = "/episodes"
+    tags = ["Catalogue"]  # noqa: RUF012 - Litestar's way to declare
+    opt = CACHED
+
+    @get(
+        "/",
+        operation_id="listEpisodes",
+        summary="List the episodes of a release",
+        response_description="The episodes.",
+        response_headers=CATALOGUE_HEADERS,
+        responses=NOT_MODIFIED | errors(NotFound, InvalidRequest),
+    )
+    async def list_episodes(
+        self,
+        episodes: NamedDependency[EpisodeReader],
+        release_id: Annotated[UUID, QueryParameter(description="the release")],
+    ) -> list[EpisodeListItem]:
+        """All episodes of the release, by number."""
+        return await episodes.of_release(release_id)

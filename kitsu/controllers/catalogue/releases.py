@@ -1,0 +1,55 @@
+"""GET /releases and /releases/{release_id}."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from litestar import Controller, Request, Response, get
+from litestar.di import NamedDependency, Provide
+from litestar.params import FromPath, QueryParameter
+
+from kitsu.domain.catalogue.releases import Release, ReleaseListItem, ReleaseReader
+from kitsu.domain.pagination import PageRequest
+from kitsu.errors import InvalidRequest, NotFound
+from kitsu.web.middleware.response_cache import CACHED
+from kitsu.web.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors
+from kitsu.web.pagination import LIST_HEADERS, answer, provide_page_request, refuse_null
+
+
+class ReleaseController(Controller):
+    """The catalogue's releases."""
+
+    path = "/releases"
+    tags = ["Catalogue"]  # noqa: RUF012 - Litestar's way to declare
+    opt = CACHED
+
+    @get(
+        "/",
+        operation_id="listReleases",
+        summary="List releases",
+        response_description="A part of the releases.",
+        dependencies={"page_request": Provide(provide_page_request, sync_to_thread=False)},
+        response_headers=[*CATALOGUE_HEADERS, *LIST_HEADERS],
+        responses=NOT_MODIFIED | errors(InvalidRequest),
+    )
+    async def list_releases(
+        self,
+        request: Request[Any, Any, Any],
+        releases: NamedDependency[ReleaseReader],
+        page_request: NamedDependency[PageRequest],
+        anime_id: Annotated[UUID | None, QueryParameter(description="only of this anime")] = None,
+    ) -> Response[list[ReleaseListItem]]:
+        """The releases of one anime or of all, newest first."""
+        refuse_null(request, "anime_id")
+        return answer(request, await releases.page(anime_id, page_request))
+
+    @get(
+        "/{release_id:str}",
+        operation_id="getRelease",
+        summary="Get one release",
+        response_description="The release.",
+        response_headers=CATALOGUE_HEADERS,
+        responses=NOT_MODIFIED | errors(NotFound, InvalidRequest),
+    )
+    async def get_release(self, releases: NamedDependency[ReleaseReader], release_id: FromPath[UUID]) -> Release:
+        """One release."""
+        return await releases.detail(release_id)

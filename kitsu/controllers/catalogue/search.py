@@ -1,0 +1,52 @@
+"""GET /search/anime."""
+
+from typing import Annotated, Any
+
+from litestar import Controller, Request, Response, get
+from litestar.di import NamedDependency, Provide
+from litestar.params import QueryParameter
+
+from kitsu.controllers.catalogue.anime import provide_anime_query
+from kitsu.domain.accounts.sessions import Device
+from kitsu.domain.catalogue.anime import AnimeListItem
+from kitsu.domain.catalogue.anime_query import AnimeQuery
+from kitsu.domain.catalogue.search import SearchReader
+from kitsu.domain.pagination import PageRequest
+from kitsu.errors import BadRequest, InvalidRequest, RateLimited
+from kitsu.web.middleware.response_cache import ETAGGED
+from kitsu.web.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors
+from kitsu.web.pagination import LIST_HEADERS, answer, provide_page_request
+
+
+class SearchController(Controller):
+    """Search in the catalogue."""
+
+    path = "/search"
+    tags = ["Catalogue"]  # noqa: RUF012 - Litestar's way to declare
+    opt = ETAGGED
+
+    @get(
+        "/anime",
+        operation_id="searchAnime",
+        summary="Search anime",
+        response_description="The anime that were found.",
+        dependencies={
+            "filters": Provide(provide_anime_query, sync_to_thread=False),
+            "page_request": Provide(provide_page_request, sync_to_thread=False),
+        },
+        response_headers=[*CATALOGUE_HEADERS, *LIST_HEADERS],
+        responses=NOT_MODIFIED | errors(BadRequest, InvalidRequest, RateLimited),
+    )
+    async def search_anime(
+        self,
+        request: Request[Any, Any, Any],
+        search: NamedDependency[SearchReader],
+        client_device: NamedDependency[Device],
+        filters: NamedDependency[AnimeQuery],
+        page_request: NamedDependency[PageRequest],
+        q: Annotated[
+            str | None, QueryParameter(description="2 to 255 characters of any title; case and accents don't matter")
+        ] = None,
+    ) -> Response[list[AnimeListItem]]:
+        """Anime of which any title holds `q`, the best match first unless `sort` says otherwise."""
+        return answer(request, await search.anime(q, filters, page_request, client_device))

@@ -1,0 +1,93 @@
+"""GET /media/avatars/{name}: the files that users uploaded, here and in the service before Kitsu."""
+
+import re
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from litestar import Request, Response, get
+from litestar.datastructures import ResponseHeader
+from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromPath
+
+from kitsu.domain.media.avatars import AvatarService
+from kitsu.domain.media.store import CACHE_CONTROL, Media
+from kitsu.errors import NotFound, RangeNotSatisfiable
+from kitsu.web.middleware.response_cache import has_tag
+from kitsu.web.openapi import NOT_MODIFIED, errors
+
+TYPES = {
+    ".webp": "image/webp",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".png": "image/png",
+    ".gif": "image/gif",
+    ".bmp": "image/bmp",
+}
+# The older service stored whatever came, under the client's own suffix: a browser shall run nothing of it.
+POLICY = "default-src 'none'; sandbox"
+
+_HEADERS: Sequence[ResponseHeader] = (
+    ResponseHeader(name="ETag", description="send it back as `If-None-Match` for a 304", documentation_only=True),
+    ResponseHeader(name="Cache-Control", description=f"`{CACHE_CONTROL}`", documentation_only=True),
+    ResponseHeader(name="Accept-Ranges", description="`bytes`", documentation_only=True),
+)
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})", re.IGNORECASE)
+
+
+@get(
+    "/media/avatars/{name:str}",
+    tags=["Media"],
+    operation_id="getAvatar",
+    summary="Get an avatar",
+    media_type="image/webp",
+    response_description="The picture.",
+    response_headers=_HEADERS,
+    responses={
+        206: ResponseSpec(
+            bytes, description="The range that was asked for.", media_type="image/webp", generate_examples=False
+        ),
+        **NOT_MODIFIED,
+        **errors(NotFound, RangeNotSatisfiable),
+    },
+)
+async def get_avatar(
+    request: Request[Any, Any, Any], avatars: NamedDependency[AvatarService], name: FromPath[str]
+) -> Response[bytes]:
+    """A picture by the name that `avatar_url` ends with. It never changes. Takes one range of bytes."""
+    file = await avatars.file(name)
+    tag = f'"{file.tag}"'
+    headers = {"ETag": tag, "Cache-Control": CACHE_CONTROL, "Accept-Ranges": "bytes", "Content-Security-Policy": POLICY}
+    if has_tag(request.scope, tag.encode()):
+        return Response(b"", status_code=304, headers=headers)
+    media_type = TYPES.get(PurePosixPath(name).suffix.lower())
+    if media_type is None:
+        headers["Content-Disposition"] = "attachment"
+    page_request = _range(request, file, tag)
+    if page_request is None:
+        body, status = await file.read(), 200
+    else:
+        start, end = page_request
+        body, status = await file.read(start, end), 206
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{file.size}"
+    return Response(body, status_code=status, headers=headers, media_type=media_type or "application/octet-stream")
+
+
+def _range(request: Request[Any, Any, Any], file: Media, tag: str) -> tuple[int, int] | None:
+    """Where to begin and before which byte to end; None for all of it. Raises RangeNotSatisfiable.
+
+    Several ranges, and what is no range, are ignored, as HTTP allows (RFC 9110, 14.2).
+    """
+    found = _RANGE.fullmatch(request.headers.get("range", "").strip())
+    if found is None or not (found[1] or found[2]) or request.headers.get("if-range", tag).strip() != tag:
+        return None
+    if not found[1]:  # so many of the last bytes
+        start, end = max(file.size - int(found[2]), 0), file.size
+    else:
+        start, end = int(found[1]), min(int(found[2]) + 1, file.size) if found[2] else file.size
+        if found[2] and int(found[2]) < start:
+            return None
+    if start >= file.size:
+        raise RangeNotSatisfiable(file.size)
+    return start, end

@@ -1,0 +1,81 @@
+"""GET /docs, which is Swagger UI, and /openapi.json. Nothing of it comes from another host."""
+
+from base64 import b64encode
+from hashlib import sha256
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import swagger_ui_bundle
+from litestar import MediaType, Request, Response, get
+from litestar.params import FromPath
+
+from kitsu.errors import NotFound
+from kitsu.web.openapi import finished
+
+_ASSETS = Path(swagger_ui_bundle.swagger_ui_path)
+_FILES = {
+    "swagger-ui.css": "text/css",
+    "swagger-ui-bundle.js": "text/javascript",
+    "favicon-32x32.png": "image/png",
+}
+
+_SCRIPT = """
+SwaggerUIBundle({url: document.getElementById("docs").dataset.schema, dom_id: "#docs", deepLinking: true,
+  validatorUrl: null, tryItOutEnabled: true, persistAuthorization: true, displayRequestDuration: true,
+  presets: [SwaggerUIBundle.presets.apis]});
+"""
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<link rel="icon" href="{base}docs/assets/favicon-32x32.png">
+<link rel="stylesheet" href="{base}docs/assets/swagger-ui.css">
+</head>
+<body>
+<div id="docs" data-schema="{base}openapi.json"></div>
+<script src="{base}docs/assets/swagger-ui-bundle.js"></script>
+<script>{script}</script>
+</body>
+</html>
+"""
+# The browser itself refuses whatever would come from elsewhere. Swagger UI sets styles in its elements.
+_POLICY = (
+    "default-src 'none'; connect-src 'self'; img-src 'self' data:; font-src 'self' data:; "
+    "style-src 'self' 'unsafe-inline'; "
+    f"script-src 'self' 'sha256-{b64encode(sha256(_SCRIPT.encode()).digest()).decode()}'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+@get("/docs", include_in_schema=False, media_type=MediaType.HTML, sync_to_thread=False)
+def get_docs(request: Request[Any, Any, Any]) -> Response[str]:
+    """Swagger UI."""
+    config = request.app.openapi_config
+    title = escape(config.title if config else "")
+    # Relative to where the page is: under a proxy only the browser knows the whole path.
+    base = "../" if request.scope["raw_path"].endswith(b"/") else ""
+    page = _PAGE.format(title=title, script=_SCRIPT, base=base)
+    return Response(page, media_type=MediaType.HTML, headers={"Content-Security-Policy": _POLICY})
+
+
+@get("/docs/assets/{name:str}", include_in_schema=False, sync_to_thread=False)
+def get_docs_asset(name: FromPath[str]) -> Response[bytes]:
+    """A file of Swagger UI."""
+    if name not in _FILES:
+        raise NotFound
+    return Response(
+        (_ASSETS / name).read_bytes(), media_type=_FILES[name], headers={"Cache-Control": "public, max-age=3600"}
+    )
+
+
+@get("/openapi.json", include_in_schema=False, sync_to_thread=False)
+def get_openapi(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """The API's description, OpenAPI 3.1."""
+    state = request.app.state
+    if "openapi_json" not in state:  # some 30 ms of work, the same each time
+        state["openapi_json"] = msgspec.json.encode(finished(request.app.openapi_schema.to_schema()))
+    return Response(state["openapi_json"], media_type=MediaType.JSON)

@@ -1,0 +1,121 @@
+"""POST /library/import and GET /library/export: lists that travel between sites."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from litestar import Request, Response, get, post
+from litestar.datastructures import UploadFile
+from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import OpenAPIFormat, OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
+from litestar.params import QueryParameter
+from litestar.response import Stream
+
+from kitsu.domain.accounts.sessions import Identity
+from kitsu.domain.accounts.users import UserService
+from kitsu.domain.viewer.library_export import LibraryExport, LibraryExporter
+from kitsu.domain.viewer.list_import.entries import ListFileError, ListTooLarge
+from kitsu.domain.viewer.list_import.files import MAX_BYTES
+from kitsu.domain.viewer.list_import.importing import ImportReport, ListImporter, Policy
+from kitsu.errors import Forbidden, InvalidRequest, PayloadTooLarge, Unauthorized
+from kitsu.web.authentication import LOGIN_REQUIRED, requires
+from kitsu.web.openapi import BEARER, errors
+
+FORM = 64 * 1024
+"""Bytes of a form beside the file."""
+
+
+@dataclass
+class ListOperation(Operation):
+    """Takes a file, as the body or in a form, which a handler's signature can't say."""
+
+    def __post_init__(self) -> None:
+        """Describe the body."""
+        file = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
+        form = Schema(type=OpenAPIType.OBJECT, properties={"file": file})
+        self.request_body = RequestBody(
+            description="the list: MyAnimeList's XML, gzip-compressed or not, or AniList's JSON",
+            content={
+                "application/xml": OpenAPIMediaType(schema=file),
+                "application/gzip": OpenAPIMediaType(schema=file),
+                "application/json": OpenAPIMediaType(schema=Schema(type=OpenAPIType.OBJECT)),
+                "multipart/form-data": OpenAPIMediaType(schema=form),
+            },
+        )
+
+
+@post(
+    "/library/import",
+    status_code=200,
+    tags=["Viewer"],
+    security=BEARER,
+    opt=requires("write:content"),
+    request_max_body_size=MAX_BYTES + FORM,
+    operation_class=ListOperation,
+    operation_id="importLibrary",
+    summary="Bring a list of another site into one's library",
+    response_description="What became of the entries.",
+    responses=errors(Unauthorized, Forbidden, PayloadTooLarge, InvalidRequest),
+)
+async def import_library(
+    request: Request[Any, Any, Any],
+    list_importer: NamedDependency[ListImporter],
+    identity: NamedDependency[Identity],
+    policy: Annotated[
+        Policy,
+        QueryParameter(
+            description="of an entry that is there already: `keep` it, `replace` it, or replace it when the file's is "
+            "`newer`, by its time of change, else by the day it was completed or begun"
+        ),
+    ] = "keep",
+    dry_run: Annotated[bool, QueryParameter(description="only say what would become of the entries")] = False,  # noqa: FBT002 - a query parameter
+) -> ImportReport:
+    """An anime is known by its id at MyAnimeList or AniList; one that the catalogue knows by its title alone is
+    suggested in the report, not imported.
+    """
+    try:
+        return await list_importer.run(identity.user_id, await _file(request), policy, dry_run=dry_run)
+    except ListTooLarge as error:
+        raise PayloadTooLarge from error
+    except ListFileError as error:
+        raise InvalidRequest([{"field": "file", "message": str(error)}]) from error
+
+
+@get(
+    "/library/export",
+    tags=["Viewer"],
+    security=BEARER,
+    opt=LOGIN_REQUIRED,
+    operation_id="exportLibrary",
+    summary="Take one's library along",
+    responses=errors(Unauthorized, InvalidRequest)
+    | {200: ResponseSpec(LibraryExport, description="The library; with `format=mal` XML.", generate_examples=False)},
+)
+async def export_library(
+    library_exporter: NamedDependency[LibraryExporter],
+    users: NamedDependency[UserService],
+    identity: NamedDependency[Identity],
+    format: Annotated[  # noqa: A002 - the parameter's name in the contract
+        Literal["json", "mal"], QueryParameter(description="`mal`: the XML that MyAnimeList takes back")
+    ] = "json",
+) -> Response[Any]:
+    """All of it, by title. MyAnimeList's XML leaves out what it has no id for."""
+    if format == "json":
+        return Response(await library_exporter.as_json(identity.user_id), headers=_as_file("kitsu-library.json"))
+    user = await users.detail(identity.user_id)
+    pieces = await library_exporter.as_myanimelist(identity.user_id, user.username)
+    return Stream(pieces, media_type="application/xml", headers=_as_file("animelist.xml"))
+
+
+async def _file(request: Request[Any, Any, Any]) -> bytes:
+    """The file, be it the body or a field of a form. Raises InvalidRequest."""
+    if request.content_type[0] != "multipart/form-data":
+        return await request.body()
+    files = (await request.form()).getall("file", [])
+    if len(files) != 1 or not isinstance(files[0], UploadFile):
+        raise InvalidRequest([{"field": "file", "message": "Expected one file"}])
+    return await files[0].read()
+
+
+def _as_file(name: str) -> dict[str, str]:
+    return {"Content-Disposition": f'attachment; filename="{name}"'}

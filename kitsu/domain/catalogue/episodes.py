@@ -1,0 +1,46 @@
+"""Episodes: the shape that goes over the wire, and the catalogue's read of them."""
+
+from typing import Annotated
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta
+from sqlalchemy import bindparam, select
+
+from kitsu.db import models
+from kitsu.db.statements import StatementRunner
+from kitsu.errors import NotFound
+
+
+class EpisodeListItem(msgspec.Struct):
+    """An episode of a release."""
+
+    id: Annotated[UUID, Meta(examples=["019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5d"])]
+    number: Annotated[int, Meta(examples=[1])]
+    title: Annotated[str | None, Meta(examples=["Rebirth"])]
+
+
+_episode = models.Episode
+
+# One round trip tells a release without episodes (a row of nulls) from no release (no row).
+_OF_RELEASE = (
+    select(_episode.id, _episode.number, _episode.title)
+    .select_from(models.Release)
+    .outerjoin(_episode, _episode.release_id == models.Release.id)
+    .where(models.Release.id == bindparam("release_id"))
+    .order_by(_episode.number, _episode.id)
+)
+
+
+class EpisodeReader:
+    """Reads of the catalogue's episodes."""
+
+    def __init__(self, runner: StatementRunner) -> None:
+        self._runner = runner
+
+    async def of_release(self, release_id: UUID) -> list[EpisodeListItem]:
+        """All episodes of a release, by number. Raises NotFound for an unknown release."""
+        rows = await self._runner.rows(_OF_RELEASE, {"release_id": release_id})
+        if not rows:
+            raise NotFound("Release not found")
+        return [EpisodeListItem(*row) for row in rows if row[0] is not None]

@@ -1,0 +1,12 @@
+"""Bringing a catalogue in from a file of the anime-offline-database.
+
+files.py    the file formats, read as a stream of numbered entries
+entries.py  one entry: what it must look like, and what it means in Kitsu's columns
+sources.py  source URLs: the ids by which an anime is known
+merge.py    entries against the catalogue, in one transaction
+"""
+
+from kitsu.domain.catalogue.importing.files import CatalogueFileError
+from kitsu.domain.catalogue.importing.merge import ImportBusyError, Report, import_catalogue, load_sample, tidy
+
+__all__ = ["CatalogueFileError", "ImportBusyError", "Report", "import_catalogue", "load_sample", "tidy"]

@@ -1,0 +1,95 @@
+"""One entry of the file: what it must look like, and what it means in Kitsu's columns."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from kitsu.domain.catalogue.importing.sources import parse_source
+
+MAX_EPISODES = 20_000
+"""An entry that claims more is a mistake; the longest-running anime have some 8,000."""
+
+INT_MAX = 2**31 - 1
+
+_Name = Annotated[str, Meta(min_length=1, max_length=1000)]
+# As long as a key of the database may be in any script.
+_Tag = Annotated[str, Meta(min_length=1, max_length=200)]
+# Of an image: what stands here ends in a browser's `src`.
+_Url = Annotated[str, Meta(max_length=2048, pattern=r"^https?://[^\s\"'<>]+\Z")]
+
+
+class _Season(msgspec.Struct):
+    season: Literal["SPRING", "SUMMER", "FALL", "WINTER", "UNDEFINED"] = "UNDEFINED"
+    year: Annotated[int, Meta(ge=1907, le=9999)] | None = None
+
+
+class _Duration(msgspec.Struct):
+    value: Annotated[int, Meta(ge=0, le=INT_MAX)]
+    unit: Literal["SECONDS"]
+
+
+class _Score(msgspec.Struct, rename="camel"):
+    arithmetic_geometric_mean: Annotated[float, Meta(ge=1, le=10)]
+
+
+class Entry(msgspec.Struct, rename="camel"):
+    """An anime as the file has it. Keys that are not named here are ignored."""
+
+    sources: Annotated[list[Annotated[str, Meta(max_length=500)]], Meta(min_length=1, max_length=100)]
+    title: Annotated[str, Meta(max_length=255, pattern=r"\S")]
+    type: Literal["TV", "MOVIE", "OVA", "ONA", "SPECIAL", "UNKNOWN"]
+    episodes: Annotated[int, Meta(ge=0, le=MAX_EPISODES)]
+    status: Literal["FINISHED", "ONGOING", "UPCOMING", "UNKNOWN"]
+    anime_season: _Season = msgspec.field(default_factory=_Season)
+    picture: _Url | None = None
+    thumbnail: _Url | None = None
+    duration: _Duration | None = None
+    score: _Score | None = None
+    synonyms: list[_Name] = []
+    studios: list[_Name] = []
+    tags: list[_Tag] = []
+
+    def columns(self) -> dict[str, Any]:
+        """The entry in columns of `anime`. Raises ValueError when the database could not hold a text of it."""
+        season = self.anime_season.season
+        columns = {
+            "title": self.title.strip(),
+            "type": self.type,
+            "status": self.status,
+            "episode_count": self.episodes or None,
+            "season": None if season == "UNDEFINED" else season,
+            "year": self.anime_season.year,
+            "poster": self.picture,
+            "thumbnail": self.thumbnail,
+            "duration_seconds": (self.duration.value or None) if self.duration else None,
+            "score": self.score.arithmetic_geometric_mean if self.score else None,
+            "synonyms": _unique(self.synonyms),
+            "studios": _unique(self.studios),
+            "genres": _unique([tag.lower() for tag in self.tags]),
+        }
+        for name, value in columns.items():
+            for text in value if isinstance(value, list) else (value,):
+                if isinstance(text, str) and "\0" in text:
+                    raise ValueError(f"there is a NUL character in `{name}`")
+        return columns
+
+    def ids(self) -> list[tuple[str, str]]:
+        """Provider and id of each source. Raises ValueError for one that is no URL."""
+        if any("\0" in source for source in self.sources):
+            raise ValueError("there is a NUL character in `sources`")
+        return list(dict.fromkeys(parse_source(source) for source in self.sources))
+
+
+def _unique(texts: list[str]) -> list[str]:
+    return list(dict.fromkeys(texts))
+
+
+BLANK: dict[str, Any] = {
+    **dict.fromkeys(Entry(["https://example.org"], "blank", "UNKNOWN", 0, "UNKNOWN").columns()),
+    "type": "UNKNOWN",
+    "synonyms": [],
+    "studios": [],
+    "genres": [],
+}
+"""What each column holds of an anime of which nobody has said anything yet."""

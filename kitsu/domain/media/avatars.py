@@ -1,0 +1,152 @@
+"""Avatars: from what somebody uploads to a picture that is safe to show, and the user's file in the media store."""
+
+import re
+from io import BytesIO
+from uuid import UUID, uuid4
+
+import structlog
+from PIL import Image, ImageCms, ImageOps
+from PIL.ImageFile import ImageFile
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
+
+from kitsu.domain.accounts.users import check_username, user_to_change, write_user
+from kitsu.domain.media.orphans import AVATARS, OrphanFiles, key_of
+from kitsu.domain.media.store import Media, MediaStore, PutOutcomeUnknown
+from kitsu.domain.rate_limits import Policy, RateLimiter
+from kitsu.domain.threads import Threads
+from kitsu.errors import BadRequest, NotFound
+
+log = structlog.get_logger("kitsu.media")
+
+MAX_BYTES = 5 * 1024 * 1024
+MAX_SIDE = 4096
+"""Pixels; a picture of so many a side takes 64 MB while it is read."""
+SIDE = 512
+"""Pixels; what is larger is made to fit."""
+MAX_SCANS = 100
+"""Of a JPEG. Cameras and editors write 12 at most; each costs the time of the whole picture, and 30 bytes."""
+THREAD_COUNT = 1
+QUEUE_SIZE = 16
+"""Pictures that may wait for a thread; more are answered 503."""
+
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP")
+TOO_LARGE = f"The avatar has more than {MAX_SIDE} pixels a side"
+NOT_A_PICTURE = "The avatar is no JPEG, PNG, GIF, WebP or BMP picture, or a damaged one"
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+class AvatarService:
+    """The avatars of users."""
+
+    def __init__(
+        self, engine: AsyncEngine, media: MediaStore, strays: OrphanFiles, limiter: RateLimiter, uploads: Policy
+    ) -> None:
+        self._transactions = async_sessionmaker(engine, expire_on_commit=False)
+        self._media = media
+        self._strays = strays
+        self._limiter = limiter
+        self._uploads = uploads
+        self._threads = Threads("avatars", threads=THREAD_COUNT, queue=QUEUE_SIZE)
+        self.close = self._threads.close
+
+    async def file(self, name: str) -> Media:
+        """The file of an avatar. Raises NotFound, ServiceUnavailable."""
+        if not _NAME.fullmatch(name) or ".." in name:
+            raise NotFound
+        return await self._media.get(key_of(name))
+
+    async def set(self, user_id: UUID, data: bytes, username: str | None = None) -> None:
+        """Give a user another avatar, and another name if there is one: both, or none of it.
+
+        Raises BadRequest for what is no picture or when the name is taken, NotFound, InvalidRequest, RateLimited.
+        """
+        if username is not None:
+            check_username(username)
+        if len(data) > MAX_BYTES:
+            raise BadRequest("The avatar is larger than 5 MB")
+        await self._limiter.hit(self._uploads, str(user_id))
+        webp = await self._threads.run(lambda: picture(data))
+        path = f"{AVATARS}{uuid4().hex}.webp"
+        await self._strays.announce(path)
+        try:
+            await self._media.put(key_of(path), webp, "image/webp")
+            old = await self._refer(user_id, path, username)
+        except Exception as error:
+            await self._strays.tidy(path, again=isinstance(error, PutOutcomeUnknown))
+            raise
+        log.info("avatar changed", user_id=str(user_id))
+        if old is not None:
+            await self._strays.tidy(old)
+
+    async def _refer(self, user_id: UUID, path: str, username: str | None) -> str | None:
+        """Have the user refer to the file; the file referred to before."""
+        values = {"avatar": path} if username is None else {"avatar": path, "username": username}
+        async with self._transactions.begin() as session:
+            user = await user_to_change(session, user_id)
+            old = user.avatar
+            await write_user(session, user, values)
+            connection = await session.connection()
+            await self._strays.adopt(connection, path)
+            if old is not None:
+                await self._strays.note(connection, old)
+        return old
+
+
+def picture(data: bytes) -> bytes:
+    """A WebP picture of at most 512 pixels a side, with nothing but its pixels. Raises BadRequest."""
+    if not data:
+        raise BadRequest("The avatar is empty")
+    try:
+        with Image.open(BytesIO(data), formats=FORMATS) as image:
+            _check(image, data)
+        with Image.open(BytesIO(data), formats=FORMATS) as image:
+            return _webp(image)
+    except BadRequest:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise BadRequest(TOO_LARGE) from error
+    except Exception as error:  # Pillow's decoders raise errors of any kind for what they can't read
+        raise BadRequest(NOT_A_PICTURE) from error
+
+
+def _check(image: ImageFile, data: bytes) -> None:
+    """What can be told without decoding, so that the worst is refused at no cost. Raises BadRequest."""
+    if max(image.size) > MAX_SIDE:
+        raise BadRequest(TOO_LARGE)
+    if image.format == "PNG":
+        image.verify()
+    elif image.format in {"JPEG", "MPO"} and not _is_whole_jpeg(data):
+        raise BadRequest(NOT_A_PICTURE)
+
+
+def _is_whole_jpeg(data: bytes) -> bool:
+    """Whether it ends behind its last scan, and has no more of them than a picture needs."""
+    return data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda") and data.count(b"\xff\xda") <= MAX_SCANS
+
+
+def _webp(image: Image.Image) -> bytes:
+    profile = image.info.get("icc_profile")
+    if image.mode.startswith("I"):  # 16 bits of grey, of which a conversion would keep the lower 8
+        image = image.point(lambda value: value / 256).convert("L")
+    elif image.mode in {"1", "P", "PA"} or (image.has_transparency_data and image.mode != "RGBA"):
+        image = image.convert("RGBA")
+    # A JPEG is read at a fraction of its size, where that is enough.
+    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    image = _srgb(ImageOps.exif_transpose(image), profile)
+    file = BytesIO()
+    image.save(file, "WEBP", quality=85, method=4)
+    return file.getvalue()
+
+
+def _srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    mode = "RGBA" if image.mode == "RGBA" else "RGB"
+    if profile:
+        try:
+            source = ImageCms.ImageCmsProfile(BytesIO(profile))
+            converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode=mode)
+        except (ImageCms.PyCMSError, OSError, ValueError):  # a profile that is broken, or for other colours than these
+            converted = None
+        if converted is not None:
+            return converted
+    return image.convert(mode)

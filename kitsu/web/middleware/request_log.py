@@ -1,0 +1,77 @@
+"""The request id, and one log line per request. Around the routing: it sees unknown paths and failed requests too."""
+
+import re
+import time
+from collections.abc import Callable
+from random import getrandbits
+
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from kitsu.observability.logs import of_request, request_line
+
+HEADER = b"x-request-id"
+# What comes from outside goes into logs and headers: nothing that could break a line, and not too long.
+_ACCEPTABLE = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
+
+
+Count = Callable[[str, str | None, int, float], None]
+"""Takes method, route, status (0 without an answer) and seconds."""
+
+
+class RequestLog:
+    """Gives each request an id, in the answer's `X-Request-ID`, and logs its end.
+
+    All log lines on the way have the id and the client's address.
+    """
+
+    def __init__(self, app: ASGIApp, count: Count | None = None) -> None:
+        """`count` hears of each request that has ended."""
+        self._app = app
+        self._count = count
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        mark = request_id(scope)
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (HEADER, mark)]
+            await send(message)
+
+        client = scope.get("client")
+        known = {"request_id": mark.decode(), "ip": client[0] if client else None}
+        token = of_request.set(known)
+        try:
+            await self._app(scope, receive, send_with_id)
+        finally:
+            of_request.reset(token)
+            seconds = time.perf_counter() - started
+            # The template, not the path: what stands in a path or a query is nobody's business here.
+            route = scope.get("path_template")
+            if self._count is not None:
+                self._count(scope["method"], route, status, seconds)
+            request_line(
+                **known,
+                method=scope["method"],
+                route=route,
+                status=status or None,
+                ms=round(seconds * 1000, 2),
+            )
+
+
+def request_id(scope: Scope) -> bytes:
+    """What the client calls the request, or a name for it."""
+    for name, value in scope["headers"]:
+        if name == HEADER:
+            if _ACCEPTABLE.fullmatch(value):
+                return value
+            break
+    return b"%032x" % getrandbits(128)

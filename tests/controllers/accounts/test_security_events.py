@@ -1,0 +1,98 @@
+"""What an operator reads of logins and accounts: who, from where, by which request; no e-mail, token or password."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import structlog
+from sqlalchemy.engine import URL
+from structlog.testing import capture_logs
+
+from kitsu.observability.logs import with_request
+from tests.conftest import client_of, execute
+from tests.controllers.accounts.test_auth import EMAIL, PASSWORD, bearer, login, logout, me, refresh, register
+
+
+class Log:
+    """The lines that were written lately, without those of the requests themselves."""
+
+    def __init__(self, lines: list[Any]) -> None:
+        self.lines = lines
+        self.seen = 0
+
+    def new(self, answer: httpx.Response | None = None) -> list[tuple[str, str, str | None]]:
+        """Event, level and user id of each line since the last look; address and request id are checked."""
+        lines = [line for line in self.lines[self.seen :] if line["event"] != "request"]
+        self.seen = len(self.lines)
+        assert all(line["ip"] == "127.0.0.1" and line["request_id"] for line in lines)
+        if answer is not None:
+            assert {line["request_id"] for line in lines} == {answer.headers["x-request-id"]}
+        return [(line["event"], line["log_level"], line["user_id"]) for line in lines]
+
+
+@contextmanager
+def watched(secrets: list[str]) -> Iterator[Log]:
+    with capture_logs([with_request, structlog.processors.add_log_level]) as lines:
+        yield Log(lines)
+    written = repr(lines)
+    assert not [secret for secret in secrets if secret in written]
+    assert "@" not in written
+
+
+async def test_coming_in_and_going_out(database: URL) -> None:
+    secrets = [PASSWORD, EMAIL, "a wrong password", "another long password"]
+    async with client_of(database, login_refusal_ms=0, refresh_leeway_seconds=0) as client:
+        with watched(secrets) as log:
+            tokens = await register(client)
+            user_id = (await me(client, tokens)).json()["id"]
+            assert log.new() == [("registered", "info", user_id)]
+
+            answer = await login(client)
+            secrets += [*tokens.values(), *answer.json().values()]
+            secrets.remove("bearer")
+            secrets.remove("bearer")
+            assert log.new(answer) == [("login", "info", user_id)]
+
+            await logout(client, answer.json()["refresh_token"])
+            assert log.new() == [("logout", "info", user_id)]
+
+            body = {"current_password": PASSWORD, "new_password": "another long password"}
+            answer = await client.post("/auth/password", json=body, headers=bearer(tokens))
+            assert log.new(answer) == [("password changed", "info", user_id)]
+
+            await refresh(client, tokens["refresh_token"])
+            answer = await refresh(client, tokens["refresh_token"])
+            assert log.new(answer) == [("refresh token reused", "warning", user_id)]
+
+            for _ in range(5):
+                answer = await login(client, password="a wrong password")
+                assert log.new(answer) == [("login failed", "warning", user_id)]
+            answer = await login(client, password="a wrong password")
+            assert log.new(answer) == [("locked", "warning", user_id)]
+
+            answer = await login(client, "nobody@example.org", "a wrong password")
+            assert log.new(answer) == [("login failed", "warning", None)]
+
+
+async def test_what_an_administrator_does(database: URL) -> None:
+    async with client_of(database, login_refusal_ms=0) as client:
+        admin = await register(client)
+        await execute(database, "UPDATE users SET role = 'admin'")
+        admin_id = (await me(client, admin)).json()["id"]
+        user_id = (await me(client, await register(client, "chika@example.org"))).json()["id"]
+        with watched(["chika@example.org", EMAIL, PASSWORD, admin["access_token"]]) as log:
+            for change, event in (
+                ({"role": "admin"}, "role changed"),
+                ({"is_active": False}, "user deactivated"),
+                ({"is_active": True}, "user activated"),
+            ):
+                answer = await client.patch(f"/users/{user_id}", json=change, headers=bearer(admin))
+                assert log.new(answer) == [(event, "info", user_id)]
+            answer = await client.delete(f"/users/{user_id}", headers=bearer(admin))
+            assert log.new(answer) == [("user deleted", "info", user_id)]
+            new = {"email": "chika@example.org", "password": PASSWORD}
+            answer = await client.post("/users", json=new, headers=bearer(admin))
+            assert log.new(answer) == [("user created", "info", answer.json()["id"])]
+        done_by = {line["by"] for line in log.lines if line["event"] != "request"}
+    assert done_by == {admin_id}

@@ -1,0 +1,155 @@
+"""GET /releases and /releases/{release_id}."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from sqlalchemy.engine import URL
+
+from tests.conftest import connect
+from tests.controllers.catalogue.test_anime import UTC_TIME, add, pages
+
+LIST_FIELDS = {"id", "anime_id", "title", "year", "status", "episode_count"}
+NOT_FOUND = {"code": "NOT_FOUND", "message": "Release not found", "details": None}
+MOMENT = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
+
+
+async def test_a_bare_array_of_list_items(reader: httpx.AsyncClient) -> None:
+    response = await reader.get("/releases")
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json"
+    items = response.json()
+    assert len(items) == 20
+    assert all(set(item) == LIST_FIELDS for item in items)
+    (anime,) = (await reader.get("/anime?limit=1")).json()
+    assert items[0] == {
+        "id": items[0]["id"], "anime_id": anime["id"], "title": "Death Note", "year": 2006, "status": "FINISHED",
+        "episode_count": 37,
+    }  # fmt: skip
+
+
+async def test_newest_first_with_the_episodes_counted(reader: httpx.AsyncClient, catalogue: URL) -> None:
+    connection = await connect(catalogue)
+    rows = await connection.fetch("SELECT id, created_at FROM releases")
+    counts = {
+        str(row["release_id"]): row["count"]
+        for row in await connection.fetch("SELECT release_id, count(*) FROM episodes GROUP BY release_id")
+    }
+    await connection.close()
+    items = (await reader.get("/releases?limit=100")).json()
+    rows.sort(key=lambda row: (row["created_at"], row["id"]), reverse=True)
+    assert [item["id"] for item in items] == [str(row["id"]) for row in rows]
+    assert {item["id"]: item["episode_count"] for item in items} == {item["id"]: 0 for item in items} | counts
+    assert {item["title"]: item["episode_count"] for item in items}["Detective Conan"] == 0
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [({"limit": 1}, 1), ({"limit": 100}, 60), ({"offset": 59}, 1), ({"offset": 60}, 0), ({"offset": 2**63 - 1}, 0)],
+)
+async def test_limit_and_offset(reader: httpx.AsyncClient, query: dict[str, int], count: int) -> None:
+    response = await reader.get("/releases", params=query)
+    assert response.status_code == 200
+    assert len(response.json()) == count
+    assert ("link" in response.headers) is (query == {"limit": 1})
+
+
+@pytest.mark.parametrize("limit", [None, 1, 13, 59, 60])
+async def test_pages_hold_every_row_once(reader: httpx.AsyncClient, limit: int | None) -> None:
+    asked = {"total": "true"} | ({"limit": str(limit)} if limit else {})
+    every = (await reader.get("/releases?limit=100")).json()
+    seen: list[dict[str, Any]] = []
+    count = 0
+    async for page in pages(reader, "/releases", asked):
+        seen += page.json()
+        count += 1
+        assert page.headers["x-total-count"] == "60"
+        if link := page.headers.get("link"):
+            target = httpx.URL(link[1 : link.index(">")])
+            assert (target.host, target.path) == ("", "/releases")
+            parameters = dict(target.params)
+            assert parameters.pop("cursor")
+            assert parameters == asked
+    assert seen == every
+    assert count == -(-60 // (limit or 20))
+
+
+async def test_total_only_when_asked(reader: httpx.AsyncClient) -> None:
+    for query in ("", "?total=false"):
+        assert "x-total-count" not in (await reader.get(f"/releases{query}")).headers
+
+
+async def test_of_one_anime(database: URL, client: httpx.AsyncClient) -> None:
+    one, other, bare = await add(database, "anime", {"title": "One"}, {"title": "Other"}, {"title": "Bare"})
+    ids = await add(
+        database,
+        "releases",
+        *[{"anime_id": UUID(one), "title": "Same moment", "created_at": MOMENT} for _ in range(5)],
+        {"anime_id": UUID(one), "title": "Newer", "created_at": MOMENT + timedelta(microseconds=1)},
+        {"anime_id": UUID(other), "title": "Of the other", "year": 1999, "status": "x" * 64},
+    )
+    await add(database, "episodes", *[{"release_id": UUID(ids[5]), "number": number} for number in range(3)])
+
+    seen = [it async for page in pages(client, "/releases", {"anime_id": one, "limit": 2}) for it in page.json()]
+    assert seen[0] == {
+        "id": ids[5], "anime_id": one, "title": "Newer", "year": None, "status": None, "episode_count": 3
+    }  # fmt: skip
+    assert sorted(item["id"] for item in seen) == sorted(ids[:6])
+    assert (await client.get("/releases", params={"anime_id": other.upper()})).json() == [
+        {"id": ids[6], "anime_id": other, "title": "Of the other", "year": 1999, "status": "x" * 64, "episode_count": 0}
+    ]
+    for query, total in (({"anime_id": one}, "6"), ({"anime_id": other}, "1"), ({"anime_id": bare}, "0"), ({}, "7")):
+        response = await client.get("/releases", params={**query, "total": "true", "limit": 1})
+        assert response.headers["x-total-count"] == total
+        assert len(response.json()) == min(int(total), 1)
+    # The newest of all is the one whose time the database wrote.
+    assert [item["id"] for item in (await client.get("/releases?limit=2")).json()] == [ids[6], ids[5]]
+
+
+async def test_an_unknown_anime_has_none(reader: httpx.AsyncClient) -> None:
+    response = await reader.get("/releases", params={"anime_id": str(uuid4()), "total": "true"})
+    assert (response.status_code, response.json()) == (200, [])
+    assert response.headers["x-total-count"] == "0"
+    assert "link" not in response.headers
+
+
+@pytest.mark.parametrize("anime_id", ["", "x", "1", "null", "\0", f"{UUID(int=1)}x"])
+async def test_an_anime_id_of_the_wrong_form(reader: httpx.AsyncClient, anime_id: str) -> None:
+    response = await reader.get("/releases", params={"anime_id": anime_id})
+    assert response.status_code == 422
+    assert [detail["field"] for detail in response.json()["details"]] == ["anime_id"]
+
+
+async def test_detail(reader: httpx.AsyncClient, catalogue: URL) -> None:
+    (item,) = (await reader.get("/releases?limit=1")).json()
+    response = await reader.get(f"/releases/{item['id']}")
+    assert response.status_code == 200
+    body = response.json()
+    assert UTC_TIME.fullmatch(body["created_at"])
+    connection = await connect(catalogue)
+    created_at = await connection.fetchval("SELECT created_at FROM releases WHERE id = $1", UUID(item["id"]))
+    await connection.close()
+    assert datetime.fromisoformat(body.pop("created_at")) == created_at
+    assert body == item
+
+
+async def test_an_unknown_release(reader: httpx.AsyncClient) -> None:
+    for path in (f"/releases/{uuid4()}", f"/releases/{uuid4()}/", f"/releases/{UUID(int=0)}"):
+        response = await reader.get(path)
+        assert (response.status_code, response.json()) == (404, NOT_FOUND)
+
+
+async def test_an_id_of_the_wrong_form(reader: httpx.AsyncClient) -> None:
+    response = await reader.get("/releases/not-a-uuid")
+    assert response.status_code == 422
+    assert [detail["field"] for detail in response.json()["details"]] == ["release_id"]
+
+
+async def test_with_and_without_a_trailing_slash(reader: httpx.AsyncClient) -> None:
+    (item,) = (await reader.get("/releases?limit=1")).json()
+    for path in ("/releases", f"/releases/{item['id']}"):
+        without, with_slash = await reader.get(path), await reader.get(f"{path}/")
+        assert (without.status_code, with_slash.status_code) == (200, 200)
+        assert without.content == with_slash.content

@@ -1,0 +1,300 @@
+"""/openapi.json against OpenAPI 3.1, against the application and against its real answers; and /docs that shows it."""
+
+import re
+from base64 import b64encode
+from hashlib import sha256
+from typing import Any
+
+import httpx
+import pytest
+from openapi_schema_validator import OAS31Validator, oas31_format_checker
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from sqlalchemy.engine import URL
+from structlog.testing import capture_logs
+
+from kitsu.app import create_app
+from kitsu.settings import Settings
+from tests.conftest import client_of
+from tests.controllers.viewer import viewer_operations
+
+Schema = dict[str, Any]
+
+UNKNOWN_ID = "019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b"
+ERROR = {"$ref": "#/components/schemas/ErrorBody"}
+EVERY = {"500", "503"}
+# Clients are generated from these names: one that changes breaks them.
+OPERATIONS = {
+    "listAnime": ("/anime", {"200", "304", "422"}),
+    "getAnime": ("/anime/{anime_id}", {"200", "304", "404", "422"}),
+    "listReleases": ("/releases", {"200", "304", "422"}),
+    "getRelease": ("/releases/{release_id}", {"200", "304", "404", "422"}),
+    "listEpisodes": ("/episodes", {"200", "304", "404", "422"}),
+    "searchAnime": ("/search/anime", {"200", "304", "400", "422", "429"}),
+    "getHealth": ("/health", {"200"}),
+    "getLiveness": ("/health/live", {"200"}),
+    "getReadiness": ("/health/ready", {"200"}),
+}
+# Those that take a token, and those before one has it.
+SIGNED_IN = {
+    "listSessions": ("/auth/sessions", {"200"}),
+    "endSession": ("/auth/sessions/{session_id}", {"204", "404", "422"}),
+    "endOtherSessions": ("/auth/sessions", {"204"}),
+    "changePassword": ("/auth/password", {"204", "422", "429"}),
+    "getMe": ("/users/me", {"200"}),
+    "changeMe": ("/users/me", {"200", "400", "403", "413", "415", "422", "429"}),
+    "deleteMe": ("/users/me", {"204", "400", "403", "422", "429"}),
+    "listUsers": ("/users", {"200", "403", "422"}),
+    "addUser": ("/users", {"201", "400", "403", "422"}),
+    "getUser": ("/users/{user_id}", {"200", "403", "404", "422"}),
+    "changeUser": ("/users/{user_id}", {"200", "400", "403", "404", "422"}),
+    "deleteUser": ("/users/{user_id}", {"204", "400", "403", "404", "422"}),
+}
+ENTRANCE = {
+    "register": ("/auth/register", {"201", "400", "422", "429"}),
+    "login": ("/auth/login", {"200", "401", "422", "429"}),
+    "refreshTokens": ("/auth/refresh", {"200", "401", "403", "422", "429"}),
+    "logout": ("/auth/logout", {"204", "422"}),
+}
+FILES = {"getAvatar": ("/media/avatars/{name}", {"200", "206", "304", "404", "416"})}
+KNOWN = SIGNED_IN | viewer_operations.VIEWER | viewer_operations.GUESTS_TOO
+ALL = {**OPERATIONS, **ENTRANCE, **FILES, **{name: (path, {*it, "401"}) for name, (path, it) in KNOWN.items()}}
+BODIES = {*viewer_operations.BODIES, *ENTRANCE, "changePassword", "changeMe", "deleteMe", "addUser", "changeUser"}
+CODES = {
+    "400": "VALIDATION_ERROR",
+    "401": "AUTH_ERROR",
+    "403": "PERMISSION_DENIED",
+    "409": "CONFLICT_ERROR",
+    "412": "PRECONDITION_FAILED",
+    "413": "PAYLOAD_TOO_LARGE",
+    "415": "UNSUPPORTED_MEDIA_TYPE",
+    "416": "RANGE_NOT_SATISFIABLE",
+    "429": "RATE_LIMITED",
+    "404": "NOT_FOUND",
+    "422": "VALIDATION_ERROR",
+    "500": "INTERNAL_ERROR",
+    "503": "SERVICE_UNAVAILABLE",
+}
+# The description and the page that shows it are no part of what they describe.
+UNDESCRIBED = {"/docs", "/docs/assets/{name}", "/openapi.json", "/metrics"}
+
+
+@pytest.fixture
+async def schema(reader: httpx.AsyncClient) -> Schema:
+    response = await reader.get("/openapi.json")
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json"
+    body: Schema = response.json()
+    return body
+
+
+@pytest.fixture
+def operations(schema: Schema) -> dict[str, Schema]:
+    every = [operation for path in schema["paths"].values() for operation in path.values()]
+    return {operation["operationId"]: operation for operation in every}
+
+
+def content(response: Schema) -> Schema:
+    assert list(response["content"]) == ["application/json"]
+    body: Schema = response["content"]["application/json"]
+    return body
+
+
+def problems(schema: Schema, part: Schema, value: Any) -> list[str]:
+    validator = OAS31Validator({**part, "components": schema["components"]}, format_checker=oas31_format_checker)
+    return [f"{list(error.absolute_path)}: {error.message}" for error in validator.iter_errors(value)]
+
+
+async def test_it_is_openapi_31(schema: Schema, reader: httpx.AsyncClient) -> None:
+    assert schema["openapi"].startswith("3.1.")
+    errors = OpenAPIV31SpecValidator(schema).iter_errors()
+    assert [f"{'/'.join(map(str, error.absolute_path))}: {error.message}" for error in errors] == []
+    assert (await reader.get("/openapi.json/")).json() == schema
+
+
+def test_operation_ids_stay(schema: Schema, operations: dict[str, Schema]) -> None:
+    named = {
+        operation["operationId"]: path for path, methods in schema["paths"].items() for operation in methods.values()
+    }
+    assert named == {name: path for name, (path, _) in ALL.items()}
+    assert sum(len(methods) for methods in schema["paths"].values()) == len(operations)
+
+
+def test_every_path_of_the_application_is_described(schema: Schema) -> None:
+    app = create_app(Settings(secret_key="k" * 32, database_url=URL.create("postgresql+asyncpg")))
+    paths = {route.path_format for route in app.routes if not route.path_format.startswith("/openapi/")}
+    assert paths - {"/openapi"} == set(schema["paths"]) | UNDESCRIBED
+
+
+def test_operations_are_described(schema: Schema, operations: dict[str, Schema]) -> None:
+    known = {tag["name"] for tag in schema["tags"]}
+    assert all(tag["description"] for tag in schema["tags"])
+    for name, operation in operations.items():
+        assert operation["tags"], name
+        assert set(operation["tags"]) <= known, name
+        assert operation["summary"], name
+        assert operation["description"], name
+        for parameter in operation.get("parameters", []):
+            assert parameter.get("description") or parameter["in"] == "path", (name, parameter["name"])
+        for status, response in operation["responses"].items():
+            assert response["description"], (name, status)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_statuses(operations: dict[str, Schema], name: str) -> None:
+    assert set(operations[name]["responses"]) == ALL[name][1] | EVERY
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_errors_have_the_contracts_body_and_an_example(
+    schema: Schema, operations: dict[str, Schema], name: str
+) -> None:
+    for status, response in operations[name]["responses"].items():
+        if int(status) < 400 or (status, name) in {("503", "getHealth"), ("503", "getReadiness")}:
+            continue
+        body = content(response)
+        assert body["schema"] == ERROR, status
+        examples = [example["value"] for example in body["examples"].values()]
+        assert examples, status
+        for example in examples:
+            assert problems(schema, ERROR, example) == []
+            assert set(example) == {"code", "message", "details"}, status
+            assert example["code"] == CODES[status]
+
+
+def test_the_error_body_has_three_fields_that_are_always_there(schema: Schema) -> None:
+    body = schema["components"]["schemas"]["ErrorBody"]
+    assert set(body["properties"]) == set(body["required"]) == {"code", "message", "details"}
+
+
+def test_authorization_is_described(schema: Schema) -> None:
+    scheme = schema["components"]["securitySchemes"]["bearer"]
+    assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_operations_that_take_a_token_say_so(operations: dict[str, Schema], name: str) -> None:
+    expected: list[Schema] = [{}] * (name in viewer_operations.GUESTS_TOO) + [{"bearer": []}] * (name in KNOWN)
+    assert operations[name].get("security", []) == expected
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_operations_that_take_a_body_say_so(operations: dict[str, Schema], name: str) -> None:
+    body = operations[name].get("requestBody", {"content": {}})
+    json = {"application/json"} if name in BODIES else set()
+    assert set(body["content"]) == viewer_operations.FORMS.get(name, json)
+
+
+@pytest.mark.parametrize("path", ["/users", "/users/me", "/auth/sessions", f"/users/{UNKNOWN_ID}"])
+async def test_a_guest_is_answered_as_described(schema: Schema, reader: httpx.AsyncClient, path: str) -> None:
+    described = schema["paths"][path.replace(UNKNOWN_ID, "{user_id}")]["get"]
+    check_answer(schema, described, await reader.get(path))
+
+
+async def real_calls(client: httpx.AsyncClient) -> list[tuple[str, str]]:
+    """An operation and a call of it, for each operation and each status that a client can bring about."""
+    calls = []
+    for kind in ("anime", "releases"):
+        name = {"anime": "getAnime", "releases": "getRelease"}[kind]
+        items = (await client.get(f"/{kind}?limit=100")).json()
+        calls += [(name, f"/{kind}/{item['id']}") for item in items]
+        calls += [(name, f"/{kind}/{UNKNOWN_ID}"), (name, f"/{kind}/x")]
+    return [
+        *calls,
+        *(("listAnime", f"/anime{query}") for query in ("", "?limit=100", "?type=OVA&total=true", "?limit=0")),
+        *(("listReleases", f"/releases{query}") for query in ("?limit=100", f"?anime_id={UNKNOWN_ID}", "?offset=-1")),
+        *(("listEpisodes", f"/episodes?release_id={it}") for it in (items[0]["id"], UNKNOWN_ID, "x")),
+        *(("searchAnime", f"/search/anime?q={q}") for q in ("no", "one&sort=title", "xyzzy", "a", "no&sort=x")),
+        *(("getHealth", "/health"), ("getLiveness", "/health/live"), ("getReadiness", "/health/ready")),
+    ]
+
+
+def check_answer(schema: Schema, operation: Schema, response: httpx.Response) -> None:
+    """The answer is one that the operation's description promises, with no field that it leaves out."""
+    described = content(operation["responses"][str(response.status_code)])["schema"]
+    body = response.json()
+    assert problems(schema, described, body) == [], response.url
+    for item in body if isinstance(body, list) else [body]:
+        shape = described.get("items", described)
+        names = [it["$ref"].rpartition("/")[2] for it in shape.get("oneOf", [shape])]
+        assert set(item) in [set(schema["components"]["schemas"][it]["properties"]) for it in names], response.url
+
+
+async def test_real_answers_are_as_described(
+    schema: Schema, operations: dict[str, Schema], reader: httpx.AsyncClient
+) -> None:
+    seen = set()
+    for name, target in await real_calls(reader):
+        response = await reader.get(target)
+        check_answer(schema, operations[name], response)
+        seen.add((name, str(response.status_code)))
+        if etag := response.headers.get("etag"):
+            again = await reader.get(target, headers={"If-None-Match": etag})
+            assert str(again.status_code) in operations[name]["responses"], target
+            seen.add((name, str(again.status_code)))
+    assert seen == {(name, status) for name, (_, statuses) in OPERATIONS.items() for status in statuses - {"429"}}
+
+
+async def test_answers_without_a_database_are_as_described(
+    schema: Schema, operations: dict[str, Schema], server: URL
+) -> None:
+    async with client_of(server.set(host="127.0.0.1", port=1, query={})) as client:
+        for name, target in (
+            *(("listAnime", "/anime"), ("listReleases", "/releases"), ("searchAnime", "/search/anime?q=one")),
+            *(("getAnime", f"/anime/{UNKNOWN_ID}"), ("listEpisodes", f"/episodes?release_id={UNKNOWN_ID}")),
+            *(("getRelease", f"/releases/{UNKNOWN_ID}"), ("getHealth", "/health"), ("getReadiness", "/health/ready")),
+        ):
+            with capture_logs():  # structlog draws a traceback for seconds
+                response = await client.get(target)
+            assert response.status_code == 503, target
+            check_answer(schema, operations[name], response)
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/"])
+async def test_the_page_needs_nothing_from_elsewhere(reader: httpx.AsyncClient, path: str) -> None:
+    response = await reader.get(path)
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert "//" not in re.sub(r"<!--.*?-->", "", response.text)
+    references = re.findall(r'(?:src|href|data-schema)="([^"]+)"', response.text)
+    kinds = set()
+    for reference in references:
+        assert not reference.startswith(("/", "http:", "https:"))
+        target = response.url.join(reference)
+        answer = await reader.get(target)
+        assert answer.status_code == 200, target
+        assert answer.content
+        kinds.add(answer.headers["content-type"].partition(";")[0])
+    assert kinds == {"image/png", "text/css", "text/javascript", "application/json"}
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/"])
+async def test_the_browser_lets_the_page_run(reader: httpx.AsyncClient, path: str) -> None:
+    response = await reader.get(path)
+    policy = dict(part.strip().split(" ", 1) for part in response.headers["content-security-policy"].split(";"))
+    assert policy["default-src"] == "'none'"
+    assert not any(source.startswith(("http", "*")) for sources in policy.values() for source in sources.split())
+    (script,) = re.findall(r"<script>(.*?)</script>", response.text, re.DOTALL)
+    assert f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'" in policy["script-src"].split()
+    assert "'unsafe-inline'" not in policy["script-src"]
+    assert not re.search(r"\son\w+=", response.text)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("nope.js", "swagger-ui.js", "SWAGGER-UI.CSS", "swagger-ui.css%00", "%00", "...", "index.html", "a" * 5000),
+        *(
+            "..%2fdocs.py",
+            "%2e%2e%2fswagger-ui.css",
+            "..%5cdocs.py",
+            "%2e%2e%2f%2e%2e%2f%2e%2e%2fetc%2fpasswd",
+            "%2e%2e",
+        ),
+        *("%2fetc%2fpasswd", ".%2fswagger-ui.css", "....%2f%2fx", "%252e%252e%252fx", "..%c0%afx", "x%2f..%2fx"),
+    ],
+    ids=lambda name: name[:30],
+)
+async def test_no_other_file_is_served(reader: httpx.AsyncClient, name: str) -> None:
+    response = await reader.get(f"/docs/assets/{name}")
+    assert response.status_code == 404
+    assert response.json() == {"code": "NOT_FOUND", "message": "Not found", "details": None}

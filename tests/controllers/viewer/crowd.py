@@ -1,0 +1,158 @@
+"""What the tests of cursors share: a crowded database, who reads its lists, and how they are walked."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from random import Random
+from typing import Any, NamedTuple
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from sqlalchemy.engine import URL
+
+from tests.viewer import Shelf, Viewer, insert, shelf_of, walk
+
+LIMITS = (1, 2, 3, 7)
+SORTS = ("", "created_at", "-created_at", "title", "-title", "year", "-year", "score", "-score")
+MOMENTS = [datetime(2024, 5, 6, 7, 8, 9, microsecond, tzinfo=UTC) for microsecond in (0, 123456, 123457)]
+EARLIEST, FAR_AHEAD = datetime(1990, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+SHAPES = {
+    "time": (
+        *("/anime", "/releases", "/favorites", "/watch/progress", "/watch/continue", "/views", "/library"),
+        *("/collections", "/users"),
+    ),
+    "text": ("/anime?sort=title", "/anime?sort=-title", "/search/anime?q=ec&sort=title"),
+    "year": ("/anime?sort=year", "/anime?sort=-year", "/anime?sort=year&type=TV"),
+    "score": ("/anime?sort=score", "/anime?sort=-score", "/search/anime?q=eclair&sort=score"),
+    "rank": ("/search/anime?q=ec", "/search/anime?q=eclair"),
+    "position": ("/collections/{collection_id}/anime",),
+}
+EACH = [(shape, path) for shape, paths in SHAPES.items() for path in paths]
+
+
+class Guest(Viewer):
+    """Somebody who is not signed in."""
+
+    async def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
+        return await self.client.request(method, path, **more)
+
+
+class Crowd(NamedTuple):
+    """A database with many ties in all that lists are sorted by, and who looks at it."""
+
+    shelf: Shelf
+    viewer: Viewer
+    """Has something on every list, and administers."""
+    guest: Guest
+    names: dict[str, str]
+    """What stands in braces in the paths here."""
+
+    def reader(self, path: str) -> Viewer:
+        """Who reads a list here: a guest those that anybody may."""
+        return self.guest if path.startswith(("/anime", "/releases", "/search")) else self.viewer
+
+
+async def crowd_of(shelf: Shelf) -> Crowd:
+    viewer = await shelf.viewer()
+    await shelf.rows.execute("UPDATE users SET role = 'admin' WHERE id = $1", viewer.id)
+    anime_id = await shelf.anime(title="With releases", year=1980)
+    release_id = await insert(shelf.rows, "releases", {"anime_id": UUID(anime_id), "title": "With episodes"})
+    own = {"user_id": viewer.id, "name": "With anime", "is_public": True, "created_at": EARLIEST}
+    collection_id = await insert(shelf.rows, "collections", own)
+    names = {"anime_id": anime_id, "release_id": release_id, "collection_id": collection_id}
+    return Crowd(shelf, viewer, Guest(shelf.client, viewer.id, ""), names)
+
+
+@pytest.fixture(scope="module")
+async def crowd(server: URL, template: URL) -> AsyncIterator[Crowd]:
+    """Some forty rows of everything, for the tests here that only read."""
+    async with shelf_of(server, template) as shelf:
+        crowd = await crowd_of(shelf)
+        chosen = Random(4)  # noqa: S311 - the same rows each time
+        for _ in range(40):
+            await add_one_of_all(crowd, chosen)
+        yield crowd
+
+
+@pytest.fixture(scope="module")
+async def busy(server: URL, template: URL) -> AsyncIterator[Crowd]:
+    """A database for the tests that change something: each looks at rows of its own."""
+    async with shelf_of(server, template) as shelf:
+        yield await crowd_of(shelf)
+
+
+async def add_one_of_all(crowd: Crowd, chosen: Random) -> None:
+    """A row in each table, with values that many others have."""
+    rows = crowd.shelf.rows
+
+    def moment() -> datetime:
+        return chosen.choice(MOMENTS)
+
+    kind = chosen.choice(("TV", "TV", "MOVIE", "OVA"))
+    is_known = kind != "OVA"
+    anime_id = UUID(
+        await insert(
+            *(rows, "anime"),
+            {
+                "title": chosen.choice(("Éclair", "eclair", "ECLAIR [a]", "eclair_a", "Ho eclairs", "EC", "Жук", "🦊")),
+                "synonyms": chosen.choice(([], [], ["The éclair"])),
+                "type": kind,
+                "status": chosen.choice(("FINISHED", "FINISHED", "ONGOING", None)),
+                "season": chosen.choice(("FALL", "FALL", "SPRING", None)),
+                "genres": chosen.choice((["drama", "comedy"], ["drama"], ["Comedy", "Drama"], [])),
+                "year": chosen.choice((None, None, 1999, 2000, 2001)) if is_known else None,
+                "score": chosen.choice((None, None, 8.1, 7 / 3, 9.0)) if is_known else None,
+                "created_at": moment(),
+            },
+        )
+    )
+    of = UUID(crowd.names["anime_id"]) if chosen.random() < 0.5 else anime_id
+    await insert(rows, "releases", {"anime_id": of, "title": "TV", "created_at": moment()})
+    release_id = UUID(crowd.names["release_id"])
+    episode_id = await insert(rows, "episodes", {"release_id": release_id, "number": 1})
+    user_id, name = uuid4(), uuid4().hex
+    await insert(
+        *(rows, "users"),
+        {"id": user_id, "email": name, "username": name, "password_hash": "none", "created_at": moment()},
+    )
+    own: dict[str, Any] = {"user_id": crowd.viewer.id}
+    await insert(rows, "favorites", own | {"anime_id": anime_id, "created_at": moment()})
+    hidden = chosen.random() < 0.3
+    progress = {"anime_id": anime_id, "episode": 1, "last_watched_at": moment(), "hidden": hidden}
+    await insert(rows, "watch_progress", own | progress)
+    status = chosen.choice(("watching", "watching", "on_hold", "completed"))
+    await insert(rows, "library_entries", own | {"anime_id": anime_id, "status": status, "updated_at": moment()})
+    await insert(rows, "views", own | {"episode_id": UUID(episode_id), "progress": 1, "last_viewed_at": moment()})
+    for owner in (crowd.viewer.id, user_id):
+        collection = {"name": "x", "is_public": chosen.random() < 0.6, "created_at": moment()}
+        await insert(rows, "collections", {"user_id": owner, **collection})
+    item = {"collection_id": UUID(crowd.names["collection_id"]), "anime_id": anime_id}
+    await insert(rows, "collection_items", item | {"position": chosen.choice((0, 3, 4, 2**31 - 1))})
+
+
+def asking(path: str, **query: Any) -> str:
+    """A path with more parameters."""
+    return str(httpx.URL(path).copy_merge_params(query))
+
+
+def next_of(response: httpx.Response) -> httpx.URL:
+    """Where the list goes on."""
+    link = response.headers["link"]
+    return httpx.URL(link[1 : link.index(">")])
+
+
+def cursor_at(response: httpx.Response) -> str:
+    return next_of(response).params["cursor"]
+
+
+async def check_walks(viewer: Viewer, path: str) -> list[str]:
+    """Pages of any length are the parts of the whole list, and each knows how long that is; returns its ids."""
+    every = await viewer.read(asking(path, limit=100))
+    assert len(every) < 100
+    for limit in LIMITS:
+        pages = await walk(viewer, asking(path, limit=limit, total="true"))
+        assert [item for page in pages for item in page.json()] == every
+        assert len(pages) == max(1, -(-len(every) // limit))
+        assert {page.headers["x-total-count"] for page in pages} == {str(len(every))}
+        assert not any({"offset"} & set(next_of(page).params) for page in pages[:-1])
+    return [item["id"] for item in every]

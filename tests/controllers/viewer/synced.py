@@ -1,0 +1,149 @@
+"""The five lists whose changes a device may ask for: how each gets a row, changes and loses it; and the device."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, NamedTuple
+from uuid import UUID, uuid4
+
+from tests.viewer import Shelf, Viewer, walk
+
+Row = dict[str, Any]
+EARLIEST = "2000-01-01T00:00:00Z"
+
+
+class Kind(NamedTuple):
+    """A list."""
+
+    path: str
+    table: str
+    make: Callable[[Shelf, Viewer], Awaitable[None]]
+    change: Callable[[Shelf, Viewer, Row], Awaitable[None]]
+    remove: Callable[[Shelf, Viewer, Row], Awaitable[None]]
+    columns: Callable[[Shelf], Awaitable[Row]]
+    """What a row needs beside its id and its user, for one that is made by plain SQL."""
+
+
+async def add_favorite(shelf: Shelf, viewer: Viewer) -> None:
+    await viewer.write("POST", "/favorites", {"anime_id": await shelf.anime()}, 201)
+
+
+async def add_favorite_again(shelf: Shelf, viewer: Viewer, row: Row) -> None:
+    await remove_favorite(shelf, viewer, row)
+    await viewer.write("POST", "/favorites", {"anime_id": row["anime_id"]}, 201)
+
+
+async def remove_favorite(_: Shelf, viewer: Viewer, row: Row) -> None:
+    await viewer.write("DELETE", f"/favorites/{row['anime_id']}", status=204)
+
+
+async def add_progress(shelf: Shelf, viewer: Viewer) -> None:
+    await watch_on(shelf, viewer, {"anime_id": await shelf.anime(), "episode": 0})
+
+
+async def watch_on(_: Shelf, viewer: Viewer, row: Row) -> None:
+    body = {"anime_id": row["anime_id"], "episode": row["episode"] + 1, "position_seconds": 1}
+    await viewer.write("POST", "/watch/progress", body)
+
+
+async def remove_progress(shelf: Shelf, _: Viewer, row: Row) -> None:
+    # No path does, but whoever administers the database may.
+    await shelf.rows.execute("DELETE FROM watch_progress WHERE id = $1", UUID(row["id"]))
+
+
+async def add_entry(shelf: Shelf, viewer: Viewer) -> None:
+    await change_entry(shelf, viewer, {"anime_id": await shelf.anime()})
+
+
+async def change_entry(_: Shelf, viewer: Viewer, row: Row) -> None:
+    await viewer.write("PUT", f"/library/{row['anime_id']}", {"status": "watching", "notes": str(uuid4())})
+
+
+async def remove_entry(_: Shelf, viewer: Viewer, row: Row) -> None:
+    await viewer.write("DELETE", f"/library/{row['anime_id']}", status=204)
+
+
+async def add_view(shelf: Shelf, viewer: Viewer) -> None:
+    await see(shelf, viewer, {"episode_id": await shelf.episode(await shelf.anime()), "progress": 0})
+
+
+async def see(_: Shelf, viewer: Viewer, row: Row) -> None:
+    body = {"episode_id": row["episode_id"], "progress": row["progress"] + 1}
+    await viewer.write("POST", "/views", body, 201)
+
+
+async def remove_view(_: Shelf, viewer: Viewer, row: Row) -> None:
+    await viewer.write("DELETE", f"/views/{row['id']}", status=204)
+
+
+async def add_collection(_: Shelf, viewer: Viewer) -> None:
+    await viewer.write("POST", "/collections", {"name": "x"}, 201)
+
+
+async def add_to_collection(shelf: Shelf, viewer: Viewer, row: Row) -> None:
+    await viewer.write("PUT", f"/collections/{row['id']}/anime/{await shelf.anime()}", status=204)
+
+
+async def remove_collection(_: Shelf, viewer: Viewer, row: Row) -> None:
+    await viewer.write("DELETE", f"/collections/{row['id']}", status=204)
+
+
+async def with_anime(shelf: Shelf, **more: Any) -> Row:
+    return {"anime_id": UUID(await shelf.anime()), **more}
+
+
+async def of_view(shelf: Shelf) -> Row:
+    return {"episode_id": UUID(await shelf.episode(await shelf.anime())), "progress": 1}
+
+
+async def of_collection(_: Shelf) -> Row:
+    return {"name": "x"}
+
+
+KINDS = (
+    Kind("/favorites", "favorites", add_favorite, add_favorite_again, remove_favorite, with_anime),
+    Kind(
+        *("/watch/progress", "watch_progress", add_progress, watch_on, remove_progress),
+        lambda shelf: with_anime(shelf, episode=1, position_seconds=1),
+    ),
+    Kind(
+        *("/library", "library_entries", add_entry, change_entry, remove_entry),
+        lambda shelf: with_anime(shelf, status="watching"),
+    ),
+    Kind("/views", "views", add_view, see, remove_view, of_view),
+    Kind("/collections", "collections", add_collection, add_to_collection, remove_collection, of_collection),
+)
+
+
+async def sync(viewer: Viewer, path: str, since: str, query: str = "&deleted=true") -> tuple[list[Row], str]:
+    """All changes since a time, and the time to ask from the next time."""
+    pages = await walk(viewer, f"{path}?updated_since={since}{query}")
+    (until,) = {page.headers["x-updated-until"] for page in pages}
+    return [row for page in pages for row in page.json()], until
+
+
+class Device:
+    """Fetches all once, and from then on only what changed."""
+
+    def __init__(self, viewer: Viewer, path: str) -> None:
+        self.viewer, self.path, self.since = viewer, path, EARLIEST
+        self.rows: dict[str, Row] = {}
+
+    async def pages(self, limit: int) -> AsyncIterator[None]:
+        """Sync; what happens between two pages is the caller's."""
+        count = 0
+        target, until = f"{self.path}?updated_since={self.since}&deleted=true&limit={limit}", None
+        while target:
+            count += 1
+            assert count < 200, "the pages have no end"
+            response = await self.viewer.ask("GET", target)
+            assert response.status_code == 200, response.text
+            until = until or response.headers["x-updated-until"]
+            assert response.headers["x-updated-until"] == until
+            for row in response.json():
+                if "deleted_at" in row:
+                    self.rows.pop(row["id"], None)
+                else:
+                    self.rows[row["id"]] = row
+            target = response.headers.get("link", "").partition(">")[0].removeprefix("<")
+            yield
+        assert until is not None
+        self.since = until

@@ -1,0 +1,258 @@
+"""`updated_since` and `deleted` on the five lists of a viewer: what changed, what is gone, and nothing else."""
+
+import base64
+import json
+from collections.abc import AsyncIterator
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy.engine import URL
+
+from tests.conftest import connect
+from tests.controllers.viewer.synced import EARLIEST, KINDS, Kind, Row, sync
+from tests.viewer import UNKNOWN_ID, Shelf, Viewer, insert, refused, shelf_of, statements, walk
+
+PASSWORD = "a long enough password"
+EVERY = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.table)
+OF_ANIME = pytest.mark.parametrize(
+    "kind", [kind for kind in KINDS if kind.table != "collections"], ids=lambda kind: kind.table
+)
+
+
+@pytest.fixture(scope="module")
+async def shelf(server: URL, template: URL) -> AsyncIterator[Shelf]:
+    """The application, for all tests here."""
+    async with shelf_of(server, template) as shelf:
+        yield shelf
+
+
+@pytest.fixture
+async def viewer(shelf: Shelf) -> Viewer:
+    """Somebody with nothing."""
+    return await shelf.viewer()
+
+
+async def made(shelf: Shelf, viewer: Viewer, kind: Kind, count: int) -> list[Row]:
+    """New rows, the oldest first."""
+    for _ in range(count):
+        await kind.make(shelf, viewer)
+    return list(reversed((await viewer.read(kind.path))[:count]))
+
+
+def gone(rows: list[Row]) -> list[str]:
+    """The ids of the tombstones among rows."""
+    return [row["id"] for row in rows if "deleted_at" in row]
+
+
+@EVERY
+async def test_what_changed_comes_and_nothing_else(shelf: Shelf, viewer: Viewer, kind: Kind) -> None:
+    rows = await made(shelf, viewer, kind, 3)
+    first, until = await sync(viewer, kind.path, EARLIEST)
+    assert first == rows
+    assert until.endswith("Z")
+    assert (await sync(viewer, kind.path, until))[0] == []
+    await kind.change(shelf, viewer, rows[0])
+    await kind.make(shelf, viewer)
+    unchanged = {row["id"] for row in rows[1:]}
+    now = [row for row in await viewer.read(kind.path) if row["id"] not in unchanged]
+    changes, later = await sync(viewer, kind.path, until, "")
+    assert sorted(changes, key=lambda row: str(row["id"])) == sorted(now, key=lambda row: str(row["id"]))
+    assert len(changes) == 2
+    assert (await sync(viewer, kind.path, later))[0] == []
+    assert gone(changes) == []
+
+
+@EVERY
+async def test_what_is_gone_comes_where_it_is_asked_for(shelf: Shelf, viewer: Viewer, kind: Kind) -> None:
+    rows = await made(shelf, viewer, kind, 3)
+    until = (await sync(viewer, kind.path, EARLIEST))[1]
+    await kind.remove(shelf, viewer, rows[1])
+    for query in ("", "&deleted=false"):
+        assert (await sync(viewer, kind.path, until, query))[0] == []
+        assert (await sync(viewer, kind.path, EARLIEST, query))[0] == [rows[0], rows[2]]
+    (tombstone,) = (await sync(viewer, kind.path, until))[0]
+    anime_id = rows[1].get("anime_id") if kind.table != "views" else None
+    assert tombstone == {"id": rows[1]["id"], "anime_id": anime_id, "deleted_at": tombstone["deleted_at"]}
+    assert tombstone["deleted_at"].endswith("Z")
+    assert await viewer.read(f"{kind.path}?deleted=true") == [rows[0], rows[2], tombstone]
+    assert (await viewer.ask("GET", f"{kind.path}/?deleted=true")).headers["x-updated-until"] > until
+
+
+@EVERY
+async def test_nobody_is_told_of_another_ones_changes(shelf: Shelf, viewer: Viewer, kind: Kind) -> None:
+    other = await shelf.viewer()
+    rows = await made(shelf, viewer, kind, 2)
+    await kind.remove(shelf, viewer, rows[0])
+    assert (await sync(other, kind.path, EARLIEST))[0] == []
+    for path in {it.path for it in KINDS} - {kind.path}:
+        assert gone((await sync(viewer, path, EARLIEST))[0]) == []
+
+
+@OF_ANIME
+async def test_what_went_with_its_anime_is_gone_too(shelf: Shelf, viewer: Viewer, kind: Kind) -> None:
+    rows = await made(shelf, viewer, kind, 4)
+    until = (await sync(viewer, kind.path, EARLIEST))[1]
+    removed = [UUID(row["anime_id"]) for row in rows[:3]]
+    await shelf.rows.execute("DELETE FROM anime WHERE id = $1", removed[0])
+    await shelf.rows.execute("DELETE FROM anime WHERE id = ANY($1)", removed[1:])
+    changes = (await sync(viewer, kind.path, until))[0]
+    assert sorted(gone(changes)) == sorted(row["id"] for row in rows[:3])
+    assert len(changes) == 3
+    assert await viewer.read(kind.path) == rows[3:]
+
+
+@EVERY
+async def test_a_tombstone_stands_for_thirty_days(shelf: Shelf, viewer: Viewer, kind: Kind) -> None:
+    rows = await made(shelf, viewer, kind, 3)
+    for row, days in zip(rows, (29, 31, 0), strict=True):
+        await kind.remove(shelf, viewer, row)
+        await shelf.rows.execute(
+            "UPDATE tombstones SET deleted_at = now() - make_interval(days => $2) WHERE id = $1", UUID(row["id"]), days
+        )
+    changes = (await sync(viewer, kind.path, EARLIEST))[0]
+    assert [row["id"] for row in changes] == gone(changes) == [rows[0]["id"], rows[2]["id"]]
+
+
+@EVERY
+async def test_pages_go_on_where_they_stopped_whatever_happens_meanwhile(
+    shelf: Shelf, viewer: Viewer, kind: Kind
+) -> None:
+    rows = await made(shelf, viewer, kind, 6)
+    await kind.remove(shelf, viewer, rows[1])
+    page = await viewer.ask("GET", f"{kind.path}?updated_since={EARLIEST}&deleted=true&limit=2")
+    assert page.json() == [rows[0], rows[2]]
+    await kind.remove(shelf, viewer, rows[0])
+    await kind.remove(shelf, viewer, rows[3])
+    await kind.change(shelf, viewer, rows[4])
+    link = page.headers["link"].partition(">")[0].removeprefix("<")
+    rest = [row for page in await walk(viewer, link) for row in page.json()]
+    assert [row["id"] for row in rest][:3] == [rows[5]["id"], rows[1]["id"], rows[0]["id"]]
+    assert {rows[0]["id"], rows[1]["id"], rows[3]["id"]} <= set(gone(rest))
+    left = [row for row in await viewer.read(kind.path) if row["id"] not in {rows[2]["id"], rows[5]["id"]}]
+    assert rest[-1:] == left
+
+
+@EVERY
+async def test_what_was_written_before_and_committed_after_is_not_missed(
+    shelf: Shelf, viewer: Viewer, kind: Kind
+) -> None:
+    (kept,) = await made(shelf, viewer, kind, 1)
+    removed = (await made(shelf, viewer, kind, 1))[0]
+    known = (await sync(viewer, kind.path, EARLIEST))[1]
+    columns: Row = {"id": uuid4(), "user_id": viewer.id, **await kind.columns(shelf)}
+    elsewhere = await connect(shelf.url)
+    transaction = elsewhere.transaction()
+    await transaction.start()
+    await insert(elsewhere, kind.table, columns)
+    await elsewhere.execute(f"DELETE FROM {kind.table} WHERE id = $1", UUID(removed["id"]))
+    await kind.change(shelf, viewer, kept)
+    changes, until = await sync(viewer, kind.path, known)
+    assert str(columns["id"]) not in {row["id"] for row in changes}
+    assert removed["id"] not in gone(changes)
+    await transaction.commit()
+    await elsewhere.close()
+    later = (await sync(viewer, kind.path, until))[0]
+    assert str(columns["id"]) in {row["id"] for row in later}
+    assert removed["id"] in gone(later)
+
+
+@EVERY
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("2024-01-01T00:00:00", "2024-01-01T00:00:00+00:00", "2024-01-01", "yesterday", "", "null", "1", "1e9", "inf"),
+        *("2024-13-01T00:00:00Z", "24:00:00Z", "2024-01-01T00:00:00Z%00", "0001-01-01T00:00:00%2B23:59"),
+        *("9999-12-31T23:59:59-23:59", "10000-01-01T00:00:00Z"),
+        *(f"{EARLIEST}&{more}" for more in ("offset=1", "limit=0", "limit=101", "deleted=x", "deleted=null")),
+    ],
+)
+async def test_queries_that_make_no_sense(viewer: Viewer, kind: Kind, query: str) -> None:
+    refused(await viewer.ask("GET", f"{kind.path}?updated_since={query}"), 422)
+
+
+@EVERY
+@pytest.mark.parametrize(
+    "time",
+    [
+        "0001-01-01T00:00:00Z",
+        "9999-12-31T23:59:59.999999Z",
+        "2024-01-01T00:00:00%2B14:00",
+        "2024-01-01T00:00:00.123456789Z",
+    ],
+)
+async def test_any_time_with_its_zone_will_do(viewer: Viewer, kind: Kind, time: str) -> None:
+    assert (await sync(viewer, kind.path, time))[0] == []
+
+
+PLACE = {"until": EARLIEST, "changed_at": EARLIEST, "id": UNKNOWN_ID}
+
+
+def cursor(**changes: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(PLACE | changes).encode()).decode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("x", "null", "%00", "é", "a" * 501, "e30=", base64.b64encode(b"\xff" * 9).decode(), cursor()[:-4]),
+        *(cursor(**{name: time}) for name in ("until", "changed_at") for time in (None, "2024-01-01T00:00:00", 1, "")),
+        *(cursor(**{name: "0001-01-01T00:00:00+23:59"}) for name in ("until", "changed_at")),
+        *(cursor(**{name: "9999-12-31T23:59:59-23:59"}) for name in ("until", "changed_at")),
+        *(cursor(id=it) for it in (None, "x", 1)),
+    ],
+)
+async def test_a_cursor_that_no_answer_had(viewer: Viewer, text: str) -> None:
+    for kind in KINDS:
+        refused(await viewer.ask("GET", f"{kind.path}?updated_since={EARLIEST}&cursor={text}"), 422)
+
+
+async def test_a_status_of_the_library_has_no_changes(viewer: Viewer) -> None:
+    refused(await viewer.ask("GET", f"/library?updated_since={EARLIEST}&status=watching"), 422)
+
+
+@EVERY
+async def test_changes_cost_the_same_however_many(shelf: Shelf, viewer: Viewer, kind: Kind) -> None:
+    rows = await made(shelf, viewer, kind, 6)
+    await kind.remove(shelf, viewer, rows[0])
+    with statements() as seen:
+        assert len((await sync(viewer, kind.path, EARLIEST))[0]) == 6
+    assert len(seen) == 4, seen
+
+
+async def test_hiding_is_a_change(shelf: Shelf, viewer: Viewer) -> None:
+    kind = next(kind for kind in KINDS if kind.path == "/watch/progress")
+    rows = await made(shelf, viewer, kind, 2)
+    until = (await sync(viewer, kind.path, EARLIEST))[1]
+    await viewer.write("DELETE", f"/watch/continue/{rows[0]['anime_id']}", status=204)
+    changes, until = await sync(viewer, kind.path, until)
+    assert [row["id"] for row in changes] == [rows[0]["id"]]
+    await viewer.write("DELETE", f"/watch/continue/{rows[0]['anime_id']}", status=204)
+    assert (await sync(viewer, kind.path, until))[0] == []
+
+
+async def test_a_collection_that_lost_an_anime_of_the_catalogue_has_changed(shelf: Shelf, viewer: Viewer) -> None:
+    kind = next(kind for kind in KINDS if kind.path == "/collections")
+    (collection,) = await made(shelf, viewer, kind, 1)
+    anime_id = await shelf.anime()
+    await viewer.write("PUT", f"/collections/{collection['id']}/anime/{anime_id}", status=204)
+    until = (await sync(viewer, kind.path, EARLIEST))[1]
+    await shelf.rows.execute("DELETE FROM anime WHERE id = $1", UUID(anime_id))
+    now = await viewer.read(kind.path)
+    assert now[0]["item_count"] == 0
+    assert (await sync(viewer, kind.path, until))[0] == now
+
+
+async def test_whoever_leaves_leaves_no_tombstone(shelf: Shelf) -> None:
+    credentials = {"email": "leaver@example.org", "password": PASSWORD}
+    tokens = (await shelf.client.post("/auth/register", json=credentials)).json()
+    leaver = Viewer(shelf.client, uuid4(), tokens["access_token"])
+    leaver.id = UUID((await leaver.read("/users/me"))["id"])
+    for kind in KINDS:
+        rows = await made(shelf, leaver, kind, 2)
+        await kind.remove(shelf, leaver, rows[0])
+    buried = "SELECT count(*) FROM tombstones WHERE user_id = $1"
+    assert await shelf.rows.fetchval(buried, leaver.id) == len(KINDS)
+    await leaver.write("DELETE", "/users/me", {"password": PASSWORD}, 204)
+    assert await shelf.rows.fetchval(buried, leaver.id) == 0
+    for kind in KINDS:
+        assert await shelf.rows.fetchval(f"SELECT count(*) FROM {kind.table} WHERE user_id = $1", leaver.id) == 0

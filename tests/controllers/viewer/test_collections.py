@@ -1,0 +1,265 @@
+"""/collections: who may see and change them, and their anime in their order."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from sqlalchemy.engine import URL
+
+from tests.controllers.catalogue.test_anime import LIST_FIELDS
+from tests.viewer import (
+    BAD_IDS,
+    EXTRA,
+    NOT_TEXTS,
+    UNKNOWN_ID,
+    Shelf,
+    Viewer,
+    check_list,
+    check_needs_a_token,
+    refused,
+    shelf_of,
+    statements,
+)
+
+FIELDS = {"id", "name", "description", "is_public", "item_count", "version", "created_at", "updated_at"}
+GONE = "Collection not found"
+
+
+@pytest.fixture(scope="module")
+async def shelf(server: URL, template: URL) -> AsyncIterator[Shelf]:
+    """The application, for all tests here."""
+    async with shelf_of(server, template) as shelf:
+        yield shelf
+
+
+@pytest.fixture
+async def viewer(shelf: Shelf) -> Viewer:
+    """Somebody without collections."""
+    return await shelf.viewer()
+
+
+async def make(viewer: Viewer, **more: Any) -> str:
+    """A new collection's path."""
+    made = await viewer.write("POST", "/collections", {"name": "Rainy days", **more}, 201)
+    return f"/collections/{made['id']}"
+
+
+async def order(viewer: Viewer, path: str) -> list[str]:
+    return [item["id"] for item in await viewer.read(f"{path}/anime?limit=100")]
+
+
+async def put(viewer: Viewer, path: str, anime_id: str, position: int | None = None) -> None:
+    query = "" if position is None else f"?position={position}"
+    assert await viewer.write("PUT", f"{path}/anime/{anime_id}{query}", status=204) is None
+
+
+ONE = f"/collections/{UNKNOWN_ID}"
+CHANGES = [
+    ("PATCH", "", {"name": "Mine"}),
+    ("DELETE", "", None),
+    ("PUT", f"/anime/{UNKNOWN_ID}", None),
+    ("DELETE", f"/anime/{UNKNOWN_ID}", None),
+]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [("POST", "/collections", {"name": "x"}), *((method, ONE + path, body) for method, path, body in CHANGES)],
+)
+async def test_a_token_is_needed(shelf: Shelf, method: str, path: str, body: Any) -> None:
+    await check_needs_a_token(shelf.client, method, path, body)
+
+
+@pytest.mark.parametrize("path", ["/collections", ONE, f"{ONE}/anime"])
+async def test_a_bad_token_is_refused_where_a_guest_may_look(shelf: Shelf, path: str) -> None:
+    for authorization in ("Bearer x", "Basic eDp5", "Bearer"):
+        refused(await shelf.client.get(path, headers={"Authorization": authorization}), 401)
+    refused(await shelf.client.get("/collections?updated_since=2020-01-01T00:00:00Z"), 401)
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+@pytest.mark.parametrize("more", [{}, {"description": "null", "is_public": True}, {"description": None}])
+async def test_made_and_read_back(viewer: Viewer, slash: str, more: dict[str, Any]) -> None:
+    response = await viewer.ask("POST", f"/collections{slash}", json={"name": "Rainy days", **more})
+    made = response.json()
+    assert (response.status_code, set(made)) == (201, FIELDS)
+    expected = {"name": "Rainy days", "description": None, "is_public": False, "item_count": 0, "version": 1} | more
+    assert made == made | expected | {"updated_at": made["created_at"]}
+    assert response.headers["etag"] == f'"{made["id"]}.1"'
+    path = f"/collections/{made['id']}{slash}"
+    assert await viewer.read(path) == made
+    assert await viewer.read(f"/collections{slash}") == [made]
+    assert await viewer.write("DELETE", path, status=204) is None
+    for method in ("GET", "DELETE"):
+        refused(await viewer.ask(method, path), 404, GONE)
+    assert await viewer.read("/collections") == []
+
+
+async def test_what_is_left_out_stays(viewer: Viewer) -> None:
+    path = await make(viewer, description="Wet", is_public=True)
+    known = await viewer.read(path)
+    changes: tuple[dict[str, Any], ...] = (
+        {"name": "д" * 255},
+        {"description": "x" * 10_000},
+        {"description": None},
+        {"is_public": False},
+        {"name": "All", "description": "", "is_public": True},
+    )
+    for version, change in enumerate(changes, 2):
+        changed = await viewer.write("PATCH", path, EXTRA | change)
+        assert changed["updated_at"] > known["updated_at"]
+        assert changed == known | change | {"version": version, "updated_at": changed["updated_at"]}
+        assert await viewer.read(path) == changed
+        known = changed
+
+
+NOT_FLAGS: tuple[Any, ...] = (None, "yes", 2, [], {})
+WRONG: list[dict[str, Any]] = [
+    *[{"name": it} for it in (None, "", "x" * 256, *NOT_TEXTS)],
+    *[{"description": it} for it in ("x" * 10_001, *NOT_TEXTS)],
+    *[{"is_public": it} for it in NOT_FLAGS],
+]
+
+
+@pytest.mark.parametrize("change", WRONG, ids=lambda it: str(it)[:40].encode("unicode_escape").decode())
+async def test_a_body_of_another_form(viewer: Viewer, change: dict[str, Any]) -> None:
+    path = await make(viewer)
+    known = await viewer.read("/collections")
+    refused(await viewer.ask("POST", "/collections", json={"name": "x", **change}), 422)
+    refused(await viewer.ask("PATCH", path, json=change), 422)
+    for body in ("x", None, 1):
+        refused(await viewer.ask("PATCH", path, json=body), 422)
+    refused(await viewer.ask("POST", "/collections", json={}), 422)
+    assert await viewer.read("/collections") == known
+
+
+async def test_fields_that_nobody_takes_have_no_effect(shelf: Shelf, viewer: Viewer) -> None:
+    other = await shelf.viewer()
+    extra = EXTRA | {"user_id": str(other.id), "item_count": 5, "updated_at": "2000-01-01T00:00:00Z"}
+    path = await make(viewer, **extra)
+    made = await viewer.read(path)
+    assert (made["item_count"], made["version"], made["updated_at"]) == (0, 1, made["created_at"])
+    assert path != ONE
+    assert await other.read("/collections") == []
+
+
+async def test_what_is_not_there(shelf: Shelf, viewer: Viewer) -> None:
+    for method, suffix, body in (("GET", "", None), ("GET", "/anime", None), *CHANGES):
+        more = {} if body is None else {"json": body}
+        refused(await viewer.ask(method, ONE + suffix, **more), 404, GONE)
+        for bad in BAD_IDS:
+            refused(await viewer.ask(method, f"/collections/{bad}{suffix}", **more), 422)
+    path = await make(viewer)
+    refused(await viewer.ask("PUT", f"{path}/anime/{UNKNOWN_ID}"), 404, "Anime not found")
+    refused(await viewer.ask("PUT", f"{path}/anime/{UNKNOWN_ID}?position=0"), 404, "Anime not found")
+    assert await viewer.write("DELETE", f"{path}/anime/{UNKNOWN_ID}", status=204) is None
+    for bad in BAD_IDS:
+        refused(await viewer.ask("PUT", f"{path}/anime/{bad}"), 422)
+    anime_id = await shelf.anime()
+    for position in ("-1", "x", "1.5", "", str(2**31), str(10**30)):
+        refused(await viewer.ask("PUT", f"{path}/anime/{anime_id}?position={position}"), 422)
+    assert (await viewer.read(path))["version"] == 1
+
+
+async def test_who_sees_what(shelf: Shelf, viewer: Viewer) -> None:
+    other = await shelf.viewer()
+    paths = {True: await make(viewer, is_public=True), False: await make(viewer)}
+    anime_id = await shelf.anime()
+    for path in paths.values():
+        await put(viewer, path, anime_id)
+    guest = shelf.client
+    for suffix in ("", "/anime"):
+        own = await viewer.read(paths[True] + suffix)
+        assert (await guest.get(paths[True] + suffix)).json() == own == await other.read(paths[True] + suffix)
+        refused(await guest.get(paths[False] + suffix), 404, GONE)
+        refused(await other.ask("GET", paths[False] + suffix), 404, GONE)
+    mine = await viewer.read("/collections")
+    assert [f"/collections/{it['id']}" for it in mine] == [paths[False], paths[True]]
+    assert await other.read("/collections") == []
+    public = (await guest.get("/collections?limit=100")).json()
+    assert mine[1] in public
+    assert all(it["is_public"] for it in public)
+    await viewer.write("PATCH", paths[True], {"is_public": False})
+    refused(await guest.get(paths[True]), 404, GONE)
+    assert mine[1]["id"] not in {it["id"] for it in (await guest.get("/collections?limit=100")).json()}
+
+
+@pytest.mark.parametrize("is_public", [True, False])
+@pytest.mark.parametrize(("method", "suffix", "body"), CHANGES)
+async def test_nobody_changes_what_another_one_has(
+    shelf: Shelf, viewer: Viewer, method: str, suffix: str, body: Any, is_public: bool
+) -> None:
+    other = await shelf.viewer()
+    path = await make(viewer, is_public=is_public)
+    anime_id = await shelf.anime()
+    await put(viewer, path, anime_id)
+    known = await viewer.read(path), await viewer.read(f"{path}/anime")
+    status = 403 if is_public else 404
+    for headers in ({}, {"If-Match": "*"}, {"If-Match": '"x"'}):
+        target = path + suffix.replace(UNKNOWN_ID, anime_id)
+        response = await other.ask(method, target, headers=headers, **({} if body is None else {"json": body}))
+        refused(response, status, "Insufficient permissions" if is_public else GONE)
+    assert (await viewer.read(path), await viewer.read(f"{path}/anime")) == known
+
+
+async def test_lists_are_newest_first(shelf: Shelf, viewer: Viewer) -> None:
+    paths = [await make(viewer, is_public=True) for _ in range(5)]
+    await viewer.write("PATCH", paths[1], {"name": "Changed"})
+    newest = [path.rpartition("/")[2] for path in reversed(paths)]
+    await check_list(viewer, "/collections", newest)
+    response = await shelf.client.get("/collections?limit=5&total=true")
+    assert [it["id"] for it in response.json()] == newest
+    assert int(response.headers["x-total-count"]) >= 5
+    with statements() as seen:
+        await viewer.read("/collections")
+    assert len(seen) == 2, seen
+
+
+async def test_anime_stand_in_their_owners_order(shelf: Shelf, viewer: Viewer) -> None:
+    a, b, c, d, e = await shelf.animes(5)
+    path = await make(viewer, is_public=True)
+    expected: list[str] = []
+    moves: list[tuple[str, int | None]] = [
+        *((a, None), (b, None), (c, None)),
+        *((d, 0), (e, 2), (a, 99), (d, 2**31 - 1), (c, 0), (c, 1), (c, 2), (b, 3), (b, 3)),
+        *((a, 0), (e, None), (d, 4), (a, 4), (a, 0)),
+    ]
+    for anime_id, position in moves:
+        await put(viewer, path, anime_id, position)
+        if position is not None or anime_id not in expected:
+            expected = [it for it in expected if it != anime_id]
+            expected.insert(len(expected) if position is None else position, anime_id)
+        assert await order(viewer, path) == expected, (anime_id, position)
+    assert (await viewer.read(path))["item_count"] == 5
+    await check_list(viewer, f"{path}/anime", expected)
+    for _ in range(2):
+        await viewer.write("DELETE", f"{path}/anime/{expected[1]}/", status=204)
+        assert await order(viewer, path) == [expected[0], *expected[2:]]
+    assert (await viewer.read(path))["item_count"] == 4
+    await put(viewer, path, expected[1], 1)
+    assert await order(viewer, path) == expected
+
+
+async def test_an_item_is_an_anime_of_a_list_with_the_time(shelf: Shelf, viewer: Viewer) -> None:
+    path = await make(viewer)
+    for anime_id in await shelf.animes(4):
+        await put(viewer, path, anime_id)
+    with statements() as seen:
+        items = await viewer.read(f"{path}/anime")
+    assert len(seen) == 3, seen
+    listed = {it["id"]: it for it in (await shelf.client.get("/anime?limit=100")).json()}
+    for item in items:
+        assert set(item) == LIST_FIELDS | {"added_at"}
+        assert item == listed[item["id"]] | {"added_at": item["added_at"]}
+        assert item["added_at"].endswith("Z")
+
+
+async def test_many_at_once_all_get_a_place(shelf: Shelf, viewer: Viewer) -> None:
+    animes = await shelf.animes(20)
+    path = await make(viewer)
+    await asyncio.gather(*(put(viewer, path, it, n % 3 or None) for n, it in enumerate([*animes, *animes])))
+    assert sorted(await order(viewer, path)) == sorted(animes)
+    assert (await viewer.read(path))["item_count"] == 20
+    await asyncio.gather(*(viewer.write("DELETE", f"{path}/anime/{it}", status=204) for it in (*animes, *animes)))
+    assert (await viewer.read(path))["item_count"] == 0

@@ -1,0 +1,100 @@
+"""What a page costs the database, wherever its cursor stands; and the count of a list, which has a limit."""
+
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import select
+
+from kitsu.db import models
+from kitsu.db.engine import Timeouts
+from kitsu.db.statements import StatementRunner
+from kitsu.domain import pagination as paging
+from kitsu.domain.pagination import Listing, PageRequest, ascending
+from tests.controllers.viewer.crowd import Crowd, asking, next_of
+from tests.viewer import statements
+
+
+@pytest.mark.parametrize("total", [False, True])
+@pytest.mark.parametrize(
+    "path",
+    ["/anime", "/anime?sort=title&type=TV", "/releases", "/search/anime?q=eclair", "/search/anime?q=ec&sort=year"],
+)
+async def test_a_page_is_one_statement_and_one_to_count(crowd: Crowd, path: str, total: bool) -> None:
+    target = asking(path, limit=3, total=str(total).lower())
+    for _ in range(2):
+        with statements() as seen:
+            response = await crowd.guest.ask("GET", target)
+        assert len(seen) == 1 + total, seen
+        target = str(next_of(response))
+
+
+@pytest.mark.parametrize(
+    "path", ["/favorites", "/watch/progress", "/watch/continue", "/views", "/library", "/collections", "/users"]
+)
+async def test_a_page_of_a_viewers_list_costs_a_statement_for_who_asks_as_well(crowd: Crowd, path: str) -> None:
+    target = asking(path, limit=3)
+    for _ in range(2):
+        with statements() as seen:
+            response = await crowd.viewer.ask("GET", target)
+        assert len(seen) == 2, seen
+        target = str(next_of(response))
+
+
+@pytest.mark.parametrize("sort", ["year", "-year", "score", "-score"])
+async def test_only_a_page_that_goes_from_the_known_to_the_unknown_takes_two_statements(busy: Crowd, sort: str) -> None:
+    """Whether there is more behind the last one that is known is asked twice: before it and behind it."""
+    tag = uuid4().hex
+    for value in [5] * 6 + [None] * 6:
+        await busy.shelf.anime(status=tag, **{sort.lstrip("-"): value})
+    for limit, expected in ((2, [1, 1, 2, 2, 1, 1]), (3, [1, 2, 2, 1]), (4, [1, 2, 1]), (5, [1, 2, 1])):
+        target, counts = f"/anime?status={tag}&sort={sort}&limit={limit}", []
+        while target:
+            with statements() as seen:
+                response = await busy.guest.ask("GET", target)
+            counts.append(len(seen))
+            target = str(next_of(response)) if "link" in response.headers else ""
+        assert counts == expected
+
+
+async def test_a_cursor_costs_no_offset(crowd: Crowd) -> None:
+    target = str(next_of(await crowd.guest.ask("GET", "/anime?limit=3")))
+    with statements() as seen:
+        await crowd.guest.read(target)
+    assert "OFFSET" not in seen[0]
+    assert "(anime.created_at, anime.id) <" in seen[0]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/anime", "/anime?type=TV&sort=year", "/releases", "/releases?anime_id={anime_id}", "/search/anime?q=ec"),
+        *("/search/anime?q=eclair", "/favorites", "/watch/progress", "/watch/continue", "/views", "/library"),
+        *("/library?status=watching", "/collections", "/collections/{collection_id}/anime", "/users"),
+    ],
+)
+async def test_what_is_counted_has_a_limit(crowd: Crowd, path: str) -> None:
+    target = asking(path.format(**crowd.names), total="true")
+    with statements() as seen:
+        await crowd.reader(path).read(target)
+    (count,) = (statement for statement in seen if statement.startswith("SELECT count("))
+    assert "LIMIT" in count.partition("FROM")[2]
+
+
+async def test_the_count_stops_at_the_most(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
+    anime_id, direct = models.Anime.id, StatementRunner(crowd.shelf.url, size=1, recycle=-1, timeouts=Timeouts())
+
+    async def total() -> int | None:
+        listing = Listing(select(anime_id), ascending(anime_id), counted=select(anime_id))
+        page = await listing.page(direct, {}, PageRequest(limit=7, total=True), lambda row: row[0])
+        assert (len(page.items), page.cursor is None) == (7, False)
+        return page.total
+
+    try:
+        assert await total() == 41
+        for most, counted in ((5, 5), (41, 41), (42, 41)):
+            monkeypatch.setattr(paging, "MAX_TOTAL", most)
+            assert await total() == counted
+    finally:
+        direct.close()
+    monkeypatch.undo()
+    assert paging.MAX_TOTAL == 100_000

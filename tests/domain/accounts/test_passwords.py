@@ -1,0 +1,232 @@
+"""Passwords: argon2id from now on, both old bcrypt forms until their owners log in, on threads of their own."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from hashlib import sha256
+
+import asyncpg
+import bcrypt
+import httpx
+import pytest
+from passlib.hash import argon2
+from sqlalchemy.engine import URL
+
+from kitsu.domain.accounts import passwords
+from kitsu.domain.accounts.passwords import PasswordHasher, Verdict
+from kitsu.errors import ServiceUnavailable
+from tests.conftest import client_of, connect
+from tests.controllers.accounts.test_auth import EMAIL, PASSWORD, is_refused, login, register
+
+STORED = "SELECT password_hash FROM users"
+QUEUE_TIMEOUT_SECONDS = 30
+"""Seconds after which a test that hangs fails instead."""
+
+
+@pytest.fixture
+async def client(database: URL) -> AsyncIterator[httpx.AsyncClient]:
+    """The application, which refuses logins at once."""
+    async with client_of(database, login_refusal_ms=0, rate_limit_enabled=False) as client:
+        yield client
+
+
+@pytest.fixture
+async def rows(database: URL) -> AsyncIterator[asyncpg.Connection]:
+    """The database, from outside."""
+    connection = await connect(database)
+    yield connection
+    await connection.close()
+
+
+class Gate:
+    """Holds every check of a password until it is opened."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Semaphore(0)
+        self.opened = threading.Event()
+
+    def check(self, *_: object) -> Verdict:
+        """In the place of the real check: any password is wrong."""
+        self.entered.release()
+        assert self.opened.wait(QUEUE_TIMEOUT_SECONDS)
+        return Verdict(right=False)
+
+    async def reached(self) -> None:
+        """Return once a check has begun."""
+        assert await asyncio.to_thread(self.entered.acquire, timeout=QUEUE_TIMEOUT_SECONDS)
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    """Checks that wait for the test."""
+    gate = Gate()
+    monkeypatch.setattr("kitsu.domain.accounts.passwords._check", gate.check)
+    yield gate
+    gate.opened.set()
+
+
+def hex_digest(password: str) -> str:
+    return sha256(password.encode()).hexdigest()
+
+
+def over_digest(password: str) -> str:
+    """What the older service stored."""
+    return bcrypt.hashpw(hex_digest(password).encode(), bcrypt.gensalt(4)).decode()
+
+
+def over_password(password: str) -> str:
+    """What the oldest one stored."""
+    return bcrypt.hashpw(password.encode()[:72], bcrypt.gensalt(4)).decode()
+
+
+OLD_FORMS = pytest.mark.parametrize("old_form", [over_digest, over_password])
+
+
+async def add(rows: asyncpg.Connection, password_hash: str) -> None:
+    """A user from before."""
+    await rows.execute(
+        "INSERT INTO users (id, email, username, password_hash) VALUES (gen_random_uuid(), $1, 'kaguya', $2)",
+        EMAIL,
+        password_hash,
+    )
+
+
+async def test_new_hash_is_argon2id_at_its_price(client: httpx.AsyncClient, rows: asyncpg.Connection) -> None:
+    await register(client)
+    await register(client, "chika@example.org")
+    first, second = [row[0] for row in await rows.fetch(STORED)]
+    assert first.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    assert first != second
+
+
+@OLD_FORMS
+@pytest.mark.parametrize(
+    "password",
+    [PASSWORD, "p" * 1024, "ünïcödé 🦊" * 20, "a" * 71 + "é" * 5, "x" * 64, "A" * 72],
+    ids=["plain", "longest", "unicode", "cut inside a letter", "64", "72"],
+)
+async def test_old_hash_logs_in_and_is_replaced(
+    client: httpx.AsyncClient, rows: asyncpg.Connection, old_form: object, password: str
+) -> None:
+    assert callable(old_form)
+    await add(rows, old_form(password))
+    assert is_refused(await login(client, password="another password"))
+    assert (await rows.fetchval(STORED)).startswith("$2b$")
+    assert (await login(client, password=password)).status_code == 200
+    new = await rows.fetchval(STORED)
+    assert new.startswith("$argon2id$")
+    assert (await login(client, password=password)).status_code == 200
+    assert await rows.fetchval(STORED) == new
+    # From here on the whole password counts.
+    for other in (password[:-1], password[:-1] + "~", password[:72] + "~"):
+        assert is_refused(await login(client, password=other))
+
+
+@OLD_FORMS
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_digest_of_a_password_never_logs_in(
+    client: httpx.AsyncClient, rows: asyncpg.Connection, old_form: object, replaced: bool
+) -> None:
+    assert callable(old_form)
+    await add(rows, old_form(PASSWORD))
+    if replaced:
+        assert (await login(client)).status_code == 200
+    stored, digest = await rows.fetchval(STORED), hex_digest(PASSWORD)
+    for guess in (digest, digest.upper(), f"{digest}\0", f"{digest}\0{digest}", f"{digest} ", digest + "a" * 8):
+        assert is_refused(await login(client, password=guess))
+    assert await rows.fetchval(STORED) == stored
+
+
+async def test_oldest_form_takes_what_bcrypt_saw_and_keeps_all_of_it(
+    client: httpx.AsyncClient, rows: asyncpg.Connection
+) -> None:
+    await add(rows, over_password("p" * 72 + "first"))
+    assert (await login(client, password="p" * 72 + "second")).status_code == 200
+    assert is_refused(await login(client, password="p" * 72 + "first"))
+
+
+async def test_nul_is_no_end_of_a_password(client: httpx.AsyncClient, rows: asyncpg.Connection) -> None:
+    await add(rows, over_password("pass"))
+    for guess in ("pass\0word", "pass\0pass\0", "pass\0"):
+        assert is_refused(await login(client, password=guess))
+
+
+async def test_weaker_argon2_is_replaced(client: httpx.AsyncClient, rows: asyncpg.Connection) -> None:
+    await add(rows, argon2.using(memory_cost=64, time_cost=1, parallelism=1).hash(PASSWORD))
+    assert (await login(client)).status_code == 200
+    assert (await rows.fetchval(STORED)).startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+
+
+@pytest.mark.parametrize("stored", ["", "!", "plain text", "$2b$12$", "$argon2id$x", PASSWORD, hex_digest(PASSWORD)])
+async def test_hash_that_is_none_lets_nobody_in(
+    client: httpx.AsyncClient, rows: asyncpg.Connection, stored: str
+) -> None:
+    await add(rows, stored)
+    assert is_refused(await login(client))
+    assert is_refused(await login(client, password=stored))
+
+
+async def test_two_logins_at_once_replace_an_old_hash_once(client: httpx.AsyncClient, rows: asyncpg.Connection) -> None:
+    await add(rows, over_digest(PASSWORD))
+    answers = await asyncio.gather(*(login(client) for _ in range(4)))
+    assert [answer.status_code for answer in answers] == [200] * 4
+    assert (await login(client)).status_code == 200
+
+
+@pytest.mark.parametrize("common", ["password123", "PASSWORD123"])
+async def test_common_passwords_are_refused_when_it_is_switched_on(database: URL, common: str) -> None:
+    assert "password123" in passwords.COMMON
+    async with client_of(database, refuse_common_passwords=True) as client:
+        answer = await client.post("/auth/register", json={"email": EMAIL, "password": common})
+        assert answer.status_code == 422
+    async with client_of(database) as client:
+        await register(client, password=common)
+
+
+async def test_full_queue_refuses_and_empties_again(gate: Gate) -> None:
+    hasher = PasswordHasher(threads=1, queue=2)
+    waiting = [asyncio.create_task(hasher.check(PASSWORD, None)) for _ in range(3)]
+    await gate.reached()
+    for _ in range(3):
+        with pytest.raises(ServiceUnavailable):
+            await hasher.check(PASSWORD, None)
+    gate.opened.set()
+    assert await asyncio.gather(*waiting) == [Verdict(right=False)] * 3
+    assert await hasher.check(PASSWORD, None) == Verdict(right=False)
+    hasher.close()
+
+
+async def test_full_queue_is_503(database: URL, gate: Gate) -> None:
+    async with client_of(database, login_refusal_ms=0, password_threads=1, password_queue=0) as client:
+        first = asyncio.create_task(login(client))
+        await gate.reached()
+        answer = await login(client, "chika@example.org")
+        assert (answer.status_code, answer.json()["code"]) == (503, "SERVICE_UNAVAILABLE")
+        assert answer.headers["retry-after"].isdecimal()
+        gate.opened.set()
+        assert is_refused(await first)
+
+
+async def test_hashing_leaves_loop_and_database_free(database: URL, gate: Gate) -> None:
+    one = {"db_pool_size": 1, "db_max_overflow": 0, "login_refusal_ms": 0}
+    async with client_of(database, **one) as client:
+        logins = [asyncio.create_task(login(client, f"{number}@example.org")) for number in range(5)]
+        await gate.reached()
+        # With the only connection of the pool, on the only event loop, while five passwords wait.
+        for path in ("/health", "/health/ready", "/anime", "/health/live"):
+            assert (await client.get(path)).status_code == 200
+        assert not any(task.done() for task in logins)
+        gate.opened.set()
+        assert all(is_refused(answer) for answer in await asyncio.gather(*logins))
+
+
+async def test_threads_are_bounded_and_of_their_own(gate: Gate) -> None:
+    hasher = PasswordHasher(threads=2, queue=20)
+    tasks = [asyncio.create_task(hasher.check(PASSWORD, None)) for _ in range(10)]
+    await gate.reached()
+    await gate.reached()
+    assert not gate.entered.acquire(blocking=False)
+    assert len([thread for thread in threading.enumerate() if thread.name.startswith("passwords")]) >= 2
+    gate.opened.set()
+    assert len(await asyncio.gather(*tasks)) == 10
+    hasher.close()

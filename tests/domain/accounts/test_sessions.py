@@ -1,0 +1,222 @@
+"""Refresh tokens: each is good once, and one that comes again ends its session, save for two tabs at one moment."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from hashlib import sha256
+
+import asyncpg
+import httpx
+import pytest
+from sqlalchemy.engine import URL
+
+from tests.conftest import client_of, connect
+from tests.controllers.accounts.test_auth import is_refused, login, logout, me, refresh, register
+
+ALIVE = "SELECT count(*) FROM auth_sessions WHERE revoked_at IS NULL AND expires_at > clock_timestamp()"
+PAST_LEEWAY = "UPDATE refresh_tokens SET used_at = used_at - interval '11 seconds' WHERE token_hash = $1"
+EXPIRE_SESSION = "UPDATE auth_sessions SET expires_at = clock_timestamp() - interval '1 second'"
+EXPIRE_TOKENS = "UPDATE refresh_tokens SET expires_at = clock_timestamp() - interval '1 second'"
+
+
+@pytest.fixture
+async def client(database: URL) -> AsyncIterator[httpx.AsyncClient]:
+    """The application, which refuses logins at once."""
+    async with client_of(database, login_refusal_ms=0) as client:
+        yield client
+
+
+@pytest.fixture
+async def rows(database: URL) -> AsyncIterator[asyncpg.Connection]:
+    """The database, from outside."""
+    connection = await connect(database)
+    yield connection
+    await connection.close()
+
+
+def hashed(token: str) -> str:
+    return sha256(token.encode()).hexdigest()
+
+
+async def rotated(client: httpx.AsyncClient, token: str) -> str:
+    """The token that follows one."""
+    answer = await refresh(client, token)
+    assert answer.status_code == 200, answer.text
+    assert (await me(client, answer.json())).status_code == 200
+    return str(answer.json()["refresh_token"])
+
+
+async def test_each_refresh_gives_the_next_token(client: httpx.AsyncClient, rows: asyncpg.Connection) -> None:
+    tokens = [(await register(client))["refresh_token"]]
+    for _ in range(5):
+        tokens.append(await rotated(client, tokens[-1]))
+    assert len(set(tokens)) == 6
+    stored = await rows.fetch("SELECT token_hash, used_at FROM refresh_tokens ORDER BY generation")
+    assert [row["token_hash"] for row in stored] == [hashed(token) for token in tokens]
+    assert [row["used_at"] is None for row in stored] == [False] * 5 + [True]
+    assert await rows.fetchval("SELECT generation FROM auth_sessions") == 6
+
+
+async def test_refresh_prolongs_the_session(client: httpx.AsyncClient, rows: asyncpg.Connection) -> None:
+    token = (await register(client))["refresh_token"]
+    await rows.execute("UPDATE auth_sessions SET expires_at = expires_at - interval '13 days'")
+    await rotated(client, token)
+    assert await rows.fetchval("SELECT expires_at > clock_timestamp() + interval '13 days 23 hours' FROM auth_sessions")
+
+
+async def test_no_token_stands_in_the_database(client: httpx.AsyncClient, rows: asyncpg.Connection) -> None:
+    tokens = await register(client)
+    child = (await refresh(client, tokens["refresh_token"])).json()
+    for table in ("users", "auth_sessions", "refresh_tokens", "rate_limits"):
+        text = await rows.fetchval(f"SELECT coalesce(string_agg(t::text, ' '), '') FROM {table} t")
+        assert not [token for token in (*tokens.values(), *child.values()) if token in text]
+
+
+async def test_token_used_again_after_the_leeway_ends_the_session(
+    client: httpx.AsyncClient, rows: asyncpg.Connection
+) -> None:
+    first = await register(client)
+    child = (await refresh(client, first["refresh_token"])).json()
+    other = (await login(client)).json()
+    await rows.execute(PAST_LEEWAY, hashed(first["refresh_token"]))
+    assert is_refused(await refresh(client, first["refresh_token"]))
+    assert await rows.fetchval("SELECT revoke_reason FROM auth_sessions WHERE revoked_at IS NOT NULL") == "reuse"
+    for token in (child["refresh_token"], first["refresh_token"]):
+        assert (await refresh(client, token)).status_code == 403
+    assert [(await me(client, tokens)).status_code for tokens in (first, child, other)] == [401, 401, 200]
+    await rotated(client, other["refresh_token"])
+
+
+async def test_grandparent_within_the_leeway_ends_the_session(client: httpx.AsyncClient) -> None:
+    tokens = [(await register(client))["refresh_token"]]
+    for _ in range(2):
+        tokens.append(await rotated(client, tokens[-1]))
+    assert is_refused(await refresh(client, tokens[0]))
+    assert [(await refresh(client, token)).status_code for token in tokens] == [403] * 3
+
+
+async def test_two_tabs_within_the_leeway_change_nothing(client: httpx.AsyncClient, rows: asyncpg.Connection) -> None:
+    first = (await register(client))["refresh_token"]
+    child = await rotated(client, first)
+    everything = "SELECT s::text, t::text FROM auth_sessions s JOIN refresh_tokens t ON t.session_id = s.id ORDER BY 2"
+    before = await rows.fetch(everything)
+    for _ in range(3):
+        assert is_refused(await refresh(client, first))
+    assert await rows.fetch(everything) == before
+    await rotated(client, child)
+
+
+async def test_leeway_is_a_setting(database: URL) -> None:
+    async with client_of(database, refresh_leeway_seconds=0) as client:
+        first = (await register(client))["refresh_token"]
+        child = await rotated(client, first)
+        assert is_refused(await refresh(client, first))
+        assert (await refresh(client, child)).status_code == 403
+
+
+async def test_retry_gives_the_very_same_child(database: URL, rows: asyncpg.Connection) -> None:
+    async with client_of(database, refresh_retry="same") as client:
+        first = (await register(client))["refresh_token"]
+        answers = await asyncio.gather(*(refresh(client, first) for _ in range(10)))
+        assert {answer.status_code for answer in answers} == {200}
+        (child,) = {answer.json()["refresh_token"] for answer in answers}
+        assert [(await me(client, answer.json())).status_code for answer in answers] == [200] * 10
+        assert await rows.fetchval("SELECT count(*) FROM refresh_tokens") == 2
+        await rows.execute(PAST_LEEWAY, hashed(first))
+        assert is_refused(await refresh(client, first))
+        assert (await refresh(client, child)).status_code == 403
+
+
+async def test_retry_of_a_grandparent_is_theft_all_the_same(database: URL) -> None:
+    async with client_of(database, refresh_retry="same") as client:
+        first = (await register(client))["refresh_token"]
+        newest = await rotated(client, await rotated(client, first))
+        assert is_refused(await refresh(client, first))
+        assert (await refresh(client, newest)).status_code == 403
+
+
+@pytest.mark.parametrize("expire", [EXPIRE_SESSION, EXPIRE_TOKENS])
+async def test_expired_token_is_401(client: httpx.AsyncClient, rows: asyncpg.Connection, expire: str) -> None:
+    first = await register(client)
+    child = await rotated(client, first["refresh_token"])
+    await rows.execute(expire)
+    for token in (child, first["refresh_token"], child):
+        assert is_refused(await refresh(client, token))
+    assert await rows.fetchval("SELECT count(*) FROM auth_sessions WHERE revoked_at IS NOT NULL") == 0
+    assert (await me(client, first)).status_code == (401 if expire == EXPIRE_SESSION else 200)
+
+
+@pytest.mark.parametrize("retry", ["refuse", "same"])
+async def test_revoked_session_is_403_also_when_expired_or_within_the_leeway(
+    database: URL, rows: asyncpg.Connection, retry: str
+) -> None:
+    async with client_of(database, refresh_retry=retry) as client:
+        first = (await register(client))["refresh_token"]
+        child = await rotated(client, first)
+        assert (await logout(client, child)).status_code == 204
+        assert [(await refresh(client, token)).status_code for token in (first, child)] == [403, 403]
+        await rows.execute(EXPIRE_SESSION)
+        await rows.execute(EXPIRE_TOKENS)
+        assert [(await refresh(client, token)).status_code for token in (first, child)] == [403, 403]
+
+
+@pytest.mark.parametrize(
+    "token",
+    ["", "unknown", "\0", "🦊", "'; --", "a" * 43, "a" * 4096, "a" * 4097, "a" * 60_000],
+    ids=["empty", "unknown", "nul", "emoji", "quotes", "as long as one", "4096", "4097", "60000"],
+)
+async def test_any_other_token_is_401_and_its_logout_204(client: httpx.AsyncClient, token: str) -> None:
+    assert (await logout(client, token)).status_code == 204
+    assert is_refused(await refresh(client, token))
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+async def test_logout_with_any_token_of_the_session_ends_it(client: httpx.AsyncClient, which: int) -> None:
+    tokens = [(await register(client))["refresh_token"]]
+    for _ in range(2):
+        tokens.append(await rotated(client, tokens[-1]))
+    for _ in range(2):
+        assert (await logout(client, tokens[which])).status_code == 204
+    assert [(await refresh(client, token)).status_code for token in tokens] == [403] * 3
+
+
+async def test_hash_of_a_token_is_no_token(client: httpx.AsyncClient) -> None:
+    token = (await register(client))["refresh_token"]
+    assert is_refused(await refresh(client, hashed(token)))
+    assert (await logout(client, hashed(token))).status_code == 204
+    await rotated(client, token)
+
+
+async def test_access_token_is_no_refresh_token_nor_the_reverse(client: httpx.AsyncClient) -> None:
+    tokens = await register(client)
+    assert is_refused(await refresh(client, tokens["access_token"]))
+    assert is_refused(await me(client, {"access_token": tokens["refresh_token"]}))
+
+
+async def test_one_of_fifty_refreshes_at_once_wins(client: httpx.AsyncClient) -> None:
+    token = (await register(client))["refresh_token"]
+    for _ in range(8):
+        answers = await asyncio.gather(*(refresh(client, token) for _ in range(50)))
+        assert Counter(answer.status_code for answer in answers) == {200: 1, 401: 49}
+        (winner,) = (answer.json() for answer in answers if answer.status_code == 200)
+        assert (await me(client, winner)).status_code == 200
+        token = winner["refresh_token"]
+    await rotated(client, token)
+
+
+async def test_no_token_outlives_a_logout_that_races_a_refresh(
+    client: httpx.AsyncClient, rows: asyncpg.Connection
+) -> None:
+    token = (await register(client))["refresh_token"]
+    for number in range(20):
+        racers = [refresh(client, token), logout(client, token)]
+        answers = await asyncio.gather(*(racers if number % 2 else reversed(racers)))
+        assert {answer.status_code for answer in answers} <= {200, 204, 403}
+        for answer in answers:
+            if answer.status_code == 200:
+                assert (await refresh(client, answer.json()["refresh_token"])).status_code == 403
+                assert is_refused(await me(client, answer.json()))
+        assert await rows.fetchval(ALIVE) == 0
+        await rows.execute("DELETE FROM rate_limits")
+        token = (await login(client)).json()["refresh_token"]
+        await rows.execute("DELETE FROM auth_sessions WHERE revoked_at IS NOT NULL")

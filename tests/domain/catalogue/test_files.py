@@ -1,0 +1,285 @@
+"""The file formats: what is read from each, and the one line that says what is wrong with a file."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from sqlalchemy.engine import URL
+
+from kitsu.domain.catalogue.importing import CatalogueFileError
+from kitsu.domain.catalogue.importing.files import MAX_LINE, Numbered, read_catalogue
+from tests.conftest import ROOT
+from tests.domain.catalogue.test_import import FULL, METADATA, dump, entry, run_import
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+BOM = b"\xef\xbb\xbf"
+ENTRIES = [FULL, entry(2, title="Zwölf 十二"), entry(3, relatedAnime=[], unknown={"deep": [1, None]})]
+
+
+def lines(*values: Any) -> bytes:
+    return b"".join(json.dumps(value, ensure_ascii=False).encode() + b"\n" for value in values)
+
+
+def one_object(*values: Any) -> bytes:
+    return json.dumps({**METADATA, "data": values}, ensure_ascii=False, indent=1).encode()
+
+
+LINES, OBJECT = lines(METADATA, *ENTRIES), one_object(*ENTRIES)
+
+
+def read(path: Path) -> list[Numbered]:
+    return list(read_catalogue(path, lambda _: None))
+
+
+def read_as(folder: Path, name: str, content: bytes) -> list[Numbered]:
+    (folder / name).write_bytes(content)
+    return read(folder / name)
+
+
+def titles(found: list[Numbered]) -> list[str]:
+    assert [numbered.reason for numbered in found] == [""] * len(found)
+    return [numbered.entry.title for numbered in found if numbered.entry]
+
+
+FORMS = {
+    "c.jsonl": LINES,
+    "c.jsonl.zst": zstd.compress(LINES),
+    "c.json": OBJECT,
+    "c.json.zst": zstd.compress(OBJECT),
+    "C.JSONL": LINES,
+    "c.JSONL.ZST": zstd.compress(LINES),
+    "minified.json": json.dumps({"data": ENTRIES}).encode(),
+    "data-comes-first.json": json.dumps({"data": ENTRIES, **METADATA}).encode(),
+    "no-final-newline.jsonl": LINES.rstrip(b"\n"),
+    "crlf.jsonl": LINES.replace(b"\n", b"\r\n"),
+    "blank-lines.jsonl": LINES.replace(b"\n", b"\n\n  \n"),
+    "no-metadata.jsonl": lines(*ENTRIES),
+    "bom.jsonl": BOM + LINES,
+    "bom-and-no-metadata.jsonl": BOM + lines(*ENTRIES),
+    "bom.json": BOM + OBJECT,
+    "two-frames.jsonl.zst": zstd.compress(LINES[:100]) + zstd.compress(LINES[100:]),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_every_form_has_the_same_entries(tmp_path: Path, name: str) -> None:
+    found = read_as(tmp_path, name, FORMS[name])
+    assert [numbered.entry for numbered in found] == [each.entry for each in read_as(tmp_path, "of.jsonl", LINES)]
+    assert titles(found) == ["デスノート", "Zwölf 十二", "Anime 3"]
+
+
+def test_numbers(tmp_path: Path) -> None:
+    assert [found.number for found in read_as(tmp_path, "c.jsonl", LINES)] == [2, 3, 4]
+    assert [found.number for found in read_as(tmp_path, "c.jsonl", lines(METADATA) + b"\n\n" + lines(entry()))] == [4]
+    assert [found.number for found in read_as(tmp_path, "c.jsonl", lines(entry()))] == [1]
+    assert [found.number for found in read_as(tmp_path, "c.json", OBJECT)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("name", ["c.jsonl", "c.jsonl.zst", "c.json", "c.json.zst"])
+def test_progress_grows_to_the_size_of_the_file(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    many = [entry(n) for n in range(5000)]
+    content = lines(METADATA, *many) if "jsonl" in name else one_object(*many)
+    path.write_bytes(zstd.compress(content) if name.endswith(".zst") else content)
+    told: list[int] = []
+    assert sum(1 for _ in read_catalogue(path, told.append)) == 5000
+    assert told == sorted(told)
+    assert told[-1] == path.stat().st_size
+
+
+def test_bad_entries_of_the_one_object_form(tmp_path: Path) -> None:
+    bad: list[Any] = [5, None, "text", [], {}, entry(type="BOOK"), entry(title="a", episodes=-1)]
+    found = read_as(tmp_path, "c.json", one_object(entry(1), *bad, entry(2)))
+    assert [numbered.number for numbered in found if numbered.reason] == [2, 3, 4, 5, 6, 7, 8]
+    assert titles([found[0], found[-1]]) == ["Anime 1", "Anime 2"]
+
+
+# In a process of its own: a parser in C that meets a number of 5,000 digits may end all of it.
+READ = """
+import sys
+from pathlib import Path
+from kitsu.domain.catalogue.importing.files import CatalogueFileError, read_catalogue
+for name in sys.argv[1:]:
+    try:
+        print([bool(numbered.reason) for numbered in read_catalogue(Path(name), lambda _: None)])
+    except CatalogueFileError as error:
+        print(error)
+"""
+
+
+def test_numbers_without_bounds(tmp_path: Path) -> None:
+    """In a `.jsonl` the mistake of that entry, and none in a key that is ignored; a `.json` may be refused for them."""
+    names = []
+    for n, number in enumerate(("1" + "0" * 30, "9" * 5000, "1e999", "-1e" + "9" * 30)):
+        huge = json.dumps(entry(2)).replace('"episodes": 3', f'"episodes": {number}')
+        unknown = json.dumps(entry(3, unknown=0)).replace('"unknown": 0', f'"unknown": {number}')
+        each = (json.dumps(entry(1)), huge, unknown)
+        (tmp_path / f"{n}.jsonl").write_text("{}\n" + "\n".join(each))
+        (tmp_path / f"{n}.json").write_text(f'{{"data": [{",".join(each)}]}}')
+        names += [f"{n}.jsonl", f"{n}.json"]
+    done = subprocess.run(
+        [sys.executable, "-c", READ, *names],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    for name, line in zip(names, done.stdout.decode().splitlines(), strict=True):
+        if name.endswith(".jsonl") or not line.startswith(name):
+            assert line == "[False, True, False]", name
+
+
+PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00"
+NO_ANIME = "holds no anime"
+NO_JSON = "no JSON"
+# Name, content, and what the message says of it.
+WRONG: list[tuple[str, bytes, str]] = [
+    *((name, b"", "is empty") for name in ("c.jsonl", "c.json", "c.jsonl.zst", "c.json.zst")),
+    ("c.jsonl", lines(METADATA), NO_ANIME),
+    ("c.jsonl", json.dumps(METADATA).encode(), NO_ANIME),
+    ("c.jsonl", lines(METADATA) + b"\n \n", NO_ANIME),
+    ("c.jsonl.zst", zstd.compress(lines(METADATA)), NO_ANIME),
+    ("c.json", json.dumps(METADATA).encode(), NO_ANIME),
+    ("c.json", b'{"data": []}', NO_ANIME),
+    ("c.json", b'{"data": {}}', NO_ANIME),
+    ("c.json", b'{"data": "text"}', NO_ANIME),
+    ("c.json", json.dumps(ENTRIES).encode(), NO_ANIME),
+    ("c.json", b"[]", NO_ANIME),
+    ("c.json", b"null", NO_ANIME),
+    ("c.json.zst", zstd.compress(b"{}"), NO_ANIME),
+    ("c.jsonl.zst", zstd.compress(b""), NO_ANIME),
+    ("c.jsonl", b"What is this?\nNo catalogue.\n", "line 1 is no JSON object"),
+    ("c.jsonl", PNG, "line 1 is no JSON object"),
+    ("c.jsonl", bytes(1000), "line 1 is no JSON object"),
+    ("c.jsonl", b"\n\n", "line 1 is no JSON object"),
+    ("c.jsonl", json.dumps(ENTRIES).encode(), "line 1 is no JSON object"),
+    ("c.jsonl", "{}\n".encode("utf-16"), "line 1 is no JSON object"),
+    ("c.jsonl", b"[" * 10_000, "line 1 is no JSON object"),
+    ("c.jsonl", zstd.compress(LINES), "line 1 is no JSON object"),
+    ("c.jsonl", json.dumps({**METADATA, "data": ENTRIES}).encode(), "end in .json"),
+    ("c.jsonl", b'{"data": [' + b" " * MAX_LINE, "ends in .json"),
+    ("c.json", b"What is this?\nNo catalogue.\n", NO_JSON),
+    ("c.json", PNG, NO_JSON),
+    ("c.json", b"\n", NO_JSON),
+    ("c.json", LINES, NO_JSON),
+    ("c.json", OBJECT + b"{}", NO_JSON),
+    ("c.json", zstd.compress(OBJECT), NO_JSON),
+    ("c.json", OBJECT.replace("デ".encode(), b"\xff"), NO_JSON),
+    ("c.json.zst", zstd.compress(PNG), NO_JSON),
+    ("c.jsonl.zst", LINES, "not zstd-compressed"),
+    ("c.json.zst", OBJECT, "not zstd-compressed"),
+    ("c.jsonl.zst", PNG, "not zstd-compressed"),
+    ("c.jsonl.zst", zstd.compress(LINES) + b"more", "not zstd-compressed"),
+    ("c.xml", LINES, "ends in .jsonl, .jsonl.zst or .json"),
+    ("c.jsonl.gz", LINES, "ends in .jsonl, .jsonl.zst or .json"),
+    ("c.zst", zstd.compress(LINES), "ends in .jsonl, .jsonl.zst or .json"),
+    ("jsonl", LINES, "ends in .jsonl, .jsonl.zst or .json"),
+]
+
+
+def problem(path: Path) -> str:
+    """What reading a file says is wrong: always one line that names the file."""
+    with pytest.raises(CatalogueFileError) as caught:
+        read(path)
+    message = str(caught.value)
+    assert message.isprintable()
+    assert str(path) in message
+    return message
+
+
+@pytest.mark.parametrize(("name", "content", "message"), WRONG, ids=[f"{w[0]} {w[1][:20]!r}" for w in WRONG])
+def test_files_that_are_no_catalogue(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert message in problem(tmp_path / name)
+
+
+def test_paths_that_are_no_file(tmp_path: Path) -> None:
+    (tmp_path / "folder.jsonl").mkdir()
+    (tmp_path / "file.jsonl").write_bytes(LINES)
+    (tmp_path / "nowhere.jsonl").symlink_to("other.jsonl")
+    (tmp_path / "circle.jsonl").symlink_to("circle.jsonl")
+    assert "does not exist" in problem(tmp_path / "missing.jsonl")
+    assert "does not exist" in problem(tmp_path / "missing" / "missing.json.zst")
+    assert "does not exist" in problem(tmp_path / "nowhere.jsonl")
+    assert "Is a directory" in problem(tmp_path / "folder.jsonl")
+    assert "Not a directory" in problem(tmp_path / "file.jsonl" / "file.jsonl")
+    assert "symbolic links" in problem(tmp_path / "circle.jsonl")
+    assert "name too long" in problem(tmp_path / f"{'x' * 300}.jsonl")
+
+
+def test_pipe(tmp_path: Path) -> None:
+    """It can't be rewound: either it is read all the same, or the message says so."""
+    path = tmp_path / "pipe.jsonl"
+    os.mkfifo(path)
+
+    def feed() -> None:
+        with suppress(BrokenPipeError):
+            path.write_bytes(LINES)
+
+    Thread(target=feed, daemon=True).start()
+    try:
+        assert len(read(path)) == 3
+    except CatalogueFileError as error:
+        assert str(path) in str(error)  # noqa: PT017 - either will do
+
+
+SMALL_BODY_BYTES = {
+    "c.jsonl": lines({}, entry(1)).rstrip(b"\n"),
+    "c.jsonl.zst": zstd.compress(lines({}, entry(1))),
+    "c.json": json.dumps({"data": [entry(1)]}).encode(),
+    "c.json.zst": zstd.compress(json.dumps({"data": [entry(1)]}).encode()),
+}
+
+
+@pytest.mark.parametrize("name", SMALL_BODY_BYTES)
+def test_cut_short_anywhere(tmp_path: Path, name: str) -> None:
+    content = SMALL_BODY_BYTES[name]
+    # Of the lines only the last one can be seen to be cut; what ends after a whole line is a shorter file.
+    first = content.rindex(b"\n") + 2 if name == "c.jsonl" else 1
+    for length in range(first, len(content)):
+        (tmp_path / name).write_bytes(content[:length])
+        message = problem(tmp_path / name)
+        assert "cut short" in message, (length, message)
+
+
+def test_cut_short_behind_a_mistake(tmp_path: Path) -> None:
+    """That the last line says something wrong before it ends in the middle does not make the file whole."""
+    (tmp_path / "c.jsonl").write_bytes(LINES + json.dumps(entry(9, title=5)).encode()[:-10])
+    assert "cut short" in problem(tmp_path / "c.jsonl")
+
+
+@pytest.mark.parametrize("name", ["c.jsonl.zst", "c.json.zst"])
+@pytest.mark.parametrize("damage", [lambda byte: byte ^ 0xFF, lambda byte: byte ^ 1], ids=["byte", "bit"])
+def test_damaged_anywhere(tmp_path: Path, name: str, damage: Callable[[int], int]) -> None:
+    """A checksum tells; without one some damage looks like other text. Either way no other exception comes."""
+    content = zstd.decompress(SMALL_BODY_BYTES[name])
+    compressed = bytearray(zstd.compress(content, options={zstd.CompressionParameter.checksum_flag: 1}))
+    for place, byte in enumerate(compressed):
+        compressed[place] = damage(byte)
+        (tmp_path / name).write_bytes(compressed)
+        with suppress(CatalogueFileError):
+            assert titles(read(tmp_path / name)) == ["Anime 1"], place
+        compressed[place] = byte
+
+
+async def test_100_000_bad_lines(database: URL, tmp_path: Path) -> None:
+    path = tmp_path / "c.jsonl"
+    path.write_bytes(LINES + b"{}\nno JSON\n" * 50_000)
+    before = await dump(database)
+    with pytest.raises(CatalogueFileError, match="this is no catalogue; the first, 5, because") as caught:
+        await run_import(database, path)
+    assert await dump(database) == before
+    assert str(caught.value).isprintable()
+    assert str(path) in str(caught.value)

@@ -1,0 +1,81 @@
+"""Importing again: the numbered episodes of a release, on which viewers' history hangs."""
+
+from pathlib import Path
+
+from sqlalchemy.engine import URL
+
+from kitsu.domain.catalogue.importing import Report
+from tests.conftest import execute
+from tests.domain.catalogue.test_import import entry, import_entries, rows
+
+NUMBERS = "SELECT number FROM episodes ORDER BY number"
+
+
+async def test_more_episodes(database: URL, tmp_path: Path) -> None:
+    await import_entries(database, tmp_path, entry(1, episodes=2), entry(2, episodes=1))
+    before = await rows(database, "SELECT e::text FROM episodes e ORDER BY id")
+    assert await import_entries(database, tmp_path, entry(1, episodes=4), entry(2, episodes=1)) == Report(
+        updated=1, unchanged=1
+    )
+    assert await rows(database, NUMBERS) == [1, 1, 2, 3, 4]
+    after = await rows(database, "SELECT e::text FROM episodes e ORDER BY id")
+    assert [row for row in after if row in before] == before
+
+
+async def test_fewer_episodes_remove_none(database: URL, tmp_path: Path) -> None:
+    await import_entries(database, tmp_path, entry(1, episodes=4))
+    before = await rows(database, "SELECT e::text FROM episodes e ORDER BY id")
+    for count in (2, 0, 4):
+        assert await import_entries(database, tmp_path, entry(1, episodes=count)) == Report(updated=1)
+        assert await rows(database, "SELECT episode_count FROM anime") == [count or None]
+        assert await rows(database, "SELECT e::text FROM episodes e ORDER BY id") == before
+
+
+async def test_deleted_episode_stays_away(database: URL, tmp_path: Path) -> None:
+    await import_entries(database, tmp_path, entry(1, episodes=4))
+    await execute(database, "DELETE FROM episodes WHERE number IN (2, 4)")
+    assert await import_entries(database, tmp_path, entry(1, episodes=4)) == Report(unchanged=1)
+    assert await import_entries(database, tmp_path, entry(1, episodes=4, title="Other")) == Report(updated=1)
+    assert await rows(database, NUMBERS) == [1, 3]
+    await import_entries(database, tmp_path, entry(1, episodes=6))
+    assert await rows(database, NUMBERS) == [1, 3, 5, 6]
+
+
+async def test_first_known_number_of_episodes(database: URL, tmp_path: Path) -> None:
+    await import_entries(database, tmp_path, entry(1, episodes=0))
+    assert await import_entries(database, tmp_path, entry(1, episodes=2)) == Report(updated=1)
+    assert await rows(database, NUMBERS) == [1, 2]
+
+
+async def test_episodes_that_an_editor_added_are_not_made_twice(database: URL, tmp_path: Path) -> None:
+    await import_entries(database, tmp_path, entry(1, episodes=1))
+    await execute(
+        database,
+        "INSERT INTO episodes (id, release_id, number, title) SELECT gen_random_uuid(), id, 2, 'B' FROM releases",
+    )
+    await import_entries(database, tmp_path, entry(1, episodes=3))
+    assert await rows(database, "SELECT number, title FROM episodes ORDER BY number") == [
+        (1, None),
+        (2, "B"),
+        (3, None),
+    ]
+
+
+async def test_episodes_that_an_editor_added_before_the_file_knew_a_number(database: URL, tmp_path: Path) -> None:
+    await import_entries(database, tmp_path, entry(1, episodes=0))
+    await execute(
+        database,
+        "INSERT INTO episodes (id, release_id, number, title) SELECT gen_random_uuid(), id, 1, 'A' FROM releases",
+    )
+    await import_entries(database, tmp_path, entry(1, episodes=2))
+    assert await rows(database, "SELECT number, title FROM episodes ORDER BY number") == [(1, "A"), (2, None)]
+
+
+async def test_new_episodes_alone_are_an_update(database: URL, tmp_path: Path) -> None:
+    """An editor's own count is kept, and an anime that got an episode is not called unchanged."""
+    await import_entries(database, tmp_path, entry(1, episodes=2))
+    await execute(database, "UPDATE anime SET episode_count = 26")
+    report = await import_entries(database, tmp_path, entry(1, episodes=3))
+    assert await rows(database, "SELECT episode_count FROM anime") == [26]
+    assert await rows(database, NUMBERS) == [1, 2, 3]
+    assert report == Report(updated=1)

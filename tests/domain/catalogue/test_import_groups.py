@@ -1,0 +1,181 @@
+"""The same anime by any shared source: in two files, twice in one, and where it would be two anime of the catalogue."""
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import URL
+
+from kitsu.db.engine import create_engine
+from kitsu.domain.catalogue.importing import Report, import_catalogue
+from tests.conftest import execute
+from tests.domain.catalogue.test_import import dump, entry, import_entries, rows, write
+
+A, B, C, D = (f"https://a.example.org/{letter}" for letter in "abcd")
+
+
+SPELLINGS = (
+    "https://kitsu.io/anime/{}",
+    "https://www.kitsu.app/anime/{}",
+    "https://www.kitsu.io/anime/{}/",
+    "http://kitsu.app/anime/{}",
+    "https://kitsu.app/anime/{}/",
+    "HTTPS://Kitsu.App/anime/{}",
+)
+
+
+async def test_same_url_in_another_spelling(database: URL, tmp_path: Path) -> None:
+    count = len(SPELLINGS)
+    first = [entry(n, sources=[f"https://kitsu.app/anime/{n}"]) for n in range(count)]
+    second = [entry(n, sources=[spelling.format(n)]) for n, spelling in enumerate(SPELLINGS)]
+    both = [entry(n, sources=[each.format(n) for each in SPELLINGS]) for n in range(count)]
+    assert await import_entries(database, tmp_path, *first) == Report(added=count)
+    before = await dump(database)
+    assert await import_entries(database, tmp_path, *second) == Report(unchanged=count)
+    assert await import_entries(database, tmp_path, *both) == Report(unchanged=count)
+    assert await import_entries(database, tmp_path, *first, *second) == Report(unchanged=count, merged=count)
+    assert await dump(database) == before
+
+
+async def test_any_shared_source_will_do(database: URL, tmp_path: Path) -> None:
+    await import_entries(database, tmp_path, entry(1, sources=[A, B]), entry(2, sources=[C]))
+    (kept,) = await rows(database, "SELECT id FROM anime WHERE title = 'Anime 1'")
+    assert await import_entries(database, tmp_path, entry(3, sources=[D, B])) == Report(updated=1)
+    assert await rows(database, "SELECT title FROM anime WHERE id = $1", kept) == ["Anime 3"]
+    assert await rows(database, "SELECT external_id FROM external_ids WHERE anime_id = $1 ORDER BY 1", kept) == [
+        A,
+        B,
+        D,
+    ]
+    assert await import_entries(database, tmp_path, entry(3, sources=[D])) == Report(unchanged=1)
+
+
+SAME: dict[str, list[dict[str, Any]]] = {
+    "directly": [entry(1, sources=[A, B]), entry(2, sources=[B, C])],
+    "by a chain": [entry(1, sources=[A, B]), entry(2, sources=[B, C]), entry(3, sources=[C, D])],
+    "by one that comes last": [entry(1, sources=[A]), entry(2, sources=[D]), entry(3, sources=[A, D])],
+    "word for word": [entry(1, sources=[A]), entry(1, sources=[A])],
+}
+
+
+@pytest.mark.parametrize("how", SAME)
+async def test_twice_in_one_file(database: URL, tmp_path: Path, how: str) -> None:
+    entries = [entry(8), *SAME[how], entry(9)]
+    merged = len(SAME[how]) - 1
+    assert await import_entries(database, tmp_path, *entries) == Report(added=3, merged=merged)
+    # The first one counts, with the ids of all.
+    assert await rows(database, "SELECT title FROM anime ORDER BY title") == ["Anime 1", "Anime 8", "Anime 9"]
+    assert await rows(database, "SELECT title FROM releases ORDER BY title") == ["Anime 1", "Anime 8", "Anime 9"]
+    assert await rows(database, "SELECT count(*) FROM episodes") == [9]
+    assert await rows(
+        database,
+        "SELECT external_id FROM external_ids JOIN anime ON id = anime_id WHERE title = 'Anime 1' ORDER BY 1",
+    ) == sorted({source for found in SAME[how] for source in found["sources"]})
+
+    before = await dump(database)
+    for _ in range(2):
+        assert await import_entries(database, tmp_path, *entries) == Report(unchanged=3, merged=merged)
+        assert await dump(database) == before
+
+
+async def test_entries_that_share_only_an_anime_of_the_catalogue(database: URL, tmp_path: Path) -> None:
+    await import_entries(database, tmp_path, entry(1, sources=[A, B]))
+    twice = (entry(2, sources=[A]), entry(3, sources=[B]))
+    assert await import_entries(database, tmp_path, *twice) == Report(updated=1, merged=1)
+    assert await rows(database, "SELECT title FROM anime") == ["Anime 2"]
+    before = await dump(database)
+    assert await import_entries(database, tmp_path, *twice) == Report(unchanged=1, merged=1)
+    assert await dump(database) == before
+
+
+@pytest.mark.parametrize(
+    "joining",
+    [
+        pytest.param([entry(3, sources=[A, B])], id="directly"),
+        pytest.param([entry(3, sources=[A, C]), entry(4, sources=[C, D]), entry(5, sources=[D, B])], id="by a chain"),
+    ],
+)
+async def test_entry_that_would_make_one_of_two_anime(
+    database: URL, tmp_path: Path, joining: list[dict[str, Any]]
+) -> None:
+    await import_entries(database, tmp_path, entry(1, sources=[A]), entry(2, sources=[B]))
+    ids = await rows(database, "SELECT id::text FROM anime ORDER BY 1")
+    before = await rows(database, "SELECT a::text FROM anime a ORDER BY id")
+    for report in (Report(added=2), Report(unchanged=2)):
+        found = await import_entries(database, tmp_path, entry(8), *joining, entry(9))
+        assert [number for number, _ in found.refused] == [3 + n for n in range(len(joining))]
+        for _, reason in found.refused:
+            assert "different anime" in reason
+            assert all(each in reason for each in ids)
+        found.refused = []
+        assert found == report
+    assert [row for row in await rows(database, "SELECT a::text FROM anime a ORDER BY id") if row in before] == before
+    assert await rows(database, "SELECT external_id FROM external_ids WHERE provider = 'a.example.org' ORDER BY 1") == [
+        A,
+        B,
+    ]
+
+
+async def test_two_anime_that_an_editor_made_one_are_one(database: URL, tmp_path: Path) -> None:
+    entries = (entry(1, sources=[A]), entry(2, sources=[B]), entry(3, sources=[A, B]))
+    await import_entries(database, tmp_path, *entries[:2])
+    assert (await import_entries(database, tmp_path, *entries)).unchanged == 0
+    await execute(
+        database,
+        "UPDATE external_ids SET anime_id = (SELECT id FROM anime WHERE title = 'Anime 1')",
+        "DELETE FROM anime WHERE title = 'Anime 2'",
+    )
+    assert await import_entries(database, tmp_path, *entries) == Report(unchanged=1, merged=2)
+
+
+async def test_reason_names_some_of_many_anime(database: URL, tmp_path: Path) -> None:
+    """A placeholder among the sources of a whole file makes it one group; the report must not grow with its square."""
+    await import_entries(database, tmp_path, *(entry(n, episodes=0) for n in range(300)))
+    before = await dump(database)
+    mixed_up = [entry(n, sources=[f"https://myanimelist.net/anime/{n}", "https://example.org/"]) for n in range(300)]
+    report = await import_entries(database, tmp_path, *mixed_up)
+    assert len(report.refused) == 300
+    assert await dump(database) == before
+    assert max(len(reason) for _, reason in report.refused) < 1000
+
+
+def chain(count: int, order: list[int]) -> list[dict[str, Any]]:
+    """Entries of which each shares a source with the next, in this order of the file."""
+    links = [f"https://a.example.org/{n}" for n in range(count + 1)]
+    return [entry(n, sources=links[n : n + 2], episodes=0) for n in order]
+
+
+ORDERS: dict[str, Callable[[int], list[int]]] = {
+    "from its beginning": lambda count: list(range(count)),
+    "from its end": lambda count: list(range(count))[::-1],
+    "shuffled": lambda count: random.Random(7).sample(range(count), count),  # noqa: S311 - the same each time
+    # All entries settle on the beginning, which comes second, before they learn of the end, which comes first.
+    "its two ends first": lambda count: [count - 1, *range(count - 1)],
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+async def test_long_chain_is_one_anime(database: URL, tmp_path: Path, order: str) -> None:
+    statements: Counter[str] = Counter()
+    engine = create_engine(database)
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def listen(connection: Any, _: Any) -> None:
+        connection.driver_connection.add_query_logger(lambda query: statements.update([query.query]))
+
+    try:
+        # Were it a round per entry or two, a chain of some thousands would take minutes.
+        entries = chain(300, ORDERS[order](300))
+        assert await import_catalogue(engine, write(tmp_path, *entries), dry_run=True) == Report(added=1, merged=299)
+        assert statements.most_common(1)[0][1] < 30
+
+        entries = chain(2000, ORDERS[order](2000))
+        assert await import_catalogue(engine, write(tmp_path, *entries)) == Report(added=1, merged=1999)
+    finally:
+        await engine.dispose()
+    assert await rows(database, "SELECT title FROM anime") == [entries[0]["title"]]
+    assert await rows(database, "SELECT count(*) FROM external_ids") == [2001]

@@ -1,0 +1,284 @@
+"""MyAnimeList's export: what is read from it, tidy or not, and what is refused."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kitsu.domain.viewer.list_import.entries import ListEntry, ListFileError, ListTooLarge, Refusal
+from kitsu.domain.viewer.list_import.files import read_list
+from tests.domain.viewer.test_list_files import problem
+
+FULL = """<?xml version="1.0" encoding="UTF-8" ?>
+<!-- Created by XML Export feature at MyAnimeList.net, with <![CDATA[ & what not -->
+<myanimelist>
+    <myinfo>
+        <user_id>1</user_id>
+        <user_name>viewer</user_name>
+        <user_export_type>1</user_export_type>
+    </myinfo>
+    <anime>
+        <series_animedb_id>1535</series_animedb_id>
+        <series_title><![CDATA[Death Note]]></series_title>
+        <series_type>TV</series_type>
+        <series_episodes>37</series_episodes>
+        <my_id>0</my_id>
+        <my_watched_episodes>30</my_watched_episodes>
+        <my_start_date>2019-12-31</my_start_date>
+        <my_finish_date>2020-05-00</my_finish_date>
+        <my_score>9</my_score>
+        <my_status>On-Hold</my_status>
+        <my_comments><![CDATA[ Light & <b>L</b> ]]></my_comments>
+        <my_times_watched>2</my_times_watched>
+        <my_tags><![CDATA[mystery, police]]></my_tags>
+        <my_rewatching>1</my_rewatching>
+        <my_last_updated>1600000000</my_last_updated>
+        <update_on_import>0</update_on_import>
+    </anime>
+</myanimelist>
+"""
+MINIMAL = {"series_animedb_id": "1", "series_title": "Bebop", "my_status": "Watching"}
+
+
+def rows(*elements: str) -> list[ListEntry | Refusal]:
+    inside = "".join(f"<anime>{each}</anime>" for each in elements)
+    return list(read_list(f"<myanimelist>{inside}</myanimelist>".encode()))
+
+
+def row(**fields: str) -> ListEntry | Refusal:
+    [read] = rows("".join(f"<{name}>{text}</{name}>" for name, text in {**MINIMAL, **fields}.items()))
+    return read
+
+
+def entry(**fields: str) -> ListEntry:
+    read = row(**fields)
+    assert isinstance(read, ListEntry), read
+    return read
+
+
+def refusal(**fields: str) -> str:
+    read = row(**fields)
+    assert isinstance(read, Refusal), read
+    assert read[:2] == (1, "Bebop")
+    assert read.reason.endswith(".")
+    return read.reason
+
+
+def title_of(raw: bytes) -> str | None:
+    xml = b"<series_animedb_id>1</series_animedb_id><my_status>1</my_status><series_title>%b</series_title>" % raw
+    [read] = read_list(b"<myanimelist><anime>%b</anime></myanimelist>" % xml)
+    assert isinstance(read, ListEntry)
+    return read.title
+
+
+def test_everything() -> None:
+    assert list(read_list(FULL.encode())) == [
+        ListEntry(
+            number=1,
+            title="Death Note",
+            ids=(("myanimelist", "1535"),),
+            status="on_hold",
+            score=9,
+            notes=" Light & <b>L</b> ",
+            episodes_watched=30,
+            started_on="2019-12-31",
+            completed_on="2020-05",
+            times_rewatched=2,
+            is_rewatching=True,
+            tags="mystery, police",
+            updated_at=datetime(2020, 9, 13, 12, 26, 40, tzinfo=UTC),
+        )
+    ]
+
+
+def test_almost_nothing() -> None:
+    assert rows(
+        "<my_status>6</my_status><series_animedb_id>\n 0005 </series_animedb_id><unknown><deep/></unknown>"
+    ) == [ListEntry(number=1, title="", ids=(("myanimelist", "5"),), status="plan_to_watch")]
+    assert list(read_list(b"<myanimelist/>")) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        ("Watching|1| watching ", "watching"),
+        ("Completed|COMPLETED|2", "completed"),
+        ("On-Hold|On Hold|onhold|on_hold|3", "on_hold"),
+        ("Dropped|4", "dropped"),
+        ("Plan to Watch|plantowatch|PLAN TO WATCH|6|\n6\n|<![CDATA[Plan to Watch]]>", "plan_to_watch"),
+    ],
+)
+def test_statuses(words: str, status: str) -> None:
+    assert {entry(my_status=word).status for word in words.split("|")} == {status}
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("series_animedb_id", "|0|-1|x|2147483648|\uff11"),
+        ("my_status", "| |5|0|7|Reading|Plan to Read|" + "x" * 5000),
+        ("my_score", "11|-1|x|8.5|1e1|0x1|" + "9" * 5000),
+        ("my_watched_episodes", "-1|x|1.0|2147483648|" + "9" * 5000),
+        ("my_times_watched", "-1|x|2147483648"),
+        ("my_comments", "x" * 10_001 + "|" + "日" * 100_000),
+        ("my_tags", "x" * 2_001),
+    ],
+)
+def test_refusals(name: str, wrong: str) -> None:
+    for text in wrong.split("|"):
+        assert len(refusal(**{name: text})) < 200
+
+
+def test_limits_that_are_just_kept() -> None:
+    fields = {"my_comments": "日" * 10_000, "my_tags": "x" * 2_000, "my_watched_episodes": "2147483647"}
+    read = entry(my_score="10", **fields)
+    assert (read.score, read.notes, read.tags) == (10, fields["my_comments"], fields["my_tags"])
+    assert read.episodes_watched == 2**31 - 1
+
+
+def test_empty_values() -> None:
+    names = ("my_score", "my_comments", "my_tags", "my_watched_episodes", "my_times_watched", "my_rewatching")
+    for text in ("", " \n ", "<![CDATA[]]>"):
+        read = entry(**dict.fromkeys((*names, "my_start_date", "my_last_updated"), text))
+        assert read == entry()
+    assert entry(my_score="0", my_rewatching="0", my_last_updated="0") == entry()
+    assert entry(my_rewatching="YES").is_rewatching
+
+
+@pytest.mark.parametrize(
+    ("text", "date"),
+    [
+        ("0000-00-00", None),
+        ("2020-00-00", "2020"),
+        ("2020-05-00", "2020-05"),
+        ("2020-00-07", "2020"),
+        ("2020-05-07", "2020-05-07"),
+        (" 2020-5-7 ", "2020-05-07"),
+        ("2020", "2020"),
+        ("2020-02-31", None),
+        ("2020-13-00", None),
+        ("0000-05-07", None),
+        ("05-07-20", None),
+        ("yesterday", None),
+        ("\uff12\uff10\uff12\uff10-05-07", None),
+    ],
+)
+def test_dates(text: str, date: str | None) -> None:
+    read = entry(my_start_date=text, my_finish_date=text)
+    assert (read.started_on, read.completed_on) == (date, date)
+
+
+def test_a_bad_row_does_not_end_the_rest() -> None:
+    good = "<series_animedb_id>1</series_animedb_id><my_status>1</my_status>"
+    read = rows(good, "", good.replace("1", "x", 1), "<series_title>T</series_title>", good)
+    assert [type(each) for each in read] == [ListEntry, Refusal, Refusal, Refusal, ListEntry]
+    assert [each.number for each in read] == [1, 2, 3, 4, 5]
+    assert read[3] == Refusal(4, "T", "It has no MyAnimeList id.")
+
+
+@pytest.mark.parametrize(
+    ("raw", "title"),
+    [
+        (b"K & K", "K & K"),
+        (b"K&K &amp; &lt;", "K&K & <"),
+        (b"&foo; &nbsp; &amp &; &#; &#x;", "&foo; &nbsp; &amp &; &#; &#x;"),
+        (b"&#26085;&#x65E5; &#x1f600;", "日日 😀"),
+        (b"a&#0;b&#1;c&#xD800;d&#xFFFF;e&#x110000;f&#9999999;g", "abcdefg"),
+        (b"<![CDATA[K & K &amp; &foo;]]>", "K & K &amp; &foo;"),
+        (b"a & <![CDATA[b & ]]>&amp; c", "a & b & & c"),
+        (b"a<!-- & <![CDATA[ -- > -->b & c", "ab & c"),
+        (b"a<b>c</b>d<br/>", "acd"),
+        (b"a\xffb\xc3", "a\ufffdb\ufffd"),
+        (b"a\xed\xa0\x80b", "a\ufffd\ufffd\ufffdb"),
+        (b"a\0b\x08c\x1f\xef\xbf\xbed", "abcd"),
+        (b"<![CDATA[a\0b\x08c]]>", "abc"),
+        (b"\n  a b \n ", "a b"),
+        (b"\n <![CDATA[ a ]]>\n ", " a "),
+        (b"x" * 5000, "x" * 1000),
+    ],
+)
+def test_untidy_texts(raw: bytes, title: str) -> None:
+    assert title_of(raw) == title
+
+
+def test_references_across_blocks() -> None:
+    for shift in range(12):
+        inside = " " * (65_536 - 120 + shift) + "<series_title>" + "&amp;&#x65E5;& &foo;" * 10 + "</series_title>"
+        [read] = rows(inside)
+        assert read.title == "&日& &foo;" * 10
+
+
+def test_encoding_is_not_what_the_file_claims() -> None:
+    for claim in ("ISO-8859-1", "UTF-16", "no such"):
+        xml = FULL.replace("UTF-8", claim).replace("Death Note", "デス").encode()
+        assert [each.title for each in read_list(xml)] == ["デス"]
+
+
+DTD = "<!DOCTYPE myanimelist [{}]>\n<myanimelist><anime><series_title>{}</series_title></anime></myanimelist>"
+LAUGHS = '<!ENTITY a0 "ha">' + "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 10))
+
+
+@pytest.mark.parametrize(
+    "xml",
+    [
+        DTD.format("", "x"),
+        DTD.format(LAUGHS, "&a9;"),
+        DTD.format('<!ENTITY x SYSTEM "file:///etc/passwd">', "&x;"),
+        DTD.format('<!ENTITY % x SYSTEM "http://127.0.0.1:9/"> %x;', "x"),
+        '<!DOCTYPE myanimelist SYSTEM "http://127.0.0.1:9/x.dtd"><myanimelist/>',
+        '<?xml version="1.0"?><!DOCTYPE myanimelist><myanimelist/>',
+    ],
+)
+def test_document_types(xml: str) -> None:
+    assert "document type or entities" in problem(xml.encode())
+
+
+@pytest.mark.parametrize(
+    ("xml", "message"),
+    [
+        (FULL.replace("<user_export_type>1", "<user_export_type> 2"), "manga"),
+        ("<myanimelist><manga/></myanimelist>", "manga"),
+        ("<html><body/></html>", "begins with <html>"),
+        ("<myanimelist><anime></myanimelist>", "mismatched"),
+        ("<myanimelist/><myanimelist/>", "no well-formed XML"),
+        ("< myanimelist/>", "no well-formed XML"),
+        ("<myanimelist a='1' a='2'/>", "duplicate"),
+    ],
+)
+def test_files_that_are_no_list_of_anime(xml: str, message: str) -> None:
+    assert message in problem(xml.encode())
+
+
+def test_cut_short_anywhere() -> None:
+    xml = FULL.strip().encode()
+    for length in range(1, len(xml)):
+        assert "cut short" in problem(xml[:length]), length
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        "<a>" * 100,
+        "".join(f"<a{n}/>" for n in range(1100)),
+        "".join(f"<a b{n}=''/>" for n in range(1100)),
+        "".join(f"<?a{n}?>" for n in range(1100)),
+        f"<a b='{'x' * 500_000}'/>",
+        "<anime/>" * 100_001,
+    ],
+    ids=["depth", "elements", "attributes", "instructions", "tag", "rows"],
+)
+def test_more_than_a_list_has(inside: str) -> None:
+    with pytest.raises(ListTooLarge):
+        list(read_list(f"<myanimelist>{inside}</myanimelist>".encode()))
+
+
+@given(st.binary(max_size=60))
+@settings(max_examples=80, deadline=None)
+def test_any_bytes_in_a_text(raw: bytes) -> None:
+    """No other exception comes, and nothing that UTF-8 or the database can't hold."""
+    try:
+        read = list(read_list(FULL.encode().replace(b"Death Note", raw).replace(b"<b>", raw)))
+    except ListFileError:
+        return
+    assert b"\0" not in "".join(each.title or "" for each in read).encode()

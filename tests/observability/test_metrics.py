@@ -1,0 +1,264 @@
+"""What `/metrics` says of one worker: what is counted, under which names, and that nobody can make it grow."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy.engine import URL
+
+from kitsu import __version__
+from kitsu.domain.outcomes import Outcomes
+from kitsu.observability.metrics import FOLDER, METHODS, folder_for_workers
+from tests.cli.invoke import invoked
+from tests.conftest import client_of, execute
+from tests.domain.catalogue.test_import import entry, write
+from tests.web.middleware.test_response_cache import ANIME, ROWS, is_kept, until_async
+
+UNKNOWN_ID = "019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b"
+CREDENTIALS = {"email": "kaguya@example.org", "password": "a long enough password"}
+ANILIST = b'{"lists": []}'
+
+Sample = tuple[str, frozenset[tuple[str, str]]]
+
+
+def samples(text: str) -> dict[Sample, float]:
+    """The samples of an exposition, by name and labels."""
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def value(text: str, name: str, **labels: str) -> float | None:
+    """That of one sample, None without it."""
+    return samples(text).get((name, frozenset(labels.items())))
+
+
+@pytest.fixture
+async def client(database: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
+    """The application with figures, on a database with one anime."""
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    await execute(database, *ROWS)
+    async with client_of(database, metrics_enabled=True, rate_limit_login=(3, 900), login_refusal_ms=0) as client:
+        yield client
+
+
+async def scraped(client: httpx.AsyncClient) -> str:
+    response = await client.get("/metrics")
+    assert response.status_code == 200
+    return response.text
+
+
+async def test_not_found_without_the_setting(reader: httpx.AsyncClient) -> None:
+    response = await reader.get("/metrics")
+    assert (response.status_code, response.json()) == (404, (await reader.get("/nope")).json())
+
+
+async def test_text_for_prometheus_that_nobody_keeps(client: httpx.AsyncClient) -> None:
+    response = await client.get("/metrics")
+    assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert response.headers["cache-control"] == "no-store"
+    assert value(response.text, "kitsu_build_info", version=__version__) == 1
+    assert all(family.documentation for family in text_string_to_metric_families(response.text))
+    assert "/metrics" not in (await client.get("/openapi.json")).json()["paths"]
+
+
+async def test_requests_by_method_route_and_status(client: httpx.AsyncClient) -> None:
+    for path in ("/anime", "/anime?limit=0", f"/anime/{ANIME}", f"/anime/{UNKNOWN_ID}", f"/anime/{ANIME}/"):
+        await client.get(path)
+    text = await scraped(client)
+
+    def requests(route: str, status: str) -> float | None:
+        return value(text, "kitsu_http_requests_total", method="GET", route=route, status=status)
+
+    assert (requests("/anime", "200"), requests("/anime", "422")) == (1, 1)
+    assert (requests("/anime/{anime_id}", "200"), requests("/anime/{anime_id}", "404")) == (2, 1)
+    timed = {"method": "GET", "route": "/anime/{anime_id}"}
+    assert value(text, "kitsu_http_request_seconds_count", **timed) == 3
+    assert value(text, "kitsu_http_request_seconds_bucket", **timed, le="+Inf") == 3
+    assert 0 < (value(text, "kitsu_http_request_seconds_sum", **timed) or 0) < 60
+
+
+async def test_a_client_makes_no_labels(client: httpx.AsyncClient) -> None:
+    await client.get("/nope")
+    await client.request("KITSU", "/nope")
+    before = set(samples(await scraped(client)))
+    await asyncio.sleep(0)
+    before |= set(samples(await scraped(client)))
+    for number in range(50):
+        await client.get(f"/nope/{number}")
+        await client.get(f"/{number}?{number}={number}")
+        await client.request(f"KITSU{number}", "/nope")
+    text = await scraped(client)
+    assert set(samples(text)) == before
+    unknown = {"route": "unknown", "status": "404"}
+    assert value(text, "kitsu_http_requests_total", method="GET", **unknown) == 101
+    assert value(text, "kitsu_http_requests_total", method="other", **unknown) == 51
+    methods = {dict(labels).get("method") for _, labels in samples(text)} - {None}
+    assert methods <= {*METHODS, "other"}
+
+
+async def test_logins_by_outcome(client: httpx.AsyncClient) -> None:
+    outcomes = ("success", "wrong", "limited", "busy")
+
+    async def logins() -> list[float | None]:
+        text = await scraped(client)
+        return [value(text, "kitsu_logins_total", outcome=outcome) for outcome in outcomes]
+
+    assert await logins() == [0, 0, 0, 0]
+    await client.post("/auth/register", json=CREDENTIALS)
+    await client.post("/auth/login", json=CREDENTIALS)
+    for _ in range(5):
+        await client.post("/auth/login", json=CREDENTIALS | {"password": "a wrong password"})
+    await client.post("/auth/login", json={"email": "x"})
+    assert await logins() == [1, 3, 2, 0]
+
+
+async def test_a_full_queue_of_passwords_is_busy(
+    database: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    async with client_of(database, metrics_enabled=True, password_queue=1, login_refusal_ms=0) as client:
+        bodies = [{"email": f"{number}@example.org", "password": "a password"} for number in range(20)]
+        answers = await asyncio.gather(*(client.post("/auth/login", json=body) for body in bodies))
+        busy = sum(answer.status_code == 503 for answer in answers)
+        text = await scraped(client)
+        assert value(text, "kitsu_logins_total", outcome="busy") == busy > 0
+        assert value(text, "kitsu_logins_total", outcome="wrong") == 20 - busy
+        assert value(text, "kitsu_password_queue") == 0
+
+
+async def test_imports_of_lists_by_outcome(client: httpx.AsyncClient) -> None:
+    tokens = (await client.post("/auth/register", json=CREDENTIALS)).json()
+    bearer = {"Authorization": f"Bearer {tokens['access_token']}"}
+    for body, query in ((ANILIST, ""), (ANILIST, "?dry_run=true"), (b"no list", ""), (b"[", "")):
+        await client.post(f"/library/import{query}", content=body, headers=bearer)
+    text = await scraped(client)
+    assert value(text, "kitsu_imports_total", kind="library", outcome="done") == 1
+    assert value(text, "kitsu_imports_total", kind="library", outcome="refused") == 2
+
+
+async def test_answers_from_memory_and_the_time_of_a_change(
+    database: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    await execute(database, *ROWS)
+    async with client_of(database, metrics_enabled=True, catalogue_memory_mb=1) as client:
+        await until_async(lambda: is_kept(client, "/anime"))
+        before = await scraped(client)
+        assert (value(before, "kitsu_catalogue_memory_bytes") or 0) > 0
+        assert value(before, "kitsu_catalogue_changed_timestamp_seconds") == 0
+        for _ in range(3):
+            await client.get(f"/anime/{ANIME}")
+        after = await scraped(client)
+        for result, more in (("hit", 2), ("miss", 1)):
+            figures = [value(text, "kitsu_catalogue_answers_total", result=result) or 0 for text in (before, after)]
+            assert figures[1] - figures[0] == more
+        now = time.time()
+        await execute(database, "UPDATE anime SET title = 'Another'")
+
+        async def heard() -> bool:
+            changed = value(await scraped(client), "kitsu_catalogue_changed_timestamp_seconds") or 0
+            return abs(changed - now) < 60
+
+        await until_async(heard)
+
+
+async def test_commands_by_when_they_ended(
+    database: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, client: httpx.AsyncClient
+) -> None:
+    name = "kitsu_command_ended_timestamp_seconds"
+    commands = ("backup", "purge", "import-catalogue")
+    assert {value(await scraped(client), name, command=command) for command in commands} == {0}
+    assert (await invoked(tmp_path, "purge", database=database))[0] == 0
+    catalogue = write(tmp_path, entry())
+    assert (await invoked(tmp_path, "import-catalogue", "--dry-run", str(catalogue), database=database))[0] == 0
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    async with client_of(database, metrics_enabled=True) as another:
+
+        async def read() -> bool:
+            return abs((value(await scraped(another), name, command="purge") or 0) - time.time()) < 60
+
+        await until_async(read)
+        assert value(await scraped(another), name, command="import-catalogue") == 0
+    assert (await invoked(tmp_path, "import-catalogue", str(catalogue), database=database))[0] == 0
+    async with client_of(database, metrics_enabled=True) as another:
+
+        async def read_again() -> bool:
+            return (value(await scraped(another), name, command="import-catalogue") or 0) > 0
+
+        await until_async(read_again)
+
+
+async def test_connections_by_state(client: httpx.AsyncClient) -> None:
+    await asyncio.gather(*(client.get(f"/anime?limit={number}") for number in range(1, 20)))
+    text = await scraped(client)
+    for pool, limit in (("statements", 3), ("transactions", 10)):
+        assert value(text, "kitsu_db_connections", pool=pool, state="in_use") == 0
+        assert value(text, "kitsu_db_connections_limit", pool=pool) == limit
+    assert value(text, "kitsu_db_connections", pool="transactions", state="idle") == 0
+    assert 1 <= (value(text, "kitsu_db_connections", pool="statements", state="idle") or 0) <= 3
+
+
+def test_off_it_costs_no_memory() -> None:
+    """The library is not even loaded."""
+    program = "import sys, kitsu.app; sys.exit('prometheus_client' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+async def test_no_database_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    nowhere = URL.create("postgresql+asyncpg", username="kitsu", host="127.0.0.1", port=1, database="kitsu")
+    async with client_of(nowhere, metrics_enabled=True) as client:
+        assert (await client.get("/health")).status_code == 503
+        text = await scraped(client)
+        assert value(text, "kitsu_http_requests_total", method="GET", route="/health", status="503") == 1
+
+
+def test_without_its_folder_it_says_who_makes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(FOLDER, raising=False)
+
+    async def start() -> None:
+        url = URL.create("postgresql+asyncpg", host="127.0.0.1", database="kitsu")
+        async with client_of(url, metrics_enabled=True):
+            pass
+
+    with pytest.raises(ValueError, match="kitsu serve"):
+        asyncio.run(start())
+
+
+def test_the_folder_goes_and_takes_along_what_a_killed_service_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv(FOLDER, "")
+    left, foreign = tmp_path / "kitsu-metrics-left", tmp_path / "kitsu-metrics-foreign"
+    for folder in (left, foreign):
+        folder.mkdir()
+    (left / "in-use").touch()
+    with folder_for_workers():
+        first = Path(os.environ[FOLDER])
+        with folder_for_workers():
+            # Another service, which is alive, keeps its own.
+            assert {first, Path(os.environ[FOLDER]), foreign} == set(tmp_path.iterdir())
+    assert set(tmp_path.iterdir()) == {foreign}
+
+
+def test_only_ends_of_the_named_kinds_are_counted() -> None:
+    outcomes = Outcomes("good", bad=ValueError)
+    for error in (None, ValueError, KeyError, UnicodeError):
+        try:
+            with outcomes.counted():
+                if error is not None:
+                    raise error
+        except (ValueError, KeyError):
+            pass
+    assert outcomes.counts == {"good": 1, "bad": 2}

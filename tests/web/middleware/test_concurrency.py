@@ -1,0 +1,184 @@
+"""More requests at once than can be worked on: some wait, the rest is refused, and what needs no work goes on."""
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import asyncpg
+import httpx
+import pytest
+from sqlalchemy.engine import URL
+from structlog.testing import capture_logs
+
+from kitsu.errors import ServiceUnavailable
+from kitsu.observability.metrics import FOLDER
+from tests.conftest import ORIGIN, client_of, connect, execute
+from tests.observability.test_metrics import CREDENTIALS, scraped, value
+from tests.web.middleware.test_response_cache import ROWS, is_kept, until_async
+
+AT_ONCE, WAITING = 2, 20
+"""With two connections."""
+
+
+@pytest.fixture
+async def client(database: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
+    """The application with two connections to the database."""
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    await execute(database, *ROWS)
+    few = {"db_pool_size": 1, "db_max_overflow": 1, "metrics_enabled": True, "catalogue_memory_mb": 1}
+    async with client_of(database, **few, db_pool_timeout_ms=5000, rate_limit_enabled=False) as client:
+        await until_async(lambda: is_kept(client, "/anime"))
+        yield client
+
+
+@pytest.fixture
+async def locked(database: URL, client: httpx.AsyncClient) -> AsyncIterator[asyncpg.Connection]:
+    """The anime's table, which nobody else can read until the connection is closed."""
+    connection = await connect(database)
+    await connection.execute("BEGIN")
+    await connection.execute("LOCK TABLE anime IN ACCESS EXCLUSIVE MODE")
+    yield connection
+    await connection.close()
+
+
+async def asked(client: httpx.AsyncClient, number: int, begin: int = 0) -> list[asyncio.Task[httpx.Response]]:
+    """So many requests that need the table, under way."""
+    tasks = [
+        asyncio.create_task(client.get(f"/anime?offset={n}", headers={"Origin": ORIGIN, "X-Request-ID": f"ask-{n}"}))
+        for n in range(begin, begin + number)
+    ]
+    await asyncio.sleep(0.1)
+    return tasks
+
+
+async def test_a_burst_waits_and_what_is_over_is_refused_at_once(
+    client: httpx.AsyncClient, locked: asyncpg.Connection
+) -> None:
+    tasks = await asked(client, AT_ONCE + WAITING + 6)
+    assert Counter(task.result().status_code for task in tasks if task.done()) == {503: 6}
+    await locked.close()
+    assert Counter([(await task).status_code for task in tasks]) == {200: AT_ONCE + WAITING, 503: 6}
+
+
+async def test_a_refusal_is_an_answer_like_any_other(client: httpx.AsyncClient, locked: asyncpg.Connection) -> None:
+    tasks = await asked(client, AT_ONCE + WAITING)
+    (refusal,) = await asked(client, 1, begin=77)
+    response = refusal.result()
+    assert response.status_code == 503
+    assert response.json() == {
+        "code": ServiceUnavailable.code,
+        "message": ServiceUnavailable.message,
+        "details": None,
+    }
+    # The same answer, but for its id, as when the database is away.
+    other = await client.get("/anime/x", headers={"Origin": ORIGIN, "X-Request-ID": "ask-77"})
+    assert other.status_code == 503
+    await locked.close()
+    await asyncio.gather(*tasks)
+    reference = await client.get("/nope", headers={"Origin": ORIGIN, "X-Request-ID": "ask-77"})
+    assert dict(response.headers) == {
+        **reference.headers,
+        "content-length": str(len(response.content)),
+        "retry-after": ServiceUnavailable.headers["Retry-After"],
+    }
+
+
+async def test_a_refused_request_without_an_id_gets_one(client: httpx.AsyncClient, locked: asyncpg.Connection) -> None:
+    tasks = await asked(client, AT_ONCE + WAITING)
+    ids = {(await client.post("/favorites", json={})).headers["x-request-id"] for _ in range(3)}
+    assert len(ids) == 3
+    assert all(re.fullmatch("[0-9a-f]{32}", one) for one in ids)
+    await locked.close()
+    await asyncio.gather(*tasks)
+
+
+async def test_who_waits_too_long_is_refused(client: httpx.AsyncClient, locked: asyncpg.Connection) -> None:
+    tasks = await asked(client, AT_ONCE + 3)
+    await asyncio.sleep(1)
+    assert [task.result().status_code for task in tasks if task.done()] == [503, 503, 503]
+    await locked.close()
+    assert Counter([(await task).status_code for task in tasks]) == {200: AT_ONCE, 503: 3}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        *(("GET", "/health/live", 200), ("GET", "/health/ready", 200), ("GET", "/metrics", 200)),
+        *(("GET", "/docs", 200), ("GET", "/openapi.json", 200), ("GET", "/media/avatars/none.webp", 404)),
+        *(("OPTIONS", "/favorites", 204), ("GET", "/anime", 200), ("GET", "/health", 200), ("GET", "/nope", 503)),
+    ],
+)
+async def test_what_needs_no_work_goes_on(
+    client: httpx.AsyncClient, locked: asyncpg.Connection, method: str, path: str, status: int
+) -> None:
+    tasks = await asked(client, AT_ONCE + WAITING)
+    headers = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
+    assert (await client.request(method, path, headers=headers)).status_code == status
+    await locked.close()
+    await asyncio.gather(*tasks)
+
+
+async def test_slow_clients_and_passwords_keep_nobody_waiting(client: httpx.AsyncClient) -> None:
+    is_over = asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"{"
+        await is_over.wait()
+        yield b"}"
+
+    slow = [asyncio.create_task(client.post("/auth/login", content=body())) for _ in range(3 * AT_ONCE)]
+    logins = [asyncio.create_task(client.post("/auth/login", json=CREDENTIALS)) for _ in range(3 * AT_ONCE)]
+    await asyncio.sleep(0.1)
+    assert (await client.get("/releases?limit=2")).status_code == 200
+    is_over.set()
+    assert Counter([(await task).status_code for task in slow]) == {422: len(slow)}
+    assert Counter([(await task).status_code for task in logins]) == {401: len(logins)}
+    assert value(await scraped(client), "kitsu_http_requests_in_flight") == 0
+
+
+async def test_a_client_that_reads_slowly_keeps_nobody_waiting(client: httpx.AsyncClient) -> None:
+    tokens = (await client.post("/auth/register", json=CREDENTIALS)).json()
+    app: Any = client._transport.app  # type: ignore[attr-defined] # noqa: SLF001 - httpx reads answers at once
+    is_over = asyncio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        async def send_slowly(message: Any) -> None:
+            if message.get("more_body"):
+                await is_over.wait()
+            await send(message)
+
+        await app(scope, receive, send_slowly)
+
+    headers = {"Authorization": f"Bearer {tokens['access_token']}"}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(slow), base_url="http://kitsu.test") as reader:
+        exports = [asyncio.create_task(reader.get("/users/me/export", headers=headers)) for _ in range(3 * AT_ONCE)]
+        await asyncio.sleep(0.3)
+        assert (await client.get("/releases?limit=2")).status_code == 200
+        assert not any(export.done() for export in exports)
+        is_over.set()
+        assert Counter([(await export).status_code for export in exports]) == {200: len(exports)}
+    assert value(await scraped(client), "kitsu_http_requests_in_flight") == 0
+
+
+async def test_refusals_are_counted_and_told_once_a_second(
+    client: httpx.AsyncClient, locked: asyncpg.Connection
+) -> None:
+    tasks = await asked(client, AT_ONCE + WAITING)
+    with patch("kitsu.web.middleware.request_log.request_line") as line, capture_logs() as logs:
+        await asyncio.gather(*await asked(client, 50, begin=100))
+        assert line.call_count == 0
+
+        async def all_told() -> bool:
+            return bool(sum(entry["refused"] for entry in logs) >= 50)
+
+        await until_async(all_told, 5)
+    assert {(entry["log_level"], entry["event"]) for entry in logs} == {("warning", "too many requests at once")}
+    assert len(logs) <= 2
+    assert (value(await scraped(client), "kitsu_http_requests_refused_total") or 0) >= 50
+    await locked.close()
+    await asyncio.gather(*tasks)
+    assert value(await scraped(client), "kitsu_http_requests_in_flight") == 0

@@ -1,0 +1,144 @@
+"""One log line per request, as JSON, with what an operator needs and nothing of what the client asked for."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import httpx
+import msgspec
+import pytest
+import structlog
+from sqlalchemy.engine import URL
+from structlog.testing import capture_logs
+
+from kitsu.domain.catalogue.anime import AnimeReader
+from kitsu.observability.logs import configure_logs, of_request, with_request
+from tests.conftest import execute
+
+UNKNOWN_ID = "019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b"
+
+
+@pytest.fixture
+def configured(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The logs as a worker process sets them up, for one test."""
+    before = structlog.get_config()
+    # What the standard library is set up with would outlive the test, and its stdout.
+    monkeypatch.setattr("logging.config.dictConfig", lambda _: None)
+    configure_logs("info")
+    structlog.configure(cache_logger_on_first_use=False)
+    yield
+    structlog.configure(**before)
+
+
+@contextmanager
+def requests_logged() -> Iterator[list[dict[str, Any]]]:
+    """What is logged of requests meanwhile; anything else that is logged fails."""
+    lines: list[dict[str, Any]] = []
+    with (
+        patch("kitsu.web.middleware.request_log.request_line", lambda **fields: lines.append(fields)),
+        capture_logs([with_request]) as others,
+    ):
+        yield lines
+    assert others == []
+
+
+async def lines_of(client: httpx.AsyncClient, method: str, path: str) -> list[dict[str, Any]]:
+    with requests_logged() as lines:
+        await client.request(method, path, headers={"X-Request-ID": "the-request"})
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "route", "status"),
+    [
+        *(("GET", "/anime?limit=1&status=secret", "/anime", 200), ("GET", "/anime/?genres=secret", "/anime", 200)),
+        *(("GET", "/search/anime?q=secret", "/search/anime", 200), ("GET", "/search/anime?q=s", "/search/anime", 400)),
+        ("GET", f"/anime/{UNKNOWN_ID}", "/anime/{anime_id}", 404),
+        *(("GET", "/anime/secret", "/anime/{anime_id}", 422), ("GET", "/anime?year=secret", "/anime", 422)),
+        *(("GET", f"/releases/{UNKNOWN_ID}/", "/releases/{release_id}", 404), ("GET", "/health/", "/health", 200)),
+        *(("GET", f"/episodes?release_id={UNKNOWN_ID}", "/episodes", 404), ("GET", "/docs?secret", "/docs", 200)),
+        *(("GET", "/docs/assets/secret", "/docs/assets/{name}", 404), ("OPTIONS", "/anime?secret", "/anime", 204)),
+        *(("GET", "/secret?secret=secret", None, 404), ("POST", "/secret/secret", None, 404), ("GET", "/", None, 404)),
+    ],
+)
+async def test_one_line_per_request(
+    reader: httpx.AsyncClient, method: str, path: str, route: str | None, status: int
+) -> None:
+    (line,) = await lines_of(reader, method, path)
+    assert isinstance(line.pop("ms"), float)
+    assert line == {
+        "method": method, "route": route, "status": status,
+        "request_id": "the-request",
+        "ip": "127.0.0.1",
+    }  # fmt: skip
+
+
+async def test_a_wrong_method_and_a_preflight_have_their_line(reader: httpx.AsyncClient) -> None:
+    (line,) = await lines_of(reader, "PATCH", f"/anime?{UNKNOWN_ID}")
+    assert (line["method"], line["status"]) == ("PATCH", 405)
+    with requests_logged() as lines:
+        headers = {"Origin": "https://secret.example", "Access-Control-Request-Method": "GET"}
+        await reader.options("/anime?secret", headers=headers)
+        await reader.get("/anime", headers={"If-None-Match": "*"})
+    assert [line["status"] for line in lines] == [204, 304]
+    assert "secret" not in str(lines)
+
+
+async def test_the_id_is_the_answers_own(reader: httpx.AsyncClient) -> None:
+    with requests_logged() as lines:
+        responses = await asyncio.gather(*(reader.get(f"/anime?limit={limit}") for limit in range(1, 21)))
+    assert sorted(line["request_id"] for line in lines) == sorted(it.headers["x-request-id"] for it in responses)
+    assert len({line["request_id"] for line in lines}) == 20
+    assert of_request.get() == {}
+
+
+async def test_json_lines_on_stdout(
+    reader: httpx.AsyncClient, configured: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await reader.get(f"/anime/{UNKNOWN_ID}?secret=secret", headers={"X-Request-ID": "one"})
+    await reader.get("/nope/secret", headers={"X-Request-ID": "two\n", "User-Agent": "secret", "Cookie": "secret"})
+    out = capsys.readouterr().out
+    assert "secret" not in out
+    assert UNKNOWN_ID not in out
+    first, second = (msgspec.json.decode(line, type=dict[str, Any]) for line in out.splitlines())
+    assert set(first) == {"event", "method", "route", "status", "ms", "request_id", "ip", "level", "time"}
+    assert (first["event"], first["request_id"], first["status"]) == ("request", "one", 404)
+    assert first["route"] == "/anime/{anime_id}"
+    assert first["time"].endswith("Z")
+    assert (second["route"], second["status"]) == (None, 404)
+    assert second["request_id"] not in {"", "two\n"}
+
+
+async def test_a_bug_is_one_line_with_its_traceback_beside_the_requests(
+    reader: httpx.AsyncClient,
+    configured: None,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def fail(*_: object) -> None:
+        raise RuntimeError("what\nwent wrong")
+
+    monkeypatch.setattr(AnimeReader, "page", fail)
+    response = await reader.get("/anime", headers={"X-Request-ID": "one"})
+    assert response.status_code == 500
+    error, request = (
+        msgspec.json.decode(line, type=dict[str, Any]) for line in capsys.readouterr().out.splitlines()
+    )  # fmt: skip
+    assert (error["level"], error["error"], error["request_id"]) == ("error", "RuntimeError", "one")
+    assert "Traceback" in error["exception"]
+    assert "what\nwent wrong" in error["exception"]
+    assert (request["event"], request["status"], request["request_id"]) == ("request", 500, "one")
+
+
+async def test_a_failed_statement_does_not_tell_its_values(
+    database: URL, client: httpx.AsyncClient, configured: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await execute(database, "DROP TABLE anime CASCADE")
+    for path in ("/search/anime?q=secret", "/anime?status=secret&genres=secret", f"/anime/{UNKNOWN_ID}"):
+        assert (await client.get(path)).status_code == 500
+    out = capsys.readouterr().out
+    assert out.count('"internal error"') == 3
+    assert "secret" not in out
+    assert UNKNOWN_ID not in out

@@ -1,0 +1,257 @@
+"""Every malformed request is told so in the contract's shape: never a 500, a redirect, or a word about the inside."""
+
+from typing import Any
+from urllib.parse import quote_from_bytes, unquote, urlencode
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from structlog.testing import capture_logs
+
+from kitsu.domain.catalogue.anime import AnimeReader
+from kitsu.observability.logs import with_request
+
+SECRET = "SELECT secret FROM /etc/passwd"
+UNKNOWN_ID = "019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b"
+CODES = {
+    400: "VALIDATION_ERROR",
+    404: "NOT_FOUND",
+    405: "METHOD_NOT_ALLOWED",
+    422: "VALIDATION_ERROR",
+    500: "INTERNAL_ERROR",
+    503: "SERVICE_UNAVAILABLE",
+}
+MESSAGES = {
+    405: "Method not allowed",
+    422: "Request validation failed",
+    500: "Internal server error",
+    503: "Service temporarily unavailable",
+}
+
+
+class RawURL(httpx.URL):
+    """A URL whose bytes reach the application as they are; httpx would put them right first."""
+
+    target = b""
+
+    @property
+    def path(self) -> str:
+        """The decoded path, as a server hands it over."""
+        return unquote(self.target.partition(b"?")[0].decode("latin-1"), errors="replace")
+
+    @property
+    def raw_path(self) -> bytes:
+        """Path and query as they were sent."""
+        return self.target
+
+    @property
+    def query(self) -> bytes:
+        """The query as it was sent."""
+        return self.target.partition(b"?")[2]
+
+
+async def send(client: httpx.AsyncClient, target: bytes | str, method: str = "GET") -> httpx.Response:
+    request = client.build_request(method, "/")
+    url = RawURL(request.url)
+    url.target = target.encode() if isinstance(target, str) else target
+    request.url = url
+    with capture_logs():  # structlog draws a traceback for seconds
+        return await client.send(request)
+
+
+def check_error(response: httpx.Response, status: int) -> dict[str, Any]:
+    """It is this error, with exactly the contract's body."""
+    assert response.status_code == status, response.text[:200]
+    assert response.headers["content-type"] == "application/json"
+    assert "location" not in response.headers
+    body: dict[str, Any] = response.json()
+    assert list(body) == ["code", "message", "details"]
+    assert body["code"] == CODES[status]
+    assert isinstance(body["message"], str)
+    assert body["message"] == MESSAGES.get(status, body["message"]) != ""
+    for detail in body["details"] or []:
+        assert list(detail) == ["field", "message"]
+    assert body["details"] is None or status == 422
+    return body
+
+
+UNKNOWN_PATHS = (
+    *(
+        "/",
+        "",
+        "/nope",
+        "/nope/",
+        "/Anime",
+        "/ANIME",
+        "/animes",
+        "/anime.json",
+        "/anime%00",
+        "/anime;x=1",
+        "/api/anime",
+    ),
+    *(f"/anime/{UNKNOWN_ID}/x", "/anime/x/y/z", "/search", "/search/", "/search/anime/x", "/search/releases"),
+    *("/schema", "/schema/", "/openapi", "/openapi/", "/openapi/x", "/openapi/openapi.json", "/openapi.yaml", "/redoc"),
+    *("/docs/x", "/docs/assets", "/docs/assets/", "/docs/assets/x/y", "/health/x", "/health/live/x", "/robots.txt"),
+    *("/.env", "/%2e%2e/etc/passwd", "/../etc/passwd", "/anime/../../etc/passwd", "/%ff%fe", "/%", "/%zz", "/\\", "*"),
+    "/" + "a" * 20_000,
+)
+
+# Methods that the contract gives to nobody there, now or later.
+CHANGES = ("POST", "PUT", "PATCH", "DELETE")
+PATHS = {
+    **dict.fromkeys(("/anime", "/releases", "/episodes"), ("PUT", "PATCH", "DELETE")),
+    **dict.fromkeys((f"/anime/{UNKNOWN_ID}", f"/releases/{UNKNOWN_ID}"), ("POST", "PUT")),
+    **dict.fromkeys(("/search/anime", "/health", "/health/live", "/health/ready"), CHANGES),
+    **dict.fromkeys(("/docs", "/docs/assets/swagger-ui.css", "/openapi.json"), CHANGES),
+}
+NOBODYS = ("HEAD", "TRACE", "CONNECT", "KITSU", "PROPFIND", "X" * 200)
+
+LISTS = ("/anime?", "/releases?", "/search/anime?q=one&")
+FILTERED = ("/anime?", "/search/anime?q=one&")
+NUMBERS = (
+    *("", "%20", "abc", "1.5", "0x10", "1_0", "1,0", "%2B", "-", "NaN", "true", "null", "%00", "%ff", "%zz"),
+    *("%F0%9F%98%80", "%EF%BC%95", "-1", "9" * 30, "9" * 5000),
+)
+WRONG_IDS = ("x", "1", "null", "%00", "%ff", "%zz", "a" * 9000, UNKNOWN_ID[:-1], f"{UNKNOWN_ID}x", f"{UNKNOWN_ID}%0a")
+INVALID = [
+    *[(f"{path}limit={it}", "limit") for path in LISTS for it in (*NUMBERS, "0", "101")],
+    *[(f"{path}offset={it}", "offset") for path in LISTS for it in (*NUMBERS, str(2**63), "1e400")],
+    *[(f"{path}total={it}", "total") for path in LISTS for it in ("", "yes", "2", "null", "%00")],
+    *[(f"{path}year={it}", "year") for path in FILTERED for it in (*NUMBERS, "0", "10000")],
+    *[(f"{path}type={it}", "type") for path in FILTERED for it in ("", "tv", "TV%00", "TV,OVA", "%20TV", "null")],
+    *[(f"{path}season={it}", "season") for path in FILTERED for it in ("", "fall", "AUTUMN", "null")],
+    *[(f"{path}sort={it}", "sort") for path in FILTERED for it in ("", "-", "id", "--title", "TITLE", "null")],
+    *[(f"{path}status={'x' * 65}", "status") for path in FILTERED],
+    *[(f"{path}genres={'x' * 1001}", "genres") for path in FILTERED],
+    *[(f"/anime/{it}", "anime_id") for it in (*WRONG_IDS, "{anime_id}", "..", f"%20{UNKNOWN_ID}", f"{{{UNKNOWN_ID}}}")],
+    *[(f"/releases/{it}", "release_id") for it in (*WRONG_IDS, f"urn:uuid:{UNKNOWN_ID}")],
+    *[(f"/releases?anime_id={it}", "anime_id") for it in (*WRONG_IDS, "")],
+    *[(f"/episodes?release_id={it}", "release_id") for it in (*WRONG_IDS, "")],
+    *[(f"/episodes{it}", "release_id") for it in ("", "?", "?release_id", "?x=1", f"?RELEASE_ID={UNKNOWN_ID}")],
+    *[(f"{path}{name}=%00", None) for path in FILTERED for name in ("status", "genres")],
+    *[(f"/search/anime?q={it}", None) for it in ("%00%00", "a%00b")],
+]
+
+
+@pytest.mark.parametrize("path", UNKNOWN_PATHS, ids=lambda path: path[:40])
+async def test_an_unknown_path(reader: httpx.AsyncClient, path: str) -> None:
+    for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "KITSU"):
+        response = await send(reader, path, method)
+        assert check_error(response, 404)["message"] == "Not found", method
+        assert "allow" not in response.headers
+    assert (await send(reader, path, "HEAD")).status_code == 404
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_wrong_method(reader: httpx.AsyncClient, path: str) -> None:
+    for target in (path, f"{path}/"):
+        for method in (*PATHS[path], *NOBODYS):
+            response = await send(reader, target, method)
+            allowed = {name.strip() for name in response.headers["allow"].split(",")}
+            assert "GET" in allowed
+            assert method not in allowed
+            if method == "HEAD":
+                assert response.status_code == 405
+            else:
+                check_error(response, 405)
+
+
+@pytest.mark.parametrize(("target", "field"), INVALID, ids=lambda value: str(value)[:60])
+async def test_a_wrong_form(reader: httpx.AsyncClient, target: str, field: str | None) -> None:
+    body = check_error(await send(reader, target), 422)
+    if field:
+        assert [detail["field"] for detail in body["details"]] == [field]
+        assert body["details"][0]["message"]
+
+
+async def test_each_wrong_field_is_named(reader: httpx.AsyncClient) -> None:
+    body = check_error(await send(reader, "/anime?limit=0&offset=-1"), 422)
+    assert {detail["field"] for detail in body["details"]} == {"limit", "offset"}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *(b"%", b"%%%", b"=", b"&&&", b"?", b"#", b"%zz=%zz", b"status=%zz", b"genres=%", b"x=%e", b"x=%0d%0aX:%20y"),
+        *(b"status=%ff", b"genres=%ed%a0", b"%ff=%fe", b"%00=%00", b"status=\xff\xfe", b"\xd0\xb9=\xd0", b"q=%ff%ff"),
+        *(b"x=" + b"y" * 100_000, b"&".join(b"x%d=y" % number for number in range(5000)), b"genres=" + b"," * 1000),
+        *(b"limit[]=1", b"LIMIT=0", b"filters=1", b"asked=1", b"request=1", b"self=1", b"anime=1", b"a;b=c", b"a[b]=c"),
+    ],
+    ids=lambda query: ascii(query[:30]),
+)
+async def test_an_odd_query_is_no_reason_to_fail(reader: httpx.AsyncClient, query: bytes) -> None:
+    for path in (b"/anime?limit=1&", b"/releases?limit=1&", b"/search/anime?limit=1&q=one&", b"/episodes?"):
+        response = await send(reader, path + query)
+        if path == b"/episodes?" or response.status_code != 200:
+            check_error(response, 422)
+        assert all(value.isprintable() for value in response.headers.values())
+
+
+_names = st.sampled_from(
+    ["limit", "offset", "total", "type", "status", "year", "season", "genres", "sort", "q", "anime_id", "release_id"]
+).map(str.encode)
+_values = st.one_of(
+    st.binary(max_size=40),
+    st.text(max_size=40).map(str.encode),
+    st.integers().map(lambda number: str(number).encode()),
+    st.floats().map(lambda number: str(number).encode()),
+    st.sampled_from([b"TV", b"FALL", b"-score", b"title", b"true", b"null", b"100", b"one", UNKNOWN_ID.encode()]),
+)
+_pairs = st.tuples(_names | _values, _values)
+_queries = st.lists(_pairs, max_size=5).map(lambda pairs: urlencode(pairs).encode()) | st.binary(max_size=60)
+_segments = st.sampled_from([b"anime", b"releases", b"episodes", b"search", b"docs", b"assets", b"openapi"]) | _values
+_paths = st.one_of(
+    st.sampled_from([b"/anime", b"/anime/", b"/releases", b"/episodes", b"/search/anime", b"/anime/" + b"0" * 32]),
+    st.lists(_segments.map(quote_from_bytes), max_size=4).map(lambda parts: "/".join(["", *parts]).encode()),
+)
+
+
+@settings(max_examples=150, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+@given(_paths, _queries)
+async def test_random_requests(reader: httpx.AsyncClient, path: bytes, query: bytes) -> None:
+    response = await send(reader, path + b"?" + query)
+    assert response.status_code in {200, 400, 404, 422}
+    if response.status_code != 200:
+        check_error(response, response.status_code)
+    elif b"docs" not in path and b"openapi" not in path:
+        assert isinstance(response.json(), list)
+
+
+class Leak(Exception):
+    """An error whose text must not leave, and which fails even to tell it."""
+
+    def __str__(self) -> str:
+        raise ValueError(SECRET)
+
+
+@pytest.mark.parametrize("error", [RuntimeError(SECRET), KeyError(SECRET), ExceptionGroup(SECRET, [OSError()]), Leak()])
+async def test_a_bug(reader: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    async def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(AnimeReader, "page", fail)
+    monkeypatch.setattr(AnimeReader, "detail", fail)
+    for path in ("/anime", f"/anime/{UNKNOWN_ID}", "/search/anime?q=one"):
+        with capture_logs([with_request]) as lines:
+            response = await reader.get(path, headers={"X-Request-ID": "the-request"})
+        check_error(response, 500)
+        assert "secret" not in str(response.headers)
+        assert response.headers["x-request-id"] == "the-request"
+        (line,) = [line for line in lines if line["log_level"] == "error"]
+        assert line["request_id"] == "the-request"
+        assert line["exc_info"] is error
+
+
+@pytest.mark.parametrize(
+    "error", [ConnectionRefusedError("10.0.0.7:5432"), TimeoutError(), PoolTimeoutError("QueuePool")]
+)
+async def test_a_part_is_away(reader: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    async def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(AnimeReader, "page", fail)
+    response = await send(reader, "/anime")
+    assert check_error(response, 503)["details"] is None
+    assert int(response.headers["retry-after"]) > 0

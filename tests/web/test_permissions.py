@@ -1,0 +1,286 @@
+"""Who may do what: every path and method of the application, against everybody who may ask."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, NamedTuple
+from uuid import UUID, uuid4
+
+import asyncpg
+import httpx
+import pytest
+from litestar import Litestar, get
+from litestar.params import FromPath
+from litestar.routes import HTTPRoute
+from sqlalchemy.engine import URL
+
+from kitsu.app import create_app
+from kitsu.domain.accounts.access_tokens import AccessTokens
+from kitsu.domain.accounts.passwords import PasswordHasher
+from kitsu.settings import Settings
+from tests.conftest import client_of, connect, copy_of
+from tests.media_places import folder_at
+from tests.viewer import KEPT, belongings, kept
+
+KEY = "k" * 32
+PASSWORD = "the password of everybody here"
+AVATAR = "0123.webp"
+ANIME = "10000000-0000-4000-8000-000000000001"
+UNTOUCHED = "10000000-0000-4000-8000-000000000002"
+"""An anime that nobody has anything of."""
+RELEASE = "20000000-0000-4000-8000-000000000001"
+EPISODE = "30000000-0000-4000-8000-000000000001"
+
+WHO = ("guest", "user", "owner", "other", "admin", "expired")
+"""`owner` owns what the path names; `other` has such a thing too, and `user` is signed in and that is all."""
+
+
+@dataclass
+class World:
+    """The people of one request, and what the owner has."""
+
+    owner_id: UUID
+    session_id: UUID
+    refresh_token: str
+    collection_id: UUID
+    """A private one."""
+    view_id: UUID
+    token: str | None
+    """Of the one who asks."""
+
+
+class Row(NamedTuple):
+    """One path and method: what each of WHO is answered, how it is asked, and what the path names."""
+
+    statuses: tuple[int, ...]
+    body: Callable[[World], Any] = lambda _: None
+    parameters: Callable[[World], dict[str, object]] = lambda _: {}
+    query: str = ""
+
+
+def anyone(status: int) -> tuple[int, ...]:
+    return (status,) * 6
+
+
+def bearer(status: int) -> tuple[int, ...]:
+    return 401, status, status, status, status, 401
+
+
+def admin(status: int) -> tuple[int, ...]:
+    return 401, 403, 403, 403, status, 401
+
+
+def owner(status: int) -> tuple[int, ...]:
+    return 401, 404, status, 404, 404, 401
+
+
+def the_collection(world: World) -> dict[str, object]:
+    return {"collection_id": world.collection_id, "anime_id": ANIME}
+
+
+def the_anime(_: World) -> dict[str, object]:
+    return {"anime_id": ANIME}
+
+
+def the_user(world: World) -> dict[str, object]:
+    return {"user_id": world.owner_id}
+
+
+PUBLIC = Row(anyone(200))
+TABLE: dict[tuple[str, str], Row] = {
+    ("POST", "/auth/register"): Row(anyone(201), lambda _: {"email": f"{uuid4()}@example.org", "password": PASSWORD}),
+    ("POST", "/auth/login"): Row(anyone(200), lambda it: {"email": f"{it.owner_id}@example.org", "password": PASSWORD}),
+    ("POST", "/auth/refresh"): Row(anyone(200), lambda it: {"refresh_token": it.refresh_token}),
+    ("POST", "/auth/logout"): Row(anyone(204), lambda it: {"refresh_token": it.refresh_token}),
+    ("GET", "/auth/sessions"): Row(bearer(200)),
+    ("DELETE", "/auth/sessions"): Row(bearer(204)),
+    ("DELETE", "/auth/sessions/{session_id}"): Row(
+        (401, 404, 204, 404, 404, 401), parameters=lambda it: {"session_id": it.session_id}
+    ),
+    ("POST", "/auth/password"): Row(
+        bearer(204), lambda _: {"current_password": PASSWORD, "new_password": "another long password"}
+    ),
+    ("GET", "/users/me"): Row(bearer(200)),
+    ("PATCH", "/users/me"): Row(bearer(200), lambda _: {"username": uuid4().hex}),
+    ("DELETE", "/users/me"): Row(bearer(204), lambda _: {"password": PASSWORD}),
+    ("GET", "/users"): Row(admin(200)),
+    ("POST", "/users"): Row(admin(201), lambda _: {"email": f"{uuid4()}@example.org", "password": PASSWORD}),
+    ("GET", "/users/{user_id}"): Row((401, 403, 200, 403, 200, 401), parameters=the_user),
+    ("PATCH", "/users/{user_id}"): Row(admin(200), lambda _: {"role": "admin", "is_active": False}, the_user),
+    ("DELETE", "/users/{user_id}"): Row(admin(204), parameters=the_user),
+    ("GET", "/anime"): PUBLIC,
+    ("GET", "/anime/{anime_id}"): Row(anyone(200), parameters=lambda _: {"anime_id": ANIME}),
+    ("GET", "/releases"): PUBLIC,
+    ("GET", "/releases/{release_id}"): Row(anyone(200), parameters=lambda _: {"release_id": RELEASE}),
+    ("GET", "/episodes"): Row(anyone(200), query=f"?release_id={RELEASE}"),
+    ("GET", "/search/anime"): Row(anyone(200), query="?q=work"),
+    ("GET", "/media/avatars/{name}"): Row(anyone(200), parameters=lambda _: {"name": AVATAR}),
+    ("GET", "/health"): PUBLIC,
+    ("GET", "/health/live"): PUBLIC,
+    ("GET", "/health/ready"): PUBLIC,
+    ("GET", "/metrics"): Row(anyone(404)),  # without METRICS_ENABLED
+    ("GET", "/docs"): PUBLIC,
+    ("GET", "/docs/assets/{name}"): Row(anyone(200), parameters=lambda _: {"name": "swagger-ui.css"}),
+    ("GET", "/openapi.json"): PUBLIC,
+}
+VIEWER: dict[tuple[str, str], Row] = {
+    ("GET", "/favorites"): Row(bearer(200)),
+    ("POST", "/favorites"): Row(bearer(201), lambda _: {"anime_id": UNTOUCHED}),
+    ("DELETE", "/favorites/{anime_id}"): Row(bearer(204), parameters=the_anime),
+    ("GET", "/watch/progress"): Row(bearer(200)),
+    ("POST", "/watch/progress"): Row(bearer(200), lambda _: {"anime_id": ANIME, "episode": 2, "position_seconds": 1}),
+    ("GET", "/watch/continue"): Row(bearer(200)),
+    ("DELETE", "/watch/continue/{anime_id}"): Row(bearer(204), parameters=the_anime),
+    ("GET", "/views"): Row(bearer(200)),
+    ("POST", "/views"): Row(bearer(201), lambda _: {"episode_id": EPISODE, "progress": 2}),
+    ("DELETE", "/views"): Row(bearer(204)),
+    ("DELETE", "/views/{view_id}"): Row(owner(204), parameters=lambda it: {"view_id": it.view_id}),
+    ("GET", "/collections"): Row((200, 200, 200, 200, 200, 401)),
+    ("POST", "/collections"): Row(bearer(201), lambda _: {"name": "Mine"}),
+    ("GET", "/collections/{collection_id}"): Row((404, 404, 200, 404, 404, 401), parameters=the_collection),
+    ("PATCH", "/collections/{collection_id}"): Row(owner(200), lambda _: {"name": "Mine"}, the_collection),
+    ("DELETE", "/collections/{collection_id}"): Row(owner(204), parameters=the_collection),
+    ("GET", "/collections/{collection_id}/anime"): Row((404, 404, 200, 404, 404, 401), parameters=the_collection),
+    ("PUT", "/collections/{collection_id}/anime/{anime_id}"): Row(owner(204), parameters=the_collection),
+    ("DELETE", "/collections/{collection_id}/anime/{anime_id}"): Row(owner(204), parameters=the_collection),
+    ("GET", "/library"): Row(bearer(200)),
+    # Each has an entry of an anime, or none: nobody's is seen by its anime's id.
+    ("GET", "/library/{anime_id}"): Row((401, 404, 200, 200, 404, 401), parameters=the_anime),
+    ("PUT", "/library/{anime_id}"): Row(bearer(200), lambda _: {"status": "dropped"}, the_anime),
+    ("DELETE", "/library/{anime_id}"): Row(bearer(204), parameters=the_anime),
+    ("POST", "/library/import"): Row(bearer(200), lambda _: {"lists": []}),
+    ("GET", "/library/export"): Row(bearer(200)),
+    ("GET", "/users/me/export"): Row(bearer(200)),
+}
+TABLE |= VIEWER
+TABLE |= {("OPTIONS", path): Row(anyone(204), parameters=row.parameters) for (_, path), row in list(TABLE.items())}
+
+
+def routes(app: Litestar) -> set[tuple[str, str]]:
+    """Every method and path that the application answers."""
+    found: set[tuple[str, str]] = set()
+    for route in app.routes:
+        assert isinstance(route, HTTPRoute), f"{route.path} is no HTTP route: this table can't speak of it"
+        found |= {(method, route.path_format) for handler in route.route_handlers for method in handler.http_methods}
+        found |= {(method, route.path_format) for method in route.methods}
+    return found
+
+
+def unlike(app: Litestar) -> set[tuple[str, str]]:
+    """What the application has and the table has not, or the other way round."""
+    return routes(app) ^ TABLE.keys()
+
+
+def the_app() -> Litestar:
+    return create_app(Settings(secret_key=KEY, database_url=URL.create("postgresql+asyncpg")))
+
+
+def test_every_route_has_a_row() -> None:
+    assert unlike(the_app()) == set()
+
+
+def test_a_route_without_a_row_is_found() -> None:
+    @get("/new/{thing:str}", sync_to_thread=False)
+    def get_new(thing: FromPath[str]) -> str:
+        return thing
+
+    app = the_app()
+    app.register(get_new)
+    assert unlike(app) == {("GET", "/new/{thing}"), ("OPTIONS", "/new/{thing}")}
+
+
+@pytest.fixture(scope="module")
+async def shared(
+    server: URL, template: URL, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[tuple[httpx.AsyncClient, asyncpg.Connection, str]]:
+    """The application, a connection to its database, and the hash of everybody's password."""
+    hasher = PasswordHasher(threads=1, queue=1)
+    password_hash = await hasher.hash(PASSWORD)
+    hasher.close()
+    place = folder_at(tmp_path_factory.mktemp("uploads"))
+    place.put(AVATAR, b"a picture")
+    async with copy_of(template, server) as url, client_of(url, rate_limit_enabled=False, **place.settings) as client:
+        connection = await connect(url)
+        for anime_id in (ANIME, UNTOUCHED):
+            await connection.execute("INSERT INTO anime (id, title) VALUES ($1, 'A work')", UUID(anime_id))
+        await connection.execute(
+            "INSERT INTO releases (id, anime_id, title) VALUES ($1, $2, 'TV')", UUID(RELEASE), UUID(ANIME)
+        )
+        await connection.execute(
+            "INSERT INTO episodes (id, release_id, number) VALUES ($1, $2, 1)", UUID(EPISODE), UUID(RELEASE)
+        )
+        await person(connection, password_hash, "admin")  # so that the one who asks is not the last
+        yield client, connection, password_hash
+        await connection.close()
+
+
+async def person(connection: asyncpg.Connection, password_hash: str, role: str) -> tuple[UUID, UUID, str]:
+    """Somebody who is signed in: the user's id, the session's, and the refresh token."""
+    user_id, session_id, refresh_token = uuid4(), uuid4(), uuid4().hex
+    await connection.execute(
+        "INSERT INTO users (id, email, username, password_hash, role) VALUES ($1, $2, $3, $4, $5)",
+        *(user_id, f"{user_id}@example.org", user_id.hex, password_hash, role),
+    )
+    await connection.execute(
+        "INSERT INTO auth_sessions (id, user_id, expires_at) VALUES ($1, $2, now() + interval '1 day')",
+        *(session_id, user_id),
+    )
+    await connection.execute(
+        "INSERT INTO refresh_tokens (session_id, generation, token_hash, expires_at) "
+        "VALUES ($1, 1, $2, now() + interval '1 day')",
+        *(session_id, sha256(refresh_token.encode()).hexdigest()),
+    )
+    return user_id, session_id, refresh_token
+
+
+async def world(connection: asyncpg.Connection, password_hash: str, who: str) -> World:
+    # Of the world before only the oldest stays, an administrator: what a request could change is read again and again.
+    await connection.execute("DELETE FROM users WHERE created_at > (SELECT min(created_at) FROM users)")
+    owner = asking = await person(connection, password_hash, "user")
+    collection_id, view_id = await belongings(connection, owner[0], ANIME, EPISODE)
+    if who in {"user", "other", "admin"}:
+        asking = await person(connection, password_hash, "admin" if who == "admin" else "user")
+    if who == "other":
+        await belongings(connection, asking[0], ANIME, EPISODE)
+    tokens = AccessTokens(secret_key=KEY, algorithm="HS256", minutes=-1 if who == "expired" else 5)
+    token = None if who == "guest" else tokens.issue(asking[0], asking[1])
+    return World(*owner, collection_id, view_id, token)
+
+
+async def stored(connection: asyncpg.Connection) -> list[Any]:
+    """All that a request could change, as PostgreSQL writes it."""
+    return [
+        await connection.fetch(f"SELECT t::text FROM {table} t ORDER BY 1")
+        for table in ("users", "auth_sessions", "refresh_tokens", "anime", "releases", "episodes", *KEPT)
+    ]
+
+
+@pytest.mark.parametrize("slash", ["", "/"], ids=["plain", "slash"])
+@pytest.mark.parametrize("who", WHO)
+@pytest.mark.parametrize(("method", "path"), TABLE)
+async def test_cell(
+    shared: tuple[httpx.AsyncClient, asyncpg.Connection, str], method: str, path: str, who: str, slash: str
+) -> None:
+    client, connection, password_hash = shared
+    row = TABLE[method, path]
+    people = await world(connection, password_hash, who)
+    token, body = people.token, row.body(people)
+    before, own = await stored(connection), await kept(connection, people.owner_id)
+    response = await client.request(
+        method,
+        path.format(**row.parameters(people)) + slash + (row.query if method == "GET" else ""),
+        json=body,
+        headers={"Authorization": f"Bearer {token}"} if token else {},
+    )
+    status = row.statuses[WHO.index(who)]
+    assert response.status_code == status, response.text
+    if status >= 400 or method in {"GET", "OPTIONS"}:
+        assert await stored(connection) == before
+    if who != "owner" and (method, path) in VIEWER:
+        assert await kept(connection, people.owner_id) == own
+        assert str(people.collection_id) not in response.text
+        assert str(people.view_id) not in response.text
+    if status in {401, 403, 404}:
+        assert list(response.json()) == ["code", "message", "details"]
+        assert str(people.owner_id) not in response.text
+        assert ("www-authenticate" in response.headers) is (status == 401)
