@@ -6,14 +6,17 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 
 from litestar import Litestar
+from litestar.middleware import DefineMiddleware
+from litestar.types import ASGIApp
 
 from kitsu import __version__
-from kitsu.controllers import ROUTES
+from kitsu.controllers import CONTROLLERS, bind
+from kitsu.controllers.operations.metrics import MetricsController
 from kitsu.db.engine import Timeouts, create_engine
 from kitsu.db.listener import CatalogueListener
 from kitsu.db.pool import engine_states
@@ -46,17 +49,18 @@ from kitsu.observability.logs import configure_logs
 from kitsu.observability.metrics import Metrics, Readings
 from kitsu.observability.tracing import Tracing, is_wanted
 from kitsu.settings import Settings, load_settings
-from kitsu.web.authentication import Authentication, provide_identity, provide_viewer
+from kitsu.web.authentication import AuthenticationMiddleware
 from kitsu.web.exception_handlers import EXCEPTION_HANDLERS
-from kitsu.web.handling import FromScope, Handling, always
-from kitsu.web.middleware.client import Client, provide_device
+from kitsu.web.middleware.client import Client
 from kitsu.web.middleware.concurrency import ConcurrencyLimit
 from kitsu.web.middleware.cors import Cors, cors_headers_by_origin
+from kitsu.web.middleware.deadline import DeadlineMiddleware
+from kitsu.web.middleware.mount import MountMiddleware
 from kitsu.web.middleware.request_log import RequestLog
 from kitsu.web.middleware.response_cache import CachedResponses, ResponseCache
 from kitsu.web.middleware.security_headers import SecurityHeaders
 from kitsu.web.openapi import openapi_config, without_own_pages
-from kitsu.web.request import MAX_BODY_BYTES
+from kitsu.web.request import MAX_BODY_BYTES, StrictRequest
 
 PR_SET_PDEATHSIG = 1
 """From Linux' sys/prctl.h."""
@@ -169,31 +173,34 @@ def create_app(settings: Settings) -> Litestar:
         if tracing:
             await tracing.close()
 
+    parts: list[object] = [
+        accounts,
+        sessions,
+        users,
+        avatars,
+        list_importer,
+        FavoriteService(runner),
+        WatchProgressService(engine, runner),
+        ViewService(engine, runner),
+        CollectionService(engine, runner),
+        LibraryService(engine, runner),
+        LibraryExporter(runner),
+        AccountExporter(runner, users),
+        AnimeReader(runner),
+        SearchReader(AnimeReader(runner), limiter, searches),
+        ReleaseReader(runner),
+        EpisodeReader(runner),
+        HealthReader(engine, runner, media),
+    ]
+    controllers = [each for each in CONTROLLERS if metrics or each is not MetricsController]
     app = Litestar(
-        ROUTES,
-        dependencies={
-            "client_device": FromScope(provide_device),
-            "identity": FromScope(provide_identity),
-            "accounts": always(accounts),
-            "sessions": always(sessions),
-            "users": always(users),
-            "avatars": always(avatars),
-            "viewer": FromScope(provide_viewer),
-            "favorites": always(FavoriteService(runner)),
-            "watch_progress": always(WatchProgressService(engine, runner)),
-            "views": always(ViewService(engine, runner)),
-            "collections": always(CollectionService(engine, runner)),
-            "library": always(LibraryService(engine, runner)),
-            "list_importer": always(list_importer),
-            "library_exporter": always(LibraryExporter(runner)),
-            "account_exporter": always(AccountExporter(runner, users)),
-            "anime": always(AnimeReader(runner)),
-            "search": always(SearchReader(AnimeReader(runner), limiter, searches)),
-            "releases": always(ReleaseReader(runner)),
-            "episodes": always(EpisodeReader(runner)),
-            "health": always(HealthReader(engine, runner, media)),
-            "metrics": always(metrics),
-        },
+        bind(controllers, *parts, *([metrics] if metrics else [])),
+        middleware=[
+            DeadlineMiddleware(timeouts.request),
+            DefineMiddleware(AuthenticationMiddleware, sessions=sessions),
+            MountMiddleware(),
+        ],
+        request_class=StrictRequest,
         exception_handlers=EXCEPTION_HANDLERS,
         request_max_body_size=MAX_BODY_BYTES,
         lifespan=[lifespan],
@@ -203,16 +210,19 @@ def create_app(settings: Settings) -> Litestar:
         # Litestar's debug mode answers an error with its stack trace, which never leaves.
         debug=False,
     )
-    handling = Handling(app, Authentication(sessions), timeouts.request)
-    # Around the routing, so that unknown paths and methods pass them too.
     cors_headers = cors_headers_by_origin(settings.allowed_origins)
-    answers = CachedResponses(SecurityHeaders(Cors(handling, cors_headers)), memory, cors_headers)
-    logged = RequestLog(tracing.requests(answers) if tracing else answers, metrics.count_request if metrics else None)
-    app.asgi_handler = Client(
-        ConcurrencyLimit(logged, turns, cors_headers, memory.has),
-        settings.trusted_proxies,
-        settings.body_timeout_seconds,
-    )
+    # What every request passes, unknown paths and methods too; the first is the innermost.
+    layers: list[Callable[[ASGIApp], ASGIApp]] = [
+        lambda inner: Cors(inner, cors_headers),
+        SecurityHeaders,
+        lambda inner: CachedResponses(inner, memory, cors_headers),
+        tracing.requests if tracing else lambda inner: inner,
+        lambda inner: RequestLog(inner, metrics.count_request if metrics else None),
+        lambda inner: ConcurrencyLimit(inner, turns, cors_headers, memory.has),
+        lambda inner: Client(inner, settings.trusted_proxies, settings.body_timeout_seconds),
+    ]
+    for layer in layers:
+        app.asgi_handler = layer(app.asgi_handler)
     return app
 
 

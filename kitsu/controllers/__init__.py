@@ -1,6 +1,9 @@
-"""The urls of the project: every controller, once."""
+"""The routes of the project: every controller, once."""
 
-from litestar.types import ControllerRouterHandler
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from litestar import Controller
 
 from kitsu.controllers.accounts.auth import AuthController
 from kitsu.controllers.accounts.users import UserController
@@ -8,21 +11,22 @@ from kitsu.controllers.catalogue.anime import AnimeController
 from kitsu.controllers.catalogue.episodes import EpisodeController
 from kitsu.controllers.catalogue.releases import ReleaseController
 from kitsu.controllers.catalogue.search import SearchController
-from kitsu.controllers.media.avatars import get_avatar
-from kitsu.controllers.operations.docs import get_docs, get_docs_asset, get_openapi
+from kitsu.controllers.media.avatars import AvatarController
+from kitsu.controllers.operations.docs import DocsController
 from kitsu.controllers.operations.health import HealthController
-from kitsu.controllers.operations.metrics import get_metrics
-from kitsu.controllers.viewer.account_export import export_me
+from kitsu.controllers.operations.metrics import MetricsController
+from kitsu.controllers.viewer.account_export import AccountExportController
 from kitsu.controllers.viewer.collections import CollectionController
 from kitsu.controllers.viewer.favorites import FavoriteController
 from kitsu.controllers.viewer.library import LibraryController
-from kitsu.controllers.viewer.library_files import export_library, import_library
+from kitsu.controllers.viewer.library_files import LibraryFileController
 from kitsu.controllers.viewer.views import ViewController
 from kitsu.controllers.viewer.watch_progress import WatchProgressController
 
-ROUTES: list[ControllerRouterHandler] = [
+CONTROLLERS: tuple[type[Controller], ...] = (
     AuthController,
     UserController,
+    AccountExportController,
     AnimeController,
     ReleaseController,
     EpisodeController,
@@ -32,13 +36,28 @@ ROUTES: list[ControllerRouterHandler] = [
     ViewController,
     CollectionController,
     LibraryController,
-    import_library,
-    export_library,
-    export_me,
-    get_avatar,
+    LibraryFileController,
+    AvatarController,
     HealthController,
-    get_metrics,
-    get_docs,
-    get_docs_asset,
-    get_openapi,
-]
+    MetricsController,
+    DocsController,
+)
+
+
+def bind(controllers: Iterable[type[Controller]], *parts: object) -> list[type[Controller]]:
+    """Return the controllers with the parts that they declare as attributes: `anime: AnimeReader`.
+
+    Parts are what all requests share, such as readers; what belongs to one request is a dependency. Raises ValueError
+    for an attribute whose type is not among the parts.
+    """
+    by_type: Mapping[type, object] = {type(part): part for part in parts}
+    return [_bound(controller, by_type) for controller in controllers]
+
+
+def _bound(controller: type[Controller], by_type: Mapping[type, object]) -> type[Controller]:
+    attributes: dict[str, Any] = {"__module__": controller.__module__, "__doc__": controller.__doc__}
+    for name, kind in vars(controller).get("__annotations__", {}).items():
+        if kind not in by_type:
+            raise ValueError(f"{controller.__name__}.{name}: no {getattr(kind, '__name__', kind)} was given to bind()")
+        attributes[name] = by_type[kind]
+    return type(controller.__name__, (controller,), attributes)

@@ -152,11 +152,16 @@ class RequestDeadline:
             self._mine.turns.time(self)
             checked_out.set(self._connections)
 
+    def stop(self) -> None:
+        """Let the request take as long as it takes from now on."""
+        if self._mine is not None and self._mine.limit is self:
+            self._mine.limit = None
+            self._mine.turns.hold(self)
+
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if self._mine is None:
             return
-        self._mine.limit = None
-        self._mine.turns.hold(self)
+        self.stop()
         checked_out.set(None)
         # As asyncio.timeout has it: whoever else cancelled the task wants it cancelled.
         if self.is_late and self._task.uncancel() == 0 and kind is asyncio.CancelledError:

@@ -1,89 +1,65 @@
-"""Who asks, and whether they may: the JWT guard and what handlers name in their `opt` for it.
+"""Authentication and authorization: the middleware that identifies the client, and the guards of the handlers.
 
-A handler that names something costs one query at most; all others serve guests and cost none. Litestar's `guards` would
-cost a request a copy of its handler each, and a thread unless they are coroutines.
+Every handler and every mounted application requires a valid access token unless its `opt` says otherwise.
 """
 
-from collections.abc import Callable
 from typing import Any
 
-from litestar.types import Scope
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
+from litestar.types import ASGIApp, Guard
 
 from kitsu.domain.accounts.permissions import Permission
 from kitsu.domain.accounts.sessions import Identity, SessionService
 from kitsu.errors import Forbidden, Unauthorized
 from kitsu.observability.logs import of_request
 
-Guard = Callable[[Identity | None], None]
+PUBLIC: dict[str, Any] = {"public": True}
+"""`opt` of a handler that is open to everybody: the token is not looked at."""
+GUESTS: dict[str, Any] = {"guests": True}
+"""`opt` of a handler that guests may use: without a token `request.user` is None, a bad token is refused."""
 
 
-class Authentication:
-    """Finds out who asks, and has the guard of the handler judge."""
+class AuthenticationMiddleware(AbstractAuthenticationMiddleware):
+    """Puts the Identity of the bearer token in `request.user`, and adds the user to the log lines."""
 
-    def __init__(self, sessions: SessionService) -> None:
+    def __init__(self, app: ASGIApp, sessions: SessionService) -> None:
+        super().__init__(app, exclude_from_auth_key="public")
         self._sessions = sessions
 
-    async def check(self, scope: Scope) -> None:
-        """Put the Identity of a bearer token in `scope["user"]`, None for a guest, and its user in the log lines.
-
-        Raises Unauthorized, Forbidden.
-        """
-        scope["user"] = None
-        guard: Guard | None = scope["route_handler"].opt.get("guard")
-        if guard is None:
-            return
-        bearer = _bearer_token(scope)
-        identity = None if bearer is None else await self._sessions.identify(bearer)
-        guard(identity)
-        if identity is not None:
-            scope["user"] = identity
-            of_request.set({**of_request.get(), "by": str(identity.user_id)})
+    async def authenticate_request(self, connection: ASGIConnection[Any, Any, Any, Any]) -> AuthenticationResult:
+        """Identify the client, in one query at most. Raises Unauthorized."""
+        token = _bearer_token(connection)
+        if token is None:
+            if connection.route_handler.opt.get("guests"):
+                return AuthenticationResult(user=None, auth=None)
+            raise Unauthorized
+        identity = await self._sessions.identify(token)
+        of_request.set({**of_request.get(), "by": str(identity.user_id)})
+        return AuthenticationResult(user=identity, auth=token)
 
 
-def _signed_in(identity: Identity | None) -> None:
-    if identity is None:
-        raise Unauthorized
+def requires(permission: Permission) -> Guard:
+    """Return a guard for clients whose role has the permission. It raises Unauthorized and Forbidden.
 
+    Put it on handlers: Litestar's own OPTIONS handlers inherit the guards of a controller.
+    """
 
-def _anybody(_: Identity | None) -> None:
-    pass
-
-
-LOGIN_REQUIRED: dict[str, Any] = {"guard": _signed_in}
-"""Whoever is signed in."""
-GUESTS_TOO: dict[str, Any] = {"guard": _anybody}
-"""Anybody; but whoever is signed in is known, and a token that is none is refused."""
-
-
-def requires(permission: Permission) -> dict[str, Any]:
-    """Whoever is signed in with a role that has the permission."""
-
-    def guard(identity: Identity | None) -> None:
-        if identity is None:
+    # A coroutine, since Litestar runs a plain function in a thread.
+    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        identity = connection.scope.get("user")
+        if not isinstance(identity, Identity):
             raise Unauthorized
         if not identity.may(permission):
             raise Forbidden
 
-    return {"guard": guard}
+    return guard
 
 
-def provide_viewer(scope: Scope) -> Identity | None:
-    """Whoever is signed in, None for a guest, in a handler that has a guard."""
-    viewer = scope["user"]
-    return viewer if isinstance(viewer, Identity) else None
-
-
-def provide_identity(scope: Scope) -> Identity:
-    """The identity, in a handler that has a guard."""
-    identity = scope["user"]
-    if not isinstance(identity, Identity):
-        raise Unauthorized
-    return identity
-
-
-def _bearer_token(scope: Scope) -> str | None:
-    """The token of the `Authorization` header, None without one. Raises Unauthorized for a header of another form."""
-    for name, value in scope["headers"]:
+def _bearer_token(connection: ASGIConnection[Any, Any, Any, Any]) -> str | None:
+    """Return the token of the `Authorization` header, None without one. Raises Unauthorized for another form."""
+    for name, value in connection.scope["headers"]:
         if name == b"authorization":
             scheme, _, token = value.decode("latin-1").partition(" ")
             if scheme.lower() != "bearer" or not token.strip():

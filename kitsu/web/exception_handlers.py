@@ -2,27 +2,24 @@
 
 import re
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 import structlog
-from litestar import Request
+from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException, SerializationException, ValidationException
 from litestar.types import ExceptionHandlersMap
 
 from kitsu.db.errors import is_bad_value, is_unavailable
 from kitsu.errors import (
     AppError,
+    BadRequest,
     ErrorBody,
     ErrorDetail,
     InternalError,
     InvalidRequest,
-    NotFound,
-    PayloadTooLarge,
     ServiceUnavailable,
-    Unauthorized,
-    UnsupportedMediaType,
 )
-from kitsu.web.responses import JSONResponse
 
 log = structlog.get_logger("kitsu.error")
 
@@ -30,33 +27,31 @@ _MISSING = re.compile(r"Missing required \w+ parameter '(\w+)'")
 
 
 # What Litestar itself raises. Its 400s all say that the request has the wrong form, for which the contract has 422.
-_BY_STATUS: Mapping[int, tuple[int, str, str]] = {
-    400: (InvalidRequest.status, InvalidRequest.code, InvalidRequest.message),
-    401: (401, Unauthorized.code, Unauthorized.message),
-    404: (404, NotFound.code, NotFound.message),
-    405: (405, "METHOD_NOT_ALLOWED", "Method not allowed"),
-    413: (413, PayloadTooLarge.code, PayloadTooLarge.message),
-    415: (415, UnsupportedMediaType.code, UnsupportedMediaType.message),
-    503: (503, ServiceUnavailable.code, ServiceUnavailable.message),
+_BY_STATUS: Mapping[int, type[AppError]] = {
+    400: InvalidRequest,
+    **{kind.status: kind for kind in AppError.__subclasses__() if kind is not BadRequest},
 }
 
 
-def handle_app_error(_: Request[Any, Any, Any], error: AppError) -> JSONResponse[ErrorBody]:
+def handle_app_error(_: Request[Any, Any, Any], error: AppError) -> Response[ErrorBody]:
     """An error that the domain or a guard raised."""
     details = [ErrorDetail(**detail) for detail in error.details or []] if isinstance(error, InvalidRequest) else []
     return _answer(error.status, error.code, error.message, details, error.headers)
 
 
-def handle_http_error(request: Request[Any, Any, Any], error: HTTPException) -> JSONResponse[ErrorBody]:
+def handle_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[ErrorBody]:
     """An error that Litestar raised: routing, decoding, validation."""
-    known = _BY_STATUS.get(error.status_code)
-    if known is None:
-        return handle_unexpected(request, error)
     details = _details(error) if isinstance(error, ValidationException) else []
-    return _answer(*known, details, dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if kind := _BY_STATUS.get(error.status_code):
+        return _answer(kind.status, kind.code, kind.message, details, {**kind.headers, **headers})
+    if error.status_code >= 500:
+        return handle_unexpected(request, error)
+    known = HTTPStatus(error.status_code)
+    return _answer(known.value, known.name, known.phrase.capitalize(), details, headers)
 
 
-def handle_unexpected(_: Request[Any, Any, Any], error: Exception) -> JSONResponse[ErrorBody]:
+def handle_unexpected(_: Request[Any, Any, Any], error: Exception) -> Response[ErrorBody]:
     """Anything else: the database is away, or a bug."""
     if is_unavailable(error):
         log.warning("service unavailable", error=type(error).__name__, exc_info=error)
@@ -65,15 +60,6 @@ def handle_unexpected(_: Request[Any, Any, Any], error: Exception) -> JSONRespon
         return handle_app_error(_, InvalidRequest())
     log.error("internal error", error=type(error).__name__, exc_info=error)
     return handle_app_error(_, InternalError())
-
-
-def error_answer(request: Request[Any, Any, Any], error: Exception) -> JSONResponse[ErrorBody]:
-    """The answer to a request whose handling ended in an error."""
-    if isinstance(error, AppError):
-        return handle_app_error(request, error)
-    if isinstance(error, HTTPException):
-        return handle_http_error(request, error)
-    return handle_unexpected(request, error)
 
 
 def _details(error: ValidationException) -> list[ErrorDetail]:
@@ -90,8 +76,13 @@ def _details(error: ValidationException) -> list[ErrorDetail]:
 
 def _answer(
     status: int, code: str, message: str, details: list[ErrorDetail], headers: Mapping[str, str]
-) -> JSONResponse[ErrorBody]:
-    return JSONResponse(ErrorBody(code, message, details or None), status_code=status, headers=headers)
+) -> Response[ErrorBody]:
+    return Response(
+        ErrorBody(code, message, details or None),
+        status_code=status,
+        headers=headers,
+        media_type=MediaType.JSON,
+    )
 
 
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {

@@ -14,7 +14,6 @@ from litestar.params import QueryParameter
 from kitsu.domain.changes import Changes, ChangesCursor, ChangesRequest
 from kitsu.domain.pagination import MAX_TOTAL, Page, PageRequest, cursor_of, json_of
 from kitsu.errors import InvalidRequest
-from kitsu.web.responses import JSONResponse
 
 BIGINT_MAX = 2**63 - 1
 
@@ -102,7 +101,7 @@ def changes_response(request: Request[Any, Any, Any], changes: Changes[Any]) -> 
     headers = {"X-Updated-Until": changes.until.astimezone(UTC).isoformat().replace("+00:00", "Z")}
     if changes.next is not None:
         headers["Link"] = _next_link(request, cursor_of(changes.next))
-    return JSONResponse(changes.items, headers=headers)
+    return Response(changes.items, headers=headers)
 
 
 def _place(cursor: str) -> ChangesCursor:
@@ -121,14 +120,14 @@ def refuse_null(request: Request[Any, Any, Any], *names: str) -> None:
         raise InvalidRequest([{"field": name, "message": "Expected a value, got null"} for name in wrong])
 
 
-def answer(request: Request[Any, Any, Any], page: Page[Any]) -> Response[Any]:
+def page_response(request: Request[Any, Any, Any], page: Page[Any]) -> Response[Any]:
     """The page as a bare array, with what is to be said about it in headers."""
     headers = {}
     if page.cursor is not None:
         headers["Link"] = _next_link(request, page.cursor)
     if page.total is not None:
         headers["X-Total-Count"] = str(page.total)
-    return JSONResponse(page.items, headers=headers)
+    return Response(page.items, headers=headers)
 
 
 def _next_link(request: Request[Any, Any, Any], cursor: str) -> str:

@@ -11,7 +11,6 @@ from litestar.params import HeaderParameter
 
 from kitsu.domain.idempotency import IdempotentRequest
 from kitsu.domain.versions import Expected, version_tag
-from kitsu.web.responses import JSONResponse
 
 ETAG = ResponseHeader(
     name="ETag",
@@ -56,4 +55,4 @@ def idempotent_request(
 
 def tagged(body: Any, row_id: UUID, version: int) -> Response[Any]:
     """An answer with the tag of the state that it shows."""
-    return JSONResponse(body, headers={"ETag": f'"{version_tag(row_id, version)}"'})
+    return Response(body, headers={"ETag": f'"{version_tag(row_id, version)}"'})

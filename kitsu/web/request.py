@@ -1,83 +1,56 @@
-"""The body of a request: read once, and what every JSON body has to be like beyond what its own shape says."""
+"""The request class of the application: JSON bodies are read more strictly than Litestar reads them."""
 
 import json
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from litestar import Request
-from litestar.types import Empty
+from litestar.datastructures import State
 
-from kitsu.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
-from kitsu.web.middleware.client import SMALL_BODY_BYTES
+from kitsu.domain.accounts.sessions import Identity
+from kitsu.errors import InvalidRequest, UnsupportedMediaType
 
 JSON = "application/json"
-MAX_BODY_BYTES = SMALL_BODY_BYTES
-"""Bytes; what a path takes beyond that, it says itself."""
+MAX_BODY_BYTES = 64 * 1024
+"""The default limit for a body; a handler that takes more sets `request_max_body_size`."""
+
+UserT = TypeVar("UserT", Identity, Identity | None)
 
 
-class KitsuRequest(Request[Any, Any, Any]):
-    """A request whose body is read in one piece, where Litestar has a stream of its pieces each time."""
-
-    async def body(self) -> bytes:
-        """The body. Raises PayloadTooLarge, InvalidRequest, ClientGone."""
-        if self._body is Empty:
-            self._body = await self._read(self.route_handler.resolve_request_max_body_size() or float("inf"))
-        return self._body
+class StrictRequest(Request[UserT, Any, State]):
+    """A request whose JSON body must be declared as JSON, be UTF-8 and have no key twice."""
 
     async def json(self) -> Any:
-        """The body as JSON. Raises InvalidRequest for what is none, or has a key twice."""
-        if self._json is Empty:
-            body = await self.body()
-            try:
-                self._json = _strict(body)
-                # Of two keys it would take the last, and a proxy may the first. Each key has a colon: as many colons as
-                # keys that were found leave room for no other.
-                if not isinstance(self._json, dict) or body.count(b":") != len(self._json):
-                    _distinct_keys(body.decode())
-            except (ValueError, RecursionError):
-                raise InvalidRequest from None
-        return self._json
+        """Return the body as JSON.
 
-    async def checked_json(self) -> Any:
-        """For handlers that take JSON. Raises PayloadTooLarge, UnsupportedMediaType, InvalidRequest."""
-        await self.body()  # too long a one is refused for that, of whatever kind it is
-        said = self.header(b"content-type")
-        if said not in {None, b"application/json"} and self.content_type[0] != JSON:
+        Raises UnsupportedMediaType for another content type, and InvalidRequest for what is not valid JSON or has a
+        key twice: of two keys Litestar takes the last, and a proxy may take the first.
+        """
+        if "content-type" in self.headers and self.content_type[0] != JSON:
             raise UnsupportedMediaType
-        return await self.json()
+        body = await self.body()
+        try:
+            value = _decode(body)
+            # Each key has a colon, so as many colons as keys leave no room for a second key of the same name.
+            if not isinstance(value, dict) or body.count(b":") != len(value):
+                _decode_distinct(body.decode())
+        except (ValueError, RecursionError):
+            raise InvalidRequest from None
+        return value
 
-    async def close(self) -> None:
-        """Let go of what the body was read into."""
-        if self._form is not Empty:
-            await self._form.close()
 
-    async def _read(self, most: float) -> bytes:
-        announced = self.header(b"content-length")
-        if announced is not None and announced.isdigit() and int(announced) > most:
-            raise PayloadTooLarge
-        pieces = []
-        size = 0
-        while True:
-            message: Any = await self.receive()
-            piece = message["body"]
-            size += len(piece)
-            if size > most:
-                raise PayloadTooLarge
-            pieces.append(piece)
-            if not message.get("more_body"):
-                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def header(self, wanted: bytes) -> bytes | None:
-        """A header by its name in lower case, None without it."""
-        return next((value for name, value in self.scope["headers"] if name == wanted), None)
+ViewerRequest = StrictRequest[Identity]
+"""The request of a handler that requires a token."""
+GuestRequest = StrictRequest[Identity | None]
+"""The request of a handler that guests may use; `user` is None for them."""
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a key stands there twice")
+        raise ValueError("duplicate key")
     return found
 
 
-_strict = msgspec.json.Decoder().decode
-_distinct_keys = json.JSONDecoder(object_pairs_hook=_distinct).decode
+_decode = msgspec.json.Decoder().decode
+_decode_distinct = json.JSONDecoder(object_pairs_hook=_distinct).decode

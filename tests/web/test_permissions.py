@@ -118,7 +118,6 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/health"): PUBLIC,
     ("GET", "/health/live"): PUBLIC,
     ("GET", "/health/ready"): PUBLIC,
-    ("GET", "/metrics"): Row(anyone(404)),  # without METRICS_ENABLED
     ("GET", "/docs"): PUBLIC,
     ("GET", "/docs/assets/{name}"): Row(anyone(200), parameters=lambda _: {"name": "swagger-ui.css"}),
     ("GET", "/openapi.json"): PUBLIC,

@@ -13,7 +13,7 @@ from litestar.params import FromPath, JSONBody
 
 from kitsu.controllers.accounts.auth import Email, Password
 from kitsu.domain.accounts.permissions import Role
-from kitsu.domain.accounts.sessions import Device, Identity
+from kitsu.domain.accounts.sessions import Device
 from kitsu.domain.accounts.sign_in import AccountService
 from kitsu.domain.accounts.users import USERNAME, User, UserChange, UserService
 from kitsu.domain.media.avatars import MAX_BYTES, AvatarService
@@ -28,10 +28,11 @@ from kitsu.errors import (
     Unauthorized,
     UnsupportedMediaType,
 )
-from kitsu.web.authentication import LOGIN_REQUIRED, requires
+from kitsu.web.authentication import requires
+from kitsu.web.middleware.client import DEVICE
 from kitsu.web.openapi import BEARER, errors
-from kitsu.web.pagination import LIST_HEADERS, answer, provide_page_request
-from kitsu.web.request import JSON, MAX_BODY_BYTES
+from kitsu.web.pagination import LIST_HEADERS, page_response, provide_page_request
+from kitsu.web.request import JSON, MAX_BODY_BYTES, ViewerRequest
 
 T = TypeVar("T")
 
@@ -80,23 +81,26 @@ class UserController(Controller):
 
     path = "/users"
     tags = ["Accounts"]  # noqa: RUF012 - Litestar's way to declare
+    dependencies = DEVICE
     security = BEARER
+    users: UserService
+    avatars: AvatarService
+    accounts: AccountService
 
     @get(
         "/me",
-        opt=LOGIN_REQUIRED,
         operation_id="getMe",
         summary="Get one's own account",
         response_description="The caller's account.",
         responses=errors(Unauthorized),
     )
-    async def get_me(self, users: NamedDependency[UserService], identity: NamedDependency[Identity]) -> User:
+    async def get_me(self, request: ViewerRequest) -> User:
         """The account of whoever asks."""
-        return await users.detail(identity.user_id)
+        return await self.users.detail(request.user.user_id)
 
     @patch(
         "/me",
-        opt=requires("write:profile"),
+        guards=[requires("write:profile")],
         request_max_body_size=MAX_BYTES + MAX_BODY_BYTES,
         operation_class=ProfileOperation,
         operation_id="changeMe",
@@ -108,22 +112,19 @@ class UserController(Controller):
     )
     async def change_me(
         self,
-        request: Request[Any, Any, Any],
-        users: NamedDependency[UserService],
-        avatars: NamedDependency[AvatarService],
-        identity: NamedDependency[Identity],
+        request: ViewerRequest,
     ) -> User:
         """Takes a form or JSON, a file only in a multipart form; a field that is left out stays as it is."""
         username, avatar = await _profile(request)
         if avatar is not None:
-            await avatars.set(identity.user_id, avatar, username)
+            await self.avatars.set(request.user.user_id, avatar, username)
         elif username is not None:
-            return await users.rename(identity.user_id, username)
-        return await users.detail(identity.user_id)
+            return await self.users.rename(request.user.user_id, username)
+        return await self.users.detail(request.user.user_id)
 
     @delete(
         "/me",
-        opt=requires("write:profile"),
+        guards=[requires("write:profile")],
         operation_id="deleteMe",
         summary="Delete one's own account",
         response_description="The account is gone, with all that was stored of it.",
@@ -131,17 +132,16 @@ class UserController(Controller):
     )
     async def delete_me(
         self,
+        request: ViewerRequest,
         data: JSONBody[Proof],
-        accounts: NamedDependency[AccountService],
-        identity: NamedDependency[Identity],
         client_device: NamedDependency[Device],
     ) -> None:
         """Takes the password. There is no way back."""
-        await accounts.leave(identity, data.password, client_device)
+        await self.accounts.leave(request.user, data.password, client_device)
 
     @get(
         "/",
-        opt=requires("admin:*"),
+        guards=[requires("admin:*")],
         operation_id="listUsers",
         summary="List users",
         response_description="A part of the users.",
@@ -152,65 +152,59 @@ class UserController(Controller):
     async def list_users(
         self,
         request: Request[Any, Any, Any],
-        users: NamedDependency[UserService],
         page_request: NamedDependency[PageRequest],
     ) -> Response[list[User]]:
         """All accounts, newest first."""
-        return answer(request, await users.page(page_request))
+        return page_response(request, await self.users.page(page_request))
 
     @post(
         "/",
-        opt=requires("admin:*"),
+        guards=[requires("admin:*")],
         operation_id="addUser",
         summary="Make an account for somebody",
         response_description="The new account.",
         responses=errors(BadRequest, Unauthorized, Forbidden, InvalidRequest),
     )
-    async def add_user(self, data: JSONBody[NewUser], users: NamedDependency[UserService]) -> User:
+    async def add_user(self, data: JSONBody[NewUser]) -> User:
         """An account, of a user or of an administrator."""
-        return await users.add(data.email, data.password, data.role)
+        return await self.users.add(data.email, data.password, data.role)
 
     @get(
         "/{user_id:str}",
-        opt=LOGIN_REQUIRED,
         operation_id="getUser",
         summary="Get one user",
         response_description="The account.",
         responses=errors(Unauthorized, Forbidden, NotFound, InvalidRequest),
     )
-    async def get_user(
-        self, user_id: FromPath[UUID], users: NamedDependency[UserService], identity: NamedDependency[Identity]
-    ) -> User:
+    async def get_user(self, request: ViewerRequest, user_id: FromPath[UUID]) -> User:
         """Any account for administrators, for others their own."""
-        if user_id != identity.user_id and not identity.may("admin:*"):
+        if user_id != request.user.user_id and not request.user.may("admin:*"):
             raise Forbidden
-        return await users.detail(user_id)
+        return await self.users.detail(user_id)
 
     @patch(
         "/{user_id:str}",
-        opt=requires("admin:*"),
+        guards=[requires("admin:*")],
         operation_id="changeUser",
         summary="Change a user",
         response_description="The account as it is now.",
         responses=errors(BadRequest, Unauthorized, Forbidden, NotFound, InvalidRequest),
     )
-    async def change_user(
-        self, user_id: FromPath[UUID], data: JSONBody[UserChange], users: NamedDependency[UserService]
-    ) -> User:
+    async def change_user(self, user_id: FromPath[UUID], data: JSONBody[UserChange]) -> User:
         """What is left out stays. The last administrator can't be demoted or switched off."""
-        return await users.change(user_id, data)
+        return await self.users.change(user_id, data)
 
     @delete(
         "/{user_id:str}",
-        opt=requires("admin:*"),
+        guards=[requires("admin:*")],
         operation_id="deleteUser",
         summary="Delete a user",
         response_description="The account is gone, with all that was stored of it.",
         responses=errors(BadRequest, Unauthorized, Forbidden, NotFound, InvalidRequest),
     )
-    async def delete_user(self, user_id: FromPath[UUID], users: NamedDependency[UserService]) -> None:
+    async def delete_user(self, user_id: FromPath[UUID]) -> None:
         """The last administrator can't be deleted."""
-        await users.remove(user_id)
+        await self.users.remove(user_id)
 
 
 async def _profile(request: Request[Any, Any, Any]) -> tuple[str | None, bytes | None]:

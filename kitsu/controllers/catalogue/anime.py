@@ -11,9 +11,10 @@ from kitsu.domain.catalogue.anime import Anime, AnimeListItem, AnimeReader
 from kitsu.domain.catalogue.anime_query import AnimeQuery, AnimeType, Season, Sort
 from kitsu.domain.pagination import PageRequest
 from kitsu.errors import InvalidRequest, NotFound
+from kitsu.web.authentication import PUBLIC
 from kitsu.web.middleware.response_cache import CACHED
 from kitsu.web.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors
-from kitsu.web.pagination import LIST_HEADERS, answer, provide_page_request, refuse_null
+from kitsu.web.pagination import LIST_HEADERS, page_response, provide_page_request, refuse_null
 
 
 def provide_anime_query(
@@ -40,7 +41,8 @@ class AnimeController(Controller):
 
     path = "/anime"
     tags = ["Catalogue"]  # noqa: RUF012 - Litestar's way to declare
-    opt = CACHED
+    opt = PUBLIC | CACHED
+    anime: AnimeReader
 
     @get(
         "/",
@@ -57,12 +59,11 @@ class AnimeController(Controller):
     async def list_anime(
         self,
         request: Request[Any, Any, Any],
-        anime: NamedDependency[AnimeReader],
         filters: NamedDependency[AnimeQuery],
         page_request: NamedDependency[PageRequest],
     ) -> Response[list[AnimeListItem]]:
         """The catalogue, newest entries first unless `sort` says otherwise. An anime has to pass all the filters."""
-        return answer(request, await anime.page(filters, page_request))
+        return page_response(request, await self.anime.page(filters, page_request))
 
     @get(
         "/{anime_id:str}",
@@ -72,6 +73,6 @@ class AnimeController(Controller):
         response_headers=CATALOGUE_HEADERS,
         responses=NOT_MODIFIED | errors(NotFound, InvalidRequest),
     )
-    async def get_anime(self, anime: NamedDependency[AnimeReader], anime_id: FromPath[UUID]) -> Anime:
+    async def get_anime(self, anime_id: FromPath[UUID]) -> Anime:
         """One anime with all that the catalogue knows of it."""
-        return await anime.detail(anime_id)
+        return await self.anime.detail(anime_id)

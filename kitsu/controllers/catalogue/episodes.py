@@ -4,11 +4,11 @@ from typing import Annotated
 from uuid import UUID
 
 from litestar import Controller, get
-from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
 from kitsu.domain.catalogue.episodes import EpisodeListItem, EpisodeReader
 from kitsu.errors import InvalidRequest, NotFound
+from kitsu.web.authentication import PUBLIC
 from kitsu.web.middleware.response_cache import CACHED
 from kitsu.web.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors
 
@@ -18,7 +18,8 @@ class EpisodeController(Controller):
 
     path = "/episodes"
     tags = ["Catalogue"]  # noqa: RUF012 - Litestar's way to declare
-    opt = CACHED
+    opt = PUBLIC | CACHED
+    episodes: EpisodeReader
 
     @get(
         "/",
@@ -30,8 +31,7 @@ class EpisodeController(Controller):
     )
     async def list_episodes(
         self,
-        episodes: NamedDependency[EpisodeReader],
         release_id: Annotated[UUID, QueryParameter(description="the release")],
     ) -> list[EpisodeListItem]:
         """All episodes of the release, by number."""
-        return await episodes.of_release(release_id)
+        return await self.episodes.of_release(release_id)

@@ -10,9 +10,10 @@ from litestar.params import FromPath, QueryParameter
 from kitsu.domain.catalogue.releases import Release, ReleaseListItem, ReleaseReader
 from kitsu.domain.pagination import PageRequest
 from kitsu.errors import InvalidRequest, NotFound
+from kitsu.web.authentication import PUBLIC
 from kitsu.web.middleware.response_cache import CACHED
 from kitsu.web.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors
-from kitsu.web.pagination import LIST_HEADERS, answer, provide_page_request, refuse_null
+from kitsu.web.pagination import LIST_HEADERS, page_response, provide_page_request, refuse_null
 
 
 class ReleaseController(Controller):
@@ -20,7 +21,8 @@ class ReleaseController(Controller):
 
     path = "/releases"
     tags = ["Catalogue"]  # noqa: RUF012 - Litestar's way to declare
-    opt = CACHED
+    opt = PUBLIC | CACHED
+    releases: ReleaseReader
 
     @get(
         "/",
@@ -34,13 +36,12 @@ class ReleaseController(Controller):
     async def list_releases(
         self,
         request: Request[Any, Any, Any],
-        releases: NamedDependency[ReleaseReader],
         page_request: NamedDependency[PageRequest],
         anime_id: Annotated[UUID | None, QueryParameter(description="only of this anime")] = None,
     ) -> Response[list[ReleaseListItem]]:
         """The releases of one anime or of all, newest first."""
         refuse_null(request, "anime_id")
-        return answer(request, await releases.page(anime_id, page_request))
+        return page_response(request, await self.releases.page(anime_id, page_request))
 
     @get(
         "/{release_id:str}",
@@ -50,6 +51,6 @@ class ReleaseController(Controller):
         response_headers=CATALOGUE_HEADERS,
         responses=NOT_MODIFIED | errors(NotFound, InvalidRequest),
     )
-    async def get_release(self, releases: NamedDependency[ReleaseReader], release_id: FromPath[UUID]) -> Release:
+    async def get_release(self, release_id: FromPath[UUID]) -> Release:
         """One release."""
-        return await releases.detail(release_id)
+        return await self.releases.detail(release_id)

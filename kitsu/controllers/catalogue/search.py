@@ -13,9 +13,11 @@ from kitsu.domain.catalogue.anime_query import AnimeQuery
 from kitsu.domain.catalogue.search import SearchReader
 from kitsu.domain.pagination import PageRequest
 from kitsu.errors import BadRequest, InvalidRequest, RateLimited
+from kitsu.web.authentication import PUBLIC
+from kitsu.web.middleware.client import DEVICE
 from kitsu.web.middleware.response_cache import ETAGGED
 from kitsu.web.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors
-from kitsu.web.pagination import LIST_HEADERS, answer, provide_page_request
+from kitsu.web.pagination import LIST_HEADERS, page_response, provide_page_request
 
 
 class SearchController(Controller):
@@ -23,7 +25,9 @@ class SearchController(Controller):
 
     path = "/search"
     tags = ["Catalogue"]  # noqa: RUF012 - Litestar's way to declare
-    opt = ETAGGED
+    dependencies = DEVICE
+    opt = PUBLIC | ETAGGED
+    search: SearchReader
 
     @get(
         "/anime",
@@ -40,7 +44,6 @@ class SearchController(Controller):
     async def search_anime(
         self,
         request: Request[Any, Any, Any],
-        search: NamedDependency[SearchReader],
         client_device: NamedDependency[Device],
         filters: NamedDependency[AnimeQuery],
         page_request: NamedDependency[PageRequest],
@@ -49,4 +52,4 @@ class SearchController(Controller):
         ] = None,
     ) -> Response[list[AnimeListItem]]:
         """Anime of which any title holds `q`, the best match first unless `sort` says otherwise."""
-        return answer(request, await search.anime(q, filters, page_request, client_device))
+        return page_response(request, await self.search.anime(q, filters, page_request, client_device))

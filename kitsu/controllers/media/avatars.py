@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from litestar import Request, Response, get
+from litestar import Controller, Request, Response, get
 from litestar.datastructures import ResponseHeader
-from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath
 
 from kitsu.domain.media.avatars import AvatarService
 from kitsu.domain.media.store import CACHE_CONTROL, Media
 from kitsu.errors import NotFound, RangeNotSatisfiable
+from kitsu.web.authentication import PUBLIC
 from kitsu.web.middleware.response_cache import has_tag
 from kitsu.web.openapi import NOT_MODIFIED, errors
 
@@ -36,42 +36,52 @@ _HEADERS: Sequence[ResponseHeader] = (
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})", re.IGNORECASE)
 
 
-@get(
-    "/media/avatars/{name:str}",
-    tags=["Media"],
-    operation_id="getAvatar",
-    summary="Get an avatar",
-    media_type="image/webp",
-    response_description="The picture.",
-    response_headers=_HEADERS,
-    responses={
-        206: ResponseSpec(
-            bytes, description="The range that was asked for.", media_type="image/webp", generate_examples=False
-        ),
-        **NOT_MODIFIED,
-        **errors(NotFound, RangeNotSatisfiable),
-    },
-)
-async def get_avatar(
-    request: Request[Any, Any, Any], avatars: NamedDependency[AvatarService], name: FromPath[str]
-) -> Response[bytes]:
-    """A picture by the name that `avatar_url` ends with. It never changes. Takes one range of bytes."""
-    file = await avatars.file(name)
-    tag = f'"{file.tag}"'
-    headers = {"ETag": tag, "Cache-Control": CACHE_CONTROL, "Accept-Ranges": "bytes", "Content-Security-Policy": POLICY}
-    if has_tag(request.scope, tag.encode()):
-        return Response(b"", status_code=304, headers=headers)
-    media_type = TYPES.get(PurePosixPath(name).suffix.lower())
-    if media_type is None:
-        headers["Content-Disposition"] = "attachment"
-    page_request = _range(request, file, tag)
-    if page_request is None:
-        body, status = await file.read(), 200
-    else:
-        start, end = page_request
-        body, status = await file.read(start, end), 206
-        headers["Content-Range"] = f"bytes {start}-{end - 1}/{file.size}"
-    return Response(body, status_code=status, headers=headers, media_type=media_type or "application/octet-stream")
+class AvatarController(Controller):
+    """The pictures of users."""
+
+    path = "/media/avatars"
+    tags = ["Media"]  # noqa: RUF012 - Litestar's way to declare
+    opt = PUBLIC
+    avatars: AvatarService
+
+    @get(
+        "/{name:str}",
+        operation_id="getAvatar",
+        summary="Get an avatar",
+        media_type="image/webp",
+        response_description="The picture.",
+        response_headers=_HEADERS,
+        responses={
+            206: ResponseSpec(
+                bytes, description="The range that was asked for.", media_type="image/webp", generate_examples=False
+            ),
+            **NOT_MODIFIED,
+            **errors(NotFound, RangeNotSatisfiable),
+        },
+    )
+    async def get_avatar(self, request: Request[Any, Any, Any], name: FromPath[str]) -> Response[bytes]:
+        """A picture by the name that `avatar_url` ends with. It never changes. Takes one range of bytes."""
+        file = await self.avatars.file(name)
+        tag = f'"{file.tag}"'
+        headers = {
+            "ETag": tag,
+            "Cache-Control": CACHE_CONTROL,
+            "Accept-Ranges": "bytes",
+            "Content-Security-Policy": POLICY,
+        }
+        if has_tag(request.scope, tag.encode()):
+            return Response(b"", status_code=304, headers=headers)
+        media_type = TYPES.get(PurePosixPath(name).suffix.lower())
+        if media_type is None:
+            headers["Content-Disposition"] = "attachment"
+        wanted = _range(request, file, tag)
+        if wanted is None:
+            body, status = await file.read(), 200
+        else:
+            start, end = wanted
+            body, status = await file.read(start, end), 206
+            headers["Content-Range"] = f"bytes {start}-{end - 1}/{file.size}"
+        return Response(body, status_code=status, headers=headers, media_type=media_type or "application/octet-stream")
 
 
 def _range(request: Request[Any, Any, Any], file: Media, tag: str) -> tuple[int, int] | None:

@@ -8,10 +8,11 @@ from typing import Any
 
 import msgspec
 import swagger_ui_bundle
-from litestar import MediaType, Request, Response, get
+from litestar import Controller, MediaType, Request, Response, get
 from litestar.params import FromPath
 
 from kitsu.errors import NotFound
+from kitsu.web.authentication import PUBLIC
 from kitsu.web.openapi import finished
 
 _ASSETS = Path(swagger_ui_bundle.swagger_ui_path)
@@ -51,31 +52,36 @@ _POLICY = (
 )
 
 
-@get("/docs", include_in_schema=False, media_type=MediaType.HTML, sync_to_thread=False)
-def get_docs(request: Request[Any, Any, Any]) -> Response[str]:
-    """Swagger UI."""
-    config = request.app.openapi_config
-    title = escape(config.title if config else "")
-    # Relative to where the page is: under a proxy only the browser knows the whole path.
-    base = "../" if request.scope["raw_path"].endswith(b"/") else ""
-    page = _PAGE.format(title=title, script=_SCRIPT, base=base)
-    return Response(page, media_type=MediaType.HTML, headers={"Content-Security-Policy": _POLICY})
+class DocsController(Controller):
+    """The documentation of the API."""
 
+    path = "/"
+    opt = PUBLIC
+    include_in_schema = False
 
-@get("/docs/assets/{name:str}", include_in_schema=False, sync_to_thread=False)
-def get_docs_asset(name: FromPath[str]) -> Response[bytes]:
-    """A file of Swagger UI."""
-    if name not in _FILES:
-        raise NotFound
-    return Response(
-        (_ASSETS / name).read_bytes(), media_type=_FILES[name], headers={"Cache-Control": "public, max-age=3600"}
-    )
+    @get("/docs", media_type=MediaType.HTML, sync_to_thread=False)
+    def get_docs(self, request: Request[Any, Any, Any]) -> Response[str]:
+        """Swagger UI."""
+        config = request.app.openapi_config
+        title = escape(config.title if config else "")
+        # Relative to where the page is: under a proxy only the browser knows the whole path.
+        base = "../" if request.scope["raw_path"].endswith(b"/") else ""
+        page = _PAGE.format(title=title, script=_SCRIPT, base=base)
+        return Response(page, media_type=MediaType.HTML, headers={"Content-Security-Policy": _POLICY})
 
+    @get("/docs/assets/{name:str}", sync_to_thread=False)
+    def get_docs_asset(self, name: FromPath[str]) -> Response[bytes]:
+        """A file of Swagger UI."""
+        if name not in _FILES:
+            raise NotFound
+        return Response(
+            (_ASSETS / name).read_bytes(), media_type=_FILES[name], headers={"Cache-Control": "public, max-age=3600"}
+        )
 
-@get("/openapi.json", include_in_schema=False, sync_to_thread=False)
-def get_openapi(request: Request[Any, Any, Any]) -> Response[bytes]:
-    """The API's description, OpenAPI 3.1."""
-    state = request.app.state
-    if "openapi_json" not in state:  # some 30 ms of work, the same each time
-        state["openapi_json"] = msgspec.json.encode(finished(request.app.openapi_schema.to_schema()))
-    return Response(state["openapi_json"], media_type=MediaType.JSON)
+    @get("/openapi.json", sync_to_thread=False)
+    def get_openapi(self, request: Request[Any, Any, Any]) -> Response[bytes]:
+        """The API's description, OpenAPI 3.1."""
+        state = request.app.state
+        if "openapi_json" not in state:  # some 30 ms of work, the same each time
+            state["openapi_json"] = msgspec.json.encode(finished(request.app.openapi_schema.to_schema()))
+        return Response(state["openapi_json"], media_type=MediaType.JSON)

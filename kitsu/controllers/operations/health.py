@@ -1,10 +1,10 @@
 """GET /health, /health/live and /health/ready."""
 
 from litestar import Controller, Response, get
-from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 
 from kitsu.domain.operations.health import Health, HealthReader, Readiness
+from kitsu.web.authentication import PUBLIC
 from kitsu.web.openapi import errors
 
 
@@ -13,6 +13,8 @@ class HealthController(Controller):
 
     path = "/health"
     tags = ["Health"]  # noqa: RUF012 - Litestar's way to declare
+    opt = PUBLIC
+    health: HealthReader
 
     @get(
         "/",
@@ -21,9 +23,9 @@ class HealthController(Controller):
         response_description="It is.",
         responses=errors() | {503: ResponseSpec(Health, description="The database is away.", generate_examples=False)},
     )
-    async def get_health(self, health: NamedDependency[HealthReader]) -> Response[Health]:
+    async def get_health(self) -> Response[Health]:
         """Whether the service and its database answer."""
-        well = await health.database()
+        well = await self.health.database()
         return Response(Health("ok" if well else "error"), status_code=200 if well else 503)
 
     @get(
@@ -45,7 +47,7 @@ class HealthController(Controller):
         responses=errors()
         | {503: ResponseSpec(Readiness, description="A part is not ready.", generate_examples=False)},
     )
-    async def get_readiness(self, health: NamedDependency[HealthReader]) -> Response[Readiness]:
+    async def get_readiness(self) -> Response[Readiness]:
         """Whether the database answers and stands at the schema of this version, and pictures can be stored."""
-        readiness = await health.readiness()
+        readiness = await self.health.readiness()
         return Response(readiness, status_code=200 if readiness.status == "ok" else 503)

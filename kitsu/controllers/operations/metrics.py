@@ -1,26 +1,21 @@
 """GET /metrics, for Prometheus."""
 
-from typing import Protocol, runtime_checkable
+from litestar import Controller, Response, get
 
-from litestar import Response, get
-from litestar.di import NamedDependency
-
-from kitsu.errors import NotFound
+from kitsu.observability.metrics import Metrics
+from kitsu.web.authentication import PUBLIC
 
 MEDIA_TYPE = "text/plain; version=0.0.4"
 
 
-@runtime_checkable
-class Figures(Protocol):
-    """Whoever counts."""
+class MetricsController(Controller):
+    """Metrics for Prometheus, registered where `METRICS_ENABLED` is set."""
 
-    async def text(self) -> bytes:
-        """All figures in Prometheus' text format."""
+    path = "/metrics"
+    opt = PUBLIC
+    metrics: Metrics
 
-
-@get("/metrics", include_in_schema=False)
-async def get_metrics(metrics: NamedDependency[Figures | None]) -> Response[bytes]:
-    """The figures of all workers; not found where nobody counts."""
-    if metrics is None:
-        raise NotFound
-    return Response(await metrics.text(), media_type=MEDIA_TYPE)
+    @get(include_in_schema=False)
+    async def get_metrics(self) -> Response[bytes]:
+        """Return the metrics of all workers."""
+        return Response(await self.metrics.text(), media_type=MEDIA_TYPE)

@@ -1,9 +1,9 @@
 """The paths under /collections."""
 
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
-from litestar import Controller, Request, Response, delete, get, patch, post, put
+from litestar import Controller, Response, delete, get, patch, post, put
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, JSONBody, QueryParameter
 
@@ -19,10 +19,11 @@ from kitsu.domain.viewer.collections import (
     NewCollection,
 )
 from kitsu.errors import Forbidden, InvalidRequest, NotFound, PreconditionFailed, Unauthorized
-from kitsu.web.authentication import GUESTS_TOO, requires
+from kitsu.web.authentication import GUESTS, requires
 from kitsu.web.openapi import BEARER, OPTIONAL_BEARER, errors
-from kitsu.web.pagination import CHANGES_HEADERS, LIST_HEADERS, LISTS, PAGES, answer, changes_response
+from kitsu.web.pagination import CHANGES_HEADERS, LIST_HEADERS, LISTS, PAGES, changes_response, page_response
 from kitsu.web.preconditions import ETAG, provide_expected, tagged
+from kitsu.web.request import GuestRequest, ViewerRequest
 
 MAX_POSITION = 2**31 - 1
 
@@ -32,10 +33,11 @@ class CollectionController(Controller):
 
     path = "/collections"
     tags = ["Viewer"]  # noqa: RUF012 - Litestar's way to declare
+    collections: CollectionService
 
     @get(
         "/",
-        opt=GUESTS_TOO,
+        opt=GUESTS,
         security=OPTIONAL_BEARER,
         operation_id="listCollections",
         summary="List collections",
@@ -46,22 +48,20 @@ class CollectionController(Controller):
     )
     async def list_collections(
         self,
-        request: Request[Any, Any, Any],
-        collections: NamedDependency[CollectionService],
-        viewer: NamedDependency[Identity | None],
+        request: GuestRequest,
         page_request: NamedDependency[PageRequest],
         since: NamedDependency[ChangesRequest | None],
     ) -> Response[list[Collection | Tombstone]]:
         """The caller's own, for a guest the public ones; newest first. What changed is listed of one's own alone."""
         if since is not None:
-            if viewer is None:
+            if request.user is None:
                 raise Unauthorized
-            return changes_response(request, await collections.changes(viewer.user_id, since))
-        return answer(request, await collections.page(_id_of(viewer), page_request))
+            return changes_response(request, await self.collections.changes(request.user.user_id, since))
+        return page_response(request, await self.collections.page(_id_of(request.user), page_request))
 
     @post(
         "/",
-        opt=requires("write:content"),
+        guards=[requires("write:content")],
         security=BEARER,
         operation_id="addCollection",
         summary="Make a collection",
@@ -71,16 +71,15 @@ class CollectionController(Controller):
     )
     async def add_collection(
         self,
+        request: ViewerRequest,
         data: JSONBody[NewCollection],
-        collections: NamedDependency[CollectionService],
-        identity: NamedDependency[Identity],
     ) -> Response[Collection]:
         """An empty one, for oneself unless `is_public` says otherwise."""
-        return _tagged(await collections.add(identity.user_id, data))
+        return _tagged(await self.collections.add(request.user.user_id, data))
 
     @get(
         "/{collection_id:str}",
-        opt=GUESTS_TOO,
+        opt=GUESTS,
         security=OPTIONAL_BEARER,
         operation_id="getCollection",
         summary="Get one collection",
@@ -90,16 +89,15 @@ class CollectionController(Controller):
     )
     async def get_collection(
         self,
+        request: GuestRequest,
         collection_id: FromPath[UUID],
-        collections: NamedDependency[CollectionService],
-        viewer: NamedDependency[Identity | None],
     ) -> Response[Collection]:
         """One's own, or a public one."""
-        return _tagged(await collections.detail(_id_of(viewer), collection_id))
+        return _tagged(await self.collections.detail(_id_of(request.user), collection_id))
 
     @patch(
         "/{collection_id:str}",
-        opt=requires("write:content"),
+        guards=[requires("write:content")],
         security=BEARER,
         operation_id="changeCollection",
         summary="Change a collection",
@@ -110,18 +108,17 @@ class CollectionController(Controller):
     )
     async def change_collection(
         self,
+        request: ViewerRequest,
         collection_id: FromPath[UUID],
         data: JSONBody[CollectionChange],
-        collections: NamedDependency[CollectionService],
-        identity: NamedDependency[Identity],
         expected: NamedDependency[Expected | None],
     ) -> Response[Collection]:
         """What is left out stays. Its owner alone may."""
-        return _tagged(await collections.change(identity.user_id, collection_id, data, expected))
+        return _tagged(await self.collections.change(request.user.user_id, collection_id, data, expected))
 
     @delete(
         "/{collection_id:str}",
-        opt=requires("write:content"),
+        guards=[requires("write:content")],
         security=BEARER,
         operation_id="removeCollection",
         summary="Delete a collection",
@@ -130,16 +127,15 @@ class CollectionController(Controller):
     )
     async def remove_collection(
         self,
+        request: ViewerRequest,
         collection_id: FromPath[UUID],
-        collections: NamedDependency[CollectionService],
-        identity: NamedDependency[Identity],
     ) -> None:
         """Its owner alone may."""
-        await collections.remove(identity.user_id, collection_id)
+        await self.collections.remove(request.user.user_id, collection_id)
 
     @get(
         "/{collection_id:str}/anime",
-        opt=GUESTS_TOO,
+        opt=GUESTS,
         security=OPTIONAL_BEARER,
         operation_id="listCollectionAnime",
         summary="List the anime of a collection",
@@ -150,19 +146,17 @@ class CollectionController(Controller):
     )
     async def list_items(
         self,
-        request: Request[Any, Any, Any],
+        request: GuestRequest,
         collection_id: FromPath[UUID],
-        collections: NamedDependency[CollectionService],
-        viewer: NamedDependency[Identity | None],
         page_request: NamedDependency[PageRequest],
     ) -> Response[list[CollectionItem]]:
         """Of one's own or a public one, in its owner's order."""
-        return answer(request, await collections.items(_id_of(viewer), collection_id, page_request))
+        return page_response(request, await self.collections.items(_id_of(request.user), collection_id, page_request))
 
     @put(
         "/{collection_id:str}/anime/{anime_id:str}",
         status_code=204,
-        opt=requires("write:content"),
+        guards=[requires("write:content")],
         security=BEARER,
         operation_id="putCollectionAnime",
         summary="Put an anime into a collection",
@@ -172,10 +166,9 @@ class CollectionController(Controller):
     )
     async def put_item(
         self,
+        request: ViewerRequest,
         collection_id: FromPath[UUID],
         anime_id: FromPath[UUID],
-        collections: NamedDependency[CollectionService],
-        identity: NamedDependency[Identity],
         expected: NamedDependency[Expected | None],
         position: Annotated[
             int | None,
@@ -185,11 +178,11 @@ class CollectionController(Controller):
         ] = None,
     ) -> None:
         """Its owner alone may."""
-        await collections.put_item(identity.user_id, collection_id, anime_id, position, expected)
+        await self.collections.put_item(request.user.user_id, collection_id, anime_id, position, expected)
 
     @delete(
         "/{collection_id:str}/anime/{anime_id:str}",
-        opt=requires("write:content"),
+        guards=[requires("write:content")],
         security=BEARER,
         operation_id="removeCollectionAnime",
         summary="Take an anime out of a collection",
@@ -198,13 +191,12 @@ class CollectionController(Controller):
     )
     async def remove_item(
         self,
+        request: ViewerRequest,
         collection_id: FromPath[UUID],
         anime_id: FromPath[UUID],
-        collections: NamedDependency[CollectionService],
-        identity: NamedDependency[Identity],
     ) -> None:
         """Its owner alone may."""
-        await collections.take_out(identity.user_id, collection_id, anime_id)
+        await self.collections.take_out(request.user.user_id, collection_id, anime_id)
 
 
 def _id_of(viewer: Identity | None) -> UUID | None:

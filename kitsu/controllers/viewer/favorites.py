@@ -1,21 +1,20 @@
 """The paths under /favorites."""
 
-from typing import Any
 from uuid import UUID
 
 import msgspec
-from litestar import Controller, Request, Response, delete, get, post
+from litestar import Controller, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from kitsu.domain.accounts.sessions import Identity
 from kitsu.domain.changes import ChangesRequest, Tombstone
 from kitsu.domain.pagination import PageRequest
 from kitsu.domain.viewer.favorites import Favorite, FavoriteService
 from kitsu.errors import Conflict, Forbidden, InvalidRequest, NotFound, Unauthorized
-from kitsu.web.authentication import LOGIN_REQUIRED, requires
+from kitsu.web.authentication import requires
 from kitsu.web.openapi import BEARER, errors
-from kitsu.web.pagination import CHANGES_HEADERS, LISTS, answer, changes_response
+from kitsu.web.pagination import CHANGES_HEADERS, LISTS, changes_response, page_response
+from kitsu.web.request import ViewerRequest
 
 
 class NewFavorite(msgspec.Struct):
@@ -30,10 +29,10 @@ class FavoriteController(Controller):
     path = "/favorites"
     tags = ["Viewer"]  # noqa: RUF012 - Litestar's way to declare
     security = BEARER
+    favorites: FavoriteService
 
     @get(
         "/",
-        opt=LOGIN_REQUIRED,
         operation_id="listFavorites",
         summary="List one's favourites",
         response_description="A part of the favourites.",
@@ -43,20 +42,18 @@ class FavoriteController(Controller):
     )
     async def list_favorites(
         self,
-        request: Request[Any, Any, Any],
-        favorites: NamedDependency[FavoriteService],
-        identity: NamedDependency[Identity],
+        request: ViewerRequest,
         page_request: NamedDependency[PageRequest],
         since: NamedDependency[ChangesRequest | None],
     ) -> Response[list[Favorite | Tombstone]]:
         """The caller's favourites, newest first."""
         if since is not None:
-            return changes_response(request, await favorites.changes(identity.user_id, since))
-        return answer(request, await favorites.page(identity.user_id, page_request))
+            return changes_response(request, await self.favorites.changes(request.user.user_id, since))
+        return page_response(request, await self.favorites.page(request.user.user_id, page_request))
 
     @post(
         "/",
-        opt=requires("write:content"),
+        guards=[requires("write:content")],
         operation_id="addFavorite",
         summary="Add a favourite",
         response_description="The new favourite.",
@@ -64,16 +61,15 @@ class FavoriteController(Controller):
     )
     async def add_favorite(
         self,
+        request: ViewerRequest,
         data: JSONBody[NewFavorite],
-        favorites: NamedDependency[FavoriteService],
-        identity: NamedDependency[Identity],
     ) -> Favorite:
         """One that was removed can be added again."""
-        return await favorites.add(identity.user_id, data.anime_id)
+        return await self.favorites.add(request.user.user_id, data.anime_id)
 
     @delete(
         "/{anime_id:str}",
-        opt=requires("write:content"),
+        guards=[requires("write:content")],
         operation_id="removeFavorite",
         summary="Remove a favourite",
         response_description="It is none, or was none before.",
@@ -81,9 +77,8 @@ class FavoriteController(Controller):
     )
     async def remove_favorite(
         self,
+        request: ViewerRequest,
         anime_id: FromPath[UUID],
-        favorites: NamedDependency[FavoriteService],
-        identity: NamedDependency[Identity],
     ) -> None:
         """No error when it was none."""
-        await favorites.remove(identity.user_id, anime_id)
+        await self.favorites.remove(request.user.user_id, anime_id)

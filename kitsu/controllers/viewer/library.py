@@ -1,22 +1,22 @@
 """The paths under /library."""
 
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
-from litestar import Controller, Request, Response, delete, get, put
+from litestar import Controller, Response, delete, get, put
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, JSONBody, QueryParameter
 
-from kitsu.domain.accounts.sessions import Identity
 from kitsu.domain.changes import ChangesRequest, Tombstone
 from kitsu.domain.pagination import PageRequest
 from kitsu.domain.versions import Expected
 from kitsu.domain.viewer.library import LibraryEntry, LibraryService, NewEntry, Status
 from kitsu.errors import Forbidden, InvalidRequest, NotFound, PreconditionFailed, Unauthorized
-from kitsu.web.authentication import LOGIN_REQUIRED, requires
+from kitsu.web.authentication import requires
 from kitsu.web.openapi import BEARER, errors
-from kitsu.web.pagination import CHANGES_HEADERS, LISTS, answer, changes_response, refuse_null
+from kitsu.web.pagination import CHANGES_HEADERS, LISTS, changes_response, page_response, refuse_null
 from kitsu.web.preconditions import ETAG, provide_expected, tagged
+from kitsu.web.request import ViewerRequest
 
 
 class LibraryController(Controller):
@@ -25,10 +25,10 @@ class LibraryController(Controller):
     path = "/library"
     tags = ["Viewer"]  # noqa: RUF012 - Litestar's way to declare
     security = BEARER
+    library: LibraryService
 
     @get(
         "/",
-        opt=LOGIN_REQUIRED,
         operation_id="listLibrary",
         summary="List one's library",
         response_description="A part of the library.",
@@ -38,9 +38,7 @@ class LibraryController(Controller):
     )
     async def list_library(
         self,
-        request: Request[Any, Any, Any],
-        library: NamedDependency[LibraryService],
-        identity: NamedDependency[Identity],
+        request: ViewerRequest,
         page_request: NamedDependency[PageRequest],
         since: NamedDependency[ChangesRequest | None],
         status: Annotated[
@@ -53,27 +51,24 @@ class LibraryController(Controller):
             if status is not None:
                 # An entry that left the status would not be seen to.
                 raise InvalidRequest([{"field": "status", "message": "Not for a list of changes"}])
-            return changes_response(request, await library.changes(identity.user_id, since))
-        return answer(request, await library.page(identity.user_id, status, page_request))
+            return changes_response(request, await self.library.changes(request.user.user_id, since))
+        return page_response(request, await self.library.page(request.user.user_id, status, page_request))
 
     @get(
         "/{anime_id:str}",
-        opt=LOGIN_REQUIRED,
         operation_id="getLibraryEntry",
         summary="Get one entry of one's library",
         response_description="The entry.",
         response_headers=[ETAG],
         responses=errors(Unauthorized, NotFound, InvalidRequest),
     )
-    async def get_entry(
-        self, anime_id: FromPath[UUID], library: NamedDependency[LibraryService], identity: NamedDependency[Identity]
-    ) -> Response[LibraryEntry]:
+    async def get_entry(self, request: ViewerRequest, anime_id: FromPath[UUID]) -> Response[LibraryEntry]:
         """What the caller's list says of an anime."""
-        return _tagged(await library.detail(identity.user_id, anime_id))
+        return _tagged(await self.library.detail(request.user.user_id, anime_id))
 
     @put(
         "/{anime_id:str}",
-        opt=requires("write:content"),
+        guards=[requires("write:content")],
         operation_id="putLibraryEntry",
         summary="Put an anime on one's list, or change what it says",
         response_description="The entry as it is now.",
@@ -83,28 +78,25 @@ class LibraryController(Controller):
     )
     async def put_entry(
         self,
+        request: ViewerRequest,
         anime_id: FromPath[UUID],
         data: JSONBody[NewEntry],
-        library: NamedDependency[LibraryService],
-        identity: NamedDependency[Identity],
         expected: NamedDependency[Expected | None],
     ) -> Response[LibraryEntry]:
         """Status, score and notes are what the body says. Dates and episodes follow: they are never taken back."""
-        return _tagged(await library.put(identity.user_id, anime_id, data, expected))
+        return _tagged(await self.library.put(request.user.user_id, anime_id, data, expected))
 
     @delete(
         "/{anime_id:str}",
-        opt=requires("write:content"),
+        guards=[requires("write:content")],
         operation_id="removeLibraryEntry",
         summary="Take an anime off one's list",
         response_description="It is not on it, or was not before.",
         responses=errors(Unauthorized, Forbidden, InvalidRequest),
     )
-    async def remove_entry(
-        self, anime_id: FromPath[UUID], library: NamedDependency[LibraryService], identity: NamedDependency[Identity]
-    ) -> None:
+    async def remove_entry(self, request: ViewerRequest, anime_id: FromPath[UUID]) -> None:
         """No error when it was not on it. The watch progress stays."""
-        await library.remove(identity.user_id, anime_id)
+        await self.library.remove(request.user.user_id, anime_id)
 
 
 def _tagged(entry: LibraryEntry) -> Response[LibraryEntry]:

@@ -3,23 +3,22 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from litestar import Request, Response, get, post
+from litestar import Controller, Request, Response, get, post
 from litestar.datastructures import UploadFile
-from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIFormat, OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
 from litestar.params import QueryParameter
 from litestar.response import Stream
 
-from kitsu.domain.accounts.sessions import Identity
 from kitsu.domain.accounts.users import UserService
 from kitsu.domain.viewer.library_export import LibraryExport, LibraryExporter
 from kitsu.domain.viewer.list_import.entries import ListFileError, ListTooLarge
 from kitsu.domain.viewer.list_import.files import MAX_BYTES
 from kitsu.domain.viewer.list_import.importing import ImportReport, ListImporter, Policy
 from kitsu.errors import Forbidden, InvalidRequest, PayloadTooLarge, Unauthorized
-from kitsu.web.authentication import LOGIN_REQUIRED, requires
+from kitsu.web.authentication import requires
 from kitsu.web.openapi import BEARER, errors
+from kitsu.web.request import ViewerRequest
 
 FORM = 64 * 1024
 """Bytes of a form beside the file."""
@@ -44,67 +43,75 @@ class ListOperation(Operation):
         )
 
 
-@post(
-    "/library/import",
-    status_code=200,
-    tags=["Viewer"],
-    security=BEARER,
-    opt=requires("write:content"),
-    request_max_body_size=MAX_BYTES + FORM,
-    operation_class=ListOperation,
-    operation_id="importLibrary",
-    summary="Bring a list of another site into one's library",
-    response_description="What became of the entries.",
-    responses=errors(Unauthorized, Forbidden, PayloadTooLarge, InvalidRequest),
-)
-async def import_library(
-    request: Request[Any, Any, Any],
-    list_importer: NamedDependency[ListImporter],
-    identity: NamedDependency[Identity],
-    policy: Annotated[
-        Policy,
-        QueryParameter(
-            description="of an entry that is there already: `keep` it, `replace` it, or replace it when the file's is "
-            "`newer`, by its time of change, else by the day it was completed or begun"
-        ),
-    ] = "keep",
-    dry_run: Annotated[bool, QueryParameter(description="only say what would become of the entries")] = False,  # noqa: FBT002 - a query parameter
-) -> ImportReport:
-    """An anime is known by its id at MyAnimeList or AniList; one that the catalogue knows by its title alone is
-    suggested in the report, not imported.
-    """
-    try:
-        return await list_importer.run(identity.user_id, await _file(request), policy, dry_run=dry_run)
-    except ListTooLarge as error:
-        raise PayloadTooLarge from error
-    except ListFileError as error:
-        raise InvalidRequest([{"field": "file", "message": str(error)}]) from error
+class LibraryFileController(Controller):
+    """A library as a file: lists of other sites come in, and the library goes out."""
 
+    path = "/library"
+    tags = ["Viewer"]  # noqa: RUF012 - Litestar's way to declare
+    security = BEARER
+    list_importer: ListImporter
+    library_exporter: LibraryExporter
+    users: UserService
 
-@get(
-    "/library/export",
-    tags=["Viewer"],
-    security=BEARER,
-    opt=LOGIN_REQUIRED,
-    operation_id="exportLibrary",
-    summary="Take one's library along",
-    responses=errors(Unauthorized, InvalidRequest)
-    | {200: ResponseSpec(LibraryExport, description="The library; with `format=mal` XML.", generate_examples=False)},
-)
-async def export_library(
-    library_exporter: NamedDependency[LibraryExporter],
-    users: NamedDependency[UserService],
-    identity: NamedDependency[Identity],
-    format: Annotated[  # noqa: A002 - the parameter's name in the contract
-        Literal["json", "mal"], QueryParameter(description="`mal`: the XML that MyAnimeList takes back")
-    ] = "json",
-) -> Response[Any]:
-    """All of it, by title. MyAnimeList's XML leaves out what it has no id for."""
-    if format == "json":
-        return Response(await library_exporter.as_json(identity.user_id), headers=_as_file("kitsu-library.json"))
-    user = await users.detail(identity.user_id)
-    pieces = await library_exporter.as_myanimelist(identity.user_id, user.username)
-    return Stream(pieces, media_type="application/xml", headers=_as_file("animelist.xml"))
+    @post(
+        "/import",
+        status_code=200,
+        guards=[requires("write:content")],
+        request_max_body_size=MAX_BYTES + FORM,
+        operation_class=ListOperation,
+        operation_id="importLibrary",
+        summary="Bring a list of another site into one's library",
+        response_description="What became of the entries.",
+        responses=errors(Unauthorized, Forbidden, PayloadTooLarge, InvalidRequest),
+    )
+    async def import_library(
+        self,
+        request: ViewerRequest,
+        policy: Annotated[
+            Policy,
+            QueryParameter(
+                description="of an entry that is there already: `keep` it, `replace` it, or replace it when the file's "
+                "is `newer`, by its time of change, else by the day it was completed or begun"
+            ),
+        ] = "keep",
+        dry_run: Annotated[  # noqa: FBT002 - a query parameter
+            bool, QueryParameter(description="only say what would become of the entries")
+        ] = False,
+    ) -> ImportReport:
+        """An anime is known by its id at MyAnimeList or AniList; one that the catalogue knows by its title alone is
+        suggested in the report, not imported.
+        """
+        try:
+            return await self.list_importer.run(request.user.user_id, await _file(request), policy, dry_run=dry_run)
+        except ListTooLarge as error:
+            raise PayloadTooLarge from error
+        except ListFileError as error:
+            raise InvalidRequest([{"field": "file", "message": str(error)}]) from error
+
+    @get(
+        "/export",
+        operation_id="exportLibrary",
+        summary="Take one's library along",
+        responses=errors(Unauthorized, InvalidRequest)
+        | {
+            200: ResponseSpec(LibraryExport, description="The library; with `format=mal` XML.", generate_examples=False)
+        },
+    )
+    async def export_library(
+        self,
+        request: ViewerRequest,
+        format: Annotated[  # noqa: A002 - the parameter's name in the contract
+            Literal["json", "mal"], QueryParameter(description="`mal`: the XML that MyAnimeList takes back")
+        ] = "json",
+    ) -> Response[Any]:
+        """All of it, by title. MyAnimeList's XML leaves out what it has no id for."""
+        if format == "json":
+            return Response(
+                await self.library_exporter.as_json(request.user.user_id), headers=_as_file("kitsu-library.json")
+            )
+        user = await self.users.detail(request.user.user_id)
+        pieces = await self.library_exporter.as_myanimelist(request.user.user_id, user.username)
+        return Stream(pieces, media_type="application/xml", headers=_as_file("animelist.xml"))
 
 
 async def _file(request: Request[Any, Any, Any]) -> bytes:

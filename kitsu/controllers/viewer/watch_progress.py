@@ -1,21 +1,20 @@
 """The paths under /watch."""
 
-from typing import Any
 from uuid import UUID
 
-from litestar import Controller, Request, Response, delete, get, post
+from litestar import Controller, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from kitsu.domain.accounts.sessions import Identity
 from kitsu.domain.changes import ChangesRequest, Tombstone
 from kitsu.domain.pagination import PageRequest
 from kitsu.domain.viewer.watch_progress import NewProgress, WatchProgress, WatchProgressService
 from kitsu.errors import BadRequest, Forbidden, InvalidRequest, NotFound, Unauthorized
-from kitsu.web.authentication import LOGIN_REQUIRED, requires
+from kitsu.web.authentication import requires
 from kitsu.web.openapi import BEARER, errors
-from kitsu.web.pagination import CHANGES_HEADERS, LIST_HEADERS, LISTS, PAGES, answer, changes_response
+from kitsu.web.pagination import CHANGES_HEADERS, LIST_HEADERS, LISTS, PAGES, changes_response, page_response
 from kitsu.web.preconditions import IdempotencyKey, idempotent_request
+from kitsu.web.request import ViewerRequest
 
 
 class WatchProgressController(Controller):
@@ -24,11 +23,12 @@ class WatchProgressController(Controller):
     path = "/watch"
     tags = ["Viewer"]  # noqa: RUF012 - Litestar's way to declare
     security = BEARER
+    watch_progress: WatchProgressService
 
     @post(
         "/progress",
         status_code=200,
-        opt=requires("write:content"),
+        guards=[requires("write:content")],
         operation_id="postWatchProgress",
         summary="Store how far one is in an anime",
         response_description="The progress as it is now.",
@@ -36,20 +36,19 @@ class WatchProgressController(Controller):
     )
     async def post_progress(
         self,
-        request: Request[Any, Any, Any],
+        request: ViewerRequest,
         data: JSONBody[NewProgress],
-        watch_progress: NamedDependency[WatchProgressService],
-        identity: NamedDependency[Identity],
         idempotency_key: IdempotencyKey = None,
     ) -> WatchProgress:
         """One place for each anime. A library entry that exists follows: watching, and completed with the last episode
         (nine tenths of it are all of it).
         """
-        return await watch_progress.post(identity.user_id, data, idempotent_request(idempotency_key, request, data))
+        return await self.watch_progress.post(
+            request.user.user_id, data, idempotent_request(idempotency_key, request, data)
+        )
 
     @get(
         "/progress",
-        opt=LOGIN_REQUIRED,
         operation_id="listWatchProgress",
         summary="List one's progress in all anime",
         response_description="A part of the progress.",
@@ -59,20 +58,17 @@ class WatchProgressController(Controller):
     )
     async def list_progress(
         self,
-        request: Request[Any, Any, Any],
-        watch_progress: NamedDependency[WatchProgressService],
-        identity: NamedDependency[Identity],
+        request: ViewerRequest,
         page_request: NamedDependency[PageRequest],
         since: NamedDependency[ChangesRequest | None],
     ) -> Response[list[WatchProgress | Tombstone]]:
         """All of it, what was hidden from "continue watching" too; last watched first."""
         if since is not None:
-            return changes_response(request, await watch_progress.changes(identity.user_id, since))
-        return answer(request, await watch_progress.page(identity.user_id, page_request))
+            return changes_response(request, await self.watch_progress.changes(request.user.user_id, since))
+        return page_response(request, await self.watch_progress.page(request.user.user_id, page_request))
 
     @get(
         "/continue",
-        opt=LOGIN_REQUIRED,
         operation_id="listContinueWatching",
         summary="List what to go on watching",
         response_description="A part of the list.",
@@ -82,17 +78,15 @@ class WatchProgressController(Controller):
     )
     async def list_continue(
         self,
-        request: Request[Any, Any, Any],
-        watch_progress: NamedDependency[WatchProgressService],
-        identity: NamedDependency[Identity],
+        request: ViewerRequest,
         page_request: NamedDependency[PageRequest],
     ) -> Response[list[WatchProgress]]:
         """Last watched first, without what the library says is completed or dropped."""
-        return answer(request, await watch_progress.to_continue(identity.user_id, page_request))
+        return page_response(request, await self.watch_progress.to_continue(request.user.user_id, page_request))
 
     @delete(
         "/continue/{anime_id:str}",
-        opt=requires("write:content"),
+        guards=[requires("write:content")],
         operation_id="hideFromContinueWatching",
         summary="Leave an anime out of what to go on watching",
         response_description="It is left out, or was before.",
@@ -100,9 +94,8 @@ class WatchProgressController(Controller):
     )
     async def hide(
         self,
+        request: ViewerRequest,
         anime_id: FromPath[UUID],
-        watch_progress: NamedDependency[WatchProgressService],
-        identity: NamedDependency[Identity],
     ) -> None:
         """Its progress stays, and it comes back when it is played again."""
-        await watch_progress.hide(identity.user_id, anime_id)
+        await self.watch_progress.hide(request.user.user_id, anime_id)

@@ -3,11 +3,13 @@ the client is still there, and whether there is room for what it sends.
 """
 
 import asyncio
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 import structlog
+from litestar.di import Provide
 from litestar.types import ASGIApp, Receive, ReceiveMessage, Scope, Send
 
 from kitsu.domain.accounts.sessions import Device
@@ -24,6 +26,8 @@ LARGE_BODY_BUDGET_BYTES = 64 * 1024 * 1024
 
 log = structlog.get_logger("kitsu.load")
 
+_RAW_BYTE = re.compile(rb"[^\x00-\x7f]")
+
 
 class Client:
     """Puts the real address and scheme in the scope. Without trusted proxies the headers are anybody's word."""
@@ -37,6 +41,9 @@ class Client:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
+        if not scope["query_string"].isascii():
+            # curl and old browsers send letters beyond ASCII without percent-encoding. Litestar takes them for Latin-1.
+            scope["query_string"] = _RAW_BYTE.sub(lambda found: b"%%%02X" % found[0][0], scope["query_string"])
         peer = scope.get("client")
         if self._trusted and peer is not None and _is_in(peer[0], self._trusted):
             headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
@@ -58,10 +65,14 @@ class Client:
 
 
 def provide_device(scope: Scope) -> Device:
-    """The device that a request comes from."""
+    """Return the device that a request comes from."""
     agent = next((value for name, value in scope["headers"] if name == b"user-agent"), None)
     client = scope.get("client")
     return Device(ip=client[0] if client else "", user_agent=agent.decode("latin-1") if agent else None)
+
+
+DEVICE = {"client_device": Provide(provide_device, sync_to_thread=False)}
+"""The dependency of handlers that need the client's device."""
 
 
 class _Body:

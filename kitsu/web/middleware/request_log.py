@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from random import getrandbits
 
+import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -14,6 +15,8 @@ HEADER = b"x-request-id"
 # What comes from outside goes into logs and headers: nothing that could break a line, and not too long.
 _ACCEPTABLE = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
 
+
+log = structlog.get_logger("kitsu.request")
 
 Count = Callable[[str, str | None, int, float], None]
 """Takes method, route, status (0 without an answer) and seconds."""
@@ -51,6 +54,11 @@ class RequestLog:
         token = of_request.set(known)
         try:
             await self._app(scope, receive, send_with_id)
+        except Exception as error:
+            if not status:
+                raise
+            # The response has begun and can't become an error. Without its end the connection breaks.
+            log.warning("response interrupted", error=type(error).__name__, exc_info=error)
         finally:
             of_request.reset(token)
             seconds = time.perf_counter() - started

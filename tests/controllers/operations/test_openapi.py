@@ -75,7 +75,7 @@ CODES = {
     "503": "SERVICE_UNAVAILABLE",
 }
 # The description and the page that shows it are no part of what they describe.
-UNDESCRIBED = {"/docs", "/docs/assets/{name}", "/openapi.json", "/metrics"}
+UNDESCRIBED = {"/docs", "/docs/assets/{name}", "/openapi.json"}
 
 
 @pytest.fixture
