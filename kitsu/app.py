@@ -56,6 +56,7 @@ from kitsu.middleware.request_log import RequestLog
 from kitsu.middleware.security_headers import SecurityHeaders
 from kitsu.openapi import openapi_config, without_own_pages
 from kitsu.settings import Settings, load_settings
+from kitsu.stall import StallGuard
 from kitsu.tracing import Tracing, is_wanted
 
 PR_SET_PDEATHSIG = 1
@@ -222,6 +223,10 @@ def serve_app() -> Litestar:
     settings = load_settings()
     configure_logs(settings.log_level)
     app = create_app(settings)
+    # Only here: the guard ends its process, and uses a timer that a process has only once.
+    guard = StallGuard(settings.worker_stall_seconds)
+    app.on_startup.append(guard.start)
+    app.on_shutdown.append(guard.stop)
     # What stands now stays: a full collection that walks it stops every request of the worker for a tenth of a second.
     gc.collect()
     gc.freeze()

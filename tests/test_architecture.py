@@ -14,6 +14,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "errors": set(),
     "logs": set(),
     "metrics": set(),
+    "stall": set(),
     "tracing": {"logs"},
     "db": set(),
     "domain": {"db", "errors"},
