@@ -47,6 +47,7 @@ from kitsu.domain.viewer.views import ViewService
 from kitsu.domain.viewer.watch_progress import WatchProgressService
 from kitsu.observability.logs import configure_logs
 from kitsu.observability.metrics import Metrics, Readings
+from kitsu.observability.stall import StallGuard
 from kitsu.observability.tracing import Tracing, is_wanted
 from kitsu.settings import Settings, load_settings
 from kitsu.web.authentication import AuthenticationMiddleware
@@ -232,6 +233,10 @@ def serve_app() -> Litestar:
     settings = load_settings()
     configure_logs(settings.log_level)
     app = create_app(settings)
+    # Only here: the guard ends its process, and uses a timer that a process has only once.
+    guard = StallGuard(settings.worker_stall_seconds)
+    app.on_startup.append(guard.start)
+    app.on_shutdown.append(guard.stop)
     # What stands now stays: a full collection that walks it stops every request of the worker for a tenth of a second.
     gc.collect()
     gc.freeze()

@@ -73,6 +73,7 @@ def test_value(name: str, text: str, value: object) -> None:
         ("REFRESH_TOKEN_EXPIRE_DAYS", 1, 3650),
         ("PORT", 1, 65_535),
         ("WORKERS", 1, 256),
+        ("WORKER_STALL_SECONDS", 0, 3600),
     ],
 )
 def test_number(name: str, low: int, high: int) -> None:

@@ -88,6 +88,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     workers: int = 1
     worker_memory_mb: int = 512
     """A worker that takes more is replaced by a new one; 0: none is."""
+    worker_stall_seconds: int = 20
+    """A worker whose event loop is blocked for this long logs its stacks and is replaced; 0 disables it."""
     body_timeout_seconds: int = 10
     """How long a client may take to send its request."""
     stop_timeout_seconds: int = 25

@@ -196,6 +196,7 @@ PARSERS: Mapping[str, Callable[[str], Any]] = {
     "port": integer(1, 65_535),
     "workers": integer(1, 256),
     "worker_memory_mb": integer(0, 65_536),
+    "worker_stall_seconds": integer(0, 3600),
     "body_timeout_seconds": integer(1, 600),
     "stop_timeout_seconds": integer(1, 600),
     "metrics_enabled": _boolean,

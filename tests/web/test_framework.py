@@ -211,7 +211,7 @@ class LayeredController(Controller):
         return "layered"
 
 
-HANDLERS = [
+HANDLERS: list[Any] = [
     *(undeclared, public, guests, guarded, refused, hooked, with_headers, teapot, generator, add_cat, stream, socket),
     *(mounted, closed),
     Router("/router", route_handlers=[LayeredController], guards=[noting("router")]),
