@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.faults.conftest import Postgres, service, tell
-from tests.faults.wire import FAULTS, TERMINATED, Wire
+from tests.faults.wire import FAULTS, LOST, TERMINATED, Wire
 from tests.faults.writes import Accounts, Rows, Write, outcome
 from tests.slow_line import in_thread
 
@@ -85,11 +85,12 @@ class Trials:
             retry_after = response.headers.get("retry-after", "")
             self._check(response.json() == BODY, where, response.text)
             self._check(retry_after.isdecimal() and int(retry_after) > 0, where, f"Retry-After: {retry_after!r}")
-            is_whole = rows == self._before or (is_done and self._wire.has_committed)
+            may_be_done = self._wire.has_committed or fault == LOST
+            is_whole = rows == self._before or (is_done and may_be_done)
             self._check(is_whole, where, f"half written: {_difference(self._before, rows)}")
         else:
             # The read was repeated on another connection, or what failed comes behind the answer.
-            may_succeed = (fault == TERMINATED and _only_reads(sql)) or self._wire.has_committed
+            may_succeed = (fault in {TERMINATED, LOST} and _only_reads(sql)) or self._wire.has_committed
             is_fine = may_succeed and response.status_code == self._expected_status
             self._check(is_fine, where, f"{response.status_code} {response.text}")
             self._check(is_done, where, f"succeeded with {_difference(self._before, rows)}")

@@ -11,14 +11,17 @@ from typing import NamedTuple
 from tests.slow_line import Line
 
 RAISE = "DO $$ BEGIN RAISE EXCEPTION 'injected' USING ERRCODE = '{}'; END $$"
+TERMINATE = "SELECT pg_terminate_backend(pg_backend_pid())"
+TERMINATED, LOST = "terminated connection", "lost response"
 FAULTS = {
     "lock timeout": RAISE.format("55P03"),
-    "terminated connection": "SELECT pg_terminate_backend(pg_backend_pid())",
+    TERMINATED: TERMINATE,
     "serialization failure": RAISE.format("40001"),
     "read-only server": RAISE.format("25006"),
     "full disk": RAISE.format("53100"),
+    LOST: TERMINATE,
 }
-TERMINATED = "terminated connection"
+"""What the server gets instead of the statement, for a lost response behind it."""
 
 _SSL_REQUEST, _GSS_REQUEST = 80877103, 80877104
 
@@ -47,6 +50,8 @@ class Wire(Line):
     has_committed = False
     """Whether a COMMIT was sent between arming and the fault."""
     is_armed = False
+    _is_losing = False
+    """Whether the service gets no response any more, until its connection ends."""
 
     def arm(self, number: int = 0, fault: str | None = None) -> None:
         """Count from now on, and replace the round trip of this number; 0: none."""
@@ -76,6 +81,14 @@ class Wire(Line):
                 await writer.drain()
                 group = []
 
+    async def relay_responses(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Copy what the server sends, unless it is to be lost."""
+        while data := await reader.read(1 << 16):
+            if not self._is_losing:
+                writer.write(data)
+                await writer.drain()
+        self._is_losing = False
+
     def _sent(self, group: list[Message], statements: dict[bytes, str]) -> Sequence[Message]:
         sql = _sql_of(group, statements)
         if not self.is_armed or sql is None:
@@ -86,6 +99,9 @@ class Wire(Line):
             return group
         self.failed = sql
         fault = FAULTS[self._fault].encode()
+        if self._fault == LOST:
+            self._is_losing = True
+            return [*group, Message(b"Q", fault + b"\0")]
         if group[0].kind == b"Q":
             # A transaction whose commit fails is over.
             return [Message(b"Q", (b"ROLLBACK; " if sql.startswith("COMMIT") else b"") + fault + b"\0")]
