@@ -36,7 +36,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": SHARED | set(DOMAIN) | {"observability", "settings"},
 }
 MAY_IMPORT["controllers"] = {part for part in MAY_IMPORT if part.startswith("controllers.")}
+MAY_IMPORT["parts"] = {*MAY_IMPORT}
 MAY_IMPORT["app"] = {*MAY_IMPORT}
+MAY_IMPORT["worker"] = {"app", "observability", "settings"}
 MAY_IMPORT["__main__"] = {"cli"}
 MAY_IMPORT["__init__"] = set()
 
@@ -109,8 +111,8 @@ def _is_private(name: str) -> bool:
 
 
 def _is_own(value: ast.expr) -> bool:
-    """Whether a private attribute of this is the class's own."""
-    return isinstance(value, ast.Name) and value.id in {"self", "cls"}
+    """Whether a private attribute of this is the class's own; `os._exit` is documented under that name."""
+    return isinstance(value, ast.Name) and value.id in {"self", "cls", "os"}
 
 
 MODULES = {path.relative_to(PACKAGE): path.read_text() for path in sorted(PACKAGE.rglob("*.py"))}

@@ -2,15 +2,15 @@
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
 
 import msgspec
-from sqlalchemy import event
+from sqlalchemy import CursorResult, Executable, event
 from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 SERVER_GRACE_SECONDS = 0.2
 """Seconds between the end that PostgreSQL makes of a statement and the one that is made here, if it does not answer."""
@@ -155,3 +155,13 @@ def _end_unbegun(context: ExceptionContext) -> None:
         raw.terminate()
         context.is_disconnect = True
         context.invalidate_pool_on_disconnect = False
+
+
+async def execute_core(
+    session: AsyncSession, statement: Executable, parameters: Mapping[str, Any] | None = None
+) -> CursorResult[Any]:
+    """Run a Core statement in the session's transaction, with its parameters by name.
+
+    `session.execute` takes parameters of an INSERT or UPDATE of a mapped class for rows of a bulk operation.
+    """
+    return await (await session.connection()).execute(statement, parameters)

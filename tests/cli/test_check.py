@@ -17,7 +17,7 @@ from kitsu.settings.parsers import database_url
 from tests.cli.invoke import invoke, invoked
 from tests.cli.process import at_once, kitsu
 from tests.conftest import execute
-from tests.media_places import ChangesCursor
+from tests.media_places import Place
 
 GOOD: dict[str, Any] = {
     "ALLOWED_ORIGINS": "https://kitsu.example.org",
@@ -217,7 +217,7 @@ async def test_folder_of_the_media(database: URL, tmp_path: Path) -> None:
         )
 
 
-async def test_avatars_that_are_not_there(database: URL, tmp_path: Path, place: ChangesCursor) -> None:
+async def test_avatars_that_are_not_there(database: URL, tmp_path: Path, place: Place) -> None:
     """The volume is not mounted, and its folder is there all the same; or MEDIA_URL names another bucket."""
     avatar = "gen_random_uuid(), {0} || '@a.b', {0}, 'none', 'uploads/avatars/' || {0} || '.webp'".format("n::text")
     users = (
