@@ -260,9 +260,7 @@ def test_programs_that_are_missing_or_too_old(
     assert folder.files() == {}
 
 
-def test_the_program_that_comes_with_the_embedded_database_is_found(
-    source: URL, tmp_path: Path, folder: Place
-) -> None:
+def test_the_program_that_comes_with_the_embedded_database_is_found(source: URL, tmp_path: Path, folder: Place) -> None:
     old = program(tmp_path, "pg_dump", "14.2")
     assert invoke(tmp_path, "backup", "b.tar", database=source, PATH=old, **settings_of(folder))[0] == 0
 
@@ -289,9 +287,7 @@ def test_a_media_store_that_is_away(source: URL, good: Path, bare_database: URL,
     assert asyncio.run(contents(bare_database)) == {}
 
 
-def test_databases_that_are_none_of_kitsu(
-    database: URL, bare_database: URL, tmp_path: Path, folder: Place
-) -> None:
+def test_databases_that_are_none_of_kitsu(database: URL, bare_database: URL, tmp_path: Path, folder: Place) -> None:
     said = refused(tmp_path, "backup", "b.tar", database=bare_database, **settings_of(folder))
     assert "The database has no tables yet" in said
     asyncio.run(execute(database, "UPDATE alembic_version SET version_num = '0999'"))

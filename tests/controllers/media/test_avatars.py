@@ -63,9 +63,7 @@ async def test_an_avatar(database: URL, place: Place) -> None:
         assert await column(database, NOTES) == []
 
 
-async def test_one_of_the_older_service_is_replaced(
-    api: httpx.AsyncClient, database: URL, folder: Place
-) -> None:
+async def test_one_of_the_older_service_is_replaced(api: httpx.AsyncClient, database: URL, folder: Place) -> None:
     somebody = await person(api, "somebody")
     for name in ("abc.html", "abc.фото", "a b%41.jpg"):
         folder.put(name, b"old")
@@ -86,9 +84,7 @@ async def test_where_it_is_served_from(database: URL, folder: Place) -> None:
         assert (await somebody.ask("GET", "/users/me")).json()["avatar_url"] == f"{public}/avatars/a%20b.jpg"
 
 
-async def test_what_is_refused_leaves_all_as_it_was(
-    api: httpx.AsyncClient, database: URL, folder: Place
-) -> None:
+async def test_what_is_refused_leaves_all_as_it_was(api: httpx.AsyncClient, database: URL, folder: Place) -> None:
     somebody, _ = await person(api, "somebody"), await person(api, "other")
     name = await uploaded(somebody)
     user, files = (await somebody.ask("GET", "/users/me")).json(), folder.files()
