@@ -17,9 +17,8 @@ from litestar.types import ASGIApp
 from kitsu import __version__
 from kitsu.controllers import CONTROLLERS, bind
 from kitsu.controllers.operations.metrics import MetricsController
-from kitsu.db.engine import Timeouts, create_engine
+from kitsu.db.engine import Timeouts, create_engine, engine_states
 from kitsu.db.listener import CatalogueListener
-from kitsu.db.pool import engine_states
 from kitsu.db.statements import StatementRunner
 from kitsu.domain.accounts.access_tokens import AccessTokens
 from kitsu.domain.accounts.passwords import PasswordHasher
