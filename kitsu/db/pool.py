@@ -117,10 +117,11 @@ class ConnectionPool:
         # asyncpg's pool belongs to an event loop, which does not run yet when the application is built.
         self._pool = asyncpg.create_pool(
             **self._arguments,
+            # Also limits what asyncpg does in the background, such as asking the server to cancel a statement.
             command_timeout=self._timeouts.command,
             min_size=0,
             max_size=self._size,
-            # Closing by use or idle time is replaced by `recycle`: it would wait for the server without a time limit.
+            # Connections are replaced by age alone; after `max_queries` the user of a connection waits for its close.
             max_queries=float("inf"),
             max_inactive_connection_lifetime=0,
             connection_class=PooledConnection,
@@ -130,7 +131,7 @@ class ConnectionPool:
         await self._pool
 
     async def _connect(self, *address: Any, **arguments: Any) -> PooledConnection:
-        """Make a connection in the time that connecting may take, whatever was left of that for waiting."""
+        """Make a connection within the limit for connecting, which replaces that for waiting."""
         _limit.get().reschedule(asyncio.get_running_loop().time() + self._timeouts.connect)
         connection = await asyncpg.connect(*address, **arguments)
         try:

@@ -82,6 +82,14 @@ async def test_all_connections_closed_at_once(direct: StatementRunner, database:
     assert pids.isdisjoint(await asyncio.gather(*(direct.value(SLOW_PID) for _ in range(9))))
 
 
+async def test_read_on_a_closed_connection_replaces_the_other_connections(direct: StatementRunner) -> None:
+    pids = set(await asyncio.gather(*(direct.value(SLOW_PID) for _ in range(3))))
+    # The statement ends its own connection, twice, and so tells nothing about the third one.
+    with pytest.raises(asyncpg.PostgresError):
+        await direct.value(SUICIDE)
+    assert pids.isdisjoint(await asyncio.gather(*(direct.value(SLOW_PID) for _ in range(3))))
+
+
 async def test_read_is_repeated_once(direct: StatementRunner, database: URL) -> None:
     with pytest.raises(asyncpg.PostgresError) as caught:
         await direct.value(SUICIDE)
