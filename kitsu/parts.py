@@ -8,9 +8,8 @@ from typing import Any
 from sqlalchemy.engine import URL
 
 from kitsu import __version__
-from kitsu.db.engine import Timeouts, create_engine
+from kitsu.db.engine import Timeouts, create_engine, engine_states
 from kitsu.db.listener import CatalogueListener
-from kitsu.db.pool import engine_states
 from kitsu.db.statements import StatementRunner
 from kitsu.domain.accounts.access_tokens import AccessTokens
 from kitsu.domain.accounts.context import AccountContext

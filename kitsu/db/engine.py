@@ -101,6 +101,12 @@ def create_engine(
     return engine
 
 
+def engine_states(engine: AsyncEngine) -> tuple[int, int]:
+    """Return how many connections of an engine are in use, and how many are idle."""
+    pool: Any = engine.pool
+    return pool.checkedout(), pool.checkedin()
+
+
 def verification(url: URL) -> Callable[[dict[str, Any]], None]:
     """What puts the certificates of `sslrootcert`, if the address names any, into asyncpg's arguments.
 

@@ -1,30 +1,30 @@
-"""Connections of asyncpg's, each used for one statement at a time.
-
-asyncpg has a pool of its own. It makes a task and two timers for each use, which together take twice as long as a short
-statement does; here a use costs what it takes to lift a connection off a pile.
-"""
+"""asyncpg's connection pool, with limits on waiting and connecting and with connections that are replaced by age."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from contextlib import suppress
+from contextvars import ContextVar
+from typing import Any
 
 import asyncpg
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from kitsu.db.engine import Timeouts
+from kitsu.db.errors import is_disconnect
+
+_limit: ContextVar[asyncio.Timeout] = ContextVar("limit")
+"""The time limit of the task that acquires a connection."""
 
 
-class PooledConnection(NamedTuple):
-    """A connection, and when it was made."""
+class PooledConnection(asyncpg.Connection):  # type: ignore[misc] # asyncpg ships no types
+    """A connection that knows when it was made."""
 
-    connection: Any
-    made_at: float
+    made_at = 0.0
+    """On the monotonic clock."""
 
 
-class Pool:
-    """Up to so many connections, made when they are needed. The one used last is used next, so that few stay warm."""
+class ConnectionPool:
+    """asyncpg's pool, for single statements. It connects when a connection is needed, and not before."""
 
     def __init__(
         self,
@@ -35,103 +35,114 @@ class Pool:
         init: Callable[[asyncpg.Connection], Awaitable[None]],
         timeouts: Timeouts,
     ) -> None:
-        """`arguments` are those of asyncpg's `connect`; `init` sees each connection before it is used.
+        """Configure up to `size` connections, made with the `arguments` of asyncpg's `connect` and passed to `init`.
 
-        Each is replaced `recycle` seconds after it was made, -1: never.
+        A connection older than `recycle` seconds is replaced when it is next acquired; -1: never.
         """
         self._arguments = arguments
+        self._size = size
         self._recycle = recycle if recycle >= 0 else float("inf")
         self._init = init
         self._timeouts = timeouts
-        self._free = asyncio.Semaphore(size)
-        self._idle: list[PooledConnection] = []
-        self._all: set[Any] = set()
-        self._ending: set[asyncio.Task[None]] = set()
-        self._is_closed = False
+        self._pool: Any = None
+        self._expired_at = 0.0
+        self._releases: set[asyncio.Task[None]] = set()
 
     def states(self) -> tuple[int, int]:
-        """How many connections are in use, and how many lie idle."""
-        return len(self._all) - len(self._idle), len(self._idle)
+        """Return how many connections are in use, and how many are idle."""
+        if self._pool is None:
+            return 0, 0
+        idle = self._pool.get_idle_size()
+        return self._pool.get_size() - idle, idle
 
-    async def take(self) -> PooledConnection:
-        """A connection, to be given back or ended. Raises TimeoutError when none is free or can be made in time."""
-        if self._idle and not self._free.locked():
-            await self._free.acquire()
-            return await self._lifted()
-        async with asyncio.timeout(self._timeouts.pool):
-            await self._free.acquire()
-        return await self._lifted()
+    def expire(self) -> None:
+        """Replace every connection made so far when it is next acquired.
 
-    def give_back(self, lent: PooledConnection) -> None:
-        """The connection is idle, and whole."""
-        self._idle.append(lent)
-        self._free.release()
-
-    def end(self, lent: PooledConnection) -> None:
-        """Nobody knows what the connection still does, or it is closed: it is not used again."""
-        self._drop(lent)
-        self._free.release()
-
-    def end_cancelled(self, lent: PooledConnection) -> None:
-        """Whoever waited for its statement has gone: the server is told so, and till it knows the connection counts."""
-        task = asyncio.create_task(self._end_gently(lent))
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
-
-    def end_idle(self) -> None:
-        """Use none of those again that lie here."""
-        while self._idle:
-            self._drop(self._idle.pop())
+        asyncpg's `expire_connections` also closes those in use when they are released, and their users wait for it.
+        """
+        self._expired_at = time.monotonic()
 
     def close(self) -> None:
-        """End all, those in use too; no other is made."""
-        self._is_closed = True
-        self._idle.clear()
-        for connection in self._all:
-            connection.terminate()
-        self._all.clear()
+        """Close all connections at once, those in use too."""
+        if self._pool is not None:
+            self._pool.terminate()
 
-    async def _lifted(self) -> PooledConnection:
+    async def run(self, method: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
+        """Call a method of asyncpg's connection, such as `fetch`, on a connection of the pool.
+
+        Raises TimeoutError when no connection is free, or can be made, or answers, in time.
+        """
+        began = time.monotonic()
+        connection = await self._acquire()
+        # The time spent on waiting for a connection is taken off the statement's.
+        left = self._timeouts.command - (time.monotonic() - began)
         try:
-            while self._idle:
-                lent = self._idle.pop()
-                if not lent.connection.is_closed() and time.monotonic() - lent.made_at < self._recycle:
-                    return lent
-                self._drop(lent)
-            return await self._made()
-        except BaseException:
-            self._free.release()
+            result = await method(connection, *arguments, timeout=left)
+        except asyncio.CancelledError:
+            # asyncpg asks the server to cancel the statement and waits for its reply, which the caller need not.
+            release = asyncio.create_task(self._release_cancelled(connection))
+            self._releases.add(release)
+            release.add_done_callback(self._releases.discard)
             raise
+        except BaseException as error:
+            if isinstance(error, asyncpg.PostgresError) and not is_disconnect(error):
+                await self._pool.release(connection)
+            else:
+                # After a timeout the server may still run the statement. A closed connection refuses this call.
+                with suppress(asyncpg.InterfaceError):
+                    connection.terminate()
+            raise
+        await self._pool.release(connection)
+        return result
 
-    async def _made(self) -> PooledConnection:
-        self._check_open()
-        async with asyncio.timeout(self._timeouts.connect):
-            connection: Any = await asyncpg.connect(**self._arguments)
-            self._all.add(connection)
-            lent = PooledConnection(connection, time.monotonic())
-            try:
-                self._check_open()
-                await self._init(connection)
-            except BaseException:
-                self._drop(lent)
-                raise
-        return lent
+    async def _release_cancelled(self, connection: Any) -> None:
+        # Without a reply in time asyncpg terminates the connection itself.
+        with suppress(Exception):
+            await self._pool.release(connection, timeout=self._timeouts.connect)
 
-    def _check_open(self) -> None:
-        if self._is_closed:
-            raise asyncpg.InterfaceError("the pool is closed")
+    async def _acquire(self) -> Any:
+        if self._pool is None:
+            await self._open()
+        oldest = max(self._expired_at, time.monotonic() - self._recycle)
+        async with asyncio.timeout(self._timeouts.pool) as limit:
+            _limit.set(limit)
+            while True:
+                connection = await self._pool.acquire()
+                # A connection made for this call is newer, whatever the other tasks have expired meanwhile.
+                if connection.made_at > oldest:
+                    return connection
+                connection.terminate()
 
-    async def _end_gently(self, lent: PooledConnection) -> None:
-        with contextlib.suppress(Exception):
-            await lent.connection.close(timeout=self._timeouts.connect)
-        self.end(lent)
+    async def _open(self) -> None:
+        # asyncpg's pool belongs to an event loop, which does not run yet when the application is built.
+        self._pool = asyncpg.create_pool(
+            **self._arguments,
+            # Also limits what asyncpg does in the background, such as asking the server to cancel a statement.
+            command_timeout=self._timeouts.command,
+            min_size=0,
+            max_size=self._size,
+            # Connections are replaced by age alone; after `max_queries` the user of a connection waits for its close.
+            max_queries=float("inf"),
+            max_inactive_connection_lifetime=0,
+            connection_class=PooledConnection,
+            connect=self._connect,
+            reset=_keep,
+        )
+        await self._pool
 
-    def _drop(self, lent: PooledConnection) -> None:
-        lent.connection.terminate()
-        self._all.discard(lent.connection)
+    async def _connect(self, *address: Any, **arguments: Any) -> PooledConnection:
+        """Make a connection within the limit for connecting, which replaces that for waiting."""
+        _limit.get().reschedule(asyncio.get_running_loop().time() + self._timeouts.connect)
+        connection = await asyncpg.connect(*address, **arguments)
+        try:
+            # Not asyncpg's own `init`: if that fails, the pool waits for the server to close the connection.
+            await self._init(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        connection.made_at = time.monotonic()
+        return connection  # type: ignore[no-any-return] # asyncpg ships no types
 
 
-def engine_states(engine: AsyncEngine) -> tuple[int, int]:
-    """How many connections of an engine are in use, and how many lie idle."""
-    pool: Any = engine.pool
-    return pool.checkedout(), pool.checkedin()
+async def _keep(_: asyncpg.Connection) -> None:
+    """Do nothing, since a single statement leaves no state behind: asyncpg's own reset costs a round trip."""

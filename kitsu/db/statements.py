@@ -4,22 +4,21 @@ The statements are SQLAlchemy's, built at import and compiled once. Each is a tr
 returns. Work of several statements is the engine's.
 """
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import asyncpg
 import msgspec
 import structlog
+from asyncpg.pool import PoolConnectionProxy
 from sqlalchemy import Executable
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
 from sqlalchemy.engine import URL
 
 from kitsu.db.engine import SERVER_SETTINGS, Timeouts, verification
 from kitsu.db.errors import is_disconnect
-from kitsu.db.pool import Pool
+from kitsu.db.pool import ConnectionPool
 
 log = structlog.get_logger("kitsu.sql")
 
@@ -55,8 +54,7 @@ class StatementRunner:
         `on_query` hears of each statement that ends: asyncpg's `LoggedQuery`.
         """
         listeners = [listener for listener in (_log_query if debug else None, on_query) if listener]
-        self._timeouts = timeouts
-        self._pool = Pool(
+        self._pool = ConnectionPool(
             connect_arguments(url, timeouts),
             size=size,
             recycle=recycle,
@@ -66,7 +64,7 @@ class StatementRunner:
         self.states = self._pool.states
 
     def close(self) -> None:
-        """Close all connections, those in use too."""
+        """Close all connections at once, those in use too."""
         self._pool.close()
 
     async def rows(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Sequence[Any]:
@@ -74,10 +72,11 @@ class StatementRunner:
         try:
             return await self._fetch(statement, parameters)
         except Exception as error:
-            # The database had closed this connection, and with it the other idle ones. A read may be said twice.
             if not is_disconnect(error):
                 raise
-            self._pool.end_idle()
+            # The database has closed this connection, and probably the others. A read can be repeated, a write can't:
+            # it may have been committed.
+            self._pool.expire()
             return await self._fetch(statement, parameters)
 
     async def row(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Any:
@@ -95,39 +94,9 @@ class StatementRunner:
         rows = await self._fetch(statement, parameters)
         return rows[0] if rows else None
 
-    async def change(self, statement: Executable, parameters: Mapping[str, Any]) -> int:
-        """How many rows a statement changed or deleted."""
-        compiled = compiled_statement(statement)
-        status: str = await self._run(asyncpg.Connection.execute, compiled, parameters)
-        return int(status.rpartition(" ")[2])
-
     async def _fetch(self, statement: Executable, parameters: Mapping[str, Any] | None) -> Sequence[Any]:
-        rows: Sequence[Any] = await self._run(
-            asyncpg.Connection.fetch, compiled_statement(statement), parameters or _NONE
-        )
+        rows: Sequence[Any] = await self._pool.run(PoolConnectionProxy.fetch, *_query(statement, parameters or _NONE))
         return rows
-
-    async def _run(self, verb: Callable[..., Awaitable[Any]], compiled: Compiled, parameters: Mapping[str, Any]) -> Any:
-        began = time.monotonic()
-        lent = await self._pool.take()
-        # Whoever waited for a connection has the less time left.
-        left = self._timeouts.command - (time.monotonic() - began)
-        try:
-            said = await verb(lent.connection, compiled.sql, *_arguments(compiled, parameters), timeout=left)
-        except asyncpg.PostgresError as error:
-            if is_disconnect(error):
-                self._pool.end(lent)
-            else:
-                self._pool.give_back(lent)
-            raise
-        except asyncio.CancelledError:
-            self._pool.end_cancelled(lent)
-            raise
-        except BaseException:
-            self._pool.end(lent)
-            raise
-        self._pool.give_back(lent)
-        return said
 
 
 def address_arguments(url: URL) -> dict[str, Any]:
@@ -156,9 +125,12 @@ def compiled_statement(statement: Executable) -> Compiled:
     return Compiled(compiled.string, tuple(compiled.positiontup), compiled.params)
 
 
-def _arguments(compiled: Compiled, parameters: Mapping[str, Any]) -> list[Any]:
+def _query(statement: Executable, parameters: Mapping[str, Any]) -> list[Any]:
+    """Return the text of a statement and its values, in the order of their numbers."""
+    compiled = compiled_statement(statement)
     constants = compiled.constants
-    return [parameters[name] if name in parameters else constants[name] for name in compiled.names]
+    values = [parameters[name] if name in parameters else constants[name] for name in compiled.names]
+    return [compiled.sql, *values]
 
 
 async def _init(connection: asyncpg.Connection, listeners: Sequence[Callable[[Any], None]]) -> None:

@@ -1,9 +1,6 @@
-"""What the tests of the pool share: pools, the connections taken of them, and a look at these from outside."""
+"""What the tests of the connection pool share: runners, and a look at their connections from outside."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from types import SimpleNamespace
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Protocol
 
 import asyncpg
@@ -11,21 +8,31 @@ import pytest
 from sqlalchemy.engine import URL
 
 from kitsu.db.engine import Timeouts
-from kitsu.db.pool import Pool, PooledConnection
-from kitsu.db.statements import connect_arguments
+from kitsu.db.statements import StatementRunner
 from tests.conftest import connect
-from tests.db.waiting import soon, turns, until
+from tests.db.waiting import until
+from tests.slow_line import SlowLine, slow_line
+
+LOCK = 1
+"""The advisory lock that `Outside.hold` takes."""
 
 
 class Outside:
     """Looks at the connections of a database's users, from one of its own."""
 
     def __init__(self, connection: asyncpg.Connection) -> None:
-        """`connection` is not Kitsu's."""
         self._connection = connection
 
+    async def hold(self) -> None:
+        """Take the lock, so that statements that need it wait until `let_go`."""
+        await self._connection.execute(f"SELECT pg_advisory_lock({LOCK})")
+
+    async def let_go(self) -> None:
+        """Release the lock."""
+        await self._connection.execute(f"SELECT pg_advisory_unlock({LOCK})")
+
     async def pids(self, state: str = "%") -> set[int]:
-        """Those of Kitsu's connections, as far as they are in this state."""
+        """Return the process ids of Kitsu's connections that are in a state."""
         rows = await self._connection.fetch(
             "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'kitsu'"
             " AND coalesce(state, '') LIKE $1",
@@ -34,41 +41,43 @@ class Outside:
         return {row["pid"] for row in rows}
 
     async def terminate(self, *pids: int) -> None:
-        """End these connections, and wait until they are gone."""
+        """Terminate connections, and wait until they are gone."""
         for pid in pids:
             assert await self._connection.fetchval("SELECT pg_terminate_backend($1, 5000)", pid)
 
-    async def gone(self, *pids: int) -> None:
-        """Wait until the server has none of these."""
-
-        async def are_gone() -> bool:
-            return (await self.pids()).isdisjoint(pids)
-
-        await until(are_gone)
-
-    async def running(self, *, beside: set[int], count: int = 1) -> set[int]:
-        """Wait until so many statements are under way, beside those on the connections that are known already."""
+    async def become(self, expected: Callable[[set[int]], bool], state: str = "%") -> set[int]:
+        """Wait until the connections in a state are as expected, and return them."""
         pids: set[int] = set()
 
-        async def are_running() -> bool:
-            pids.update(await self.pids("active") - beside)
-            return len(pids) >= count
+        async def are_expected() -> bool:
+            pids.clear()
+            pids.update(await self.pids(state))
+            return expected(pids)
 
-        await until(are_running)
+        await until(are_expected)
         return pids
 
+    async def running(self, count: int) -> set[int]:
+        """Wait until so many statements are running, and return their connections."""
+        return await self.become(lambda pids: len(pids) == count, "active")
 
-waits: Any = SimpleNamespace(pool=5.0, connect=5.0)
-"""The timeouts of the pools, for tests to change."""
+    async def gone(self, *pids: int) -> None:
+        """Wait until the server has none of these connections."""
+        await self.become(lambda left: left.isdisjoint(pids))
 
 
-class MakePool(Protocol):
-    """Makes pools that are closed when the test ends."""
+class MakeRunner(Protocol):
+    """Makes runners that are closed when the test ends."""
 
     def __call__(
-        self, *, size: int, recycle: int = -1, init: Callable[[asyncpg.Connection], Awaitable[None]] = ...
-    ) -> Pool:
-        """On the arguments of the fixture of this name."""
+        self, *, size: int = 2, recycle: int = -1, timeouts: Timeouts = ..., url: URL | None = None, **more: Any
+    ) -> StatementRunner:
+        """Make a runner, by default on the test's database."""
+
+
+def patient() -> Timeouts:
+    """Return limits that no test reaches, unless it lowers one."""
+    return Timeouts(connect=60, pool=60, statement=60, lock=60)
 
 
 @pytest.fixture
@@ -80,70 +89,24 @@ async def outside(database: URL) -> AsyncIterator[Outside]:
 
 
 @pytest.fixture
-def arguments(database: URL) -> dict[str, Any]:
-    """What the pools connect with; a test may change it, and back."""
-    return connect_arguments(database, Timeouts())
+async def make_runner(database: URL) -> AsyncIterator[MakeRunner]:
+    """Runners on the test's database."""
+    runners = []
+
+    def make(
+        *, size: int = 2, recycle: int = -1, timeouts: Timeouts | None = None, url: URL | None = None, **more: Any
+    ) -> StatementRunner:
+        runner = StatementRunner(url or database, size=size, recycle=recycle, timeouts=timeouts or patient(), **more)
+        runners.append(runner)
+        return runner
+
+    yield make
+    for runner in runners:
+        runner.close()
 
 
 @pytest.fixture
-async def make_pool(arguments: dict[str, Any]) -> AsyncIterator[MakePool]:
-    """Pools on the test's database."""
-    pools = []
-
-    def make(
-        *, size: int, recycle: int = -1, init: Callable[[asyncpg.Connection], Awaitable[None]] = leave_alone
-    ) -> Pool:
-        pools.append(Pool(arguments, size=size, recycle=recycle, init=init, timeouts=waits))
-        return pools[-1]
-
-    yield make
-    for pool in pools:
-        pool.close()
-
-
-@contextmanager
-def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """With next to no time to wait for a connection."""
-    with monkeypatch.context() as patch:
-        patch.setattr(waits, "pool", 0.05)
-        patch.setattr(waits, "connect", 0.05)
-        yield
-
-
-async def leave_alone(connection: asyncpg.Connection) -> None:
-    """Nothing to be done with a new connection."""
-
-
-def pid_of(lent: PooledConnection) -> int:
-    """The process of the server behind a connection."""
-    pid: int = lent.connection.get_server_pid()
-    return pid
-
-
-def pids_of(held: list[PooledConnection]) -> list[int]:
-    """Those of several; a connection that is closed knows its own no more."""
-    return [pid_of(lent) for lent in held]
-
-
-async def take(pool: Pool, count: int) -> list[PooledConnection]:
-    """So many connections, each at work."""
-    return [await usable(pool) for _ in range(count)]
-
-
-async def usable(pool: Pool) -> PooledConnection:
-    """A connection that answers."""
-    lent = await soon(pool.take())
-    assert await lent.connection.fetchval("SELECT pg_backend_pid()") == pid_of(lent)
-    return lent
-
-
-async def assert_size(pool: Pool, size: int) -> None:
-    """So many can be in use, no more and no less. None is in use before and after."""
-    held = await take(pool, size)
-    # One more makes no connection: it gets the one that is given back.
-    waiting = asyncio.create_task(pool.take())
-    await turns()
-    pool.give_back(held[0])
-    assert (await soon(waiting)).connection is held[0].connection
-    for lent in held:
-        pool.give_back(lent)
+def line(database: URL) -> Iterator[SlowLine]:
+    """A connection to the test's database that can be slowed down, or made silent."""
+    with slow_line(database) as line:
+        yield line

@@ -4,9 +4,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import URL
 
-from kitsu.db.engine import Timeouts, create_engine
+from kitsu.db.engine import Timeouts, create_engine, engine_states
 from kitsu.db.errors import is_unavailable, sqlstate
-from kitsu.db.pool import engine_states
 from tests.faults.wire import Wire
 from tests.slow_line import in_thread
 

@@ -1,29 +1,20 @@
 """A request that is out of time leaves at once, whatever its transaction still waits for, and no connection behind."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
-from kitsu.db.engine import Timeouts, create_engine
+from kitsu.db.engine import Timeouts, create_engine, engine_states
 from kitsu.db.errors import is_unavailable
-from kitsu.db.pool import engine_states
 from kitsu.domain.concurrency import ConcurrencyLimiter, RequestDeadline
-from tests.slow_line import SlowLine, slow_line
+from tests.slow_line import SlowLine
 
 NEVER = 3600.0
 ONE, TWO = text("SELECT 1"), text("SELECT 2")
-
-
-@pytest.fixture
-def line(database: URL) -> Iterator[SlowLine]:
-    """A way to the database."""
-    with slow_line(database) as line:
-        yield line
 
 
 @pytest.fixture

@@ -1,234 +1,286 @@
-"""Connections that are lent: never too many, none lost, and to those that wait in the order they came."""
+"""The connection pool under statements: its size, its limits, and that no fault costs it a connection."""
 
 import asyncio
+from types import SimpleNamespace
+from typing import Any
 
 import asyncpg
+import msgspec
 import pytest
+from sqlalchemy import text
+from sqlalchemy.engine import URL
 
-from tests.db.pools import (
-    MakePool,
-    Outside,
-    assert_size,
-    impatient,
-    pid_of,
-    pids_of,
-    take,
-    usable,
-)
-from tests.db.waiting import soon, turns
+from kitsu.db.errors import is_unavailable
+from kitsu.db.statements import StatementRunner
+from tests.conftest import execute
+from tests.db.pools import LOCK, MakeRunner, Outside, patient
+from tests.db.waiting import soon, turns, until
+from tests.slow_line import SlowLine
 
-
-async def test_connection_used_last_is_used_next(make_pool: MakePool) -> None:
-    pool = make_pool(size=3)
-    first, second, third = await take(pool, 3)
-    for lent in (first, third, second):
-        pool.give_back(lent)
-    assert [await pool.take() for _ in range(2)] == [second, third]
-    pool.give_back(second)
-    assert [await pool.take() for _ in range(2)] == [second, first]
+NEVER = 3600.0
+PID = text("SELECT pg_backend_pid()")
+LOCKED_PID = text(f"SELECT pg_backend_pid() FROM pg_advisory_xact_lock({LOCK})")
+"""Waits while a test holds the lock."""
 
 
-async def test_one_after_the_other_needs_one_connection(make_pool: MakePool, outside: Outside) -> None:
-    pool = make_pool(size=3)
-    for _ in range(10):
-        pool.give_back(await usable(pool))
-    assert len(await outside.pids()) == 1
+class Clock:
+    """A clock that a test sets."""
+
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        """Return the time, as `time.monotonic` does."""
+        self.now += 1e-6
+        return self.now
 
 
-async def test_never_more_than_the_size_at_once(make_pool: MakePool, outside: Outside) -> None:
-    pool = make_pool(size=3)
-    used: set[int] = set()
-    in_use = most = 0
-    all_lent = asyncio.Event()
-
-    async def use() -> None:
-        nonlocal in_use, most
-        lent = await pool.take()
-        in_use += 1
-        most = max(most, in_use)
-        used.add(pid_of(lent))
-        if in_use == 3:
-            all_lent.set()
-        await all_lent.wait()
-        await lent.connection.execute("SELECT 1")
-        in_use -= 1
-        pool.give_back(lent)
-
-    await soon(asyncio.gather(*(use() for _ in range(30))))
-    assert (in_use, most) == (0, 3)
-    assert used == await outside.pids()
-    assert len(used) == 3
-    await assert_size(pool, 3)
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of the connections' age."""
+    clock = Clock()
+    monkeypatch.setattr("kitsu.db.pool.time", SimpleNamespace(monotonic=clock.monotonic))
+    return clock
 
 
-async def test_those_that_wait_get_one_in_the_order_they_came(make_pool: MakePool) -> None:
-    pool = make_pool(size=2)
-    held = await take(pool, 2)
-    order: list[int] = []
-    go_on = [asyncio.Event() for _ in range(5)]
-
-    async def use(number: int) -> None:
-        lent = await pool.take()
-        order.append(number)
-        await go_on[number].wait()
-        pool.give_back(lent)
-
-    tasks = [asyncio.create_task(use(number)) for number in range(5)]
+async def check_size(runner: StatementRunner, outside: Outside, size: int) -> set[int]:
+    """Check that `size` statements run at once and others wait for these; return the connections."""
+    await outside.hold()
+    statements = [asyncio.create_task(runner.value(LOCKED_PID)) for _ in range(3 * size)]
+    running = await outside.running(size)
     await turns()
-    assert order == []
-    pool.give_back(held[0])
-    await turns()
-    assert order == [0]
-    go_on[0].set()
-    await turns()
-    assert order == [0, 1]
-    # Two at once.
-    pool.give_back(held[1])
-    go_on[1].set()
-    await turns()
-    assert order == [0, 1, 2, 3]
-    go_on[3].set()
-    await turns()
-    assert order == [0, 1, 2, 3, 4]
-    go_on[2].set()
-    go_on[4].set()
-    await soon(asyncio.gather(*tasks))
-    await assert_size(pool, 2)
+    assert runner.states() == (size, 0)
+    await outside.let_go()
+    used = set(await soon(asyncio.gather(*statements)))
+    assert used == running == await outside.pids()
+    assert runner.states() == (0, size)
+    return used
 
 
-async def test_nobody_overtakes_one_that_waits(make_pool: MakePool) -> None:
-    pool = make_pool(size=1)
-    (held,) = await take(pool, 1)
-    waiting = asyncio.create_task(pool.take())
-    await turns()
-    # It begins when the connection lies there already, promised to the one that waits.
-    late = asyncio.create_task(pool.take())
-    pool.give_back(held)
-    assert (await soon(waiting)).connection is held.connection
-    await turns()
-    assert not late.done()
-    pool.give_back(held)
-    assert (await soon(late)).connection is held.connection
-
-
-async def test_wait_for_a_connection_that_is_promised_to_another_ends_with_a_timeout_too(
-    make_pool: MakePool, monkeypatch: pytest.MonkeyPatch
+async def test_statements_at_once_use_no_more_connections_than_the_size(
+    make_runner: MakeRunner, outside: Outside
 ) -> None:
-    pool = make_pool(size=1)
-    (held,) = await take(pool, 1)
-    waiting = asyncio.create_task(pool.take())
-    await turns()
-    with impatient(monkeypatch):
-        # It begins in the turn before the other one wakes.
-        late = asyncio.create_task(pool.take())
-        pool.give_back(held)
-        assert await soon(waiting) == held
-        done, _ = await asyncio.wait({late}, timeout=5)
-    late.cancel()
-    assert done
-    assert isinstance(late.exception(), TimeoutError)
-    pool.give_back(held)
-    await assert_size(pool, 1)
+    runner = make_runner(size=3)
+    assert runner.states() == (0, 0)
+    await check_size(runner, outside, 3)
 
 
-async def test_one_that_waits_gets_a_new_connection_for_one_that_is_ended(make_pool: MakePool) -> None:
-    pool = make_pool(size=1)
-    (held,) = await take(pool, 1)
-    pid = pid_of(held)
-    waiting = asyncio.create_task(pool.take())
-    await turns()
-    pool.end(held)
-    lent = await soon(waiting)
-    assert pid_of(lent) != pid
-    pool.give_back(lent)
-    await assert_size(pool, 1)
+async def test_statements_one_after_another_use_one_connection(make_runner: MakeRunner, outside: Outside) -> None:
+    runner = make_runner(size=3)
+    assert {await runner.value(PID) for _ in range(10)} == await outside.pids()
+    assert runner.states() == (0, 1)
 
 
-@pytest.mark.parametrize("is_promised", [False, True])
-async def test_one_that_waits_and_is_cancelled_loses_no_slot(make_pool: MakePool, *, is_promised: bool) -> None:
-    pool = make_pool(size=2)
-    held = await take(pool, 2)
-    cancelled, other = [asyncio.create_task(pool.take()) for _ in range(2)]
-    await turns()
-    if is_promised:
-        pool.give_back(held[0])
+async def test_wait_for_a_full_pool_ends_with_a_timeout(make_runner: MakeRunner, outside: Outside) -> None:
+    timeouts = patient()
+    runner = make_runner(timeouts=timeouts)
+    used = await check_size(runner, outside, 2)
+    await outside.hold()
+    statements = [asyncio.create_task(runner.value(LOCKED_PID)) for _ in range(2)]
+    await outside.running(2)
+    msgspec.structs.force_setattr(timeouts, "pool", 0.05)
+    waits = await soon(asyncio.gather(*(runner.value(PID) for _ in range(3)), return_exceptions=True))
+    assert [type(error) for error in waits] == [TimeoutError] * 3
+    msgspec.structs.force_setattr(timeouts, "pool", 60)
+    await outside.let_go()
+    assert set(await soon(asyncio.gather(*statements))) == used
+    assert await check_size(runner, outside, 2) == used
+
+
+async def test_cancelled_wait_for_a_full_pool_loses_no_connection(make_runner: MakeRunner, outside: Outside) -> None:
+    runner = make_runner(size=1)
+    await outside.hold()
+    held, cancelled, waiting = [asyncio.create_task(runner.value(LOCKED_PID)) for _ in range(3)]
+    await outside.running(1)
     cancelled.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await soon(cancelled)
-    if not is_promised:
-        await turns()
-        assert not other.done()
-        pool.give_back(held[0])
-    assert (await soon(other)).connection is held[0].connection
-    for lent in held:
-        pool.give_back(lent)
-    await assert_size(pool, 2)
+    await outside.let_go()
+    assert await soon(held) == await soon(waiting)
+    assert cancelled.cancelled()
+    await check_size(runner, outside, 1)
 
 
-async def test_one_that_is_cancelled_alone_loses_no_slot(make_pool: MakePool) -> None:
-    pool = make_pool(size=1)
-    (held,) = await take(pool, 1)
-    cancelled = asyncio.create_task(pool.take())
-    await turns()
-    pool.give_back(held)
-    cancelled.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await soon(cancelled)
-    await assert_size(pool, 1)
-
-
-async def test_wait_ends_with_a_timeout_that_loses_no_slot(
-    make_pool: MakePool, monkeypatch: pytest.MonkeyPatch
+async def test_connecting_takes_longer_than_the_wait_for_a_full_pool_may(
+    make_runner: MakeRunner, line: SlowLine
 ) -> None:
-    pool = make_pool(size=2)
-    held = await take(pool, 2)
-    with impatient(monkeypatch):
-        said = await soon(asyncio.gather(*(pool.take() for _ in range(3)), return_exceptions=True))
-    assert [type(error) for error in said] == [TimeoutError] * 3
-    for lent in held:
-        pool.give_back(lent)
-    await assert_size(pool, 2)
+    timeouts = patient()
+    msgspec.structs.force_setattr(timeouts, "pool", 0.05)
+    line.late = 0.1
+    assert await soon(make_runner(timeouts=timeouts, url=line.url).value(PID))
 
 
-async def test_end_closes_and_frees_the_slot(make_pool: MakePool, outside: Outside) -> None:
-    pool = make_pool(size=1)
-    ended = []
+async def test_refused_connection_loses_no_slot(
+    make_runner: MakeRunner, outside: Outside, server: URL, database: URL
+) -> None:
+    runner = make_runner()
+    await outside.terminate(await runner.value(PID))
+    await execute(server, f"ALTER DATABASE {database.database} ALLOW_CONNECTIONS false")
     for _ in range(3):
-        lent = await usable(pool)
-        ended.append(pid_of(lent))
-        pool.end(lent)
-        assert lent.connection.is_closed()
-    await outside.gone(*ended)
-    assert len(set(ended)) == 3
-    await assert_size(pool, 1)
+        with pytest.raises(asyncpg.PostgresError):
+            await soon(runner.value(PID))
+    await execute(server, f"ALTER DATABASE {database.database} ALLOW_CONNECTIONS true")
+    await check_size(runner, outside, 2)
 
 
-async def test_end_idle_closes_those_idle_and_not_those_in_use(make_pool: MakePool, outside: Outside) -> None:
-    pool = make_pool(size=3)
-    kept, *idle = await take(pool, 3)
-    pids = pids_of(idle)
-    for lent in idle:
-        pool.give_back(lent)
-    pool.end_idle()
-    await outside.gone(*pids)
-    assert await outside.pids() == {pid_of(kept)}
-    assert await kept.connection.fetchval("SELECT 1") == 1
-    pool.give_back(kept)
-    assert await usable(pool) == kept
-    pool.give_back(kept)
-    await assert_size(pool, 3)
+async def test_server_that_does_not_answer_to_connecting_is_a_timeout(make_runner: MakeRunner, line: SlowLine) -> None:
+    timeouts = patient()
+    runner = make_runner(timeouts=timeouts, url=line.url)
+    msgspec.structs.force_setattr(timeouts, "connect", 0.05)
+    line.late = NEVER
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            await soon(runner.value(PID))
+    msgspec.structs.force_setattr(timeouts, "connect", 60)
+    line.late = 0
+    assert await soon(runner.value(PID))
 
 
-async def test_close_ends_those_in_use_too(make_pool: MakePool, outside: Outside) -> None:
-    pool = make_pool(size=3)
-    in_use, *idle = held = await take(pool, 3)
-    pids = pids_of(held)
-    for lent in idle:
-        pool.give_back(lent)
-    statement = asyncio.create_task(in_use.connection.execute("SELECT pg_sleep(1)"))
-    await outside.running(beside=set())
-    pool.close()
-    with pytest.raises(asyncpg.ConnectionDoesNotExistError):
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_connection_whose_set_up_fails_is_closed(
+    make_runner: MakeRunner, outside: Outside, monkeypatch: pytest.MonkeyPatch, *, is_cancelled: bool
+) -> None:
+    begun: asyncio.Queue[int] = asyncio.Queue()
+
+    async def fail(connection: asyncpg.Connection, *_: Any, **__: Any) -> None:
+        begun.put_nowait(connection.get_server_pid())
+        if is_cancelled:
+            await asyncio.sleep(NEVER)
+        raise LookupError
+
+    runner = make_runner()
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncpg.Connection, "set_type_codec", fail)
+        for _ in range(3):
+            statement = asyncio.create_task(runner.value(PID))
+            pid = await soon(begun.get())
+            if is_cancelled:
+                statement.cancel()
+            with pytest.raises(asyncio.CancelledError if is_cancelled else LookupError):
+                await soon(statement)
+            await outside.gone(pid)
+    await check_size(runner, outside, 2)
+
+
+async def test_cancelled_statement_ends_in_the_server_and_loses_no_connection(
+    make_runner: MakeRunner, outside: Outside
+) -> None:
+    runner = make_runner()
+    await outside.hold()
+    for _ in range(3):
+        statements = [asyncio.create_task(runner.value(LOCKED_PID)) for _ in range(3)]
+        await outside.running(2)
+        for statement in statements:
+            statement.cancel()
+        results = await soon(asyncio.gather(*statements, return_exceptions=True))
+        assert [type(error) for error in results] == [asyncio.CancelledError] * 3
+        await outside.running(0)
+    await outside.let_go()
+    await check_size(runner, outside, 2)
+
+
+async def test_cancelled_statement_does_not_wait_for_a_silent_server(make_runner: MakeRunner, line: SlowLine) -> None:
+    timeouts = patient()
+    runner = make_runner(size=1, timeouts=timeouts, url=line.url)
+    pid = await runner.value(PID)
+    line.late = NEVER
+    statement = asyncio.create_task(runner.value(PID))
+    await turns()
+    msgspec.structs.force_setattr(timeouts, "connect", 0.05)
+    statement.cancel()
+    with pytest.raises(asyncio.CancelledError):
         await soon(statement)
-    assert all(lent.connection.is_closed() for lent in held)
-    await outside.gone(*pids)
+
+    async def is_closed() -> bool:
+        return runner.states() == (0, 0)
+
+    # The server does not confirm the cancellation in time, so the connection can't be used again.
+    await until(is_closed)
+    msgspec.structs.force_setattr(timeouts, "connect", 60)
+    line.late = 0
+    assert await soon(runner.value(PID)) != pid
+
+
+async def test_statement_without_a_reply_in_time_ends_its_connection(make_runner: MakeRunner, line: SlowLine) -> None:
+    timeouts = patient()
+    runner = make_runner(size=1, timeouts=timeouts, url=line.url)
+    pid = await runner.value(PID)
+    msgspec.structs.force_setattr(timeouts, "statement", 0.05)
+    line.late = NEVER
+    with pytest.raises(TimeoutError):
+        await soon(runner.value(PID))
+    assert runner.states() == (0, 0)
+    msgspec.structs.force_setattr(timeouts, "statement", 60)
+    line.late = 0
+    assert await soon(runner.value(PID)) != pid
+
+
+async def test_refused_statement_keeps_its_connection(make_runner: MakeRunner) -> None:
+    runner = make_runner()
+    pid = await runner.value(PID)
+    for _ in range(3):
+        with pytest.raises(asyncpg.DivisionByZeroError):
+            await runner.value(text("SELECT 1 / CAST(:n AS integer)"), {"n": 0})
+    assert await runner.value(PID) == pid
+
+
+async def test_statement_whose_connection_is_terminated_loses_no_connection(
+    make_runner: MakeRunner, outside: Outside
+) -> None:
+    runner = make_runner()
+    await outside.hold()
+    writes = [asyncio.create_task(runner.write(LOCKED_PID, {})) for _ in range(2)]
+    await outside.terminate(*await outside.running(2))
+    for error in await soon(asyncio.gather(*writes, return_exceptions=True)):
+        assert isinstance(error, Exception)
+        assert is_unavailable(error)
+    await outside.let_go()
+    await check_size(runner, outside, 2)
+
+
+async def test_each_statement_is_logged_once_on_a_connection_used_again(make_runner: MakeRunner) -> None:
+    logged: list[str] = []
+    runner = make_runner(on_query=lambda query: logged.append(query.query))
+    for _ in range(3):
+        await runner.value(PID)
+    assert logged.count(PID.text) == 3
+
+
+async def test_connections_too_old_are_replaced(make_runner: MakeRunner, outside: Outside, clock: Clock) -> None:
+    runner = make_runner(recycle=60)
+    old = await check_size(runner, outside, 2)
+    clock.now += 59
+    assert await check_size(runner, outside, 2) == old
+    clock.now += 2
+    await runner.value(PID)
+    await outside.gone(*old)
+    new = await check_size(runner, outside, 2)
+    clock.now += 58
+    assert await check_size(runner, outside, 2) == new
+
+
+async def test_recycle_of_zero_replaces_each_connection(make_runner: MakeRunner, outside: Outside) -> None:
+    runner = make_runner(size=1, recycle=0)
+    pids = [await runner.value(PID) for _ in range(3)]
+    assert len(set(pids)) == 3
+    await outside.gone(*pids[:-1])
+
+
+async def test_recycle_of_minus_one_replaces_no_connection(make_runner: MakeRunner, clock: Clock) -> None:
+    runner = make_runner(recycle=-1)
+    pid = await runner.value(PID)
+    clock.now += 10**9
+    assert await runner.value(PID) == pid
+
+
+async def test_close_ends_connections_in_use_and_refuses_statements(make_runner: MakeRunner, outside: Outside) -> None:
+    runner = make_runner()
+    await outside.hold()
+    statements = [asyncio.create_task(runner.rows(LOCKED_PID)) for _ in range(5)]
+    await outside.running(2)
+    runner.close()
+    for error in await soon(asyncio.gather(*statements, return_exceptions=True)):
+        assert isinstance(error, Exception)
+        assert is_unavailable(error)
+    with pytest.raises(asyncpg.InterfaceError, match="closed"):
+        await runner.value(PID)
+    await outside.let_go()
+    await outside.become(lambda pids: not pids)
+    assert runner.states() == (0, 0)
