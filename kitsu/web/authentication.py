@@ -1,4 +1,4 @@
-"""Authentication and authorization: the middleware that identifies the client, and the guards of the handlers.
+"""Authentication: the middleware that identifies the client. What a client may do is the business of guards.
 
 Every handler and every mounted application requires a valid access token unless its `opt` says otherwise.
 """
@@ -6,13 +6,11 @@ Every handler and every mounted application requires a valid access token unless
 from typing import Any
 
 from litestar.connection import ASGIConnection
-from litestar.handlers import BaseRouteHandler
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
-from litestar.types import ASGIApp, Guard
+from litestar.types import ASGIApp
 
-from kitsu.domain.accounts.permissions import Permission
-from kitsu.domain.accounts.sessions import Identity, SessionReader
-from kitsu.errors import Forbidden, Unauthorized
+from kitsu.domain.accounts.sessions import SessionReader
+from kitsu.errors import Unauthorized
 from kitsu.observability.logs import of_request
 
 PUBLIC: dict[str, Any] = {"public": True}
@@ -38,23 +36,6 @@ class AuthenticationMiddleware(AbstractAuthenticationMiddleware):
         identity = await self._sessions.identify(token)
         of_request.set({**of_request.get(), "by": str(identity.user_id)})
         return AuthenticationResult(user=identity, auth=token)
-
-
-def requires(permission: Permission) -> Guard:
-    """Return a guard for clients whose role has the permission. It raises Unauthorized and Forbidden.
-
-    Put it on handlers: Litestar's own OPTIONS handlers inherit the guards of a controller.
-    """
-
-    # A coroutine, since Litestar runs a plain function in a thread.
-    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-        identity = connection.scope.get("user")
-        if not isinstance(identity, Identity):
-            raise Unauthorized
-        if not identity.may(permission):
-            raise Forbidden
-
-    return guard
 
 
 def _bearer_token(connection: ASGIConnection[Any, Any, Any, Any]) -> str | None:

@@ -1,18 +1,31 @@
 """The API's description: what all operations have in common, and the configuration of its making."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from litestar import Router
+from litestar import Litestar, Router
 from litestar.config.app import AppConfig
 from litestar.datastructures import ResponseHeader
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Components, Example, SecurityScheme, Server, Tag
 from litestar.plugins import InitPlugin
+from litestar.routes import HTTPRoute
+from litestar.types import Method
+from litestar.types.internal_types import PathParameterDefinition
 
 from kitsu import __version__
-from kitsu.errors import AppError, ErrorBody, InternalError, InvalidRequest, ServiceUnavailable
+from kitsu.errors import (
+    AppError,
+    ErrorBody,
+    InternalError,
+    InvalidRequest,
+    PayloadTooLarge,
+    ServiceUnavailable,
+    Unauthorized,
+    UnsupportedMediaType,
+)
 
 DESCRIPTION = """\
 Accounts, and the catalogue of anime, their releases and episodes.
@@ -32,8 +45,7 @@ CATALOGUE_HEADERS: Sequence[ResponseHeader] = (
 )
 
 
-BEARER: Sequence[dict[str, list[str]]] = [{"bearer": []}]
-OPTIONAL_BEARER: Sequence[dict[str, list[str]]] = [{}, *BEARER]
+_ERROR_BODY = {"$ref": "#/components/schemas/ErrorBody"}
 
 NOT_MODIFIED: dict[int, ResponseSpec] = {
     304: ResponseSpec(None, description="The client's `If-None-Match` is still right.", generate_examples=False)
@@ -41,9 +53,8 @@ NOT_MODIFIED: dict[int, ResponseSpec] = {
 
 
 def errors(*kinds: type[AppError]) -> dict[int, ResponseSpec]:
-    """The error answers of an operation, beside those that every operation has."""
-    every: tuple[type[AppError], ...] = (*kinds, InternalError, ServiceUnavailable)
-    return {kind.status: _spec(kind) for kind in every}
+    """Return the error responses of an operation, beside those that follow from its declaration."""
+    return {kind.status: _spec(kind) for kind in kinds}
 
 
 def openapi_config(title: str) -> OpenAPIConfig:
@@ -53,6 +64,7 @@ def openapi_config(title: str) -> OpenAPIConfig:
         version=__version__,
         description=DESCRIPTION,
         use_handler_docstrings=True,
+        operation_id_creator=operation_id,
         servers=[Server(url="/")],
         tags=[
             Tag(
@@ -91,34 +103,85 @@ class _WithoutOwnPages(InitPlugin):
         return app_config
 
 
-def finished(schema: dict[str, Any]) -> dict[str, Any]:
-    """Litestar's description, mended: it adds a 400 of its own shape, headers without a schema, and drops null."""
-    for path in schema["paths"].values():
-        for operation in path.values():
-            responses = operation["responses"]
-            if _schema_of(responses.get("400", {})) != {"$ref": "#/components/schemas/ErrorBody"}:
-                responses.pop("400", None)
-            for response in responses.values():
-                for header in response.get("headers", {}).values():
-                    header.setdefault("schema", {"type": "string"})
-                for content in response.get("content", {}).values():
-                    for example in content.get("examples", {}).values():
-                        example.pop("id", None)
-                        example["value"].setdefault("details", None)
+def operation_id(handler: HTTPRouteHandler, _: Method, __: list[str | PathParameterDefinition]) -> str:
+    """Return the name of a handler in camel case, as generated clients call it."""
+    first, *rest = handler.handler_name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def openapi_schema(app: Litestar) -> dict[str, Any]:
+    """Return the description of the API: Litestar's, with what it can't know or gets wrong.
+
+    Each operation gets its security and the errors that follow from its `opt`, its guards and its parameters.
+    """
+    schema = app.openapi_schema.to_schema()
+    for route in app.routes:
+        for handler in route.route_handlers if isinstance(route, HTTPRoute) else ():
+            operations = schema["paths"].get(route.path_format, {})
+            for method in handler.http_methods:
+                if operation := operations.get(method.lower()):
+                    _finish(operation, handler)
     return schema
+
+
+def _finish(operation: dict[str, Any], handler: HTTPRouteHandler) -> None:
+    responses = operation["responses"]
+    # Litestar adds a 400 of its own shape, headers without a schema, and drops null.
+    if _schema_of(responses.get("400", {})) != _ERROR_BODY:
+        responses.pop("400", None)
+    for response in responses.values():
+        for header in response.get("headers", {}).values():
+            header.setdefault("schema", {"type": "string"})
+        for content in response.get("content", {}).values():
+            for example in content.get("examples", {}).values():
+                example.pop("id", None)
+                example["value"].setdefault("details", None)
+    if not handler.opt.get("public"):
+        operation["security"] = [*([{}] if handler.opt.get("guests") else []), {"bearer": []}]
+    for kind in _errors_of(operation, handler):
+        responses.setdefault(str(kind.status), _response(kind))
+    operation["responses"] = dict(sorted(responses.items()))
+
+
+def _errors_of(operation: dict[str, Any], handler: HTTPRouteHandler) -> Iterator[type[AppError]]:
+    yield from (InternalError, ServiceUnavailable)
+    if not handler.opt.get("public"):
+        yield Unauthorized
+    for guard in handler.resolve_guards():
+        yield from getattr(guard, "errors", ())
+    checked = (each for each in operation.get("parameters", ()) if each["in"] != "path" or "format" in each["schema"])
+    if any(checked) or "requestBody" in operation:
+        yield InvalidRequest
+    if "requestBody" in operation:
+        yield from (PayloadTooLarge, UnsupportedMediaType)
 
 
 def _schema_of(response: dict[str, Any]) -> Any:
     return response.get("content", {}).get("application/json", {}).get("schema")
 
 
+def _example(kind: type[AppError]) -> dict[str, object]:
+    details = [{"field": "limit", "message": "Expected `int` <= 100"}] if kind is InvalidRequest else None
+    return {"code": kind.code, "message": kind.message, "details": details}
+
+
+def _description(kind: type[AppError]) -> str:
+    return (kind.__doc__ or "").strip()
+
+
 def _spec(kind: type[AppError]) -> ResponseSpec:
-    value: dict[str, object] = {"code": kind.code, "message": kind.message, "details": None}
-    if kind is InvalidRequest:
-        value["details"] = [{"field": "limit", "message": "Expected `int` <= 100"}]
     return ResponseSpec(
         ErrorBody,
-        description=(kind.__doc__ or "").strip(),
+        description=_description(kind),
         generate_examples=False,
-        examples=[Example(id=kind.__name__, summary=kind.code, value=value)],
+        examples=[Example(id=kind.__name__, summary=kind.code, value=_example(kind))],
     )
+
+
+def _response(kind: type[AppError]) -> dict[str, Any]:
+    examples = {kind.__name__: {"summary": kind.code, "value": _example(kind)}}
+    return {
+        "description": _description(kind),
+        "headers": {},
+        "content": {"application/json": {"schema": _ERROR_BODY, "examples": examples}},
+    }

@@ -20,7 +20,8 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from sqlalchemy.engine import URL
 from structlog.testing import capture_logs
 
-from kitsu.web.authentication import GUESTS, PUBLIC, requires
+from kitsu.web.authentication import GUESTS, PUBLIC
+from kitsu.web.guards import requires
 from kitsu.web.request import GuestRequest
 from kitsu.web.streams import start_stream
 from tests.viewer import Shelf, Viewer, shelf_of

@@ -11,11 +11,11 @@ from msgspec import Meta
 
 from kitsu.domain.accounts.sessions import Device, Session, SessionReader, SessionService, Tokens
 from kitsu.domain.accounts.sign_in import AccountService
-from kitsu.errors import BadRequest, Forbidden, InvalidRequest, NotFound, RateLimited, Unauthorized
+from kitsu.errors import BadRequest, Forbidden, NotFound, RateLimited, Unauthorized
 from kitsu.web.authentication import PUBLIC
+from kitsu.web.guards import rate_limited
 from kitsu.web.middleware.client import DEVICE
-from kitsu.web.openapi import BEARER, errors
-from kitsu.web.rate_limits import rate_limited
+from kitsu.web.openapi import errors
 from kitsu.web.request import ViewerRequest
 from kitsu.web.services import service
 
@@ -56,10 +56,9 @@ class AuthController(Controller):
         "/register",
         opt=PUBLIC,
         guards=[rate_limited("register")],
-        operation_id="register",
         summary="Make an account",
         response_description="The tokens of the new account's first session.",
-        responses=errors(BadRequest, InvalidRequest, RateLimited),
+        responses=errors(BadRequest),
     )
     async def register(
         self,
@@ -74,10 +73,9 @@ class AuthController(Controller):
         "/login",
         opt=PUBLIC,
         status_code=200,
-        operation_id="login",
         summary="Sign in",
         response_description="The tokens of a new session.",
-        responses=errors(Unauthorized, InvalidRequest, RateLimited),
+        responses=errors(Unauthorized, RateLimited),
     )
     async def login(
         self,
@@ -93,12 +91,11 @@ class AuthController(Controller):
         opt=PUBLIC,
         guards=[rate_limited("refresh")],
         status_code=200,
-        operation_id="refreshTokens",
         summary="Trade a refresh token for new tokens",
         response_description="New tokens; the old refresh token is spent.",
-        responses=errors(Unauthorized, Forbidden, InvalidRequest, RateLimited),
+        responses=errors(Unauthorized, Forbidden),
     )
-    async def refresh(self, data: JSONBody[Refresh], sessions: NamedDependency[SessionService]) -> Tokens:
+    async def refresh_tokens(self, data: JSONBody[Refresh], sessions: NamedDependency[SessionService]) -> Tokens:
         """Each refresh token is good once; one that comes a second time ends its session."""
         return await sessions.refresh(data.refresh_token)
 
@@ -106,10 +103,8 @@ class AuthController(Controller):
         "/logout",
         opt=PUBLIC,
         status_code=204,
-        operation_id="logout",
         summary="Sign out",
         response_description="The session is over.",
-        responses=errors(InvalidRequest),
     )
     async def logout(self, data: JSONBody[Refresh], sessions: NamedDependency[SessionService]) -> None:
         """Ends the session of the refresh token; a token that is unknown is no error."""
@@ -117,11 +112,8 @@ class AuthController(Controller):
 
     @get(
         "/sessions",
-        security=BEARER,
-        operation_id="listSessions",
         summary="List the devices that are signed in",
         response_description="The sessions, last used first.",
-        responses=errors(Unauthorized),
     )
     async def list_sessions(self, request: ViewerRequest) -> list[Session]:
         """The devices on which the caller is signed in."""
@@ -129,11 +121,9 @@ class AuthController(Controller):
 
     @delete(
         "/sessions/{session_id:str}",
-        security=BEARER,
-        operation_id="endSession",
         summary="Sign one device out",
         response_description="The session is over.",
-        responses=errors(Unauthorized, NotFound, InvalidRequest),
+        responses=errors(NotFound),
     )
     async def end_session(
         self, request: ViewerRequest, session_id: FromPath[UUID], sessions: NamedDependency[SessionService]
@@ -143,11 +133,8 @@ class AuthController(Controller):
 
     @delete(
         "/sessions",
-        security=BEARER,
-        operation_id="endOtherSessions",
         summary="Sign out all devices but this one",
         response_description="The other sessions are over.",
-        responses=errors(Unauthorized),
     )
     async def end_other_sessions(self, request: ViewerRequest, sessions: NamedDependency[SessionService]) -> None:
         """All sessions of the caller end but the one that asks."""
@@ -156,11 +143,9 @@ class AuthController(Controller):
     @post(
         "/password",
         status_code=204,
-        security=BEARER,
-        operation_id="changePassword",
         summary="Set a new password",
         response_description="The password is set, and every other session is over.",
-        responses=errors(Unauthorized, InvalidRequest, RateLimited),
+        responses=errors(RateLimited),
     )
     async def change_password(
         self,

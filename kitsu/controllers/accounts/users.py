@@ -25,12 +25,11 @@ from kitsu.errors import (
     NotFound,
     PayloadTooLarge,
     RateLimited,
-    Unauthorized,
     UnsupportedMediaType,
 )
-from kitsu.web.authentication import requires
+from kitsu.web.guards import requires
 from kitsu.web.middleware.client import DEVICE
-from kitsu.web.openapi import BEARER, errors
+from kitsu.web.openapi import errors
 from kitsu.web.pagination import LIST_HEADERS, page_response, provide_page_request
 from kitsu.web.request import JSON, MAX_BODY_BYTES, ViewerRequest
 from kitsu.web.services import service
@@ -87,15 +86,12 @@ class UserController(Controller):
         "accounts": service(AccountService),
         "avatars": service(AvatarService),
     }
-    security = BEARER
     reader: UserReader
 
     @get(
         "/me",
-        operation_id="getMe",
         summary="Get one's own account",
         response_description="The caller's account.",
-        responses=errors(Unauthorized),
     )
     async def get_me(self, request: ViewerRequest) -> User:
         """The account of whoever asks."""
@@ -106,12 +102,9 @@ class UserController(Controller):
         guards=[requires("write:profile")],
         request_max_body_size=MAX_BYTES + MAX_BODY_BYTES,
         operation_class=ProfileOperation,
-        operation_id="changeMe",
         summary="Change one's own account",
         response_description="The account as it is now.",
-        responses=errors(
-            BadRequest, Unauthorized, Forbidden, PayloadTooLarge, UnsupportedMediaType, InvalidRequest, RateLimited
-        ),
+        responses=errors(BadRequest, RateLimited),
     )
     async def change_me(
         self, request: ViewerRequest, users: NamedDependency[UserService], avatars: NamedDependency[AvatarService]
@@ -127,10 +120,9 @@ class UserController(Controller):
     @delete(
         "/me",
         guards=[requires("write:profile")],
-        operation_id="deleteMe",
         summary="Delete one's own account",
         response_description="The account is gone, with all that was stored of it.",
-        responses=errors(BadRequest, Unauthorized, Forbidden, InvalidRequest, RateLimited),
+        responses=errors(BadRequest, RateLimited),
     )
     async def delete_me(
         self,
@@ -145,12 +137,10 @@ class UserController(Controller):
     @get(
         "/",
         guards=[requires("admin:*")],
-        operation_id="listUsers",
         summary="List users",
         response_description="A part of the users.",
         dependencies={"page_request": Provide(provide_page_request, sync_to_thread=False)},
         response_headers=LIST_HEADERS,
-        responses=errors(Unauthorized, Forbidden, InvalidRequest),
     )
     async def list_users(
         self,
@@ -163,10 +153,9 @@ class UserController(Controller):
     @post(
         "/",
         guards=[requires("admin:*")],
-        operation_id="addUser",
         summary="Make an account for somebody",
         response_description="The new account.",
-        responses=errors(BadRequest, Unauthorized, Forbidden, InvalidRequest),
+        responses=errors(BadRequest),
     )
     async def add_user(self, data: JSONBody[NewUser], users: NamedDependency[UserService]) -> User:
         """An account, of a user or of an administrator."""
@@ -174,10 +163,9 @@ class UserController(Controller):
 
     @get(
         "/{user_id:str}",
-        operation_id="getUser",
         summary="Get one user",
         response_description="The account.",
-        responses=errors(Unauthorized, Forbidden, NotFound, InvalidRequest),
+        responses=errors(Forbidden, NotFound),
     )
     async def get_user(self, request: ViewerRequest, user_id: FromPath[UUID]) -> User:
         """Any account for administrators, for others their own."""
@@ -188,10 +176,9 @@ class UserController(Controller):
     @patch(
         "/{user_id:str}",
         guards=[requires("admin:*")],
-        operation_id="changeUser",
         summary="Change a user",
         response_description="The account as it is now.",
-        responses=errors(BadRequest, Unauthorized, Forbidden, NotFound, InvalidRequest),
+        responses=errors(BadRequest, NotFound),
     )
     async def change_user(
         self, user_id: FromPath[UUID], data: JSONBody[UserChange], users: NamedDependency[UserService]
@@ -202,10 +189,9 @@ class UserController(Controller):
     @delete(
         "/{user_id:str}",
         guards=[requires("admin:*")],
-        operation_id="deleteUser",
         summary="Delete a user",
         response_description="The account is gone, with all that was stored of it.",
-        responses=errors(BadRequest, Unauthorized, Forbidden, NotFound, InvalidRequest),
+        responses=errors(BadRequest, NotFound),
     )
     async def delete_user(self, user_id: FromPath[UUID], users: NamedDependency[UserService]) -> None:
         """The last administrator can't be deleted."""

@@ -10,7 +10,7 @@ from litestar.params import FromPath, QueryParameter
 from kitsu.domain.catalogue.anime import Anime, AnimeListItem, AnimeReader
 from kitsu.domain.catalogue.anime_query import AnimeQuery, AnimeType, Season, Sort
 from kitsu.domain.pagination import PageRequest
-from kitsu.errors import InvalidRequest, NotFound
+from kitsu.errors import NotFound
 from kitsu.web.authentication import PUBLIC
 from kitsu.web.middleware.response_cache import CACHED
 from kitsu.web.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors
@@ -46,7 +46,6 @@ class AnimeController(Controller):
 
     @get(
         "/",
-        operation_id="listAnime",
         summary="List anime",
         response_description="A part of the catalogue.",
         dependencies={
@@ -54,7 +53,7 @@ class AnimeController(Controller):
             "page_request": Provide(provide_page_request, sync_to_thread=False),
         },
         response_headers=[*CATALOGUE_HEADERS, *LIST_HEADERS],
-        responses=NOT_MODIFIED | errors(InvalidRequest),
+        responses=NOT_MODIFIED,
     )
     async def list_anime(
         self,
@@ -67,11 +66,10 @@ class AnimeController(Controller):
 
     @get(
         "/{anime_id:str}",
-        operation_id="getAnime",
         summary="Get one anime",
         response_description="The anime.",
         response_headers=CATALOGUE_HEADERS,
-        responses=NOT_MODIFIED | errors(NotFound, InvalidRequest),
+        responses=NOT_MODIFIED | errors(NotFound),
     )
     async def get_anime(self, anime_id: FromPath[UUID]) -> Anime:
         """One anime with all that the catalogue knows of it."""

@@ -7,7 +7,7 @@ from litestar import Controller, get
 from litestar.params import QueryParameter
 
 from kitsu.domain.catalogue.episodes import EpisodeListItem, EpisodeReader
-from kitsu.errors import InvalidRequest, NotFound
+from kitsu.errors import NotFound
 from kitsu.web.authentication import PUBLIC
 from kitsu.web.middleware.response_cache import CACHED
 from kitsu.web.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors
@@ -23,11 +23,10 @@ class EpisodeController(Controller):
 
     @get(
         "/",
-        operation_id="listEpisodes",
         summary="List the episodes of a release",
         response_description="The episodes.",
         response_headers=CATALOGUE_HEADERS,
-        responses=NOT_MODIFIED | errors(NotFound, InvalidRequest),
+        responses=NOT_MODIFIED | errors(NotFound),
     )
     async def list_episodes(
         self,

@@ -9,7 +9,7 @@ from litestar.params import FromPath, QueryParameter
 
 from kitsu.domain.catalogue.releases import Release, ReleaseListItem, ReleaseReader
 from kitsu.domain.pagination import PageRequest
-from kitsu.errors import InvalidRequest, NotFound
+from kitsu.errors import NotFound
 from kitsu.web.authentication import PUBLIC
 from kitsu.web.middleware.response_cache import CACHED
 from kitsu.web.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors
@@ -26,12 +26,11 @@ class ReleaseController(Controller):
 
     @get(
         "/",
-        operation_id="listReleases",
         summary="List releases",
         response_description="A part of the releases.",
         dependencies={"page_request": Provide(provide_page_request, sync_to_thread=False)},
         response_headers=[*CATALOGUE_HEADERS, *LIST_HEADERS],
-        responses=NOT_MODIFIED | errors(InvalidRequest),
+        responses=NOT_MODIFIED,
     )
     async def list_releases(
         self,
@@ -45,11 +44,10 @@ class ReleaseController(Controller):
 
     @get(
         "/{release_id:str}",
-        operation_id="getRelease",
         summary="Get one release",
         response_description="The release.",
         response_headers=CATALOGUE_HEADERS,
-        responses=NOT_MODIFIED | errors(NotFound, InvalidRequest),
+        responses=NOT_MODIFIED | errors(NotFound),
     )
     async def get_release(self, release_id: FromPath[UUID]) -> Release:
         """One release."""

@@ -11,12 +11,12 @@ from kitsu.domain.catalogue.anime import AnimeListItem
 from kitsu.domain.catalogue.anime_query import AnimeQuery
 from kitsu.domain.catalogue.search import SearchReader
 from kitsu.domain.pagination import PageRequest
-from kitsu.errors import BadRequest, InvalidRequest, RateLimited
+from kitsu.errors import BadRequest
 from kitsu.web.authentication import PUBLIC
+from kitsu.web.guards import rate_limited
 from kitsu.web.middleware.response_cache import ETAGGED
 from kitsu.web.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors
 from kitsu.web.pagination import LIST_HEADERS, page_response, provide_page_request
-from kitsu.web.rate_limits import rate_limited
 
 
 class SearchController(Controller):
@@ -30,7 +30,6 @@ class SearchController(Controller):
     @get(
         "/anime",
         guards=[rate_limited("search")],
-        operation_id="searchAnime",
         summary="Search anime",
         response_description="The anime that were found.",
         dependencies={
@@ -38,7 +37,7 @@ class SearchController(Controller):
             "page_request": Provide(provide_page_request, sync_to_thread=False),
         },
         response_headers=[*CATALOGUE_HEADERS, *LIST_HEADERS],
-        responses=NOT_MODIFIED | errors(BadRequest, InvalidRequest, RateLimited),
+        responses=NOT_MODIFIED | errors(BadRequest),
     )
     async def search_anime(
         self,

@@ -46,7 +46,6 @@ class AvatarController(Controller):
 
     @get(
         "/{name:str}",
-        operation_id="getAvatar",
         summary="Get an avatar",
         media_type="image/webp",
         response_description="The picture.",

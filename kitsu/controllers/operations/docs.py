@@ -13,7 +13,7 @@ from litestar.params import FromPath
 
 from kitsu.errors import NotFound
 from kitsu.web.authentication import PUBLIC
-from kitsu.web.openapi import finished
+from kitsu.web.openapi import openapi_schema
 
 _ASSETS = Path(swagger_ui_bundle.swagger_ui_path)
 _FILES = {
@@ -83,5 +83,5 @@ class DocsController(Controller):
         """The API's description, OpenAPI 3.1."""
         state = request.app.state
         if "openapi_json" not in state:  # some 30 ms of work, the same each time
-            state["openapi_json"] = msgspec.json.encode(finished(request.app.openapi_schema.to_schema()))
+            state["openapi_json"] = msgspec.json.encode(openapi_schema(request.app))
         return Response(state["openapi_json"], media_type=MediaType.JSON)

@@ -5,7 +5,6 @@ from litestar.openapi.datastructures import ResponseSpec
 
 from kitsu.domain.operations.health import Health, HealthReader, Readiness
 from kitsu.web.authentication import PUBLIC
-from kitsu.web.openapi import errors
 
 
 class HealthController(Controller):
@@ -18,10 +17,9 @@ class HealthController(Controller):
 
     @get(
         "/",
-        operation_id="getHealth",
         summary="Is the service well?",
         response_description="It is.",
-        responses=errors() | {503: ResponseSpec(Health, description="The database is away.", generate_examples=False)},
+        responses={503: ResponseSpec(Health, description="The database is away.", generate_examples=False)},
     )
     async def get_health(self) -> Response[Health]:
         """Whether the service and its database answer."""
@@ -30,10 +28,8 @@ class HealthController(Controller):
 
     @get(
         "/live",
-        operation_id="getLiveness",
         summary="Is the process alive?",
         response_description="It is.",
-        responses=errors(),
     )
     async def get_liveness(self) -> Health:
         """Whether the process answers at all. It asks no other part: a restart would mend none."""
@@ -41,11 +37,9 @@ class HealthController(Controller):
 
     @get(
         "/ready",
-        operation_id="getReadiness",
         summary="May requests be sent here?",
         response_description="They may.",
-        responses=errors()
-        | {503: ResponseSpec(Readiness, description="A part is not ready.", generate_examples=False)},
+        responses={503: ResponseSpec(Readiness, description="A part is not ready.", generate_examples=False)},
     )
     async def get_readiness(self) -> Response[Readiness]:
         """Whether the database answers and stands at the schema of this version, and pictures can be stored."""

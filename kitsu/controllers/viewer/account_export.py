@@ -7,8 +7,6 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.response import Stream
 
 from kitsu.domain.viewer.account_export import AccountExporter
-from kitsu.errors import Unauthorized
-from kitsu.web.openapi import BEARER, errors
 from kitsu.web.request import ViewerRequest
 from kitsu.web.streams import start_stream
 
@@ -18,15 +16,14 @@ class AccountExportController(Controller):
 
     path = "/users/me/export"
     tags = ["Accounts"]  # noqa: RUF012 - Litestar's way to declare
-    security = BEARER
     account_exporter: AccountExporter
 
     @get(
         "/",
-        operation_id="exportMe",
         summary="Take along all that is stored about oneself",
-        responses=errors(Unauthorized)
-        | {200: ResponseSpec(dict[str, Any], description="Everything, as one JSON object.", generate_examples=False)},
+        responses={
+            200: ResponseSpec(dict[str, Any], description="Everything, as one JSON object.", generate_examples=False)
+        },
     )
     async def export_me(self, request: ViewerRequest) -> Stream:
         """The account, its sessions, favourites, progress, history, library and collections."""

@@ -19,9 +19,10 @@ from kitsu.domain.viewer.collections import (
     CollectionService,
     NewCollection,
 )
-from kitsu.errors import Forbidden, InvalidRequest, NotFound, PreconditionFailed, Unauthorized
-from kitsu.web.authentication import GUESTS, requires
-from kitsu.web.openapi import BEARER, OPTIONAL_BEARER, errors
+from kitsu.errors import NotFound, PreconditionFailed, Unauthorized
+from kitsu.web.authentication import GUESTS
+from kitsu.web.guards import requires
+from kitsu.web.openapi import errors
 from kitsu.web.pagination import (
     CHANGES_HEADERS,
     LIST_HEADERS,
@@ -48,13 +49,10 @@ class CollectionController(Controller):
     @get(
         "/",
         opt=GUESTS,
-        security=OPTIONAL_BEARER,
-        operation_id="listCollections",
         summary="List collections",
         response_description="A part of the collections.",
         dependencies=LISTS,
         response_headers=CHANGES_HEADERS,
-        responses=errors(Unauthorized, InvalidRequest),
     )
     async def list_collections(
         self,
@@ -71,12 +69,9 @@ class CollectionController(Controller):
     @post(
         "/",
         guards=[requires("write:content")],
-        security=BEARER,
-        operation_id="addCollection",
         summary="Make a collection",
         response_description="The new collection.",
         response_headers=[ETAG],
-        responses=errors(Unauthorized, Forbidden, InvalidRequest),
     )
     async def add_collection(
         self, request: ViewerRequest, data: JSONBody[NewCollection], collections: NamedDependency[CollectionService]
@@ -87,12 +82,10 @@ class CollectionController(Controller):
     @get(
         "/{collection_id:str}",
         opt=GUESTS,
-        security=OPTIONAL_BEARER,
-        operation_id="getCollection",
         summary="Get one collection",
         response_description="The collection.",
         response_headers=[ETAG],
-        responses=errors(Unauthorized, NotFound, InvalidRequest),
+        responses=errors(NotFound),
     )
     async def get_collection(
         self,
@@ -105,13 +98,11 @@ class CollectionController(Controller):
     @patch(
         "/{collection_id:str}",
         guards=[requires("write:content")],
-        security=BEARER,
-        operation_id="changeCollection",
         summary="Change a collection",
         response_description="The collection as it is now.",
         dependencies={"expected": Provide(provide_expected, sync_to_thread=False)},
         response_headers=[ETAG],
-        responses=errors(Unauthorized, Forbidden, NotFound, PreconditionFailed, InvalidRequest),
+        responses=errors(NotFound, PreconditionFailed),
     )
     async def change_collection(
         self,
@@ -127,11 +118,9 @@ class CollectionController(Controller):
     @delete(
         "/{collection_id:str}",
         guards=[requires("write:content")],
-        security=BEARER,
-        operation_id="removeCollection",
         summary="Delete a collection",
         response_description="It is gone.",
-        responses=errors(Unauthorized, Forbidden, NotFound, InvalidRequest),
+        responses=errors(NotFound),
     )
     async def remove_collection(
         self, request: ViewerRequest, collection_id: FromPath[UUID], collections: NamedDependency[CollectionService]
@@ -142,15 +131,13 @@ class CollectionController(Controller):
     @get(
         "/{collection_id:str}/anime",
         opt=GUESTS,
-        security=OPTIONAL_BEARER,
-        operation_id="listCollectionAnime",
         summary="List the anime of a collection",
         response_description="A part of the collection.",
         dependencies=PAGES,
         response_headers=LIST_HEADERS,
-        responses=errors(Unauthorized, NotFound, InvalidRequest),
+        responses=errors(NotFound),
     )
-    async def list_items(
+    async def list_collection_anime(
         self,
         request: GuestRequest,
         collection_id: FromPath[UUID],
@@ -163,14 +150,12 @@ class CollectionController(Controller):
         "/{collection_id:str}/anime/{anime_id:str}",
         status_code=204,
         guards=[requires("write:content")],
-        security=BEARER,
-        operation_id="putCollectionAnime",
         summary="Put an anime into a collection",
         response_description="It is in it, or was before.",
         dependencies={"expected": Provide(provide_expected, sync_to_thread=False)},
-        responses=errors(Unauthorized, Forbidden, NotFound, PreconditionFailed, InvalidRequest),
+        responses=errors(NotFound, PreconditionFailed),
     )
-    async def put_item(
+    async def put_collection_anime(
         self,
         request: ViewerRequest,
         collection_id: FromPath[UUID],
@@ -190,13 +175,11 @@ class CollectionController(Controller):
     @delete(
         "/{collection_id:str}/anime/{anime_id:str}",
         guards=[requires("write:content")],
-        security=BEARER,
-        operation_id="removeCollectionAnime",
         summary="Take an anime out of a collection",
         response_description="It is not in it, or was not before.",
-        responses=errors(Unauthorized, Forbidden, NotFound, InvalidRequest),
+        responses=errors(NotFound),
     )
-    async def remove_item(
+    async def remove_collection_anime(
         self,
         request: ViewerRequest,
         collection_id: FromPath[UUID],

@@ -9,9 +9,9 @@ from litestar.params import FromPath, JSONBody
 
 from kitsu.domain.changes import ListRequest, Tombstone
 from kitsu.domain.viewer.favorites import Favorite, FavoriteReader, FavoriteService
-from kitsu.errors import Conflict, Forbidden, InvalidRequest, NotFound, Unauthorized
-from kitsu.web.authentication import requires
-from kitsu.web.openapi import BEARER, errors
+from kitsu.errors import Conflict, NotFound
+from kitsu.web.guards import requires
+from kitsu.web.openapi import errors
 from kitsu.web.pagination import CHANGES_HEADERS, LISTS, list_response
 from kitsu.web.request import ViewerRequest
 from kitsu.web.services import service
@@ -28,18 +28,15 @@ class FavoriteController(Controller):
 
     path = "/favorites"
     tags = ["Viewer"]  # noqa: RUF012 - Litestar's way to declare
-    security = BEARER
     dependencies = {"favorites": service(FavoriteService)}  # noqa: RUF012 - Litestar's way to declare
     reader: FavoriteReader
 
     @get(
         "/",
-        operation_id="listFavorites",
         summary="List one's favourites",
         response_description="A part of the favourites.",
         dependencies=LISTS,
         response_headers=CHANGES_HEADERS,
-        responses=errors(Unauthorized, InvalidRequest),
     )
     async def list_favorites(
         self,
@@ -52,10 +49,9 @@ class FavoriteController(Controller):
     @post(
         "/",
         guards=[requires("write:content")],
-        operation_id="addFavorite",
         summary="Add a favourite",
         response_description="The new favourite.",
-        responses=errors(Unauthorized, Forbidden, NotFound, Conflict, InvalidRequest),
+        responses=errors(NotFound, Conflict),
     )
     async def add_favorite(
         self, request: ViewerRequest, data: JSONBody[NewFavorite], favorites: NamedDependency[FavoriteService]
@@ -66,10 +62,8 @@ class FavoriteController(Controller):
     @delete(
         "/{anime_id:str}",
         guards=[requires("write:content")],
-        operation_id="removeFavorite",
         summary="Remove a favourite",
         response_description="It is none, or was none before.",
-        responses=errors(Unauthorized, Forbidden, InvalidRequest),
     )
     async def remove_favorite(
         self, request: ViewerRequest, anime_id: FromPath[UUID], favorites: NamedDependency[FavoriteService]

@@ -10,9 +10,9 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from kitsu.domain.changes import ListRequest, Tombstone
 from kitsu.domain.versions import Expected
 from kitsu.domain.viewer.library import LibraryEntry, LibraryReader, LibraryService, NewEntry, Status
-from kitsu.errors import Forbidden, InvalidRequest, NotFound, PreconditionFailed, Unauthorized
-from kitsu.web.authentication import requires
-from kitsu.web.openapi import BEARER, errors
+from kitsu.errors import InvalidRequest, NotFound, PreconditionFailed
+from kitsu.web.guards import requires
+from kitsu.web.openapi import errors
 from kitsu.web.pagination import CHANGES_HEADERS, LISTS, list_response, page_response, refuse_null
 from kitsu.web.preconditions import ETAG, provide_expected, tagged
 from kitsu.web.request import ViewerRequest
@@ -24,18 +24,15 @@ class LibraryController(Controller):
 
     path = "/library"
     tags = ["Viewer"]  # noqa: RUF012 - Litestar's way to declare
-    security = BEARER
     dependencies = {"library": service(LibraryService)}  # noqa: RUF012 - Litestar's way to declare
     reader: LibraryReader
 
     @get(
         "/",
-        operation_id="listLibrary",
         summary="List one's library",
         response_description="A part of the library.",
         dependencies=LISTS,
         response_headers=CHANGES_HEADERS,
-        responses=errors(Unauthorized, InvalidRequest),
     )
     async def list_library(
         self,
@@ -56,27 +53,25 @@ class LibraryController(Controller):
 
     @get(
         "/{anime_id:str}",
-        operation_id="getLibraryEntry",
         summary="Get one entry of one's library",
         response_description="The entry.",
         response_headers=[ETAG],
-        responses=errors(Unauthorized, NotFound, InvalidRequest),
+        responses=errors(NotFound),
     )
-    async def get_entry(self, request: ViewerRequest, anime_id: FromPath[UUID]) -> Response[LibraryEntry]:
+    async def get_library_entry(self, request: ViewerRequest, anime_id: FromPath[UUID]) -> Response[LibraryEntry]:
         """What the caller's list says of an anime."""
         return _tagged(await self.reader.detail(request.user.user_id, anime_id))
 
     @put(
         "/{anime_id:str}",
         guards=[requires("write:content")],
-        operation_id="putLibraryEntry",
         summary="Put an anime on one's list, or change what it says",
         response_description="The entry as it is now.",
         dependencies={"expected": Provide(provide_expected, sync_to_thread=False)},
         response_headers=[ETAG],
-        responses=errors(Unauthorized, Forbidden, NotFound, PreconditionFailed, InvalidRequest),
+        responses=errors(NotFound, PreconditionFailed),
     )
-    async def put_entry(
+    async def put_library_entry(
         self,
         request: ViewerRequest,
         anime_id: FromPath[UUID],
@@ -90,12 +85,10 @@ class LibraryController(Controller):
     @delete(
         "/{anime_id:str}",
         guards=[requires("write:content")],
-        operation_id="removeLibraryEntry",
         summary="Take an anime off one's list",
         response_description="It is not on it, or was not before.",
-        responses=errors(Unauthorized, Forbidden, InvalidRequest),
     )
-    async def remove_entry(
+    async def remove_library_entry(
         self, request: ViewerRequest, anime_id: FromPath[UUID], library: NamedDependency[LibraryService]
     ) -> None:
         """No error when it was not on it. The watch progress stays."""

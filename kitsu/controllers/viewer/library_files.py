@@ -15,9 +15,8 @@ from kitsu.domain.viewer.library_export import LibraryExport, LibraryExporter
 from kitsu.domain.viewer.list_import.entries import ListFileError, ListTooLarge
 from kitsu.domain.viewer.list_import.files import MAX_BYTES
 from kitsu.domain.viewer.list_import.importing import ImportReport, ListImporter, Policy
-from kitsu.errors import Forbidden, InvalidRequest, PayloadTooLarge, Unauthorized
-from kitsu.web.authentication import requires
-from kitsu.web.openapi import BEARER, errors
+from kitsu.errors import InvalidRequest, PayloadTooLarge
+from kitsu.web.guards import requires
 from kitsu.web.request import ViewerRequest
 
 FORM = 64 * 1024
@@ -48,7 +47,6 @@ class LibraryFileController(Controller):
 
     path = "/library"
     tags = ["Viewer"]  # noqa: RUF012 - Litestar's way to declare
-    security = BEARER
     list_importer: ListImporter
     library_exporter: LibraryExporter
     users: UserReader
@@ -59,10 +57,8 @@ class LibraryFileController(Controller):
         guards=[requires("write:content")],
         request_max_body_size=MAX_BYTES + FORM,
         operation_class=ListOperation,
-        operation_id="importLibrary",
         summary="Bring a list of another site into one's library",
         response_description="What became of the entries.",
-        responses=errors(Unauthorized, Forbidden, PayloadTooLarge, InvalidRequest),
     )
     async def import_library(
         self,
@@ -90,10 +86,8 @@ class LibraryFileController(Controller):
 
     @get(
         "/export",
-        operation_id="exportLibrary",
         summary="Take one's library along",
-        responses=errors(Unauthorized, InvalidRequest)
-        | {
+        responses={
             200: ResponseSpec(LibraryExport, description="The library; with `format=mal` XML.", generate_examples=False)
         },
     )

@@ -8,9 +8,9 @@ from litestar.params import FromPath, JSONBody
 
 from kitsu.domain.changes import ListRequest, Tombstone
 from kitsu.domain.viewer.views import NewView, View, ViewReader, ViewService
-from kitsu.errors import Forbidden, InvalidRequest, NotFound, Unauthorized
-from kitsu.web.authentication import requires
-from kitsu.web.openapi import BEARER, errors
+from kitsu.errors import NotFound
+from kitsu.web.guards import requires
+from kitsu.web.openapi import errors
 from kitsu.web.pagination import CHANGES_HEADERS, LISTS, list_response
 from kitsu.web.preconditions import IdempotencyKey, idempotent_request
 from kitsu.web.request import ViewerRequest
@@ -22,18 +22,15 @@ class ViewController(Controller):
 
     path = "/views"
     tags = ["Viewer"]  # noqa: RUF012 - Litestar's way to declare
-    security = BEARER
     dependencies = {"views": service(ViewService)}  # noqa: RUF012 - Litestar's way to declare
     reader: ViewReader
 
     @get(
         "/",
-        operation_id="listViews",
         summary="List one's history",
         response_description="A part of the history.",
         dependencies=LISTS,
         response_headers=CHANGES_HEADERS,
-        responses=errors(Unauthorized, InvalidRequest),
     )
     async def list_views(
         self,
@@ -46,10 +43,9 @@ class ViewController(Controller):
     @post(
         "/",
         guards=[requires("write:content")],
-        operation_id="postView",
         summary="Store that one sees an episode",
         response_description="The view as it is now.",
-        responses=errors(Unauthorized, Forbidden, NotFound, InvalidRequest),
+        responses=errors(NotFound),
     )
     async def post_view(
         self,
@@ -64,10 +60,8 @@ class ViewController(Controller):
     @delete(
         "/",
         guards=[requires("write:content")],
-        operation_id="clearViews",
         summary="Empty one's history",
         response_description="The history is empty.",
-        responses=errors(Unauthorized, Forbidden),
     )
     async def clear_views(self, request: ViewerRequest, views: NamedDependency[ViewService]) -> None:
         """All of the caller's views go."""
@@ -76,10 +70,9 @@ class ViewController(Controller):
     @delete(
         "/{view_id:str}",
         guards=[requires("write:content")],
-        operation_id="removeView",
         summary="Take one episode out of one's history",
         response_description="It is gone.",
-        responses=errors(Unauthorized, Forbidden, NotFound, InvalidRequest),
+        responses=errors(NotFound),
     )
     async def remove_view(
         self, request: ViewerRequest, view_id: FromPath[UUID], views: NamedDependency[ViewService]

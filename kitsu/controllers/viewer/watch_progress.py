@@ -9,9 +9,9 @@ from litestar.params import FromPath, JSONBody
 from kitsu.domain.changes import ListRequest, Tombstone
 from kitsu.domain.pagination import PageRequest
 from kitsu.domain.viewer.watch_progress import NewProgress, WatchProgress, WatchProgressReader, WatchProgressService
-from kitsu.errors import BadRequest, Forbidden, InvalidRequest, NotFound, Unauthorized
-from kitsu.web.authentication import requires
-from kitsu.web.openapi import BEARER, errors
+from kitsu.errors import BadRequest, NotFound
+from kitsu.web.guards import requires
+from kitsu.web.openapi import errors
 from kitsu.web.pagination import (
     CHANGES_HEADERS,
     LIST_HEADERS,
@@ -30,7 +30,6 @@ class WatchProgressController(Controller):
 
     path = "/watch"
     tags = ["Viewer"]  # noqa: RUF012 - Litestar's way to declare
-    security = BEARER
     dependencies = {"watch_progress": service(WatchProgressService)}  # noqa: RUF012 - Litestar's way to declare
     reader: WatchProgressReader
 
@@ -38,12 +37,11 @@ class WatchProgressController(Controller):
         "/progress",
         status_code=200,
         guards=[requires("write:content")],
-        operation_id="postWatchProgress",
         summary="Store how far one is in an anime",
         response_description="The progress as it is now.",
-        responses=errors(BadRequest, Unauthorized, Forbidden, NotFound, InvalidRequest),
+        responses=errors(BadRequest, NotFound),
     )
-    async def post_progress(
+    async def post_watch_progress(
         self,
         request: ViewerRequest,
         data: JSONBody[NewProgress],
@@ -57,14 +55,12 @@ class WatchProgressController(Controller):
 
     @get(
         "/progress",
-        operation_id="listWatchProgress",
         summary="List one's progress in all anime",
         response_description="A part of the progress.",
         dependencies=LISTS,
         response_headers=CHANGES_HEADERS,
-        responses=errors(Unauthorized, InvalidRequest),
     )
-    async def list_progress(
+    async def list_watch_progress(
         self,
         request: ViewerRequest,
         list_request: NamedDependency[ListRequest],
@@ -74,14 +70,12 @@ class WatchProgressController(Controller):
 
     @get(
         "/continue",
-        operation_id="listContinueWatching",
         summary="List what to go on watching",
         response_description="A part of the list.",
         dependencies=PAGES,
         response_headers=LIST_HEADERS,
-        responses=errors(Unauthorized, InvalidRequest),
     )
-    async def list_continue(
+    async def list_continue_watching(
         self,
         request: ViewerRequest,
         page_request: NamedDependency[PageRequest],
@@ -92,12 +86,10 @@ class WatchProgressController(Controller):
     @delete(
         "/continue/{anime_id:str}",
         guards=[requires("write:content")],
-        operation_id="hideFromContinueWatching",
         summary="Leave an anime out of what to go on watching",
         response_description="It is left out, or was before.",
-        responses=errors(Unauthorized, Forbidden, InvalidRequest),
     )
-    async def hide(
+    async def hide_from_continue_watching(
         self, request: ViewerRequest, anime_id: FromPath[UUID], watch_progress: NamedDependency[WatchProgressService]
     ) -> None:
         """Its progress stays, and it comes back when it is played again."""
