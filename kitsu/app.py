@@ -27,6 +27,7 @@ from kitsu.web.middleware.response_cache import CachedResponses
 from kitsu.web.middleware.security_headers import SecurityHeaders
 from kitsu.web.openapi import openapi_config, without_own_pages
 from kitsu.web.request import MAX_BODY_BYTES, StrictRequest
+from kitsu.web.services import provide_db_session
 
 
 def create_app(settings: Settings) -> Litestar:
@@ -45,6 +46,7 @@ def create_app(settings: Settings) -> Litestar:
         bind(controllers, parts),
         state=State({"parts": parts}),
         plugins=[SQLAlchemyInitPlugin(_database(parts.engine))],
+        dependencies={"db_session": provide_db_session},
         middleware=[
             DeadlineMiddleware(parts.timeouts.request),
             DefineMiddleware(AuthenticationMiddleware, sessions=parts.sessions),
@@ -86,5 +88,6 @@ def _database(engine: AsyncEngine) -> SQLAlchemyAsyncConfig:
         session_scope_key=f"session_{name}",
         engine_app_state_key=f"engine_{name}",
         session_maker_app_state_key=f"session_maker_{name}",
+        session_dependency_key="plugin_session",
         set_default_exception_handler=False,
     )

@@ -5,17 +5,18 @@ the client is still there, and whether there is room for what it sends.
 import asyncio
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 import structlog
 from litestar.di import Provide
-from litestar.types import ASGIApp, Receive, ReceiveMessage, Scope, Send
+from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Send
 
 from kitsu.domain.accounts.sessions import Device
 from kitsu.domain.concurrency import released_slot
 from kitsu.domain.rate_limits import plain_address
-from kitsu.errors import ClientGone, RequestTimeout, ServiceUnavailable
+from kitsu.errors import AppError, ClientGone, RequestTimeout, ServiceUnavailable
 
 Networks = tuple[IPv4Network | IPv6Network, ...]
 
@@ -23,6 +24,9 @@ SMALL_BODY_BYTES = 64 * 1024
 """Bytes of a body that are nothing to a worker."""
 LARGE_BODY_BUDGET_BYTES = 64 * 1024 * 1024
 """Bytes of larger bodies that a worker holds at once. Handlers copy them, some twice."""
+
+DRAIN_SECONDS = 1.0
+BODILESS = {"GET", "HEAD", "OPTIONS"}
 
 log = structlog.get_logger("kitsu.load")
 
@@ -52,8 +56,14 @@ class Client:
             if headers.get(b"x-forwarded-proto") in {"http", "https"}:
                 scope["scheme"] = headers[b"x-forwarded-proto"]
         body = _Body(receive, self._body_seconds, self._hold)
+
+        async def send_behind_body(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await body.drain()
+            await send(message)
+
         try:
-            await self._app(scope, body.receive, send)
+            await self._app(scope, body.receive, send if scope.get("method") in BODILESS else send_behind_body)
         finally:
             self._room += body.held
 
@@ -113,6 +123,15 @@ class _Body:
         elif message["type"] == "http.disconnect":
             raise ClientGone
         return message
+
+    async def drain(self) -> None:
+        """Read what is left of a small body: the server closes the connection of one that is not read, and the client
+        may see that before the response.
+        """
+        with suppress(AppError, TimeoutError):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                while not self._is_whole and self._size <= SMALL_BODY_BYTES:
+                    await self.receive()
 
     def _keep(self, size: int) -> None:
         self._size += size
