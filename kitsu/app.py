@@ -45,8 +45,9 @@ from kitsu.domain.viewer.library_export import LibraryExporter
 from kitsu.domain.viewer.list_import.importing import ListImporter
 from kitsu.domain.viewer.views import ViewService
 from kitsu.domain.viewer.watch_progress import WatchProgressService
+from kitsu.observability.families import Readings
 from kitsu.observability.logs import configure_logs
-from kitsu.observability.metrics import Metrics, Readings
+from kitsu.observability.metrics import Metrics
 from kitsu.observability.stall import StallGuard
 from kitsu.observability.tracing import Tracing, is_wanted
 from kitsu.settings import Settings, load_settings

@@ -25,7 +25,7 @@ from kitsu.domain.catalogue.importing import load_sample
 from kitsu.domain.media.store import MediaStore
 from kitsu.observability import tracing
 from kitsu.observability.logs import configure_logs, stdlib_config
-from kitsu.observability.metrics import folder_for_workers
+from kitsu.observability.snapshots import snapshot_folder
 from kitsu.settings import Settings, SettingsError, load_settings
 
 PACKAGE = Path(__file__).parents[1]
@@ -177,7 +177,7 @@ def _serve(settings: Settings, address: str, url: URL, *, reload: bool = False) 
     with ExitStack() as stack:
         if settings.metrics_enabled:
             try:
-                stack.enter_context(folder_for_workers())
+                stack.enter_context(snapshot_folder())
             except OSError as error:
                 raise click.ClickException(f"METRICS_ENABLED needs room for temporary files: {error}.") from error
         server.serve()

@@ -15,7 +15,7 @@ from sqlalchemy.engine import URL
 from structlog.testing import capture_logs
 
 from kitsu.errors import ServiceUnavailable
-from kitsu.observability.metrics import FOLDER
+from kitsu.observability.snapshots import FOLDER
 from tests.conftest import ORIGIN, client_of, connect, execute
 from tests.observability.test_metrics import CREDENTIALS, scraped, value
 from tests.web.middleware.test_response_cache import ROWS, is_kept, until_async
@@ -178,7 +178,7 @@ async def test_refusals_are_counted_and_told_once_a_second(
         await until_async(all_told, 5)
     assert {(entry["log_level"], entry["event"]) for entry in logs} == {("warning", "too many requests at once")}
     assert len(logs) <= 2
-    assert (value(await scraped(client), "kitsu_http_requests_refused_total") or 0) >= 50
+    assert (value(await scraped(client), "kitsu_http_requests_rejected_total") or 0) >= 50
     await locked.close()
     await asyncio.gather(*tasks)
     assert value(await scraped(client), "kitsu_http_requests_in_flight") == 0
