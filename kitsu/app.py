@@ -46,7 +46,7 @@ from kitsu.domain.viewer.list_import.importing import ListImporter
 from kitsu.domain.viewer.views import ViewService
 from kitsu.domain.viewer.watch_progress import WatchProgressService
 from kitsu.observability.families import Readings
-from kitsu.observability.logs import configure_logs
+from kitsu.observability.logs import configure_logs, request_lines
 from kitsu.observability.metrics import Metrics
 from kitsu.observability.stall import StallGuard
 from kitsu.observability.tracing import Tracing, is_wanted
@@ -238,6 +238,8 @@ def serve_app() -> Litestar:
     guard = StallGuard(settings.worker_stall_seconds)
     app.on_startup.append(guard.start)
     app.on_shutdown.append(guard.stop)
+    app.on_startup.append(request_lines.start)
+    app.on_shutdown.append(request_lines.stop)
     # What stands now stays: a full collection that walks it stops every request of the worker for a tenth of a second.
     gc.collect()
     gc.freeze()
