@@ -49,7 +49,7 @@ from kitsu.observability.families import Readings
 from kitsu.observability.logs import configure_logs, request_lines
 from kitsu.observability.metrics import Metrics
 from kitsu.observability.stall import StallGuard
-from kitsu.observability.tracing import Tracing, is_wanted
+from kitsu.observability.tracing import create_spans
 from kitsu.settings import Settings, load_settings
 from kitsu.web.authentication import AuthenticationMiddleware
 from kitsu.web.exception_handlers import EXCEPTION_HANDLERS
@@ -81,7 +81,7 @@ def create_app(settings: Settings) -> Litestar:
         lock=settings.db_lock_timeout_ms / 1000,
         idle_in_transaction=settings.db_idle_in_transaction_timeout_ms / 1000,
     )
-    tracing = Tracing(__version__) if is_wanted() else None
+    spans = create_spans(__version__)
     engine = create_engine(
         settings.database_url,
         pool_size=1,
@@ -91,15 +91,15 @@ def create_app(settings: Settings) -> Litestar:
         debug=settings.debug,
         timeouts=timeouts,
     )
-    if tracing:
-        tracing.statements_of(engine)
+    if spans:
+        spans.trace_engine(engine)
     runner = StatementRunner(
         settings.database_url,
         size=settings.db_pool_size,
         recycle=settings.db_pool_recycle,
         debug=settings.debug,
         timeouts=timeouts,
-        on_query=tracing.statement if tracing else None,
+        on_query=spans.add_query if spans else None,
     )
     hasher = PasswordHasher(threads=settings.password_threads, queue=settings.password_queue)
     limiter = RateLimiter(runner, enabled=settings.rate_limit_enabled)
@@ -172,8 +172,8 @@ def create_app(settings: Settings) -> Litestar:
         avatars.close()
         runner.close()
         await engine.dispose()
-        if tracing:
-            await tracing.close()
+        if spans:
+            await spans.close()
 
     parts: list[object] = [
         accounts,
@@ -218,7 +218,7 @@ def create_app(settings: Settings) -> Litestar:
         lambda inner: Cors(inner, cors_headers),
         SecurityHeaders,
         lambda inner: CachedResponses(inner, memory, cors_headers),
-        tracing.requests if tracing else lambda inner: inner,
+        spans.trace_requests if spans else lambda inner: inner,
         lambda inner: RequestLog(inner, metrics.count_request if metrics else None),
         lambda inner: ConcurrencyLimit(inner, turns, cors_headers, memory.has),
         lambda inner: Client(inner, settings.trusted_proxies, settings.body_timeout_seconds),
