@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run dev migrate migration test test-slow test-faults bench bench-long check lock wheel clean
+.PHONY: help install run dev migrate migration test test-slow test-faults bench bench-long check format settings lock wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,10 +53,17 @@ bench-long: $(STAMP) ## a million anime, a million requests (needs wrk, some 20 
 	@command -v wrk >/dev/null || { echo 'The benchmark needs wrk (Debian: apt install wrk).' >&2; exit 1; }
 	$(BIN)/python -m tests.bench.long
 
-check: $(STAMP) ## format, lint and type-check
-	$(BIN)/ruff format .
+check: $(STAMP) ## check format, lint rules and types; changes no file
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+format: $(STAMP) ## format the code and apply lint fixes
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+settings: $(STAMP) ## write .env.example and the table of README.md from the declared settings
+	$(BIN)/python -m kitsu.settings.documentation
 
 lock: $(STAMP) ## renew the lock files: names, versions and hashes, nothing else
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade pyproject.toml --output-file requirements.lock

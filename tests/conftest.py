@@ -32,7 +32,7 @@ from kitsu.db.engine import create_engine
 from kitsu.domain.catalogue.importing import load_sample
 from kitsu.observability.logs import configure_logs
 from kitsu.settings import Settings
-from tests.media_places import ChangesCursor, bucket_of, folder_at, s3_server
+from tests.media_places import Place, bucket_of, folder_at, s3_server
 
 ROOT = Path(__file__).parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -234,12 +234,12 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> ChangesCursor:
+def folder(tmp_path: Path) -> Place:
     """A folder for a media store."""
     return folder_at(tmp_path / "uploads")
 
 
 @pytest.fixture(params=["folder", "bucket"])
-def place(request: pytest.FixtureRequest, folder: ChangesCursor, credentials: None) -> ChangesCursor:
+def place(request: pytest.FixtureRequest, folder: Place, credentials: None) -> Place:
     """A place for a media store, empty and of the test's own."""
     return folder if request.param == "folder" else bucket_of(request.getfixturevalue("s3"))

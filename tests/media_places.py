@@ -15,7 +15,7 @@ import httpx
 from tests.cli.process import CLIENT, free_port
 
 
-class ChangesCursor(NamedTuple):
+class Place(NamedTuple):
     """The settings of a place, and its files by their names under `avatars/`."""
 
     settings: dict[str, Any]
@@ -27,7 +27,7 @@ class ChangesCursor(NamedTuple):
 SIGNED = {"Authorization": "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request"}
 
 
-def folder_at(path: Path) -> ChangesCursor:
+def folder_at(path: Path) -> Place:
     """A folder, which need not be there yet."""
     avatars = path / "avatars"
 
@@ -38,10 +38,10 @@ def folder_at(path: Path) -> ChangesCursor:
     def files() -> dict[str, bytes]:
         return {str(file.relative_to(avatars)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
 
-    return ChangesCursor({"media_url": f"file://{path}"}, files, put)
+    return Place({"media_url": f"file://{path}"}, files, put)
 
 
-def bucket_of(server: str) -> ChangesCursor:
+def bucket_of(server: str) -> Place:
     """A new bucket of the server, with a prefix in it."""
     bucket = f"{server}/b{uuid4().hex}"
     CLIENT.put(bucket).raise_for_status()
@@ -56,7 +56,7 @@ def bucket_of(server: str) -> ChangesCursor:
         return CLIENT.put(f"{bucket}/media/avatars/{name}", content=data).raise_for_status()
 
     url = f"s3://{bucket.rpartition('/')[2]}/media/"
-    return ChangesCursor({"media_url": url, "media_s3_endpoint": server}, files, put)
+    return Place({"media_url": url, "media_s3_endpoint": server}, files, put)
 
 
 @contextmanager

@@ -1,20 +1,22 @@
-"""A line to the database on which each of its answers is late."""
+"""Proxies between a service and its PostgreSQL: a plain one, and one that delays each response."""
 
 import asyncio
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import TypeVar
 
 from sqlalchemy.engine import URL
 
+Relay = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+L = TypeVar("L", bound="Line")
 
-class SlowLine:
-    """Between a service and its PostgreSQL."""
+
+class Line:
+    """A TCP proxy between a service and its PostgreSQL."""
 
     def __init__(self, url: URL) -> None:
         self._socket = f"{url.query['host']}/.s.PGSQL.{url.query.get('port', 5432)}"
-        self.late = 0.0
-        """Seconds that each answer takes longer than it does."""
         self.url = url
         """What the service is to use."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -31,29 +33,48 @@ class SlowLine:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    async def relay_requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Copy what the service sends to the server."""
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+            await writer.drain()
+
+    async def relay_responses(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Copy what the server sends to the service."""
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+            await writer.drain()
+
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         from_server, to_server = await asyncio.open_unix_connection(self._socket)
-        self._tasks.add(asyncio.create_task(self._pass_on(reader, to_server)))
-        self._tasks.add(asyncio.create_task(self._pass_on(from_server, writer, is_late=True)))
+        self._tasks.add(asyncio.create_task(self._relay(self.relay_requests, reader, to_server)))
+        self._tasks.add(asyncio.create_task(self._relay(self.relay_responses, from_server, writer)))
 
-    async def _pass_on(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_late: bool = False
-    ) -> None:
+    async def _relay(self, relay: Relay, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            with suppress(ConnectionError):
-                while data := await reader.read(1 << 16):
-                    if is_late:
-                        await asyncio.sleep(self.late)
-                    writer.write(data)
-                    await writer.drain()
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                await relay(reader, writer)
         finally:
             writer.close()
 
 
+class SlowLine(Line):
+    """A proxy that delays each response."""
+
+    late = 0.0
+    """Seconds that each response takes longer than it does."""
+
+    async def relay_responses(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Copy what the server sends to the service, after the delay."""
+        while data := await reader.read(1 << 16):
+            await asyncio.sleep(self.late)
+            writer.write(data)
+            await writer.drain()
+
+
 @contextmanager
-def slow_line(url: URL) -> Iterator[SlowLine]:
-    """A line to the server of this address, which goes on while the test waits for something else."""
-    line = SlowLine(url)
+def in_thread(line: L) -> Iterator[L]:
+    """Run a proxy on an event loop of its own, so that it relays while the test blocks."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -65,3 +86,8 @@ def slow_line(url: URL) -> Iterator[SlowLine]:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+def slow_line(url: URL) -> AbstractContextManager[SlowLine]:
+    """Run a slow proxy to the server of this address."""
+    return in_thread(SlowLine(url))

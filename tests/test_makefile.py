@@ -43,7 +43,16 @@ def test_make_alone_lists_the_targets() -> None:
     for arguments in ((), ("help",)):
         listed = dict(re.findall(r"^ +make ([a-z-]+) +(\S.*)$", make(*arguments), re.MULTILINE))
         assert set(listed) == set(phony[1].split())
-    assert {"run", "migrate", "migration", "test", "check"} <= set(listed)
+    assert {"run", "migrate", "migration", "test", "check", "format", "settings"} <= set(listed)
+
+
+def test_check_changes_no_file_and_format_does() -> None:
+    check, written = make("-n", "check"), make("-n", "format")
+    assert "ruff format --check ." in check
+    assert "--fix" not in check
+    assert "mypy" in check
+    assert "ruff format ." in written
+    assert "ruff check --fix ." in written
 
 
 def test_migration_without_a_message_says_what_it_wants() -> None:

@@ -154,7 +154,7 @@ def _serve(settings: Settings, address: str, url: URL, *, reload: bool = False) 
     configure_logs(settings.log_level)
     os.register_at_fork(after_in_child=_become_a_worker)
     server = Granian(
-        "kitsu.app:serve_app",
+        "kitsu.worker:serve_app",
         factory=True,
         address=address,
         port=settings.port,

@@ -44,20 +44,19 @@ CONTROLLERS: tuple[type[Controller], ...] = (
 )
 
 
-def bind(controllers: Iterable[type[Controller]], *parts: object) -> list[type[Controller]]:
+def bind(controllers: Iterable[type[Controller]], parts: Mapping[type, Any]) -> list[type[Controller]]:
     """Return the controllers with the parts that they declare as attributes: `anime: AnimeReader`.
 
     Parts are what all requests share, such as readers; what belongs to one request is a dependency. Raises ValueError
     for an attribute whose type is not among the parts.
     """
-    by_type: Mapping[type, object] = {type(part): part for part in parts}
-    return [_bound(controller, by_type) for controller in controllers]
+    return [_bound(controller, parts) for controller in controllers]
 
 
-def _bound(controller: type[Controller], by_type: Mapping[type, object]) -> type[Controller]:
+def _bound(controller: type[Controller], parts: Mapping[type, Any]) -> type[Controller]:
     attributes: dict[str, Any] = {"__module__": controller.__module__, "__doc__": controller.__doc__}
     for name, kind in vars(controller).get("__annotations__", {}).items():
-        if kind not in by_type:
-            raise ValueError(f"{controller.__name__}.{name}: no {getattr(kind, '__name__', kind)} was given to bind()")
-        attributes[name] = by_type[kind]
+        if kind not in parts:
+            raise ValueError(f"{controller.__name__}.{name}: there is no {getattr(kind, '__name__', kind)} in Parts")
+        attributes[name] = parts[kind]
     return type(controller.__name__, (controller,), attributes)

@@ -2,14 +2,15 @@
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
 
 import msgspec
-from sqlalchemy import event
+from sqlalchemy import CursorResult, Executable, event
 from sqlalchemy.engine import URL, ExceptionContext
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 SERVER_GRACE_SECONDS = 0.2
 """Seconds between the end that PostgreSQL makes of a statement and the one that is made here, if it does not answer."""
@@ -91,6 +92,8 @@ def create_engine(
         connect_args=connect_args,
     )
     event.listen(engine.sync_engine, "handle_error", _end_unanswered)
+    if timeouts is not None:
+        event.listen(engine.sync_engine, "handle_error", _end_unbegun)
     event.listen(engine.sync_engine, "checkout", _note)
     event.listen(engine.sync_engine, "checkin", _forget)
     verify = verification(url)
@@ -137,3 +140,28 @@ def _end_unanswered(context: ExceptionContext) -> None:
         raw: Any = context.connection.connection.driver_connection
         raw.terminate()
         context.is_disconnect = True
+
+
+def _end_unbegun(context: ExceptionContext) -> None:
+    """End a connection whose BEGIN failed.
+
+    asyncpg keeps the transaction that did not start, so each later one on the connection would be a savepoint of it.
+    """
+    is_of_statement = context.statement is not None and isinstance(context.sqlalchemy_exception, DBAPIError)
+    if not is_of_statement or context.is_disconnect or context.connection is None:
+        return
+    raw: Any = context.connection.connection.driver_connection
+    if not raw.is_in_transaction():
+        raw.terminate()
+        context.is_disconnect = True
+        context.invalidate_pool_on_disconnect = False
+
+
+async def execute_core(
+    session: AsyncSession, statement: Executable, parameters: Mapping[str, Any] | None = None
+) -> CursorResult[Any]:
+    """Run a Core statement in the session's transaction, with its parameters by name.
+
+    `session.execute` takes parameters of an INSERT or UPDATE of a mapped class for rows of a bulk operation.
+    """
+    return await (await session.connection()).execute(statement, parameters)

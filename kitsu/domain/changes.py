@@ -5,7 +5,6 @@ its end. `until` is the time to ask from the next time: whatever is not in the l
 written and not committed, has a later one.
 """
 
-from collections.abc import Callable, Sequence
 from datetime import datetime
 from heapq import merge
 from typing import Annotated, Any, Generic, TypeVar
@@ -19,7 +18,8 @@ from sqlalchemy.orm import InstrumentedAttribute
 from kitsu.db import models
 from kitsu.db.models.viewer import TOMBSTONE_DAYS
 from kitsu.db.statements import StatementRunner
-from kitsu.domain.pagination import Rows
+from kitsu.domain.mapping import Rows, columns_of, mapper
+from kitsu.domain.pagination import PageRequest
 
 T = TypeVar("T")
 
@@ -48,6 +48,13 @@ class ChangesRequest(msgspec.Struct, frozen=True):
     """With what was deleted in the last 30 days."""
     limit: int
     after: ChangesCursor | None = None
+
+
+class ListRequest(msgspec.Struct, frozen=True):
+    """Which part of a list is asked for: a page of the list, or of its changes."""
+
+    page: PageRequest
+    changes: ChangesRequest | None = None
 
 
 class Changes(msgspec.Struct, Generic[T], frozen=True):
@@ -81,48 +88,46 @@ _user_id: Any = bindparam("user_id", type_=Uuid)
 _after = tuple_(bindparam("after", type_=DateTime(timezone=True)), bindparam("after_id", type_=Uuid))
 
 
-def changes_statement(
-    rows: Rows, changed_at: InstrumentedAttribute[datetime], row_id: InstrumentedAttribute[UUID]
-) -> Rows:
-    """The statement of a list's changes, from one of its rows, which has to be limited to the user's own."""
-    return (
-        rows.add_columns(changed_at, row_id)
-        .where(changed_at >= _since, tuple_(changed_at, row_id) > _after)
-        .order_by(changed_at, row_id)
-        .limit(_limit)
+_TOMBSTONES = (
+    select(*columns_of(Tombstone, models.Tombstone))
+    .where(
+        models.Tombstone.user_id == _user_id,
+        models.Tombstone.kind == bindparam("kind"),
+        models.Tombstone.deleted_at > func.now() - text(f"interval '{TOMBSTONE_DAYS} days'"),
+        models.Tombstone.deleted_at >= _since,
+        tuple_(models.Tombstone.deleted_at, models.Tombstone.id) > _after,
     )
-
-
-_tombstone = models.Tombstone
-_DELETED = changes_statement(
-    select(_tombstone.id, _tombstone.anime_id, _tombstone.deleted_at).where(
-        _tombstone.user_id == _user_id,
-        _tombstone.kind == bindparam("kind"),
-        _tombstone.deleted_at > func.now() - text(f"interval '{TOMBSTONE_DAYS} days'"),
-    ),
-    _tombstone.deleted_at,
-    _tombstone.id,
+    .order_by(models.Tombstone.deleted_at, models.Tombstone.id)
+    .limit(_limit)
 )
+_tombstone_of = mapper(Tombstone, _TOMBSTONES)
 
 
-class ChangesReader:
-    """Reads lists of changes."""
+class ChangesListing(Generic[T]):
+    """The list of the changes of a user's own rows, by a statement that is built once."""
 
-    def __init__(self, runner: StatementRunner) -> None:
-        self._runner = runner
-
-    async def read(
+    def __init__(
         self,
-        user_id: UUID,
-        request: ChangesRequest,
-        kind: str,
-        statement: Rows,
-        shape: Callable[[Sequence[Any]], T],
-    ) -> Changes[T]:
-        """The changes of one kind, by its statement; `kind` is the name of its table."""
+        kind: type[T],
+        rows: Rows,
+        changed_at: InstrumentedAttribute[datetime],
+        row_id: InstrumentedAttribute[UUID],
+    ) -> None:
+        """`kind` is the Struct of a row; the rows have to be limited to those of the parameter `user_id`."""
+        self._struct_of = mapper(kind, rows)
+        self._table = row_id.class_.__tablename__
+        self.statement = (
+            rows.add_columns(changed_at.label("changed_at"), row_id.label("row_id"))
+            .where(changed_at >= _since, tuple_(changed_at, row_id) > _after)
+            .order_by(changed_at, row_id)
+            .limit(_limit)
+        )
+
+    async def read(self, runner: StatementRunner, user_id: UUID, request: ChangesRequest) -> Changes[T]:
+        """Return what changed and was deleted since a time, the oldest change first."""
         after = request.after
         # Before the rows, so that what is committed between the two is asked for again rather than never.
-        until = after.until if after else await self._runner.value(_UNTIL, {"since": request.since})
+        until = after.until if after else await runner.value(_UNTIL, {"since": request.since})
         parameters = {
             "user_id": user_id,
             "since": request.since,
@@ -130,14 +135,14 @@ class ChangesReader:
             "after_id": after.id if after else UUID(int=0),
             "limit": request.limit + 1,
         }
-        living = await self._runner.rows(statement, parameters)
-        found: list[tuple[datetime, UUID, T | Tombstone]] = [(*row[-2:], shape(row[:-2])) for row in living]
+        rows = await runner.rows(self.statement, parameters)
+        found: list[tuple[datetime, UUID, T | Tombstone]] = [
+            (row["changed_at"], row["row_id"], self._struct_of(row)) for row in rows
+        ]
         if request.deleted:
-            rows = await self._runner.rows(_DELETED, {**parameters, "kind": kind})
-            gone = [(*row[-2:], Tombstone(*row[:-2])) for row in rows]
-            found = list(merge(found, gone, key=lambda change: change[:2]))
+            tombstones = map(_tombstone_of, await runner.rows(_TOMBSTONES, {**parameters, "kind": self._table}))
+            deleted = [(each.deleted_at, each.id, each) for each in tombstones]
+            found = list(merge(found, deleted, key=lambda change: change[:2]))
         page = found[: request.limit]
-        more = len(found) > request.limit
-        return Changes(
-            [item for _, _, item in page], until, ChangesCursor(until, page[-1][0], page[-1][1]) if more else None
-        )
+        cursor = ChangesCursor(until, *page[-1][:2]) if len(found) > request.limit else None
+        return Changes([item for _, _, item in page], until, cursor)

@@ -1,6 +1,6 @@
-"""A user's own rows: what becomes of one whose user, anime or episode goes while it is written."""
+"""From a constraint that a write violates to the error of the contract."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from advanced_alchemy.exceptions import IntegrityError as RepositoryIntegrityError
@@ -8,20 +8,19 @@ from asyncpg import IntegrityConstraintViolationError
 from sqlalchemy.exc import IntegrityError
 
 from kitsu.db.errors import violated_constraint
-from kitsu.errors import NotFound, Unauthorized
+from kitsu.errors import AppError
+
+ConstraintErrors = Mapping[str, Callable[[], AppError]]
+"""Constraint or index to the error that its violation means; the table of an app."""
 
 
 @contextmanager
-def translate_foreign_key_errors() -> Iterator[None]:
-    """For the writing of a row: the user may be gone (Unauthorized), or what it is about (NotFound)."""
+def translate_constraint_errors(errors: ConstraintErrors) -> Iterator[None]:
+    """Raise the error of the contract for a violated constraint. Every other error stays as it is."""
     try:
         yield
     except (IntegrityError, IntegrityConstraintViolationError, RepositoryIntegrityError) as error:
-        constraint = violated_constraint(error) or ""
-        if constraint.endswith("_user_id_users"):
-            raise Unauthorized from error
-        if constraint.endswith("_anime_id_anime"):
-            raise NotFound("Anime not found") from error
-        if constraint.endswith("_episode_id_episodes"):
-            raise NotFound("Episode not found") from error
-        raise
+        make = errors.get(violated_constraint(error) or "")
+        if make is None:
+            raise
+        raise make() from error

@@ -8,10 +8,10 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from kitsu.db.engine import execute_core
 from kitsu.db.models import IdempotencyKey
-from kitsu.domain.constraints import translate_foreign_key_errors
 from kitsu.errors import InvalidRequest
 
 T = TypeVar("T")
@@ -26,47 +26,35 @@ _CLAIM = _new.on_conflict_do_update(
     where=IdempotencyKey.created_at < func.now() - RETENTION,
 ).returning(IdempotencyKey.user_id)
 _mine = (IdempotencyKey.user_id == bindparam("owner"), IdempotencyKey.key == bindparam("claimed"))
-_ANSWER = select(IdempotencyKey.request, IdempotencyKey.answer).where(*_mine)
+_RESPONSE = select(IdempotencyKey.request, IdempotencyKey.answer).where(*_mine)
 _KEEP = update(IdempotencyKey).where(*_mine).values(answer=bindparam("given"))
 
 
 class IdempotentRequest(msgspec.Struct, frozen=True):
-    """What a client calls a request, and a digest of it."""
+    """A request that the client named with an `Idempotency-Key`."""
 
     key: str
     request: bytes
+    """A digest of the body: the same key with another body is a mistake."""
 
     @classmethod
     def of(cls, key: str, path: str, body: msgspec.Struct) -> "IdempotentRequest":
-        """The request for this path with this body."""
+        """Return the request for this path with this body."""
         return cls(f"{path}\0{key}", sha256(msgspec.json.encode(body)).digest())
 
+    async def run(self, session: AsyncSession, user_id: UUID, kind: type[T], work: Callable[[], Awaitable[T]]) -> T:
+        """Do the work once, and return its response, which is stored and committed with it; later the stored one.
 
-class Idempotency:
-    """Does a request once."""
-
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
-
-    async def run(
-        self, user_id: UUID, once: IdempotentRequest, kind: type[T], work: Callable[[AsyncConnection], Awaitable[T]]
-    ) -> T:
-        """The answer of the work, which is done in one transaction with the note of its answer; or that note's.
-
-        An error is not noted. Raises InvalidRequest when the key was used for another request.
+        An error is not stored. Raises InvalidRequest when the key was used for another request.
         """
-        key = sha256(once.key.encode()).digest()
-        mine: dict[str, Any] = {"owner": user_id, "claimed": key}
-        async with self._engine.begin() as connection:
-            with translate_foreign_key_errors():
-                claim = {"user_id": user_id, "key": key, "request": once.request}
-                is_first = (await connection.execute(_CLAIM, claim)).first() is not None
-            if is_first:
-                with translate_foreign_key_errors():
-                    answer = await work(connection)
-                await connection.execute(_KEEP, {**mine, "given": msgspec.json.encode(answer)})
-                return answer
-            known = (await connection.execute(_ANSWER, mine)).one()
-        if known.request != once.request:
+        mine: dict[str, Any] = {"owner": user_id, "claimed": sha256(self.key.encode()).digest()}
+        claim = {"user_id": user_id, "key": mine["claimed"], "request": self.request}
+        if (await execute_core(session, _CLAIM, claim)).first() is not None:
+            response = await work()
+            await execute_core(session, _KEEP, {**mine, "given": msgspec.json.encode(response)})
+            await session.commit()
+            return response
+        known = (await execute_core(session, _RESPONSE, mine)).one()
+        if known.request != self.request:
             raise InvalidRequest([{"field": "Idempotency-Key", "message": "Was used for another request"}])
         return msgspec.json.decode(known.answer, type=kind)

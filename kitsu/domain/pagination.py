@@ -8,17 +8,16 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from types import GenericAlias
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeGuard, TypeVar
 
 import msgspec
-from sqlalchemy import BigInteger, ColumnElement, Select, and_, bindparam, func, or_, select, tuple_
+from sqlalchemy import BigInteger, ColumnElement, and_, bindparam, func, or_, select, tuple_
 
 from kitsu.db.statements import StatementRunner
+from kitsu.domain.mapping import Rows, mapper
 from kitsu.errors import InvalidRequest
 
 T = TypeVar("T")
-Rows = Select[*tuple[Any, ...]]
-
 MAX_TOTAL = 100_000
 """Lists are counted up to this; to count on would cost more with each row."""
 
@@ -80,13 +79,13 @@ def descending(column: Any, *, unknown_last: bool = False) -> Key:
     return Key(column, descending=True, unknown_last=unknown_last)
 
 
-class Listing:
+class Listing(Generic[T]):
     """A list that is read in pages, by statements that are built once."""
 
-    def __init__(self, rows: Rows, *keys: Key, counted: Rows) -> None:
-        """`counted` are the same rows, with no more than it takes to count them."""
+    def __init__(self, kind: type[T] | Callable[[Sequence[Any]], T], rows: Rows, *keys: Key, counted: Rows) -> None:
+        """`kind` is the Struct of a row, or what makes it of the row; `counted` are the same rows, to be counted."""
+        self.struct_of: Callable[[Sequence[Any]], T] = mapper(kind, rows) if _is_struct(kind) else kind
         selected = list(rows.selected_columns)
-        self._width = len(selected)
         self._at = []
         for key in keys:
             at = next((at for at, column in enumerate(selected) if _is_same(column, key.column)), None)
@@ -95,7 +94,6 @@ class Listing:
                 selected.append(key.column)
                 rows = rows.add_columns(key.column)
             self._at.append(at)
-        self._is_wider = len(selected) > self._width
         self._rows = rows
         self._keys = keys
         self._decoder = msgspec.json.Decoder(GenericAlias(tuple, tuple(_type_of(key) for key in keys)))
@@ -103,17 +101,8 @@ class Listing:
         """The statement of a page by `limit` and `offset`."""
         self.count = select(func.count()).select_from(counted.limit(MAX_TOTAL).subquery())
 
-    async def page(
-        self,
-        runner: StatementRunner,
-        parameters: Mapping[str, Any],
-        request: PageRequest,
-        shape: Callable[[Sequence[Any]], T],
-    ) -> Page[T]:
-        """The page that a request asks for; `shape` gets the columns of a row.
-
-        Raises InvalidRequest for a cursor that is none of this list.
-        """
+    async def page(self, runner: StatementRunner, parameters: Mapping[str, Any], request: PageRequest) -> Page[T]:
+        """Return the page that a request asks for. Raises InvalidRequest for a cursor that is not of this list."""
         wanted = {**parameters, "limit": request.limit + 1}
         if request.cursor is None:
             rows = await runner.rows(self.first, {**wanted, "offset": request.offset})
@@ -122,7 +111,7 @@ class Listing:
         total = await runner.value(self.count, parameters) if request.total else None
         more = len(rows) > request.limit
         shown = rows[: request.limit]
-        items = [shape(row[: self._width] if self._is_wider else row) for row in shown]
+        items = [self.struct_of(row) for row in shown]
         return Page(items, self._cursor_at(shown[-1]) if more else None, total)
 
     async def _behind(self, runner: StatementRunner, wanted: dict[str, Any], place: Sequence[Any]) -> Sequence[Any]:
@@ -157,6 +146,10 @@ class Listing:
         except ValueError:
             raise InvalidRequest([{"field": "cursor", "message": "Expected the one of a Link of this list"}]) from None
         return place
+
+
+def _is_struct(kind: object) -> TypeGuard[type[Any]]:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
 def _limited(rows: Rows, keys: Sequence[Key]) -> Rows:

@@ -1,5 +1,6 @@
 """Limits on how often something may be tried, counted in the database: right across workers and restarts."""
 
+from collections.abc import Iterable
 from contextvars import ContextVar
 from datetime import timedelta
 from hashlib import sha256
@@ -8,8 +9,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 import msgspec
 from sqlalchemy import DateTime, Interval, bindparam, case, delete, func, literal_column, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from kitsu.db.engine import execute_core
 from kitsu.db.models import RateLimit
 from kitsu.db.statements import StatementRunner
 from kitsu.errors import RateLimited
@@ -59,18 +61,20 @@ _REFUND = (
 
 
 class RateLimiter:
-    """Counts, and refuses what is too much."""
+    """Counts tries in the database, and refuses those beyond a limit."""
 
-    def __init__(self, runner: StatementRunner, *, enabled: bool) -> None:
+    def __init__(self, runner: StatementRunner, policies: Iterable[Policy], *, enabled: bool) -> None:
         self._runner = runner
+        self._policies = {policy.name: policy for policy in policies}
         self._enabled = enabled
 
-    async def hit(self, policy: Policy, *subject: str) -> None:
-        """Count one try of this subject. Raises RateLimited when it is one too many."""
+    async def hit(self, name: str, *subject: str) -> None:
+        """Count one try of this subject under a policy. Raises RateLimited when it is beyond the limit."""
         if not self._enabled:
             return
+        policy = self._policies[name]
         window = timedelta(seconds=policy.seconds)
-        parameters = {"key": _key(policy, subject), "window": window, "limit": policy.limit}
+        parameters = {"key": _key(name, subject), "window": window, "limit": policy.limit}
         hits, reset = await self._runner.write(_HIT, parameters)
         allowance = Allowance(policy, max(policy.limit - hits, 0), max(int(reset), 1))
         tightest = tightest_limit.get()
@@ -79,15 +83,15 @@ class RateLimiter:
         if hits > policy.limit:
             raise RateLimited(retry_after=allowance.reset_seconds)
 
-    async def forget(self, connection: AsyncConnection, policy: Policy, *subject: str) -> None:
+    async def forget(self, session: AsyncSession, name: str, *subject: str) -> None:
         """Take all tries of this subject back, in the caller's transaction."""
         if self._enabled:
-            await connection.execute(_FORGET, {"forgotten": _key(policy, subject)})
+            await execute_core(session, _FORGET, {"forgotten": _key(name, subject)})
 
-    async def refund(self, connection: AsyncConnection, policy: Policy, *subject: str) -> None:
+    async def refund(self, session: AsyncSession, name: str, *subject: str) -> None:
         """Take one try of this subject back, in the caller's transaction."""
         if self._enabled:
-            await connection.execute(_REFUND, {"refunded": _key(policy, subject)})
+            await execute_core(session, _REFUND, {"refunded": _key(name, subject)})
 
 
 def plain_address(address: str) -> IPv4Address | IPv6Address:
@@ -105,5 +109,5 @@ def network_of(address: str) -> str:
     return str(ip_network(f"{ip}/64", strict=False)) if ip.version == 6 else str(ip)
 
 
-def _key(policy: Policy, subject: tuple[str, ...]) -> bytes:
-    return sha256("\0".join((policy.name, *subject)).encode()).digest()
+def _key(name: str, subject: tuple[str, ...]) -> bytes:
+    return sha256("\0".join((name, *subject)).encode()).digest()

@@ -1,33 +1,44 @@
-"""How the text of each setting is read: a parser returns the value, or raises ValueError with what it must be."""
+"""Parsers of settings: each returns the value of a text, or raises ValueError that says what the text must be."""
 
 import inspect
 import json
 import re
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from ipaddress import ip_network
-from typing import Any
+from typing import Annotated, Generic, TypeVar
 from urllib.parse import urlsplit
 
 import asyncpg
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+T = TypeVar("T")
+
 EXAMPLE_SECRET_KEY = "change-me-to-at-least-32-random-bytes"  # noqa: S105 - that of .env.example, refused at start
-ALGORITHMS = ("HS256", "HS384", "HS512")
-LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
 _DRIVER_OPTIONS = frozenset(inspect.signature(asyncpg.connect).parameters)
 _LIBPQ_OPTIONS = frozenset({"sslmode", "sslrootcert"})
 
 
-def integer(low: int, high: int) -> Callable[[str], int]:
+@dataclass(frozen=True)
+class Parser(Generic[T]):
+    """A function that parses the text of a setting, with the values it accepts in words for the documentation."""
+
+    accepts: str
+    parse: Callable[[str], T]
+
+
+def integer(low: int, high: int, unit: str = "") -> Parser[int]:
+    """Return a parser of whole numbers within the bounds. The unit is only documentation."""
+
     def parse(text: str) -> int:
         if not re.fullmatch(r"-?[0-9]{1,9}", text) or not low <= int(text) <= high:
             raise ValueError(f"must be a whole number from {low} to {high}, not {text!r}.")
         return int(text)
 
-    return parse
+    return Parser(f"{low} to {high} {unit}".rstrip(), parse)
 
 
 def _boolean(text: str) -> bool:
@@ -38,13 +49,16 @@ def _boolean(text: str) -> bool:
     raise ValueError(f"must be true or false, not {text!r}.")
 
 
-def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
+def one_of(*choices: str, fold_case: bool = False) -> Parser[str]:
+    """Return a parser that accepts only these texts. `fold_case` lowers the text first."""
+
     def parse(text: str) -> str:
+        text = text.lower() if fold_case else text
         if text not in choices:
             raise ValueError(f"must be one of {', '.join(choices)}, not {text!r}.")
         return text
 
-    return parse
+    return Parser(f"{', '.join(choices[:-1])} or {choices[-1]}", parse)
 
 
 def _rate(text: str) -> tuple[int, int]:
@@ -64,6 +78,14 @@ def _networks(text: str) -> tuple[str, ...]:
     return tuple(networks)
 
 
+def _check_ids(text: str) -> tuple[str, ...]:
+    ids = [part.strip() for part in text.split(",") if part.strip()]
+    for check_id in ids:
+        if not re.fullmatch(r"kitsu\.[EW][0-9]{3}", check_id):
+            raise ValueError(f"must list ids of checks such as kitsu.W001, not {check_id!r}.")
+    return tuple(ids)
+
+
 def _secret_key(text: str) -> str:
     if text == EXAMPLE_SECRET_KEY:
         raise ValueError("is still the one of .env.example: give it 32 random bytes or more.")
@@ -72,7 +94,7 @@ def _secret_key(text: str) -> str:
     return text
 
 
-def database_url(text: str) -> URL:
+def _database_url(text: str) -> URL:
     form = "it has the form postgresql+asyncpg://user:password@host:5432/name."
     try:
         url = make_url(text)
@@ -86,7 +108,7 @@ def database_url(text: str) -> URL:
         raise ValueError(f"names no database; {form}")
     if unknown := [name for name in url.query if name not in _DRIVER_OPTIONS | _LIBPQ_OPTIONS]:
         raise ValueError(f"has an option that asyncpg does not know: {', '.join(unknown)}.")
-    # asyncpg's name for what libpq, and with it every hosting company, calls sslmode.
+    # asyncpg calls ssl what libpq, and with it every hosting company, calls sslmode.
     options = {"ssl" if name == "sslmode" else name: value for name, value in url.query.items()}
     if roots := options.get("sslrootcert"):
         _check_certificates(str(roots), options.get("ssl"))
@@ -97,9 +119,9 @@ def _check_certificates(roots: str, mode: object) -> None:
     if mode not in {"verify-ca", "verify-full"}:
         raise ValueError("has sslrootcert, which is for ssl=verify-full or verify-ca.")
     try:
-        if roots != "system":  # which are those that the machine trusts
+        if roots != "system":  # the certificates that the machine trusts
             ssl.create_default_context(cafile=roots)
-    except OSError as error:  # of which SSLError is one
+    except OSError as error:  # SSLError is a subclass
         reason = "it holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
         raise ValueError(f"names certificates in sslrootcert={roots} that can't be read: {reason}.") from None
 
@@ -118,7 +140,7 @@ def _origins(text: str) -> tuple[str, ...]:
 
 
 def _origin(origin: str) -> str:
-    if "@" in origin:  # and is not repeated: what stands before it may be a password
+    if "@" in origin:  # not repeated in the message: the text before @ may hold a password
         raise ValueError("must list origins without a user, such as https://kitsu.example.org.")
     wrong = f"must list origins such as https://kitsu.example.org, not {origin!r}"
     if origin == "*":
@@ -141,7 +163,7 @@ def _origin(origin: str) -> str:
 def _media_url(text: str) -> str:
     if re.fullmatch(r"file://\.?/[^?#]*|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#]*)?", text):
         return text
-    # A password has no place here, and is not repeated.
+    # The text is not repeated in the message: it may hold a password.
     raise ValueError("must be file://./folder, file:///absolute/folder or s3://bucket/prefix.")
 
 
@@ -157,49 +179,14 @@ def _web_url(text: str) -> str:
     return text.rstrip("/")
 
 
-PARSERS: Mapping[str, Callable[[str], Any]] = {
-    "secret_key": _secret_key,
-    "db_pool_size": integer(1, 1000),
-    "db_max_overflow": integer(0, 1000),
-    "db_pool_recycle": integer(-1, 86_400),
-    "db_pool_pre_ping": _boolean,
-    "db_connect_timeout_ms": integer(100, 60_000),
-    "db_pool_timeout_ms": integer(100, 60_000),
-    "db_statement_timeout_ms": integer(100, 600_000),
-    "db_lock_timeout_ms": integer(100, 600_000),
-    "db_idle_in_transaction_timeout_ms": integer(1000, 600_000),
-    "catalogue_memory_mb": integer(0, 65_536),
-    "access_token_expire_minutes": integer(1, 1440),
-    "refresh_token_expire_days": integer(1, 3650),
-    "refresh_leeway_seconds": integer(0, 300),
-    "refresh_retry": _one_of(("refuse", "same")),
-    "algorithm": _one_of(ALGORITHMS),
-    "password_threads": integer(1, 64),
-    "password_queue": integer(0, 100_000),
-    "refuse_common_passwords": _boolean,
-    "login_refusal_ms": integer(0, 10_000),
-    "rate_limit_enabled": _boolean,
-    "rate_limit_login": _rate,
-    "rate_limit_login_address": _rate,
-    "rate_limit_register": _rate,
-    "rate_limit_refresh": _rate,
-    "rate_limit_search": _rate,
-    "rate_limit_avatar": _rate,
-    "media_url": _media_url,
-    "media_s3_endpoint": _web_url,
-    "media_public_url": _web_url,
-    "trusted_proxies": _networks,
-    "allowed_origins": _origins,
-    "debug": _boolean,
-    "app_name": str,
-    "host": str,
-    "port": integer(1, 65_535),
-    "workers": integer(1, 256),
-    "worker_memory_mb": integer(0, 65_536),
-    "worker_stall_seconds": integer(0, 3600),
-    "body_timeout_seconds": integer(1, 600),
-    "stop_timeout_seconds": integer(1, 600),
-    "metrics_enabled": _boolean,
-    "backup_max_age_hours": integer(0, 8760),
-    "log_level": lambda text: _one_of(LOG_LEVELS)(text.lower()),
-}
+# Types of fields with the parser of each.
+Text = Annotated[str, Parser("text", str)]
+Flag = Annotated[bool, Parser("true or false", _boolean)]
+Rate = Annotated[tuple[int, int], Parser("tries/seconds", _rate)]
+Networks = Annotated[tuple[str, ...], Parser("addresses or networks, comma-separated", _networks)]
+CheckIds = Annotated[tuple[str, ...], Parser("ids such as kitsu.W001, comma-separated", _check_ids)]
+Origins = Annotated[tuple[str, ...], Parser("origins, comma-separated or as a JSON array", _origins)]
+SecretKey = Annotated[str, Parser("32 random bytes or more", _secret_key)]
+DatabaseURL = Annotated[URL, Parser("postgresql+asyncpg://user:password@host:5432/name", _database_url)]
+MediaURL = Annotated[str, Parser("file://./folder, file:///absolute/folder or s3://bucket/prefix", _media_url)]
+WebURL = Annotated[str, Parser("an http or https address", _web_url)]

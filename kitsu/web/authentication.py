@@ -11,7 +11,7 @@ from litestar.middleware import AbstractAuthenticationMiddleware, Authentication
 from litestar.types import ASGIApp, Guard
 
 from kitsu.domain.accounts.permissions import Permission
-from kitsu.domain.accounts.sessions import Identity, SessionService
+from kitsu.domain.accounts.sessions import Identity, SessionReader
 from kitsu.errors import Forbidden, Unauthorized
 from kitsu.observability.logs import of_request
 
@@ -24,7 +24,7 @@ GUESTS: dict[str, Any] = {"guests": True}
 class AuthenticationMiddleware(AbstractAuthenticationMiddleware):
     """Puts the Identity of the bearer token in `request.user`, and adds the user to the log lines."""
 
-    def __init__(self, app: ASGIApp, sessions: SessionService) -> None:
+    def __init__(self, app: ASGIApp, sessions: SessionReader) -> None:
         super().__init__(app, exclude_from_auth_key="public")
         self._sessions = sessions
 

@@ -8,10 +8,10 @@ from urllib.parse import parse_qsl, urlencode
 import msgspec
 from litestar import Request, Response
 from litestar.datastructures import ResponseHeader
-from litestar.di import NamedDependency, Provide
+from litestar.di import Provide
 from litestar.params import QueryParameter
 
-from kitsu.domain.changes import Changes, ChangesCursor, ChangesRequest
+from kitsu.domain.changes import Changes, ChangesCursor, ChangesRequest, ListRequest
 from kitsu.domain.pagination import MAX_TOTAL, Page, PageRequest, cursor_of, json_of
 from kitsu.errors import InvalidRequest
 
@@ -43,21 +43,30 @@ CHANGES_HEADERS: Sequence[ResponseHeader] = (
 EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
 
 
+Limit = Annotated[int, QueryParameter(ge=1, le=100, description="how many at most")]
+Offset = Annotated[int, QueryParameter(ge=0, le=BIGINT_MAX, description="how many to skip")]
+Total = Annotated[bool, QueryParameter(description="count the whole list, in `X-Total-Count`")]
+Cursor = Annotated[
+    str | None, QueryParameter(max_length=20_000, description="where the `Link` to the next page begins")
+]
+
+
 def provide_page_request(
-    limit: Annotated[int, QueryParameter(ge=1, le=100, description="how many at most")] = 20,
-    offset: Annotated[int, QueryParameter(ge=0, le=BIGINT_MAX, description="how many to skip")] = 0,
-    total: Annotated[bool, QueryParameter(description="count the whole list, in `X-Total-Count`")] = False,  # noqa: FBT002 - a query parameter
-    cursor: Annotated[
-        str | None, QueryParameter(max_length=20_000, description="where the `Link` to the next page begins")
-    ] = None,
+    limit: Limit = 20,
+    offset: Offset = 0,
+    total: Total = False,  # noqa: FBT002 - a query parameter
+    cursor: Cursor = None,
 ) -> PageRequest:
-    """Read the part of a list that a request asks for."""
+    """Return the part of a list that a request asks for."""
     return PageRequest(limit, offset, total, cursor)
 
 
-def provide_changes_request(
+def provide_list_request(
     request: Request[Any, Any, Any],
-    page_request: NamedDependency[PageRequest],
+    limit: Limit = 20,
+    offset: Offset = 0,
+    total: Total = False,  # noqa: FBT002 - a query parameter
+    cursor: Cursor = None,
     updated_since: Annotated[
         datetime | None,
         QueryParameter(
@@ -72,39 +81,47 @@ def provide_changes_request(
             "whoever asks less often fetches the whole list"
         ),
     ] = False,
-) -> ChangesRequest | None:
-    """Read which changes a request asks for; None when it asks for the list as it is. Raises InvalidRequest."""
+) -> ListRequest:
+    """Return the part of a list, or of its changes, that a request asks for. Raises InvalidRequest."""
+    page = PageRequest(limit, offset, total, cursor)
     # msgspec would take `null` for none given, and a number for seconds since 1970.
     if ":" not in request.query_params.get("updated_since", ":"):
         raise InvalidRequest([{"field": "updated_since", "message": "Invalid RFC3339 encoded datetime"}])
     if updated_since is None and not deleted:
-        return None
-    if page_request.offset:
+        return ListRequest(page)
+    if offset:
         raise InvalidRequest([{"field": "offset", "message": "A list of changes goes on at the Link of its answer"}])
     if updated_since is not None and updated_since.tzinfo is None:
         raise InvalidRequest([{"field": "updated_since", "message": "Expected a time with its zone, such as Z"}])
-    return ChangesRequest(
+    changes = ChangesRequest(
         updated_since or EARLIEST,
         deleted,
-        page_request.limit,
-        None if page_request.cursor is None else _place(page_request.cursor),
+        limit,
+        None if cursor is None else _changes_cursor(cursor),
     )
+    return ListRequest(page, changes)
 
 
 PAGES = {"page_request": Provide(provide_page_request, sync_to_thread=False)}
-LISTS = {**PAGES, "since": Provide(provide_changes_request, sync_to_thread=False)}
-"""What the handler of a list depends on; the second of one whose changes can be asked for."""
+"""The dependency of a handler of a list."""
+LISTS = {"list_request": Provide(provide_list_request, sync_to_thread=False)}
+"""The dependency of a handler of a list whose changes can be listed: one, since several cost a task each."""
+
+
+def list_response(request: Request[Any, Any, Any], part: Page[Any] | Changes[Any]) -> Response[Any]:
+    """Return a page of a list, or of its changes, as a bare array; the rest is in headers."""
+    return changes_response(request, part) if isinstance(part, Changes) else page_response(request, part)
 
 
 def changes_response(request: Request[Any, Any, Any], changes: Changes[Any]) -> Response[Any]:
-    """Part of a list of changes as a bare array, with where it goes on and until when it is whole in headers."""
+    """Return a page of changes as a bare array; its next page, and the time to begin at the next time, in headers."""
     headers = {"X-Updated-Until": changes.until.astimezone(UTC).isoformat().replace("+00:00", "Z")}
     if changes.next is not None:
         headers["Link"] = _next_link(request, cursor_of(changes.next))
     return Response(changes.items, headers=headers)
 
 
-def _place(cursor: str) -> ChangesCursor:
+def _changes_cursor(cursor: str) -> ChangesCursor:
     try:
         place = msgspec.json.decode(json_of(cursor), type=ChangesCursor)
         place.until.astimezone(UTC)  # which some times at the ends of the calendar have not
@@ -121,7 +138,7 @@ def refuse_null(request: Request[Any, Any, Any], *names: str) -> None:
 
 
 def page_response(request: Request[Any, Any, Any], page: Page[Any]) -> Response[Any]:
-    """The page as a bare array, with what is to be said about it in headers."""
+    """Return a page as a bare array; its next page and the total in headers."""
     headers = {}
     if page.cursor is not None:
         headers["Link"] = _next_link(request, page.cursor)

@@ -15,7 +15,7 @@ from kitsu.domain.operations.backup.archive import writing
 from kitsu.domain.operations.backup.files import MediaFiles
 from tests.cli.invoke import invoke
 from tests.conftest import connect
-from tests.media_places import ChangesCursor
+from tests.media_places import Place
 
 T = TypeVar("T")
 
@@ -65,23 +65,23 @@ async def contents(database: URL) -> dict[str, list[str]]:
         await connection.close()
 
 
-def settings_of(place: ChangesCursor) -> dict[str, Any]:
+def settings_of(place: Place) -> dict[str, Any]:
     """A place as a command's environment names it."""
     return {name.upper(): str(value) for name, value in place.settings.items()} | AWS
 
 
-async def take(database: URL, place: ChangesCursor, file: Path) -> backup.Taken:
+async def take(database: URL, place: Place, file: Path) -> backup.Taken:
     """Take a backup without the command, which starts an event loop of its own."""
     return await _done(backup.take, database, place, file)
 
 
-async def restore(database: URL, place: ChangesCursor, file: Path) -> backup.Restored:
+async def restore(database: URL, place: Place, file: Path) -> backup.Restored:
     """Restore one likewise."""
     return await _done(backup.restore, database, place, file)
 
 
 async def _done(
-    work: Callable[[AsyncEngine, MediaFiles, Path], Awaitable[T]], database: URL, place: ChangesCursor, file: Path
+    work: Callable[[AsyncEngine, MediaFiles, Path], Awaitable[T]], database: URL, place: Place, file: Path
 ) -> T:
     engine = create_engine(database)
     try:

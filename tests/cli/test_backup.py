@@ -16,7 +16,7 @@ from tests.cli.backups import FILES, PASSWORD, UNFINISHED, USERS, contents, sett
 from tests.cli.invoke import invoke
 from tests.cli.process import kitsu
 from tests.conftest import column, copy_of, execute
-from tests.media_places import ChangesCursor, bucket_of, folder_at
+from tests.media_places import Place, bucket_of, folder_at
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def size(file: Path) -> int:
     return file.stat().st_size
 
 
-def test_the_file_is_a_tar_that_says_what_it_is(source: URL, tmp_path: Path, folder: ChangesCursor) -> None:
+def test_the_file_is_a_tar_that_says_what_it_is(source: URL, tmp_path: Path, folder: Place) -> None:
     folder.put("first.webp", b"a picture")
     assert invoke(tmp_path, "backup", "b.tar", database=source, **settings_of(folder))[0] == 0
     with tarfile.open(tmp_path / "b.tar") as tar:
@@ -76,7 +76,7 @@ def test_the_file_is_a_tar_that_says_what_it_is(source: URL, tmp_path: Path, fol
 
 
 def test_users_whose_files_are_gone_have_no_avatar(
-    source: URL, bare_database: URL, tmp_path: Path, folder: ChangesCursor
+    source: URL, bare_database: URL, tmp_path: Path, folder: Place
 ) -> None:
     folder.put("first.webp", b"a picture")
     code, _, errors = invoke(tmp_path, "backup", "b.tar", database=source, **settings_of(folder))
@@ -96,7 +96,7 @@ async def at_revision(url: URL, revision: str) -> None:
     await engine.dispose()
 
 
-def test_a_backup_that_the_database_can_not_be_told_of(source: URL, tmp_path: Path, folder: ChangesCursor) -> None:
+def test_a_backup_that_the_database_can_not_be_told_of(source: URL, tmp_path: Path, folder: Place) -> None:
     asyncio.run(execute(source, "ALTER TABLE command_runs ADD CHECK (false)"))
     code, said, errors = invoke(tmp_path, "backup", "b.tar", database=source, **settings_of(folder))
     assert (code, said[:12]) == (0, "Wrote b.tar:")
@@ -107,7 +107,7 @@ def test_a_backup_that_the_database_can_not_be_told_of(source: URL, tmp_path: Pa
 
 @pytest.mark.parametrize("revision", ["0007", "0011"])
 def test_of_an_older_schema_it_says_to_migrate(
-    template: URL, server: URL, bare_database: URL, tmp_path: Path, folder: ChangesCursor, revision: str
+    template: URL, server: URL, bare_database: URL, tmp_path: Path, folder: Place, revision: str
 ) -> None:
     async def old() -> dict[str, list[str]]:
         await at_revision(bare_database, revision)
@@ -129,7 +129,7 @@ def test_of_an_older_schema_it_says_to_migrate(
 
 
 def test_a_user_of_the_database_without_any_other_right(
-    source: URL, server: URL, bare_database: URL, tmp_path: Path, folder: ChangesCursor
+    source: URL, server: URL, bare_database: URL, tmp_path: Path, folder: Place
 ) -> None:
     """The owner of both databases, by a password with all that a shell or an address might stumble over.
 

@@ -19,7 +19,7 @@ from tests.cli.backups import AWS, FILES, UNFINISHED, USERS, contents, made_of, 
 from tests.cli.invoke import invoke
 from tests.cli.process import free_port
 from tests.conftest import connect, copy_of, execute
-from tests.media_places import ChangesCursor, bucket_of, folder_at
+from tests.media_places import Place, bucket_of, folder_at
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ async def source(catalogue: URL, server: URL) -> AsyncIterator[URL]:
 
 
 @pytest.fixture(scope="module")
-def media(tmp_path_factory: pytest.TempPathFactory) -> ChangesCursor:
+def media(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """The files of those users."""
     place = folder_at(tmp_path_factory.mktemp("media"))
     for name, data in FILES.items():
@@ -40,7 +40,7 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> ChangesCursor:
 
 
 @pytest.fixture(scope="module")
-def good(source: URL, media: ChangesCursor, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def good(source: URL, media: Place, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A backup of both."""
     folder = tmp_path_factory.mktemp("backup")
     code, _, errors = invoke(folder, "backup", "good.tar", database=source, **settings_of(media))
@@ -49,7 +49,7 @@ def good(source: URL, media: ChangesCursor, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture
-def refusal(bare_database: URL, tmp_path: Path, folder: ChangesCursor) -> Iterator[Callable[..., str]]:
+def refusal(bare_database: URL, tmp_path: Path, folder: Place) -> Iterator[Callable[..., str]]:
     """Refused to restore a file, with the database and the media store as empty afterwards as they were."""
 
     def run(file: object, **settings: str) -> str:
@@ -134,7 +134,7 @@ def test_damaged_backups_change_nothing(good: Path, tmp_path: Path, refusal: Cal
     )
 
 
-def test_a_restore_over_a_database(source: URL, good: Path, tmp_path: Path, folder: ChangesCursor) -> None:
+def test_a_restore_over_a_database(source: URL, good: Path, tmp_path: Path, folder: Place) -> None:
     before = asyncio.run(contents(source))
     said = refused(tmp_path, "restore", str(good), database=source, **settings_of(folder))
     assert f"The database '{source.database}' is not empty" in said
@@ -144,7 +144,7 @@ def test_a_restore_over_a_database(source: URL, good: Path, tmp_path: Path, fold
 
 @pytest.mark.parametrize("kind", ["folder", "bucket"])
 def test_a_restore_over_media(
-    good: Path, bare_database: URL, tmp_path: Path, s3: str, credentials: None, folder: ChangesCursor, kind: str
+    good: Path, bare_database: URL, tmp_path: Path, s3: str, credentials: None, folder: Place, kind: str
 ) -> None:
     place = folder if kind == "folder" else bucket_of(s3)
     place.put("there.webp", b"already")
@@ -155,7 +155,7 @@ def test_a_restore_over_media(
 
 
 def test_a_restore_that_fails_within_the_database(
-    good: Path, bare_database: URL, tmp_path: Path, folder: ChangesCursor
+    good: Path, bare_database: URL, tmp_path: Path, folder: Place
 ) -> None:
     function = "CREATE FUNCTION kitsu_catalogue_changed() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN END'"
     asyncio.run(execute(bare_database, function))
@@ -168,7 +168,7 @@ def test_a_restore_that_fails_within_the_database(
     assert invoke(tmp_path, "restore", str(good), database=bare_database, **settings_of(folder))[0] == 0
 
 
-async def test_a_restore_beside_another(good: Path, bare_database: URL, folder: ChangesCursor) -> None:
+async def test_a_restore_beside_another(good: Path, bare_database: URL, folder: Place) -> None:
     other = await connect(bare_database)
     try:
         await other.execute("SELECT pg_advisory_lock(x'726573746F7265'::bigint)")
@@ -180,7 +180,7 @@ async def test_a_restore_beside_another(good: Path, bare_database: URL, folder: 
     assert folder.files() == {}
 
 
-def test_a_backup_where_it_can_not_be(source: URL, tmp_path: Path, media: ChangesCursor) -> None:
+def test_a_backup_where_it_can_not_be(source: URL, tmp_path: Path, media: Place) -> None:
     def backup(file: object) -> str:
         return refused(tmp_path, "backup", str(file), database=source, **settings_of(media))
 
@@ -239,7 +239,7 @@ def test_programs_that_are_missing_or_too_old(
     good: Path,
     bare_database: URL,
     tmp_path: Path,
-    folder: ChangesCursor,
+    folder: Place,
     monkeypatch: pytest.MonkeyPatch,
     command: str,
 ) -> None:
@@ -260,15 +260,13 @@ def test_programs_that_are_missing_or_too_old(
     assert folder.files() == {}
 
 
-def test_the_program_that_comes_with_the_embedded_database_is_found(
-    source: URL, tmp_path: Path, folder: ChangesCursor
-) -> None:
+def test_the_program_that_comes_with_the_embedded_database_is_found(source: URL, tmp_path: Path, folder: Place) -> None:
     old = program(tmp_path, "pg_dump", "14.2")
     assert invoke(tmp_path, "backup", "b.tar", database=source, PATH=old, **settings_of(folder))[0] == 0
 
 
 @pytest.mark.parametrize("command", ["backup", "restore"])
-def test_a_database_that_is_away(good: Path, tmp_path: Path, folder: ChangesCursor, command: str) -> None:
+def test_a_database_that_is_away(good: Path, tmp_path: Path, folder: Place, command: str) -> None:
     file = str(good) if command == "restore" else "b.tar"
     away = f"postgresql://kitsu:hunter2@127.0.0.1:{free_port()}/kitsu"
     said = refused(tmp_path, command, file, database=None, DATABASE_URL=away, **settings_of(folder))
@@ -289,9 +287,7 @@ def test_a_media_store_that_is_away(source: URL, good: Path, bare_database: URL,
     assert asyncio.run(contents(bare_database)) == {}
 
 
-def test_databases_that_are_none_of_kitsu(
-    database: URL, bare_database: URL, tmp_path: Path, folder: ChangesCursor
-) -> None:
+def test_databases_that_are_none_of_kitsu(database: URL, bare_database: URL, tmp_path: Path, folder: Place) -> None:
     said = refused(tmp_path, "backup", "b.tar", database=bare_database, **settings_of(folder))
     assert "The database has no tables yet" in said
     asyncio.run(execute(database, "UPDATE alembic_version SET version_num = '0999'"))

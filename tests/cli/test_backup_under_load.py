@@ -14,7 +14,7 @@ from sqlalchemy.engine import URL
 from tests.cli.backups import FILES, UNFINISHED, USERS, contents, restore, settings_of, take
 from tests.cli.process import Process, kitsu
 from tests.conftest import column, connect, copy_of, execute
-from tests.media_places import ChangesCursor, folder_at
+from tests.media_places import Place, folder_at
 from tests.pictures import plain
 from tests.viewer import Shelf, Viewer, shelf_of
 
@@ -45,7 +45,7 @@ async def upload(viewer: Viewer, colour: str = "red") -> str:
 
 
 @pytest.fixture
-async def shelf(server: URL, template: URL, folder: ChangesCursor) -> AsyncIterator[Shelf]:
+async def shelf(server: URL, template: URL, folder: Place) -> AsyncIterator[Shelf]:
     """A service with a media folder."""
     async with shelf_of(server, template, **folder.settings) as shelf:
         yield shelf
@@ -58,7 +58,7 @@ async def restored(tmp_path: Path, database: URL) -> dict[str, bytes]:
     return there.files()
 
 
-async def test_while_people_write(shelf: Shelf, bare_database: URL, tmp_path: Path, folder: ChangesCursor) -> None:
+async def test_while_people_write(shelf: Shelf, bare_database: URL, tmp_path: Path, folder: Place) -> None:
     """Each avatar has its file, and of what a request wrote all is there or nothing."""
     animes = await shelf.animes(20)
     stop = asyncio.Event()
@@ -116,7 +116,7 @@ async def held_up(
 
 
 async def test_what_is_written_after_the_snapshot_is_left_out(
-    shelf: Shelf, bare_database: URL, tmp_path: Path, folder: ChangesCursor
+    shelf: Shelf, bare_database: URL, tmp_path: Path, folder: Place
 ) -> None:
     staying, changing, leaving, coming = [await shelf.viewer() for _ in range(4)]
     first, second, third = [await upload(viewer) for viewer in (staying, changing, leaving)]
@@ -151,7 +151,7 @@ async def source(catalogue: URL, server: URL) -> AsyncIterator[URL]:
         yield url
 
 
-async def test_a_backup_that_is_ended(source: URL, tmp_path: Path, folder: ChangesCursor) -> None:
+async def test_a_backup_that_is_ended(source: URL, tmp_path: Path, folder: Place) -> None:
     before = await contents(source)
     command: dict[str, Any] = {"database": source, **settings_of(folder)}
     async with held_up(LOCK, tmp_path, "backup", "b.tar", **command) as (process, _):
@@ -176,7 +176,7 @@ async def test_a_backup_that_is_ended(source: URL, tmp_path: Path, folder: Chang
     assert files_in(tmp_path) == [left, tmp_path / "b.tar"]
 
 
-async def test_a_restore_that_is_ended(source: URL, bare_database: URL, tmp_path: Path, folder: ChangesCursor) -> None:
+async def test_a_restore_that_is_ended(source: URL, bare_database: URL, tmp_path: Path, folder: Place) -> None:
     for name, data in FILES.items():
         folder.put(name, data)
     before = await contents(source)

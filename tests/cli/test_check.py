@@ -1,8 +1,8 @@
-"""`kitsu check`, on a real database: each thing that is wrong is named once, with how to mend it."""
+"""`kitsu check` on a real database: what each check reports, and the options of the command."""
 
 import asyncio
+import re
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,22 +10,22 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import URL
 
-from kitsu.cli.check import deployment_problems
+from kitsu.cli.checks import configuration
+from kitsu.cli.checks.registry import CHECKS, run
 from kitsu.domain.operations.backup import postgres
-from kitsu.settings import Settings
-from kitsu.settings.parsers import database_url
+from kitsu.settings import load_settings
 from tests.cli.invoke import invoke, invoked
-from tests.cli.process import at_once, kitsu
+from tests.cli.process import at_once, free_port, kitsu
 from tests.conftest import execute
-from tests.media_places import ChangesCursor
+from tests.media_places import Place
 
 GOOD: dict[str, Any] = {
     "ALLOWED_ORIGINS": "https://kitsu.example.org",
     "TRUSTED_PROXIES": "10.0.0.0/8",
     "REFUSE_COMMON_PASSWORDS": "true",
 }
-OF_THE_SERVER = [
-    f"- PostgreSQL's {name} is off, so that what was acknowledged can be lost: set {name} = on."
+DURABILITY = [
+    ("kitsu.E106", f"{name} of PostgreSQL is off: committed data can be lost. Set {name} = on in PostgreSQL.")
     for name in ("fsync", "full_page_writes", "synchronous_commit")
 ]
 """What the tests' own server leaves out, to be fast."""
@@ -36,189 +36,257 @@ INSERT INTO command_runs VALUES ('backup', now() - interval '29 hours'), ('purge
 
 @pytest.fixture
 def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Has the kernel's switch for connections of a worker that ends stand as it is told."""
-    switch = tmp_path / "kernel" / "net" / "ipv4" / "tcp_migrate_req"
-    switch.parent.mkdir(parents=True)
-    # The package has a command of the module's name.
-    monkeypatch.setattr(sys.modules["kitsu.cli.check"], "SWITCHES", tmp_path / "kernel")
-    return lambda said: (switch.write_text(f"{said}\n"), None)[1]
+    """Return a function that sets the kernel's parameter for connections of a worker that ends."""
+    parameter = tmp_path / "kernel" / "net" / "ipv4" / "tcp_migrate_req"
+    parameter.parent.mkdir(parents=True)
+    monkeypatch.setattr(configuration, "SYSCTL", tmp_path / "kernel")
+    return lambda value: (parameter.write_text(f"{value}\n"), None)[1]
 
 
-def settings_of(**changed: Any) -> Settings:
-    """Settings of a deployment that are all well, but for these."""
-    return Settings(
-        **{
-            "secret_key": "7f3a9c0e5b8d1246" * 2,
-            "database_url": database_url("postgresql:///kitsu?host=/var/run/postgresql"),
-            "allowed_origins": ("https://a.example",),
-            "trusted_proxies": ("10.0.0.0/8",),
-            "refuse_common_passwords": True,
-            "media_url": "file:///var/lib/kitsu",
-            **changed,
-        }
-    )
+def parsed(output: str) -> list[tuple[str, str]]:
+    """Return the id and the text of each finding, after a check of the levels and the summary."""
+    found = re.findall(r"^(ERROR|WARNING) (kitsu\.\w+): (.+\.)(?:\n    Hint: (.+\.))?$", output, re.MULTILINE)
+    assert [level for level, *_ in found] == sorted(level for level, *_ in found), "errors come first"
+    assert all(level[0] == check_id[6] for level, check_id, *_ in found)
+    count = f"{len(found) or 'no'} problem{'' if len(found) == 1 else 's'}"
+    assert re.fullmatch(rf"Kitsu check found {count} \(\d+ silenced\)\.", output.splitlines()[-1])
+    return [(check_id, f"{message} {hint}".rstrip()) for _, check_id, message, hint in found]
 
 
-async def found(folder: Path, database: URL, **settings: str) -> list[str]:
-    """What is wrong, apart from what is always wrong here."""
+async def found(folder: Path, database: URL, *options: str, **settings: str) -> list[tuple[str, str]]:
+    """Return the findings of `kitsu check --deploy`, without those that every test has."""
     good = {"MEDIA_URL": f"file://{folder}", **GOOD}
-    code, said, errors = await invoked(folder, "check", "--deploy", database=database, **(good | settings))
+    code, output, errors = await invoked(folder, "check", "--deploy", *options, database=database, **(good | settings))
     assert (code, errors) == (1, "")
-    *problems, count = said.splitlines()
-    assert count == f"{len(problems)} problems found."
-    assert set(OF_THE_SERVER) <= set(problems)
-    return [problem.removeprefix("- ") for problem in problems if problem not in OF_THE_SERVER]
+    findings = parsed(output)
+    assert set(DURABILITY) <= set(findings)
+    return [finding for finding in findings if finding not in DURABILITY]
 
 
-def test_nothing_is_wrong(database: URL, tmp_path: Path) -> None:
+def test_check_without_problems_exits_0(database: URL, tmp_path: Path) -> None:
     with kitsu(tmp_path, "check", database=database, **GOOD) as check:
         assert check.ends() == 0
-        assert (check.output, check.errors) == ("Nothing is wrong.\n", "")
+        assert (check.output, check.errors) == ("Kitsu check found no problems (0 silenced).\n", "")
 
 
 @pytest.mark.slow
-def test_the_exit_code_is_its_own_word(database: URL, tmp_path: Path) -> None:
+def test_exit_code_of_many_processes(database: URL, tmp_path: Path) -> None:
     """Without `os._exit` at its end, one process in ten is aborted by a thread of the media store's."""
 
-    def run(_: int) -> None:
+    def start(_: int) -> None:
         with kitsu(tmp_path, "check", "--deploy", database=database, MEDIA_URL=f"file://{tmp_path}", **GOOD) as check:
             assert check.ends() == 1
 
-    at_once(run, [(number,) for number in range(60)])
+    at_once(start, [(number,) for number in range(60)])
 
 
-async def test_nothing_is_wrong_with_a_deployment(database: URL, tmp_path: Path) -> None:
+async def test_deployment_without_problems(database: URL, tmp_path: Path) -> None:
     await execute(database, RAN)
     assert await found(tmp_path, database) == []
 
 
-async def test_settings_and_schema(database: URL, bare_database: URL, tmp_path: Path) -> None:
-    code, said, _ = await invoked(tmp_path, "check", database=bare_database)
-    assert (code, said.splitlines()[-1]) == (1, "1 problem found.")
-    assert "has no tables yet: run `kitsu migrate`" in said
+async def test_schema(database: URL, bare_database: URL, tmp_path: Path) -> None:
+    code, output, _ = await invoked(tmp_path, "check", database=bare_database)
+    assert code == 1
+    assert parsed(output) == [("kitsu.E102", "The database has no tables yet. Run `kitsu migrate`.")]
     await execute(database, "UPDATE alembic_version SET version_num = '0009'")
-    code, said, _ = await invoked(tmp_path, "check", database=database)
+    code, output, _ = await invoked(tmp_path, "check", database=database)
     assert code == 1
-    assert "0009 is older than Kitsu needs" in said
-    code, said, _ = await invoked(tmp_path, "check", database=database.set(database="nowhere"))
-    assert code == 1
-    assert "has no database 'nowhere'" in said
-    code, said, errors = await invoked(tmp_path, "check", database=database, SECRET_KEY="short", PORT="x")
-    assert code == 1
-    assert "SECRET_KEY has 5 bytes" in said + errors
-    assert "PORT must be" in said + errors
+    ((check_id, text),) = parsed(output)
+    assert check_id == "kitsu.E102"
+    assert text.startswith("The database's schema 0009 is older than Kitsu needs")
+    await execute(database, "INSERT INTO alembic_version VALUES ('0008')")
+    _, output, _ = await invoked(tmp_path, "check", database=database)
+    ((check_id, text),) = parsed(output)
+    assert check_id == "kitsu.E102"
+    assert "several revisions" in text
 
 
-BAD: dict[str, tuple[str, str]] = {
-    "DEBUG": ("true", "DEBUG is on"),
-    "SECRET_KEY": ("abcd" * 10, "SECRET_KEY does not look random"),
-    "ALLOWED_ORIGINS": ("https://a.example,http://b.example", "ALLOWED_ORIGINS has an origin without TLS"),
-    "TRUSTED_PROXIES": ("0.0.0.0/0", "TRUSTED_PROXIES trusts everybody"),
-    "RATE_LIMIT_ENABLED": ("false", "RATE_LIMIT_ENABLED is off"),
-    "REFUSE_COMMON_PASSWORDS": ("false", "REFUSE_COMMON_PASSWORDS is off"),
-    "LOGIN_REFUSAL_MS": ("499", "LOGIN_REFUSAL_MS is below 500"),
-    "MEDIA_URL": ("file://./uploads", "MEDIA_URL is a folder in the working directory"),
-    "LOG_LEVEL": ("error", "LOG_LEVEL hides"),
-    "DB_LOCK_TIMEOUT_MS": ("2600", "DB_LOCK_TIMEOUT_MS is not shorter"),
-    "DB_STATEMENT_TIMEOUT_MS": ("2401", "DB_STATEMENT_TIMEOUT_MS lets a request take more than 3 s"),
-    "WORKERS": ("200", "WORKERS is more than four"),
-    "DB_MAX_OVERFLOW": ("900", "200 workers may want 182200 connections"),
+async def test_required_check_is_reported_for_a_tag(bare_database: URL, tmp_path: Path) -> None:
+    options = ("check", "--deploy", "--tag", "backup")
+    code, output, _ = await invoked(tmp_path, *options, database=bare_database)
+    assert (code, [check_id for check_id, _ in parsed(output)]) == (1, ["kitsu.E102"])
+
+
+async def test_wrong_settings_end_the_check(database: URL, tmp_path: Path) -> None:
+    code, _, errors = await invoked(tmp_path, "check", database=database, SECRET_KEY="short", PORT="x")
+    assert code == 1
+    assert "SECRET_KEY has 5 bytes" in errors
+    assert "PORT must be" in errors
+
+
+@pytest.mark.parametrize("change", ["port", "database"])
+async def test_database_out_of_reach_is_one_error(change: str, database: URL, tmp_path: Path) -> None:
+    url = database.set(database="nowhere")
+    if change == "port":
+        url = URL.create("postgresql+asyncpg", "kitsu", "hunter2", "127.0.0.1", free_port(), "kitsu")
+    settings = {"DEBUG": "true", "MEDIA_URL": f"file://{tmp_path}/nowhere"} | GOOD
+    code, output, _ = await invoked(tmp_path, "check", "--deploy", database=url, **settings)
+    assert code == 1
+    findings = dict(parsed(output))
+    assert [*findings] == ["kitsu.E101", "kitsu.E301", "kitsu.E402"]
+    assert ("can't be reached" if change == "port" else "has no database 'nowhere'") in findings["kitsu.E101"]
+    assert "hunter2" not in output
+
+
+BAD: dict[str, tuple[str, str, str]] = {
+    "DEBUG": ("true", "kitsu.E402", "DEBUG is on"),
+    "SECRET_KEY": ("abcd" * 10, "kitsu.E401", "SECRET_KEY does not look random"),
+    "ALLOWED_ORIGINS": (
+        "https://a.example,http://b.example",
+        "kitsu.W408",
+        "ALLOWED_ORIGINS has an origin without TLS",
+    ),
+    "TRUSTED_PROXIES": ("0.0.0.0/0", "kitsu.E407", "TRUSTED_PROXIES trusts every address"),
+    "RATE_LIMIT_ENABLED": ("false", "kitsu.E403", "RATE_LIMIT_ENABLED is off"),
+    "REFUSE_COMMON_PASSWORDS": ("false", "kitsu.W404", "REFUSE_COMMON_PASSWORDS is off"),
+    "LOGIN_REFUSAL_MS": ("499", "kitsu.W405", "LOGIN_REFUSAL_MS is below 500"),
+    "MEDIA_URL": ("file://./uploads", "kitsu.W303", "MEDIA_URL is a folder in the working directory"),
+    "LOG_LEVEL": ("error", "kitsu.W004", "LOG_LEVEL hides"),
+    "DB_LOCK_TIMEOUT_MS": ("2600", "kitsu.W108", "DB_LOCK_TIMEOUT_MS is not shorter"),
+    "DB_STATEMENT_TIMEOUT_MS": ("2401", "kitsu.W109", "DB_STATEMENT_TIMEOUT_MS lets a request take more than 3 s"),
+    "WORKERS": ("200", "kitsu.W005", "WORKERS is more than four"),
+    "DB_MAX_OVERFLOW": ("900", "kitsu.E105", "200 workers may open 182200 connections"),
+    "SILENCED_CHECKS": ("kitsu.W999", "kitsu.E002", "SILENCED_CHECKS has the unknown id kitsu.W999"),
 }
 
 
 async def test_every_problem_at_once(bare_database: URL, tmp_path: Path, kernel: Callable[[str], None]) -> None:
     kernel("1")
-    problems = await found(tmp_path, bare_database, **{name: text for name, (text, _) in BAD.items()})
-    for _, problem in BAD.values():
-        assert len([line for line in problems if line.startswith(problem)]) == 1
-    assert len(problems) == len(BAD) + 1
-    assert len([line for line in problems if "has no tables yet" in line]) == 1
-    assert not any(BAD["SECRET_KEY"][0] in line for line in problems)
+    settings = {name: text for name, (text, *_) in BAD.items()}
+    findings = await found(tmp_path, bare_database, **settings)
+    texts = dict(findings)
+    assert sorted(check_id for check_id, _ in findings) == sorted(
+        {"kitsu.E102", *(each for _, each, _ in BAD.values())}
+    )
+    for _, check_id, message in BAD.values():
+        assert texts[check_id].startswith(message)
+    assert not any(BAD["SECRET_KEY"][0] in text for text in texts.values())
 
 
-async def test_what_is_not_set(database: URL, tmp_path: Path) -> None:
-    await execute(database, RAN)
-    origins, proxies = await found(tmp_path, database, ALLOWED_ORIGINS="", TRUSTED_PROXIES="")
-    assert origins.startswith("ALLOWED_ORIGINS is empty")
-    assert proxies.startswith("TRUSTED_PROXIES is not set")
+async def test_silenced_checks_are_counted_and_not_reported(bare_database: URL, tmp_path: Path) -> None:
+    _, output, _ = await invoked(tmp_path, "check", database=bare_database, SILENCED_CHECKS="kitsu.W001,kitsu.E102")
+    assert output == "Kitsu check found no problems (1 silenced).\n"
 
 
-@pytest.mark.parametrize("proxies", [("0.0.0.0/0",), ("::/0",), ("10.0.0.0/8", "::/0")])
-def test_everybody_is_no_proxy(proxies: tuple[str, ...]) -> None:
-    (problem,) = deployment_problems(settings_of(trusted_proxies=proxies))
-    assert problem.startswith("TRUSTED_PROXIES trusts everybody")
+@pytest.mark.parametrize(("level", "code"), [((), 1), (("warning",), 1), (("ERROR",), 0)])
+async def test_fail_level(level: tuple[str, ...], code: int, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("WORKER=2\n")
+    options = [f"--fail-level={each}" for each in level]
+    exit_code, output, _ = await invoked(tmp_path, "check", "--tag", "settings", *options)
+    assert exit_code == code
+    text = ".env sets WORKER, which is not a setting. Rename it to WORKERS, or remove it."
+    assert parsed(output) == [("kitsu.W001", text)]
 
 
-@pytest.mark.parametrize("address", ["db.example.org/x", "db.example.org/x?ssl=prefer", "10.0.0.5/x?sslmode=disable"])
-def test_database_in_the_open(address: str) -> None:
-    (problem,) = deployment_problems(settings_of(database_url=database_url(f"postgresql://kitsu@{address}")))
-    assert problem.startswith("The database is reached over a network without TLS")
+async def test_tags_select_checks(tmp_path: Path) -> None:
+    _, output, _ = await invoked(tmp_path, "check", "--list-tags")
+    assert output.split() == ["database", "settings"]
+    _, output, _ = await invoked(tmp_path, "check", "--deploy", "--list-tags")
+    assert output.split() == ["backup", "database", "media", "security", "settings"]
+    nowhere = URL.create("postgresql+asyncpg", host="127.0.0.1", port=free_port(), database="kitsu")
+    settings = {"MEDIA_URL": f"file://{tmp_path}/nowhere", "DEBUG": "true"} | GOOD
+    for tags, expected in (
+        (["settings"], ["kitsu.E402"]),
+        (["security"], ["kitsu.E402"]),
+        (["backup"], ["kitsu.E101"]),
+        (["media", "security"], ["kitsu.E101", "kitsu.E301", "kitsu.E402"]),
+    ):
+        options = [f"--tag={tag}" for tag in tags]
+        _, output, _ = await invoked(tmp_path, "check", "--deploy", *options, database=nowhere, **settings)
+        assert [check_id for check_id, _ in parsed(output)] == expected
+
+
+@pytest.mark.parametrize("tag", ["security", "nothing"])
+async def test_unknown_tag_is_refused(tag: str, tmp_path: Path) -> None:
+    code, _, errors = await invoked(tmp_path, "check", "--tag", tag)
+    assert code == 1
+    assert errors == f"Error: No check has the tag {tag} without --deploy. Tags: database, settings.\n"
+
+
+DEPLOYMENT = GOOD | {
+    "SECRET_KEY": "7f3a9c0e5b8d1246" * 2,
+    "DATABASE_URL": "postgresql:///kitsu?host=/var/run/postgresql",
+    "MEDIA_URL": "file:///var/lib/kitsu",
+}
 
 
 @pytest.mark.parametrize(
-    "address", ["db/x", "127.0.0.1/x", "/x?host=/run/postgresql", "db.example.org/x?sslmode=require"]
+    ("name", "text", "expected"),
+    [
+        ("PORT", "8000", []),
+        ("ALLOWED_ORIGINS", "", ["kitsu.W003"]),
+        ("TRUSTED_PROXIES", "", ["kitsu.W406"]),
+        *[("TRUSTED_PROXIES", text, ["kitsu.E407"]) for text in ("0.0.0.0/0", "::/0", "10.0.0.0/8,::/0")],
+        ("DATABASE_URL", "", ["kitsu.E107"]),
+        *[
+            ("DATABASE_URL", f"postgresql://kitsu@{address}", ["kitsu.E409"])
+            for address in ("db.example.org/x", "db.example.org/x?ssl=prefer", "10.0.0.5/x?sslmode=disable")
+        ],
+        *[
+            ("DATABASE_URL", f"postgresql://kitsu@{address}", [])
+            for address in ("db/x", "127.0.0.1/x", "/x?host=/run/postgresql", "db.example.org/x?sslmode=require")
+        ],
+    ],
 )
-def test_database_that_nobody_listens_to(address: str) -> None:
-    assert deployment_problems(settings_of(database_url=database_url(f"postgresql://kitsu@{address}"))) == []
-
-
-def test_embedded_database() -> None:
-    (problem,) = deployment_problems(settings_of(database_url=None))
-    assert problem.startswith("DATABASE_URL is not set")
+async def test_checks_of_settings(name: str, text: str, expected: list[str], tmp_path: Path) -> None:
+    settings = load_settings(DEPLOYMENT | {name: text}, tmp_path / ".env")
+    checks = [each for each in CHECKS.values() if each.resources == {"settings"}]
+    assert [finding.check.id for finding in await run(checks, settings=settings)] == expected
 
 
 async def test_backup_and_purge_that_never_ran(database: URL, tmp_path: Path) -> None:
     backup, purge = await found(tmp_path, database)
-    assert backup.startswith("`kitsu backup FILE` has never come to its end: run it once a day")
-    assert "BACKUP_MAX_AGE_HOURS=0" in backup
-    assert purge == "`kitsu purge` has never come to its end: run it once a day."
+    daily = "`kitsu backup` has never finished. Run it once a day, or set BACKUP_MAX_AGE_HOURS=0 if you back up in "
+    assert backup == ("kitsu.E202", f"{daily}another way.")
+    assert purge == ("kitsu.W110", "`kitsu purge` has never finished. Run it once a day.")
     assert await found(tmp_path, database, BACKUP_MAX_AGE_HOURS="0") == [purge]
 
 
 async def test_backup_and_purge_that_are_long_ago(database: URL, tmp_path: Path) -> None:
     await execute(database, RAN, "UPDATE command_runs SET ended_at = ended_at - interval '25 hours'")
     backup, purge = await found(tmp_path, database)
-    assert backup.startswith("`kitsu backup FILE` came to its end 2 days ago, for the last time: ")
-    assert purge.startswith("`kitsu purge` came to its end 7 days ago, for the last time: ")
+    assert backup[1].startswith("`kitsu backup` last finished 2 days ago. ")
+    assert purge[1].startswith("`kitsu purge` last finished 7 days ago. ")
     assert await found(tmp_path, database, BACKUP_MAX_AGE_HOURS="55") == [purge]
     await execute(database, "UPDATE command_runs SET ended_at = now() - interval '31 hours'")
     (backup,) = await found(tmp_path, database)
-    assert "31 hours ago" in backup
+    assert "31 hours ago" in backup[1]
 
 
-def test_the_commands_that_ran_are_known(database: URL, tmp_path: Path) -> None:
+def test_commands_that_ran_are_known(database: URL, tmp_path: Path) -> None:
     (tmp_path / "media").mkdir()
     media = f"file://{tmp_path}/media"
     assert invoke(tmp_path, "purge", database=database)[0] == 0
-    (backup,) = asyncio.run(found(tmp_path, database))
-    assert backup.startswith("`kitsu backup FILE` has never")
+    assert [check_id for check_id, _ in asyncio.run(found(tmp_path, database))] == ["kitsu.E202"]
     code, _, errors = invoke(tmp_path, "backup", "a.backup", database=database, MEDIA_URL=media)
     assert (code, errors) == (0, "")
     assert asyncio.run(found(tmp_path, database)) == []
 
 
-async def test_pg_dump_that_is_not_there(database: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_pg_dump_that_is_too_old(database: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await execute(database, RAN)
     monkeypatch.setattr(postgres, "_found", lambda _: iter([postgres.Program("/usr/bin/pg_dump", "9.6.24")]))
-    (problem,) = await found(tmp_path, database)
-    assert problem.startswith("`kitsu backup` can't work: pg_dump is only there in version 9.6.24")
-    assert "install its client programs" in problem
+    ((check_id, text),) = await found(tmp_path, database)
+    assert check_id == "kitsu.E201"
+    assert text.startswith("`kitsu backup` can't run: pg_dump is only there in version 9.6.24")
+    assert "Install its client programs" in text
     assert await found(tmp_path, database, BACKUP_MAX_AGE_HOURS="0") == []
 
 
-async def test_folder_of_the_media(database: URL, tmp_path: Path) -> None:
+async def test_folder_of_the_media_that_is_missing(database: URL, tmp_path: Path) -> None:
     await execute(database, RAN)
     (tmp_path / "file").touch()
     for place in ("nowhere", "file"):
-        (problem,) = await found(tmp_path, database, MEDIA_URL=f"file://{tmp_path}/{place}")
-        assert problem == (
-            f"Nothing can be stored at file://{tmp_path}/{place}: {tmp_path}/{place} is no folder: "
-            "make it, or mount the volume that it is on."
+        problem = (
+            f"Files can't be stored at file://{tmp_path}/{place}: {tmp_path}/{place} is no folder. "
+            "Make it, or mount the volume that it is on."
         )
+        assert await found(tmp_path, database, MEDIA_URL=f"file://{tmp_path}/{place}") == [("kitsu.E301", problem)]
 
 
-async def test_avatars_that_are_not_there(database: URL, tmp_path: Path, place: ChangesCursor) -> None:
-    """The volume is not mounted, and its folder is there all the same; or MEDIA_URL names another bucket."""
+async def test_avatars_that_are_missing(database: URL, tmp_path: Path, place: Place) -> None:
+    """The volume is not mounted and its folder is empty, or MEDIA_URL names another bucket."""
     avatar = "gen_random_uuid(), {0} || '@a.b', {0}, 'none', 'uploads/avatars/' || {0} || '.webp'".format("n::text")
     users = (
         f"INSERT INTO users (id, email, username, password_hash, avatar) SELECT {avatar} FROM generate_series(1, 30) n"
@@ -227,21 +295,22 @@ async def test_avatars_that_are_not_there(database: URL, tmp_path: Path, place: 
     settings: dict[str, Any] = {name.upper(): str(value) for name, value in place.settings.items()}
     settings |= {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
     place.put("of nobody.webp", b"an avatar")
-    (problem,) = await found(tmp_path, database, **settings)
-    assert problem.startswith(f"Users have avatars, and none is at {settings['MEDIA_URL']}: mount the volume")
+    ((check_id, text),) = await found(tmp_path, database, **settings)
+    assert check_id == "kitsu.E302"
+    assert text.startswith(f"Users have avatars, but {settings['MEDIA_URL']} has none of them. Mount the volume")
     for number in range(1, 31):
         place.put(f"{number}.webp", b"an avatar")
     assert await found(tmp_path, database, **settings) == []
 
 
-@pytest.mark.parametrize(("said", "workers", "count"), [("0", "2", 1), ("1", "2", 0), ("0", "1", 0)])
+@pytest.mark.parametrize(("value", "workers", "expected"), [("0", "2", ["kitsu.W006"]), ("1", "2", []), ("0", "1", [])])
 async def test_connections_of_a_worker_that_ends(
-    database: URL, tmp_path: Path, kernel: Callable[[str], None], said: str, workers: str, count: int
+    database: URL, tmp_path: Path, kernel: Callable[[str], None], value: str, workers: str, expected: list[str]
 ) -> None:
     await execute(database, RAN)
-    kernel(said)
-    problems = await found(tmp_path, database, WORKERS=workers)
-    assert len(problems) == count
-    assert all("net.ipv4.tcp_migrate_req=1" in problem for problem in problems)
+    kernel(value)
+    findings = await found(tmp_path, database, WORKERS=workers)
+    assert [check_id for check_id, _ in findings] == expected
+    assert all("net.ipv4.tcp_migrate_req=1" in text for _, text in findings)
     shutil.rmtree(tmp_path / "kernel")
     assert await found(tmp_path, database, WORKERS=workers) == []

@@ -106,8 +106,11 @@ async def test_connection_ended_by_an_administrator(engine: AsyncEngine) -> None
         (["SET LOCAL transaction_read_only = on", "DELETE FROM anime"], "25006"),
         (["DO $$ BEGIN RAISE SQLSTATE '57P03'; END $$"], "57P03"),
         (["DO $$ BEGIN RAISE SQLSTATE '53100'; END $$"], "53100"),
+        (["DO $$ BEGIN RAISE SQLSTATE '40001'; END $$"], "40001"),
+        (["DO $$ BEGIN RAISE SQLSTATE '40P01'; END $$"], "40P01"),
+        (["DO $$ BEGIN RAISE SQLSTATE '58030'; END $$"], "58030"),
     ],
-    ids=["statement-timeout", "read-only", "starting-up", "disk-full"],
+    ids=["statement-timeout", "read-only", "starting-up", "disk-full", "serialization", "deadlock", "io-error"],
 )
 async def test_away_for_now(engine: AsyncEngine, statements: list[str], state: str) -> None:
     error = await error_of(engine, *statements)
@@ -162,3 +165,12 @@ def test_errors_of_python() -> None:
     assert sqlstate(ValueError("x")) is None
     assert is_unavailable(TimeoutError())
     assert is_unavailable(ConnectionResetError())
+
+
+@pytest.mark.parametrize("length", [1, 2])
+def test_sqlstate_of_a_cycle_of_causes_is_none(length: int) -> None:
+    errors = [ValueError(number) for number in range(length)]
+    for error, cause in zip(errors, [*errors[1:], errors[0]], strict=True):
+        error.__cause__ = cause
+    assert sqlstate(errors[0]) is None
+    assert not is_unavailable(errors[0])

@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from kitsu.settings.parsers import PARSERS
+from kitsu.settings.fields import SETTINGS as DECLARED
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
-SETTINGS = {name.upper() for name in PARSERS} | {
-    *("DATABASE_URL", "DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASSWORD"),
-    # Of what Kitsu reads by way of its libraries.
+SETTINGS = {
+    *DECLARED,
+    # Read by libraries.
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "OTEL_EXPORTER_OTLP_ENDPOINT"),
 }
 

@@ -9,13 +9,15 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta
 
-from kitsu.domain.accounts.sessions import Device, Session, SessionService, Tokens
+from kitsu.domain.accounts.sessions import Device, Session, SessionReader, SessionService, Tokens
 from kitsu.domain.accounts.sign_in import AccountService
 from kitsu.errors import BadRequest, Forbidden, InvalidRequest, NotFound, RateLimited, Unauthorized
 from kitsu.web.authentication import PUBLIC
 from kitsu.web.middleware.client import DEVICE
 from kitsu.web.openapi import BEARER, errors
+from kitsu.web.rate_limits import rate_limited
 from kitsu.web.request import ViewerRequest
+from kitsu.web.services import service
 
 Email = Annotated[str, Meta(max_length=320, examples=["kaguya@example.org"])]
 Password = Annotated[str, Meta(description="8 to 1024 bytes", examples=["a long enough password"])]
@@ -47,13 +49,13 @@ class AuthController(Controller):
 
     path = "/auth"
     tags = ["Accounts"]  # noqa: RUF012 - Litestar's way to declare
-    dependencies = DEVICE
-    accounts: AccountService
-    sessions: SessionService
+    dependencies = DEVICE | {"accounts": service(AccountService), "sessions": service(SessionService)}
+    reader: SessionReader
 
     @post(
         "/register",
         opt=PUBLIC,
+        guards=[rate_limited("register")],
         operation_id="register",
         summary="Make an account",
         response_description="The tokens of the new account's first session.",
@@ -63,9 +65,10 @@ class AuthController(Controller):
         self,
         data: JSONBody[Credentials],
         client_device: NamedDependency[Device],
+        accounts: NamedDependency[AccountService],
     ) -> Tokens:
         """An account for an e-mail that has none, signed in at once."""
-        return await self.accounts.register(data.email, data.password, client_device)
+        return await accounts.register(data.email, data.password, client_device)
 
     @post(
         "/login",
@@ -80,22 +83,24 @@ class AuthController(Controller):
         self,
         data: JSONBody[Credentials],
         client_device: NamedDependency[Device],
+        accounts: NamedDependency[AccountService],
     ) -> Tokens:
         """A new session; those on other devices stay."""
-        return await self.accounts.login(data.email, data.password, client_device)
+        return await accounts.login(data.email, data.password, client_device)
 
     @post(
         "/refresh",
         opt=PUBLIC,
+        guards=[rate_limited("refresh")],
         status_code=200,
         operation_id="refreshTokens",
         summary="Trade a refresh token for new tokens",
         response_description="New tokens; the old refresh token is spent.",
         responses=errors(Unauthorized, Forbidden, InvalidRequest, RateLimited),
     )
-    async def refresh(self, data: JSONBody[Refresh], client_device: NamedDependency[Device]) -> Tokens:
+    async def refresh(self, data: JSONBody[Refresh], sessions: NamedDependency[SessionService]) -> Tokens:
         """Each refresh token is good once; one that comes a second time ends its session."""
-        return await self.accounts.refresh(data.refresh_token, client_device)
+        return await sessions.refresh(data.refresh_token)
 
     @post(
         "/logout",
@@ -106,9 +111,9 @@ class AuthController(Controller):
         response_description="The session is over.",
         responses=errors(InvalidRequest),
     )
-    async def logout(self, data: JSONBody[Refresh]) -> None:
+    async def logout(self, data: JSONBody[Refresh], sessions: NamedDependency[SessionService]) -> None:
         """Ends the session of the refresh token; a token that is unknown is no error."""
-        await self.sessions.logout(data.refresh_token)
+        await sessions.logout(data.refresh_token)
 
     @get(
         "/sessions",
@@ -120,7 +125,7 @@ class AuthController(Controller):
     )
     async def list_sessions(self, request: ViewerRequest) -> list[Session]:
         """The devices on which the caller is signed in."""
-        return await self.sessions.active_sessions(request.user)
+        return await self.reader.active_sessions(request.user)
 
     @delete(
         "/sessions/{session_id:str}",
@@ -131,12 +136,10 @@ class AuthController(Controller):
         responses=errors(Unauthorized, NotFound, InvalidRequest),
     )
     async def end_session(
-        self,
-        request: ViewerRequest,
-        session_id: FromPath[UUID],
+        self, request: ViewerRequest, session_id: FromPath[UUID], sessions: NamedDependency[SessionService]
     ) -> None:
         """Its access token stops working with the next request."""
-        await self.sessions.end(request.user, session_id)
+        await sessions.end(request.user, session_id)
 
     @delete(
         "/sessions",
@@ -146,9 +149,9 @@ class AuthController(Controller):
         response_description="The other sessions are over.",
         responses=errors(Unauthorized),
     )
-    async def end_other_sessions(self, request: ViewerRequest) -> None:
+    async def end_other_sessions(self, request: ViewerRequest, sessions: NamedDependency[SessionService]) -> None:
         """All sessions of the caller end but the one that asks."""
-        await self.sessions.end_others(request.user)
+        await sessions.end_others(request.user)
 
     @post(
         "/password",
@@ -164,6 +167,7 @@ class AuthController(Controller):
         request: ViewerRequest,
         data: JSONBody[NewPassword],
         client_device: NamedDependency[Device],
+        accounts: NamedDependency[AccountService],
     ) -> None:
         """Takes the current password as well; every other session ends."""
-        await self.accounts.change_password(request.user, data.current_password, data.new_password, client_device)
+        await accounts.change_password(request.user, data.current_password, data.new_password, client_device)

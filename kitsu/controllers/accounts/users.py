@@ -15,7 +15,7 @@ from kitsu.controllers.accounts.auth import Email, Password
 from kitsu.domain.accounts.permissions import Role
 from kitsu.domain.accounts.sessions import Device
 from kitsu.domain.accounts.sign_in import AccountService
-from kitsu.domain.accounts.users import USERNAME, User, UserChange, UserService
+from kitsu.domain.accounts.users import USERNAME, User, UserChange, UserReader, UserService
 from kitsu.domain.media.avatars import MAX_BYTES, AvatarService
 from kitsu.domain.pagination import PageRequest
 from kitsu.errors import (
@@ -33,6 +33,7 @@ from kitsu.web.middleware.client import DEVICE
 from kitsu.web.openapi import BEARER, errors
 from kitsu.web.pagination import LIST_HEADERS, page_response, provide_page_request
 from kitsu.web.request import JSON, MAX_BODY_BYTES, ViewerRequest
+from kitsu.web.services import service
 
 T = TypeVar("T")
 
@@ -81,11 +82,13 @@ class UserController(Controller):
 
     path = "/users"
     tags = ["Accounts"]  # noqa: RUF012 - Litestar's way to declare
-    dependencies = DEVICE
+    dependencies = DEVICE | {
+        "users": service(UserService),
+        "accounts": service(AccountService),
+        "avatars": service(AvatarService),
+    }
     security = BEARER
-    users: UserService
-    avatars: AvatarService
-    accounts: AccountService
+    reader: UserReader
 
     @get(
         "/me",
@@ -96,7 +99,7 @@ class UserController(Controller):
     )
     async def get_me(self, request: ViewerRequest) -> User:
         """The account of whoever asks."""
-        return await self.users.detail(request.user.user_id)
+        return await self.reader.detail(request.user.user_id)
 
     @patch(
         "/me",
@@ -111,16 +114,15 @@ class UserController(Controller):
         ),
     )
     async def change_me(
-        self,
-        request: ViewerRequest,
+        self, request: ViewerRequest, users: NamedDependency[UserService], avatars: NamedDependency[AvatarService]
     ) -> User:
         """Takes a form or JSON, a file only in a multipart form; a field that is left out stays as it is."""
         username, avatar = await _profile(request)
         if avatar is not None:
-            await self.avatars.set(request.user.user_id, avatar, username)
-        elif username is not None:
-            return await self.users.rename(request.user.user_id, username)
-        return await self.users.detail(request.user.user_id)
+            return await avatars.set(request.user.user_id, avatar, username)
+        if username is not None:
+            return await users.rename(request.user.user_id, username)
+        return await self.reader.detail(request.user.user_id)
 
     @delete(
         "/me",
@@ -135,9 +137,10 @@ class UserController(Controller):
         request: ViewerRequest,
         data: JSONBody[Proof],
         client_device: NamedDependency[Device],
+        accounts: NamedDependency[AccountService],
     ) -> None:
         """Takes the password. There is no way back."""
-        await self.accounts.leave(request.user, data.password, client_device)
+        await accounts.leave(request.user, data.password, client_device)
 
     @get(
         "/",
@@ -155,7 +158,7 @@ class UserController(Controller):
         page_request: NamedDependency[PageRequest],
     ) -> Response[list[User]]:
         """All accounts, newest first."""
-        return page_response(request, await self.users.page(page_request))
+        return page_response(request, await self.reader.page(page_request))
 
     @post(
         "/",
@@ -165,9 +168,9 @@ class UserController(Controller):
         response_description="The new account.",
         responses=errors(BadRequest, Unauthorized, Forbidden, InvalidRequest),
     )
-    async def add_user(self, data: JSONBody[NewUser]) -> User:
+    async def add_user(self, data: JSONBody[NewUser], users: NamedDependency[UserService]) -> User:
         """An account, of a user or of an administrator."""
-        return await self.users.add(data.email, data.password, data.role)
+        return await users.add(data.email, data.password, data.role)
 
     @get(
         "/{user_id:str}",
@@ -180,7 +183,7 @@ class UserController(Controller):
         """Any account for administrators, for others their own."""
         if user_id != request.user.user_id and not request.user.may("admin:*"):
             raise Forbidden
-        return await self.users.detail(user_id)
+        return await self.reader.detail(user_id)
 
     @patch(
         "/{user_id:str}",
@@ -190,9 +193,11 @@ class UserController(Controller):
         response_description="The account as it is now.",
         responses=errors(BadRequest, Unauthorized, Forbidden, NotFound, InvalidRequest),
     )
-    async def change_user(self, user_id: FromPath[UUID], data: JSONBody[UserChange]) -> User:
+    async def change_user(
+        self, user_id: FromPath[UUID], data: JSONBody[UserChange], users: NamedDependency[UserService]
+    ) -> User:
         """What is left out stays. The last administrator can't be demoted or switched off."""
-        return await self.users.change(user_id, data)
+        return await users.change(user_id, data)
 
     @delete(
         "/{user_id:str}",
@@ -202,9 +207,9 @@ class UserController(Controller):
         response_description="The account is gone, with all that was stored of it.",
         responses=errors(BadRequest, Unauthorized, Forbidden, NotFound, InvalidRequest),
     )
-    async def delete_user(self, user_id: FromPath[UUID]) -> None:
+    async def delete_user(self, user_id: FromPath[UUID], users: NamedDependency[UserService]) -> None:
         """The last administrator can't be deleted."""
-        await self.users.remove(user_id)
+        await users.remove(user_id)
 
 
 async def _profile(request: Request[Any, Any, Any]) -> tuple[str | None, bytes | None]:

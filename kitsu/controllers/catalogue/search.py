@@ -7,17 +7,16 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import QueryParameter
 
 from kitsu.controllers.catalogue.anime import provide_anime_query
-from kitsu.domain.accounts.sessions import Device
 from kitsu.domain.catalogue.anime import AnimeListItem
 from kitsu.domain.catalogue.anime_query import AnimeQuery
 from kitsu.domain.catalogue.search import SearchReader
 from kitsu.domain.pagination import PageRequest
 from kitsu.errors import BadRequest, InvalidRequest, RateLimited
 from kitsu.web.authentication import PUBLIC
-from kitsu.web.middleware.client import DEVICE
 from kitsu.web.middleware.response_cache import ETAGGED
 from kitsu.web.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors
 from kitsu.web.pagination import LIST_HEADERS, page_response, provide_page_request
+from kitsu.web.rate_limits import rate_limited
 
 
 class SearchController(Controller):
@@ -25,12 +24,12 @@ class SearchController(Controller):
 
     path = "/search"
     tags = ["Catalogue"]  # noqa: RUF012 - Litestar's way to declare
-    dependencies = DEVICE
     opt = PUBLIC | ETAGGED
     search: SearchReader
 
     @get(
         "/anime",
+        guards=[rate_limited("search")],
         operation_id="searchAnime",
         summary="Search anime",
         response_description="The anime that were found.",
@@ -44,7 +43,6 @@ class SearchController(Controller):
     async def search_anime(
         self,
         request: Request[Any, Any, Any],
-        client_device: NamedDependency[Device],
         filters: NamedDependency[AnimeQuery],
         page_request: NamedDependency[PageRequest],
         q: Annotated[
@@ -52,4 +50,4 @@ class SearchController(Controller):
         ] = None,
     ) -> Response[list[AnimeListItem]]:
         """Anime of which any title holds `q`, the best match first unless `sort` says otherwise."""
-        return page_response(request, await self.search.anime(q, filters, page_request, client_device))
+        return page_response(request, await self.search.anime(q, filters, page_request))

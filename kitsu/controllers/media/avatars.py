@@ -10,7 +10,7 @@ from litestar.datastructures import ResponseHeader
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath
 
-from kitsu.domain.media.avatars import AvatarService
+from kitsu.domain.media.avatars import AvatarFiles
 from kitsu.domain.media.store import CACHE_CONTROL, Media
 from kitsu.errors import NotFound, RangeNotSatisfiable
 from kitsu.web.authentication import PUBLIC
@@ -42,7 +42,7 @@ class AvatarController(Controller):
     path = "/media/avatars"
     tags = ["Media"]  # noqa: RUF012 - Litestar's way to declare
     opt = PUBLIC
-    avatars: AvatarService
+    avatars: AvatarFiles
 
     @get(
         "/{name:str}",

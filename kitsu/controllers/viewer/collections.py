@@ -8,22 +8,31 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from kitsu.domain.accounts.sessions import Identity
-from kitsu.domain.changes import ChangesRequest, Tombstone
+from kitsu.domain.changes import ListRequest, Tombstone
 from kitsu.domain.pagination import PageRequest
 from kitsu.domain.versions import Expected
 from kitsu.domain.viewer.collections import (
     Collection,
     CollectionChange,
     CollectionItem,
+    CollectionReader,
     CollectionService,
     NewCollection,
 )
 from kitsu.errors import Forbidden, InvalidRequest, NotFound, PreconditionFailed, Unauthorized
 from kitsu.web.authentication import GUESTS, requires
 from kitsu.web.openapi import BEARER, OPTIONAL_BEARER, errors
-from kitsu.web.pagination import CHANGES_HEADERS, LIST_HEADERS, LISTS, PAGES, changes_response, page_response
+from kitsu.web.pagination import (
+    CHANGES_HEADERS,
+    LIST_HEADERS,
+    LISTS,
+    PAGES,
+    list_response,
+    page_response,
+)
 from kitsu.web.preconditions import ETAG, provide_expected, tagged
 from kitsu.web.request import GuestRequest, ViewerRequest
+from kitsu.web.services import service
 
 MAX_POSITION = 2**31 - 1
 
@@ -33,7 +42,8 @@ class CollectionController(Controller):
 
     path = "/collections"
     tags = ["Viewer"]  # noqa: RUF012 - Litestar's way to declare
-    collections: CollectionService
+    dependencies = {"collections": service(CollectionService)}  # noqa: RUF012 - Litestar's way to declare
+    reader: CollectionReader
 
     @get(
         "/",
@@ -49,15 +59,14 @@ class CollectionController(Controller):
     async def list_collections(
         self,
         request: GuestRequest,
-        page_request: NamedDependency[PageRequest],
-        since: NamedDependency[ChangesRequest | None],
+        list_request: NamedDependency[ListRequest],
     ) -> Response[list[Collection | Tombstone]]:
         """The caller's own, for a guest the public ones; newest first. What changed is listed of one's own alone."""
-        if since is not None:
-            if request.user is None:
-                raise Unauthorized
-            return changes_response(request, await self.collections.changes(request.user.user_id, since))
-        return page_response(request, await self.collections.page(_id_of(request.user), page_request))
+        if request.user is not None:
+            return list_response(request, await self.reader.read(request.user.user_id, list_request))
+        if list_request.changes is not None:
+            raise Unauthorized
+        return page_response(request, await self.reader.public(list_request.page))
 
     @post(
         "/",
@@ -70,12 +79,10 @@ class CollectionController(Controller):
         responses=errors(Unauthorized, Forbidden, InvalidRequest),
     )
     async def add_collection(
-        self,
-        request: ViewerRequest,
-        data: JSONBody[NewCollection],
+        self, request: ViewerRequest, data: JSONBody[NewCollection], collections: NamedDependency[CollectionService]
     ) -> Response[Collection]:
         """An empty one, for oneself unless `is_public` says otherwise."""
-        return _tagged(await self.collections.add(request.user.user_id, data))
+        return _tagged(await collections.add(request.user.user_id, data))
 
     @get(
         "/{collection_id:str}",
@@ -93,7 +100,7 @@ class CollectionController(Controller):
         collection_id: FromPath[UUID],
     ) -> Response[Collection]:
         """One's own, or a public one."""
-        return _tagged(await self.collections.detail(_id_of(request.user), collection_id))
+        return _tagged(await self.reader.detail(_id_of(request.user), collection_id))
 
     @patch(
         "/{collection_id:str}",
@@ -112,9 +119,10 @@ class CollectionController(Controller):
         collection_id: FromPath[UUID],
         data: JSONBody[CollectionChange],
         expected: NamedDependency[Expected | None],
+        collections: NamedDependency[CollectionService],
     ) -> Response[Collection]:
         """What is left out stays. Its owner alone may."""
-        return _tagged(await self.collections.change(request.user.user_id, collection_id, data, expected))
+        return _tagged(await collections.change(request.user.user_id, collection_id, data, expected))
 
     @delete(
         "/{collection_id:str}",
@@ -126,12 +134,10 @@ class CollectionController(Controller):
         responses=errors(Unauthorized, Forbidden, NotFound, InvalidRequest),
     )
     async def remove_collection(
-        self,
-        request: ViewerRequest,
-        collection_id: FromPath[UUID],
+        self, request: ViewerRequest, collection_id: FromPath[UUID], collections: NamedDependency[CollectionService]
     ) -> None:
         """Its owner alone may."""
-        await self.collections.remove(request.user.user_id, collection_id)
+        await collections.remove(request.user.user_id, collection_id)
 
     @get(
         "/{collection_id:str}/anime",
@@ -151,7 +157,7 @@ class CollectionController(Controller):
         page_request: NamedDependency[PageRequest],
     ) -> Response[list[CollectionItem]]:
         """Of one's own or a public one, in its owner's order."""
-        return page_response(request, await self.collections.items(_id_of(request.user), collection_id, page_request))
+        return page_response(request, await self.reader.items(_id_of(request.user), collection_id, page_request))
 
     @put(
         "/{collection_id:str}/anime/{anime_id:str}",
@@ -170,6 +176,7 @@ class CollectionController(Controller):
         collection_id: FromPath[UUID],
         anime_id: FromPath[UUID],
         expected: NamedDependency[Expected | None],
+        collections: NamedDependency[CollectionService],
         position: Annotated[
             int | None,
             QueryParameter(
@@ -178,7 +185,7 @@ class CollectionController(Controller):
         ] = None,
     ) -> None:
         """Its owner alone may."""
-        await self.collections.put_item(request.user.user_id, collection_id, anime_id, position, expected)
+        await collections.put_item(request.user.user_id, collection_id, anime_id, position, expected)
 
     @delete(
         "/{collection_id:str}/anime/{anime_id:str}",
@@ -194,9 +201,10 @@ class CollectionController(Controller):
         request: ViewerRequest,
         collection_id: FromPath[UUID],
         anime_id: FromPath[UUID],
+        collections: NamedDependency[CollectionService],
     ) -> None:
         """Its owner alone may."""
-        await self.collections.take_out(request.user.user_id, collection_id, anime_id)
+        await collections.take_out(request.user.user_id, collection_id, anime_id)
 
 
 def _id_of(viewer: Identity | None) -> UUID | None:

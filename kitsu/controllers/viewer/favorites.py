@@ -7,14 +7,14 @@ from litestar import Controller, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from kitsu.domain.changes import ChangesRequest, Tombstone
-from kitsu.domain.pagination import PageRequest
-from kitsu.domain.viewer.favorites import Favorite, FavoriteService
+from kitsu.domain.changes import ListRequest, Tombstone
+from kitsu.domain.viewer.favorites import Favorite, FavoriteReader, FavoriteService
 from kitsu.errors import Conflict, Forbidden, InvalidRequest, NotFound, Unauthorized
 from kitsu.web.authentication import requires
 from kitsu.web.openapi import BEARER, errors
-from kitsu.web.pagination import CHANGES_HEADERS, LISTS, changes_response, page_response
+from kitsu.web.pagination import CHANGES_HEADERS, LISTS, list_response
 from kitsu.web.request import ViewerRequest
+from kitsu.web.services import service
 
 
 class NewFavorite(msgspec.Struct):
@@ -29,7 +29,8 @@ class FavoriteController(Controller):
     path = "/favorites"
     tags = ["Viewer"]  # noqa: RUF012 - Litestar's way to declare
     security = BEARER
-    favorites: FavoriteService
+    dependencies = {"favorites": service(FavoriteService)}  # noqa: RUF012 - Litestar's way to declare
+    reader: FavoriteReader
 
     @get(
         "/",
@@ -43,13 +44,10 @@ class FavoriteController(Controller):
     async def list_favorites(
         self,
         request: ViewerRequest,
-        page_request: NamedDependency[PageRequest],
-        since: NamedDependency[ChangesRequest | None],
+        list_request: NamedDependency[ListRequest],
     ) -> Response[list[Favorite | Tombstone]]:
         """The caller's favourites, newest first."""
-        if since is not None:
-            return changes_response(request, await self.favorites.changes(request.user.user_id, since))
-        return page_response(request, await self.favorites.page(request.user.user_id, page_request))
+        return list_response(request, await self.reader.read(request.user.user_id, list_request))
 
     @post(
         "/",
@@ -60,12 +58,10 @@ class FavoriteController(Controller):
         responses=errors(Unauthorized, Forbidden, NotFound, Conflict, InvalidRequest),
     )
     async def add_favorite(
-        self,
-        request: ViewerRequest,
-        data: JSONBody[NewFavorite],
+        self, request: ViewerRequest, data: JSONBody[NewFavorite], favorites: NamedDependency[FavoriteService]
     ) -> Favorite:
         """One that was removed can be added again."""
-        return await self.favorites.add(request.user.user_id, data.anime_id)
+        return await favorites.add(request.user.user_id, data.anime_id)
 
     @delete(
         "/{anime_id:str}",
@@ -76,9 +72,7 @@ class FavoriteController(Controller):
         responses=errors(Unauthorized, Forbidden, InvalidRequest),
     )
     async def remove_favorite(
-        self,
-        request: ViewerRequest,
-        anime_id: FromPath[UUID],
+        self, request: ViewerRequest, anime_id: FromPath[UUID], favorites: NamedDependency[FavoriteService]
     ) -> None:
         """No error when it was none."""
-        await self.favorites.remove(request.user.user_id, anime_id)
+        await favorites.remove(request.user.user_id, anime_id)

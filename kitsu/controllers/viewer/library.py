@@ -7,16 +7,16 @@ from litestar import Controller, Response, delete, get, put
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, JSONBody, QueryParameter
 
-from kitsu.domain.changes import ChangesRequest, Tombstone
-from kitsu.domain.pagination import PageRequest
+from kitsu.domain.changes import ListRequest, Tombstone
 from kitsu.domain.versions import Expected
-from kitsu.domain.viewer.library import LibraryEntry, LibraryService, NewEntry, Status
+from kitsu.domain.viewer.library import LibraryEntry, LibraryReader, LibraryService, NewEntry, Status
 from kitsu.errors import Forbidden, InvalidRequest, NotFound, PreconditionFailed, Unauthorized
 from kitsu.web.authentication import requires
 from kitsu.web.openapi import BEARER, errors
-from kitsu.web.pagination import CHANGES_HEADERS, LISTS, changes_response, page_response, refuse_null
+from kitsu.web.pagination import CHANGES_HEADERS, LISTS, list_response, page_response, refuse_null
 from kitsu.web.preconditions import ETAG, provide_expected, tagged
 from kitsu.web.request import ViewerRequest
+from kitsu.web.services import service
 
 
 class LibraryController(Controller):
@@ -25,7 +25,8 @@ class LibraryController(Controller):
     path = "/library"
     tags = ["Viewer"]  # noqa: RUF012 - Litestar's way to declare
     security = BEARER
-    library: LibraryService
+    dependencies = {"library": service(LibraryService)}  # noqa: RUF012 - Litestar's way to declare
+    reader: LibraryReader
 
     @get(
         "/",
@@ -39,20 +40,19 @@ class LibraryController(Controller):
     async def list_library(
         self,
         request: ViewerRequest,
-        page_request: NamedDependency[PageRequest],
-        since: NamedDependency[ChangesRequest | None],
+        list_request: NamedDependency[ListRequest],
         status: Annotated[
             Status | None, QueryParameter(description="only of this status; not for a list of changes")
         ] = None,
     ) -> Response[list[LibraryEntry | Tombstone]]:
         """The anime on the caller's list, changed last first."""
         refuse_null(request, "status")
-        if since is not None:
-            if status is not None:
-                # An entry that left the status would not be seen to.
-                raise InvalidRequest([{"field": "status", "message": "Not for a list of changes"}])
-            return changes_response(request, await self.library.changes(request.user.user_id, since))
-        return page_response(request, await self.library.page(request.user.user_id, status, page_request))
+        if status is None:
+            return list_response(request, await self.reader.read(request.user.user_id, list_request))
+        if list_request.changes is not None:
+            # A list of changes of one status would not show an entry that left the status.
+            raise InvalidRequest([{"field": "status", "message": "Not for a list of changes"}])
+        return page_response(request, await self.reader.of_status(request.user.user_id, status, list_request.page))
 
     @get(
         "/{anime_id:str}",
@@ -64,7 +64,7 @@ class LibraryController(Controller):
     )
     async def get_entry(self, request: ViewerRequest, anime_id: FromPath[UUID]) -> Response[LibraryEntry]:
         """What the caller's list says of an anime."""
-        return _tagged(await self.library.detail(request.user.user_id, anime_id))
+        return _tagged(await self.reader.detail(request.user.user_id, anime_id))
 
     @put(
         "/{anime_id:str}",
@@ -81,10 +81,11 @@ class LibraryController(Controller):
         request: ViewerRequest,
         anime_id: FromPath[UUID],
         data: JSONBody[NewEntry],
+        library: NamedDependency[LibraryService],
         expected: NamedDependency[Expected | None],
     ) -> Response[LibraryEntry]:
         """Status, score and notes are what the body says. Dates and episodes follow: they are never taken back."""
-        return _tagged(await self.library.put(request.user.user_id, anime_id, data, expected))
+        return _tagged(await library.put(request.user.user_id, anime_id, data, expected))
 
     @delete(
         "/{anime_id:str}",
@@ -94,9 +95,11 @@ class LibraryController(Controller):
         response_description="It is not on it, or was not before.",
         responses=errors(Unauthorized, Forbidden, InvalidRequest),
     )
-    async def remove_entry(self, request: ViewerRequest, anime_id: FromPath[UUID]) -> None:
+    async def remove_entry(
+        self, request: ViewerRequest, anime_id: FromPath[UUID], library: NamedDependency[LibraryService]
+    ) -> None:
         """No error when it was not on it. The watch progress stays."""
-        await self.library.remove(request.user.user_id, anime_id)
+        await library.remove(request.user.user_id, anime_id)
 
 
 def _tagged(entry: LibraryEntry) -> Response[LibraryEntry]:

@@ -10,7 +10,7 @@ from litestar.openapi.spec import OpenAPIFormat, OpenAPIMediaType, OpenAPIType, 
 from litestar.params import QueryParameter
 from litestar.response import Stream
 
-from kitsu.domain.accounts.users import UserService
+from kitsu.domain.accounts.users import UserReader
 from kitsu.domain.viewer.library_export import LibraryExport, LibraryExporter
 from kitsu.domain.viewer.list_import.entries import ListFileError, ListTooLarge
 from kitsu.domain.viewer.list_import.files import MAX_BYTES
@@ -51,7 +51,7 @@ class LibraryFileController(Controller):
     security = BEARER
     list_importer: ListImporter
     library_exporter: LibraryExporter
-    users: UserService
+    users: UserReader
 
     @post(
         "/import",

@@ -6,15 +6,15 @@ from litestar import Controller, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from kitsu.domain.changes import ChangesRequest, Tombstone
-from kitsu.domain.pagination import PageRequest
-from kitsu.domain.viewer.views import NewView, View, ViewService
+from kitsu.domain.changes import ListRequest, Tombstone
+from kitsu.domain.viewer.views import NewView, View, ViewReader, ViewService
 from kitsu.errors import Forbidden, InvalidRequest, NotFound, Unauthorized
 from kitsu.web.authentication import requires
 from kitsu.web.openapi import BEARER, errors
-from kitsu.web.pagination import CHANGES_HEADERS, LISTS, changes_response, page_response
+from kitsu.web.pagination import CHANGES_HEADERS, LISTS, list_response
 from kitsu.web.preconditions import IdempotencyKey, idempotent_request
 from kitsu.web.request import ViewerRequest
+from kitsu.web.services import service
 
 
 class ViewController(Controller):
@@ -23,7 +23,8 @@ class ViewController(Controller):
     path = "/views"
     tags = ["Viewer"]  # noqa: RUF012 - Litestar's way to declare
     security = BEARER
-    views: ViewService
+    dependencies = {"views": service(ViewService)}  # noqa: RUF012 - Litestar's way to declare
+    reader: ViewReader
 
     @get(
         "/",
@@ -37,13 +38,10 @@ class ViewController(Controller):
     async def list_views(
         self,
         request: ViewerRequest,
-        page_request: NamedDependency[PageRequest],
-        since: NamedDependency[ChangesRequest | None],
+        list_request: NamedDependency[ListRequest],
     ) -> Response[list[View | Tombstone]]:
         """The episodes that the caller saw, last viewed first."""
-        if since is not None:
-            return changes_response(request, await self.views.changes(request.user.user_id, since))
-        return page_response(request, await self.views.page(request.user.user_id, page_request))
+        return list_response(request, await self.reader.read(request.user.user_id, list_request))
 
     @post(
         "/",
@@ -57,10 +55,11 @@ class ViewController(Controller):
         self,
         request: ViewerRequest,
         data: JSONBody[NewView],
+        views: NamedDependency[ViewService],
         idempotency_key: IdempotencyKey = None,
     ) -> View:
         """One for each episode: a later one takes its place."""
-        return await self.views.post(request.user.user_id, data, idempotent_request(idempotency_key, request, data))
+        return await views.post(request.user.user_id, data, idempotent_request(idempotency_key, request, data))
 
     @delete(
         "/",
@@ -70,9 +69,9 @@ class ViewController(Controller):
         response_description="The history is empty.",
         responses=errors(Unauthorized, Forbidden),
     )
-    async def clear_views(self, request: ViewerRequest) -> None:
+    async def clear_views(self, request: ViewerRequest, views: NamedDependency[ViewService]) -> None:
         """All of the caller's views go."""
-        await self.views.clear(request.user.user_id)
+        await views.clear(request.user.user_id)
 
     @delete(
         "/{view_id:str}",
@@ -82,6 +81,8 @@ class ViewController(Controller):
         response_description="It is gone.",
         responses=errors(Unauthorized, Forbidden, NotFound, InvalidRequest),
     )
-    async def remove_view(self, request: ViewerRequest, view_id: FromPath[UUID]) -> None:
+    async def remove_view(
+        self, request: ViewerRequest, view_id: FromPath[UUID], views: NamedDependency[ViewService]
+    ) -> None:
         """One view of the caller's."""
-        await self.views.remove(request.user.user_id, view_id)
+        await views.remove(request.user.user_id, view_id)

@@ -6,15 +6,23 @@ from litestar import Controller, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from kitsu.domain.changes import ChangesRequest, Tombstone
+from kitsu.domain.changes import ListRequest, Tombstone
 from kitsu.domain.pagination import PageRequest
-from kitsu.domain.viewer.watch_progress import NewProgress, WatchProgress, WatchProgressService
+from kitsu.domain.viewer.watch_progress import NewProgress, WatchProgress, WatchProgressReader, WatchProgressService
 from kitsu.errors import BadRequest, Forbidden, InvalidRequest, NotFound, Unauthorized
 from kitsu.web.authentication import requires
 from kitsu.web.openapi import BEARER, errors
-from kitsu.web.pagination import CHANGES_HEADERS, LIST_HEADERS, LISTS, PAGES, changes_response, page_response
+from kitsu.web.pagination import (
+    CHANGES_HEADERS,
+    LIST_HEADERS,
+    LISTS,
+    PAGES,
+    list_response,
+    page_response,
+)
 from kitsu.web.preconditions import IdempotencyKey, idempotent_request
 from kitsu.web.request import ViewerRequest
+from kitsu.web.services import service
 
 
 class WatchProgressController(Controller):
@@ -23,7 +31,8 @@ class WatchProgressController(Controller):
     path = "/watch"
     tags = ["Viewer"]  # noqa: RUF012 - Litestar's way to declare
     security = BEARER
-    watch_progress: WatchProgressService
+    dependencies = {"watch_progress": service(WatchProgressService)}  # noqa: RUF012 - Litestar's way to declare
+    reader: WatchProgressReader
 
     @post(
         "/progress",
@@ -38,14 +47,13 @@ class WatchProgressController(Controller):
         self,
         request: ViewerRequest,
         data: JSONBody[NewProgress],
+        watch_progress: NamedDependency[WatchProgressService],
         idempotency_key: IdempotencyKey = None,
     ) -> WatchProgress:
         """One place for each anime. A library entry that exists follows: watching, and completed with the last episode
         (nine tenths of it are all of it).
         """
-        return await self.watch_progress.post(
-            request.user.user_id, data, idempotent_request(idempotency_key, request, data)
-        )
+        return await watch_progress.post(request.user.user_id, data, idempotent_request(idempotency_key, request, data))
 
     @get(
         "/progress",
@@ -59,13 +67,10 @@ class WatchProgressController(Controller):
     async def list_progress(
         self,
         request: ViewerRequest,
-        page_request: NamedDependency[PageRequest],
-        since: NamedDependency[ChangesRequest | None],
+        list_request: NamedDependency[ListRequest],
     ) -> Response[list[WatchProgress | Tombstone]]:
         """All of it, what was hidden from "continue watching" too; last watched first."""
-        if since is not None:
-            return changes_response(request, await self.watch_progress.changes(request.user.user_id, since))
-        return page_response(request, await self.watch_progress.page(request.user.user_id, page_request))
+        return list_response(request, await self.reader.read(request.user.user_id, list_request))
 
     @get(
         "/continue",
@@ -82,7 +87,7 @@ class WatchProgressController(Controller):
         page_request: NamedDependency[PageRequest],
     ) -> Response[list[WatchProgress]]:
         """Last watched first, without what the library says is completed or dropped."""
-        return page_response(request, await self.watch_progress.to_continue(request.user.user_id, page_request))
+        return page_response(request, await self.reader.to_continue(request.user.user_id, page_request))
 
     @delete(
         "/continue/{anime_id:str}",
@@ -93,9 +98,7 @@ class WatchProgressController(Controller):
         responses=errors(Unauthorized, Forbidden, InvalidRequest),
     )
     async def hide(
-        self,
-        request: ViewerRequest,
-        anime_id: FromPath[UUID],
+        self, request: ViewerRequest, anime_id: FromPath[UUID], watch_progress: NamedDependency[WatchProgressService]
     ) -> None:
         """Its progress stays, and it comes back when it is played again."""
-        await self.watch_progress.hide(request.user.user_id, anime_id)
+        await watch_progress.hide(request.user.user_id, anime_id)

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
 from kitsu.db import models
 from kitsu.domain.accounts.passwords import PasswordHasher, check_new
-from kitsu.domain.accounts.users import insert_user, valid_email
+from kitsu.domain.accounts.users import UserRows, valid_email
 
 log = structlog.get_logger("kitsu.security")
 
@@ -43,7 +43,7 @@ async def make_administrator(engine: AsyncEngine, email: str, password: str | No
     async with transactions.begin() as session:
         user = (await session.scalars(by_email.with_for_update())).one_or_none()
         if user is None:
-            created = await insert_user(session, address, password_hash or "", "admin")
+            created = await UserRows(session).insert(address, password_hash or "", "admin")
             log.info("administrator created", user_id=str(created.id))
             return f"{address} is an administrator now."
         user.role, user.is_active = "admin", True

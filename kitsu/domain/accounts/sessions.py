@@ -14,16 +14,20 @@ from uuid import UUID
 
 import msgspec
 import structlog
+from advanced_alchemy.repository import SQLAlchemyAsyncRepository
+from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from msgspec import Meta
 from sqlalchemy import ARRAY, BindParameter, DateTime, Interval, Uuid, any_, bindparam, func, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
 from kitsu.db.batch_loader import BatchLoader, padded
+from kitsu.db.engine import execute_core
 from kitsu.db.models import AuthSession, RefreshToken, User
 from kitsu.db.statements import StatementRunner
 from kitsu.domain.accounts.access_tokens import AccessTokens, Claims
 from kitsu.domain.accounts.permissions import PERMISSIONS, Permission, Role
+from kitsu.domain.mapping import Rows, columns_of, mapper
 from kitsu.errors import Forbidden, NotFound, Unauthorized
 
 log = structlog.get_logger("kitsu.security")
@@ -107,41 +111,71 @@ _LOGOUT = (
     .returning(AuthSession.id, AuthSession.user_id)
 )
 _is_active = (AuthSession.revoked_at.is_(None), AuthSession.expires_at > _clock)
-_IDENTITIES = (
-    select(AuthSession.id, User.id, User.role)
+_IDENTITIES: Rows = (
+    select(User.id.label("user_id"), AuthSession.id.label("session_id"), User.role)
     .join(User, AuthSession.user_id == User.id)
     .where(AuthSession.id == any_(bindparam("session_ids", type_=ARRAY(Uuid))), User.is_active.is_(True), *_is_active)
 )
-_ACTIVE_SESSIONS = (
-    select(
-        AuthSession.id,
-        AuthSession.created_at,
-        AuthSession.last_used_at,
-        AuthSession.user_agent,
-        AuthSession.ip,
-        AuthSession.id == bindparam("session_id", type_=Uuid),
-    )
+_ACTIVE_SESSIONS: Rows = (
+    select(*columns_of(Session, AuthSession, current=AuthSession.id == bindparam("session_id", type_=Uuid)))
     .where(AuthSession.user_id == bindparam("user_id", type_=Uuid), *_is_active)
     .order_by(AuthSession.last_used_at.desc(), AuthSession.id.desc())
 )
 
 
-class SessionService:
-    """Signs devices in, keeps them so, and out again."""
+_identity_of = mapper(Identity, _IDENTITIES)
+_session_of = mapper(Session, _ACTIVE_SESSIONS)
 
-    def __init__(
-        self, engine: AsyncEngine, runner: StatementRunner, access_tokens: AccessTokens, rules: SessionRules
-    ) -> None:
-        self._engine = engine
+
+class SessionReader:
+    """Finds the session of an access token, and the sessions of a user."""
+
+    def __init__(self, runner: StatementRunner, access_tokens: AccessTokens) -> None:
         self._runner = runner
+        self._access_tokens = access_tokens
         self._identities = BatchLoader(self._identities_of)
+
+    async def identify(self, access_token: str) -> Identity:
+        """Return the identity of this access token, in one query at most. Raises Unauthorized."""
+        claims: Claims | None = self._access_tokens.read(access_token)
+        if claims is None:
+            raise Unauthorized
+        identity = await self._identities.get(claims.session_id)
+        if identity is None or identity.user_id != claims.user_id:
+            raise Unauthorized
+        return identity
+
+    async def _identities_of(self, session_ids: list[UUID]) -> dict[UUID, Identity]:
+        rows = await self._runner.rows(_IDENTITIES, {"session_ids": padded(session_ids)})
+        return {row["session_id"]: _identity_of(row) for row in rows}
+
+    async def active_sessions(self, identity: Identity) -> list[Session]:
+        """Return the devices on which the user is signed in, last used first."""
+        parameters = {"user_id": identity.user_id, "session_id": identity.session_id}
+        return [_session_of(row) for row in await self._runner.rows(_ACTIVE_SESSIONS, parameters)]
+
+
+class SessionService(SQLAlchemyAsyncRepositoryService[AuthSession]):
+    """Signs devices in, renews their tokens, and signs them out."""
+
+    class Repository(SQLAlchemyAsyncRepository[AuthSession]):
+        """Sessions in the database."""
+
+        model_type = AuthSession
+
+    repository_type = Repository
+
+    def __init__(self, session: AsyncSession, *, access_tokens: AccessTokens, rules: SessionRules) -> None:
+        super().__init__(session)
+        self._session = session
         self._access_tokens = access_tokens
         self._rules = rules
 
-    async def start(self, connection: AsyncConnection, user_id: UUID, device: Device) -> Tokens:
+    async def start(self, user_id: UUID, device: Device) -> Tokens:
         """Sign a device in, in the caller's transaction."""
         session_id = uuid7()
-        await connection.execute(
+        await execute_core(
+            self._session,
             insert(AuthSession).values(
                 id=session_id,
                 user_id=user_id,
@@ -153,25 +187,25 @@ class SessionService:
             {"lifetime": self._rules.lifetime},
         )
         token = token_urlsafe(32)
-        await self._store(connection, session_id, 1, token)
+        await self._store(session_id, 1, token)
         return Tokens(self._access_tokens.issue(user_id, session_id), token)
 
     async def refresh(self, token: str) -> Tokens:
-        """Trade a refresh token for new ones. Raises Unauthorized, and Forbidden for one that was revoked."""
-        async with self._engine.begin() as connection:
-            outcome = await self._rotate(connection, token)
+        """Return new tokens for a refresh token. Raises Unauthorized, and Forbidden for a revoked one."""
+        outcome = await self._rotate(token)
+        await self._session.commit()
         if isinstance(outcome, Tokens):
             return outcome
         raise outcome
 
-    async def _rotate(self, connection: AsyncConnection, token: str) -> Tokens | Unauthorized | Forbidden:
-        """What a refresh comes to; an error is returned, not raised, so that what was found out is committed."""
+    async def _rotate(self, token: str) -> Tokens | Unauthorized | Forbidden:
+        """Return the new tokens, or the error: it is not raised, so that a revoked session is committed."""
         wanted = {"token_hash": _hash(token)}
-        session = (await connection.execute(_LOCK, wanted)).one_or_none()
+        session = (await execute_core(self._session, _LOCK, wanted)).one_or_none()
         if session is None:
             return Unauthorized()
         # Read behind the lock: whoever held it may have used this token.
-        found = (await connection.execute(_TOKEN, wanted)).one()
+        found = (await execute_core(self._session, _TOKEN, wanted)).one()
         if session.revoked_at is not None:
             return Forbidden()
         if not found.is_active or session.expires_at <= found.now or found.expires_at <= found.now:
@@ -182,81 +216,60 @@ class SessionService:
                 if not self._rules.same_child:
                     return Unauthorized()
                 return Tokens(self._access_tokens.issue(session.user_id, session.id), self._child_of(token))
-            await self._revoke(connection, "reuse", AuthSession.id == session.id)
+            await self._revoke("reuse", AuthSession.id == session.id)
             log.warning("refresh token reused", user_id=str(session.user_id), session_id=str(session.id))
             return Unauthorized()
         child = self._child_of(token) if self._rules.same_child else token_urlsafe(32)
-        await connection.execute(
-            update(RefreshToken).where(RefreshToken.token_hash == wanted["token_hash"]).values(used_at=_clock)
+        await execute_core(
+            self._session,
+            update(RefreshToken).where(RefreshToken.token_hash == wanted["token_hash"]).values(used_at=_clock),
         )
-        await connection.execute(
+        await execute_core(
+            self._session,
             update(AuthSession)
             .where(AuthSession.id == session.id)
             .values(generation=session.generation + 1, last_used_at=_clock, expires_at=_until),
             {"lifetime": self._rules.lifetime},
         )
-        await self._store(connection, session.id, session.generation + 1, child)
+        await self._store(session.id, session.generation + 1, child)
         return Tokens(self._access_tokens.issue(session.user_id, session.id), child)
 
     async def logout(self, token: str) -> None:
         """End the session of this refresh token, if it is one."""
-        async with self._engine.begin() as connection:
-            ended = (await connection.execute(_LOGOUT, {"token_hash": _hash(token)})).one_or_none()
+        ended = (await execute_core(self._session, _LOGOUT, {"token_hash": _hash(token)})).one_or_none()
+        await self._session.commit()
         if ended is not None:
             log.info("logout", user_id=str(ended.user_id), session_id=str(ended.id))
 
-    async def identify(self, access_token: str) -> Identity:
-        """Who holds this access token, in one query at most. Raises Unauthorized."""
-        claims: Claims | None = self._access_tokens.read(access_token)
-        if claims is None:
-            raise Unauthorized
-        identity = await self._identities.get(claims.session_id)
-        if identity is None or identity.user_id != claims.user_id:
-            raise Unauthorized
-        return identity
-
-    async def _identities_of(self, session_ids: list[UUID]) -> dict[UUID, Identity]:
-        rows = await self._runner.rows(_IDENTITIES, {"session_ids": padded(session_ids)})
-        return {session_id: Identity(user_id, session_id, role) for session_id, user_id, role in rows}
-
-    async def active_sessions(self, identity: Identity) -> list[Session]:
-        """The devices on which the user is signed in, last used first."""
-        rows = await self._runner.rows(
-            _ACTIVE_SESSIONS, {"user_id": identity.user_id, "session_id": identity.session_id}
-        )
-        return [Session(*row) for row in rows]
-
     async def end(self, identity: Identity, session_id: UUID) -> None:
         """Sign one device of the user out. Raises NotFound when it is not one that is signed in."""
-        async with self._engine.begin() as connection:
-            ended = await self._revoke(
-                connection,
-                "ended",
-                AuthSession.id == session_id,
-                AuthSession.user_id == identity.user_id,
-                AuthSession.expires_at > _clock,
-            )
+        ended = await self._revoke(
+            "ended",
+            AuthSession.id == session_id,
+            AuthSession.user_id == identity.user_id,
+            AuthSession.expires_at > _clock,
+        )
+        await self._session.commit()
         if not ended:
             raise NotFound("Session not found")
 
     async def end_others(self, identity: Identity) -> None:
         """Sign out all devices of the user but this one."""
-        async with self._engine.begin() as connection:
-            await self.revoke_all(connection, identity.user_id, "ended", but=identity.session_id)
+        await self.revoke_all(identity.user_id, "ended", but=identity.session_id)
+        await self._session.commit()
 
-    async def revoke_all(
-        self, connection: AsyncConnection, user_id: UUID, reason: RevokeReason, *, but: UUID | None = None
-    ) -> None:
+    async def revoke_all(self, user_id: UUID, reason: RevokeReason, *, but: UUID | None = None) -> None:
         """End the sessions of a user, in the caller's transaction."""
         others = () if but is None else (AuthSession.id != but,)
-        await self._revoke(connection, reason, AuthSession.user_id == user_id, *others)
+        await self._revoke(reason, AuthSession.user_id == user_id, *others)
 
-    async def _revoke(self, connection: AsyncConnection, reason: RevokeReason, *which: object) -> int:
+    async def _revoke(self, reason: RevokeReason, *which: object) -> int:
         statement = update(AuthSession).where(AuthSession.revoked_at.is_(None), *which)  # type: ignore[arg-type] # conditions
-        return (await connection.execute(statement.values(revoked_at=_clock, revoke_reason=reason))).rowcount
+        return (await execute_core(self._session, statement.values(revoked_at=_clock, revoke_reason=reason))).rowcount
 
-    async def _store(self, connection: AsyncConnection, session_id: UUID, generation: int, token: str) -> None:
-        await connection.execute(
+    async def _store(self, session_id: UUID, generation: int, token: str) -> None:
+        await execute_core(
+            self._session,
             insert(RefreshToken).values(
                 session_id=session_id, generation=generation, token_hash=_hash(token), expires_at=_until
             ),

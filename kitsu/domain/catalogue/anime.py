@@ -1,19 +1,20 @@
 """Anime: the shapes that go over the wire, and the catalogue's reads of them."""
 
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
 from msgspec import Meta
 from sqlalchemy import ARRAY, Uuid, any_, bindparam, func, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from kitsu.db import models
 from kitsu.db.batch_loader import BatchLoader, padded
 from kitsu.db.statements import StatementRunner
 from kitsu.domain.catalogue.anime_query import AnimeQuery, AnimeType, Season, listing_of
+from kitsu.domain.mapping import Rows, columns_of, mapper
 from kitsu.domain.pagination import Page, PageRequest
 from kitsu.errors import NotFound
 
@@ -53,16 +54,18 @@ class Anime(AnimeListItem):
     updated_at: datetime
 
 
-LIST_FIELDS = AnimeListItem.__struct_fields__
-
 _anime = models.Anime
-LIST_COLUMNS = tuple(getattr(_anime, name) for name in LIST_FIELDS)
-"""What an AnimeListItem is read from, in its order."""
+LIST_COLUMNS = columns_of(AnimeListItem, _anime)
+_LIST_ITEM: Rows = select(*LIST_COLUMNS).where(_anime.id == bindparam("anime_id", type_=Uuid))
+_list_item_of = mapper(AnimeListItem, _LIST_ITEM)
 
 
-def list_item(values: Sequence[Any]) -> AnimeListItem:
-    """An anime as it stands in a list, from the values of LIST_COLUMNS."""
-    return AnimeListItem(*values)
+async def get_list_item(session: AsyncSession, anime_id: UUID) -> AnimeListItem:
+    """Return an anime as it stands in a list. Raises NotFound."""
+    row = (await session.execute(_LIST_ITEM, {"anime_id": anime_id})).first()
+    if row is None:
+        raise NotFound("Anime not found")
+    return _list_item_of(row)
 
 
 # Of several ids at one provider the lowest is shown, which is the oldest: the last of a key wins in jsonb.
@@ -83,9 +86,10 @@ EXTERNAL_IDS = (
     .where(models.ExternalId.anime_id == _anime.id)
     .scalar_subquery()
 )
-DETAILS = select(
-    *(EXTERNAL_IDS.label(name) if name == "external_ids" else getattr(_anime, name) for name in Anime.__struct_fields__)
-).where(_anime.id == any_(bindparam("anime_ids", type_=ARRAY(Uuid))))
+DETAILS: Rows = select(*columns_of(Anime, _anime, external_ids=EXTERNAL_IDS)).where(
+    _anime.id == any_(bindparam("anime_ids", type_=ARRAY(Uuid)))
+)
+_detail_of = mapper(Anime, DETAILS)
 
 
 class AnimeReader:
@@ -96,13 +100,14 @@ class AnimeReader:
         self._details = BatchLoader(self._look_up)
 
     async def page(self, query: AnimeQuery, request: PageRequest) -> Page[AnimeListItem]:
-        """The anime that pass all the filters, in the order asked for."""
+        """Return the anime that pass all the filters, in the order asked for."""
         parameters = query.parameters()
-        filters = frozenset(parameters)
-        return await listing_of(LIST_FIELDS, filters, query.sort).page(self._runner, parameters, request, list_item)
+        return await listing_of(AnimeListItem, frozenset(parameters), query.sort).page(
+            self._runner, parameters, request
+        )
 
     async def detail(self, anime_id: UUID) -> Anime:
-        """One anime. Raises NotFound."""
+        """Return one anime. Raises NotFound."""
         anime = await self._details.get(anime_id)
         if anime is None:
             raise NotFound("Anime not found")
@@ -110,4 +115,4 @@ class AnimeReader:
 
     async def _look_up(self, anime_ids: list[UUID]) -> dict[UUID, Anime]:
         rows = await self._runner.rows(DETAILS, {"anime_ids": padded(anime_ids)})
-        return {row[0]: Anime(*row) for row in rows}
+        return {row["id"]: _detail_of(row) for row in rows}

@@ -1,7 +1,7 @@
 """Which anime a list or a search asks for, in which order, as statements that are built once and kept."""
 
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from unicodedata import normalize
 
 import msgspec
@@ -9,7 +9,10 @@ from sqlalchemy import ColumnElement, Text, and_, bindparam, case, func, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from kitsu.db import models
+from kitsu.domain.mapping import columns_of
 from kitsu.domain.pagination import Key, Listing, ascending, descending
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 AnimeType = Literal["TV", "MOVIE", "OVA", "ONA", "SPECIAL", "UNKNOWN"]
 Season = Literal["WINTER", "SPRING", "SUMMER", "FALL"]
@@ -98,10 +101,10 @@ def _best_match(name: str) -> tuple[Key, ...]:
 
 
 @lru_cache(maxsize=1024)
-def listing_of(columns: tuple[str, ...], filters: frozenset[str], sort: Sort | None) -> Listing:
-    """The list of anime that pass these filters, whose values are its parameters, with these columns."""
+def listing_of(kind: type[T], filters: frozenset[str], sort: Sort | None) -> Listing[T]:
+    """Return the list of anime that pass these filters, whose values are its parameters, as Structs of this kind."""
     search = filters & {"q", "short_q"}
     unsorted = _best_match(next(iter(search))) if search else _NEWEST
     where = [_FILTERS[name] for name in sorted(filters)]
-    rows = select(*(getattr(_anime, name) for name in columns)).where(*where)
-    return Listing(rows, *(_ORDERS[sort] if sort else unsorted), counted=select(_anime.id).where(*where))
+    rows = select(*columns_of(kind, _anime)).where(*where)
+    return Listing(kind, rows, *(_ORDERS[sort] if sort else unsorted), counted=select(_anime.id).where(*where))

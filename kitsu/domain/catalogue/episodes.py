@@ -9,6 +9,7 @@ from sqlalchemy import bindparam, select
 
 from kitsu.db import models
 from kitsu.db.statements import StatementRunner
+from kitsu.domain.mapping import Rows, columns_of, mapper
 from kitsu.errors import NotFound
 
 
@@ -23,13 +24,14 @@ class EpisodeListItem(msgspec.Struct):
 _episode = models.Episode
 
 # One round trip tells a release without episodes (a row of nulls) from no release (no row).
-_OF_RELEASE = (
-    select(_episode.id, _episode.number, _episode.title)
+_OF_RELEASE: Rows = (
+    select(*columns_of(EpisodeListItem, _episode))
     .select_from(models.Release)
     .outerjoin(_episode, _episode.release_id == models.Release.id)
     .where(models.Release.id == bindparam("release_id"))
     .order_by(_episode.number, _episode.id)
 )
+_episode_of = mapper(EpisodeListItem, _OF_RELEASE)
 
 
 class EpisodeReader:
@@ -43,4 +45,4 @@ class EpisodeReader:
         rows = await self._runner.rows(_OF_RELEASE, {"release_id": release_id})
         if not rows:
             raise NotFound("Release not found")
-        return [EpisodeListItem(*row) for row in rows if row[0] is not None]
+        return [_episode_of(row) for row in rows if row["id"] is not None]

@@ -1,7 +1,7 @@
 """Releases: the shapes that go over the wire, and the catalogue's reads of them."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
@@ -10,6 +10,7 @@ from sqlalchemy import bindparam, func, select
 
 from kitsu.db import models
 from kitsu.db.statements import StatementRunner
+from kitsu.domain.mapping import Rows, columns_of, mapper
 from kitsu.domain.pagination import Listing, Page, PageRequest, descending
 from kitsu.errors import NotFound
 
@@ -37,21 +38,16 @@ _episode_count = (
 )
 
 
-def _columns(shape: type[ReleaseListItem]) -> tuple[Any, ...]:
-    return tuple(
-        _episode_count.label(name) if name == "episode_count" else getattr(_release, name)
-        for name in shape.__struct_fields__
-    )
-
-
-_DETAIL = select(*_columns(Release)).where(_release.id == bindparam("release_id"))
-
-
+_DETAIL: Rows = select(*columns_of(Release, _release, episode_count=_episode_count)).where(
+    _release.id == bindparam("release_id")
+)
+_detail_of = mapper(Release, _DETAIL)
 _newest = (descending(_release.created_at), descending(_release.id))
-_rows, _counted = select(*_columns(ReleaseListItem)), select(_release.id)
-_of_anime = _release.anime_id == bindparam("anime_id")
-_LISTING = Listing(_rows, *_newest, counted=_counted)
-_LISTING_OF_ANIME = Listing(_rows.where(_of_anime), *_newest, counted=_counted.where(_of_anime))
+_rows: Rows = select(*columns_of(ReleaseListItem, _release, episode_count=_episode_count))
+_counted = select(_release.id)
+_is_of_anime = _release.anime_id == bindparam("anime_id")
+_LISTING = Listing(ReleaseListItem, _rows, *_newest, counted=_counted)
+_LISTING_OF_ANIME = Listing(ReleaseListItem, _rows.where(_is_of_anime), *_newest, counted=_counted.where(_is_of_anime))
 
 
 class ReleaseReader:
@@ -62,12 +58,13 @@ class ReleaseReader:
 
     async def page(self, anime_id: UUID | None, request: PageRequest) -> Page[ReleaseListItem]:
         """The releases of one anime, or of all; newest first. An unknown anime has none."""
-        listing, of = (_LISTING, {}) if anime_id is None else (_LISTING_OF_ANIME, {"anime_id": anime_id})
-        return await listing.page(self._runner, of, request, lambda row: ReleaseListItem(*row))
+        if anime_id is None:
+            return await _LISTING.page(self._runner, {}, request)
+        return await _LISTING_OF_ANIME.page(self._runner, {"anime_id": anime_id}, request)
 
     async def detail(self, release_id: UUID) -> Release:
         """One release. Raises NotFound."""
         row = await self._runner.row(_DETAIL, {"release_id": release_id})
         if row is None:
             raise NotFound("Release not found")
-        return Release(**row)
+        return _detail_of(row)

@@ -7,12 +7,12 @@ from uuid import UUID, uuid4
 import structlog
 from PIL import Image, ImageCms, ImageOps
 from PIL.ImageFile import ImageFile
-from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from kitsu.domain.accounts.users import check_username, user_to_change, write_user
+from kitsu.domain.accounts.context import AccountContext
+from kitsu.domain.accounts.users import User, UserService, check_username
 from kitsu.domain.media.orphans import AVATARS, OrphanFiles, key_of
 from kitsu.domain.media.store import Media, MediaStore, PutOutcomeUnknown
-from kitsu.domain.rate_limits import Policy, RateLimiter
 from kitsu.domain.threads import Threads
 from kitsu.errors import BadRequest, NotFound
 
@@ -36,27 +36,29 @@ NOT_A_PICTURE = "The avatar is no JPEG, PNG, GIF, WebP or BMP picture, or a dama
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
-class AvatarService:
-    """The avatars of users."""
+class AvatarFiles:
+    """The files of avatars, and the threads that read what users upload."""
 
-    def __init__(
-        self, engine: AsyncEngine, media: MediaStore, strays: OrphanFiles, limiter: RateLimiter, uploads: Policy
-    ) -> None:
-        self._transactions = async_sessionmaker(engine, expire_on_commit=False)
-        self._media = media
-        self._strays = strays
-        self._limiter = limiter
-        self._uploads = uploads
-        self._threads = Threads("avatars", threads=THREAD_COUNT, queue=QUEUE_SIZE)
-        self.close = self._threads.close
+    def __init__(self, media: MediaStore, orphans: OrphanFiles) -> None:
+        self.media = media
+        self.orphans = orphans
+        self.threads = Threads("avatars", threads=THREAD_COUNT, queue=QUEUE_SIZE)
 
     async def file(self, name: str) -> Media:
-        """The file of an avatar. Raises NotFound, ServiceUnavailable."""
+        """Return the file of an avatar. Raises NotFound, ServiceUnavailable."""
         if not _NAME.fullmatch(name) or ".." in name:
             raise NotFound
-        return await self._media.get(key_of(name))
+        return await self.media.get(key_of(name))
 
-    async def set(self, user_id: UUID, data: bytes, username: str | None = None) -> None:
+
+class AvatarService(UserService):
+    """Changes the avatars of users."""
+
+    def __init__(self, session: AsyncSession, *, context: AccountContext, files: AvatarFiles) -> None:
+        super().__init__(session, context=context)
+        self._files = files
+
+    async def set(self, user_id: UUID, data: bytes, username: str | None = None) -> User:
         """Give a user another avatar, and another name if there is one: both, or none of it.
 
         Raises BadRequest for what is no picture or when the name is taken, NotFound, InvalidRequest, RateLimited.
@@ -65,32 +67,33 @@ class AvatarService:
             check_username(username)
         if len(data) > MAX_BYTES:
             raise BadRequest("The avatar is larger than 5 MB")
-        await self._limiter.hit(self._uploads, str(user_id))
-        webp = await self._threads.run(lambda: picture(data))
+        await self._context.limiter.hit("avatar", str(user_id))
+        webp = await self._files.threads.run(lambda: picture(data))
         path = f"{AVATARS}{uuid4().hex}.webp"
-        await self._strays.announce(path)
+        orphans = self._files.orphans
+        await orphans.announce(path)
         try:
-            await self._media.put(key_of(path), webp, "image/webp")
-            old = await self._refer(user_id, path, username)
+            await self._files.media.put(key_of(path), webp, "image/webp")
+            user, old = await self._refer(user_id, path, username)
         except Exception as error:
-            await self._strays.tidy(path, again=isinstance(error, PutOutcomeUnknown))
+            await self._session.rollback()  # or the note of the file stays locked
+            await orphans.tidy(path, again=isinstance(error, PutOutcomeUnknown))
             raise
         log.info("avatar changed", user_id=str(user_id))
         if old is not None:
-            await self._strays.tidy(old)
+            await orphans.tidy(old)
+        return user
 
-    async def _refer(self, user_id: UUID, path: str, username: str | None) -> str | None:
-        """Have the user refer to the file; the file referred to before."""
-        values = {"avatar": path} if username is None else {"avatar": path, "username": username}
-        async with self._transactions.begin() as session:
-            user = await user_to_change(session, user_id)
-            old = user.avatar
-            await write_user(session, user, values)
-            connection = await session.connection()
-            await self._strays.adopt(connection, path)
-            if old is not None:
-                await self._strays.note(connection, old)
-        return old
+    async def _refer(self, user_id: UUID, path: str, username: str | None) -> tuple[User, str | None]:
+        """Have the user refer to the file; return the user, and the file referred to before."""
+        user = await self.locked(user_id)
+        old = user.avatar
+        await self.write(user, {"avatar": path} if username is None else {"avatar": path, "username": username})
+        await self._files.orphans.adopt(self._session, path)
+        if old is not None:
+            await self._files.orphans.note(self._session, old)
+        await self._session.commit()
+        return self.struct_of(user), old
 
 
 def picture(data: bytes) -> bytes:

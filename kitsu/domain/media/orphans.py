@@ -9,8 +9,9 @@ import asyncio
 import structlog
 from sqlalchemy import String, bindparam, delete, exists, func, literal_column, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
+from kitsu.db.engine import execute_core
 from kitsu.db.models import StrayFile, User
 from kitsu.domain.media.store import MediaStore
 from kitsu.errors import ServiceUnavailable
@@ -46,18 +47,18 @@ class OrphanFiles:
     async def announce(self, path: str) -> None:
         """Note a file that is about to be put."""
         async with self._engine.begin() as connection:
-            await self.note(connection, path)
+            await connection.execute(_NOTE, {"path": path})
 
-    async def note(self, connection: AsyncConnection, path: str) -> None:
+    async def note(self, session: AsyncSession, path: str) -> None:
         """Note a file that loses its user, in the caller's transaction."""
-        await connection.execute(_NOTE, {"path": path})
+        await execute_core(session, _NOTE, {"path": path})
 
-    async def adopt(self, connection: AsyncConnection, path: str) -> None:
+    async def adopt(self, session: AsyncSession, path: str) -> None:
         """Drop the note of a file that gets its user, in the caller's transaction.
 
         Raises ServiceUnavailable when `kitsu purge` was faster, and the file is gone.
         """
-        if (await connection.execute(_FORGET, {"forgotten": path})).rowcount != 1:
+        if (await execute_core(session, _FORGET, {"forgotten": path})).rowcount != 1:
             raise ServiceUnavailable
 
     async def tidy(self, path: str, *, again: bool = False) -> None:

@@ -1,6 +1,6 @@
 """All that is stored about somebody, as one JSON object, made piece by piece however much it is."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -10,8 +10,8 @@ from sqlalchemy import Uuid, bindparam, select
 
 from kitsu.db import models
 from kitsu.db.statements import StatementRunner
-from kitsu.domain.accounts.users import UserService
-from kitsu.domain.pagination import Rows
+from kitsu.domain.accounts.users import UserReader
+from kitsu.domain.mapping import Rows, columns_of, mapper
 from kitsu.domain.viewer import collections, favorites, library, views, watch_progress
 
 CHUNK = 500
@@ -42,33 +42,33 @@ class ExportedItem(msgspec.Struct):
 
 
 class Section(NamedTuple):
-    """A list of the export: its rows, the column that tells where it goes on, and what becomes of a row."""
+    """A list of the export: the Struct of a row, its rows, and the column by which it continues."""
 
+    kind: type[msgspec.Struct]
     rows: Rows
     key: Any
-    shape: Callable[[Sequence[Any]], msgspec.Struct]
 
 
 _user_id: Any = bindparam("user_id", type_=Uuid)
 _session, _item, _collection, _anime = models.AuthSession, models.CollectionItem, models.Collection, models.Anime
 
-_SESSIONS: Rows = select(*(getattr(_session, name) for name in ExportedSession.__struct_fields__)).where(
-    _session.user_id == _user_id
-)
+_SESSIONS: Rows = select(*columns_of(ExportedSession, _session)).where(_session.user_id == _user_id)
 
 
 def _statement(section: Section) -> Rows:
     after: Any = bindparam("after", type_=Uuid)
-    return section.rows.add_columns(section.key).where(section.key > after).order_by(section.key).limit(CHUNK)
+    return (
+        section.rows.add_columns(section.key.label("key")).where(section.key > after).order_by(section.key).limit(CHUNK)
+    )
 
 
 _SECTIONS = {
-    "sessions": Section(_SESSIONS, _session.id, lambda row: ExportedSession(*row)),
-    "favorites": Section(favorites.OWN, models.Favorite.id, favorites.favorite_of),
-    "watch_progress": Section(watch_progress.OWN, models.WatchProgress.id, watch_progress.progress_of),
-    "views": Section(views.OWN, models.View.id, views.view_of),
-    "library": Section(library.OWN, models.LibraryEntry.id, library.entry_of),
-    "collections": Section(collections.OWN, _collection.id, lambda row: collections.Collection(*row)),
+    "sessions": Section(ExportedSession, _SESSIONS, _session.id),
+    "favorites": Section(favorites.Favorite, favorites.ROWS, models.Favorite.id),
+    "watch_progress": Section(watch_progress.WatchProgress, watch_progress.ROWS, models.WatchProgress.id),
+    "views": Section(views.View, views.ROWS, models.View.id),
+    "library": Section(library.LibraryEntry, library.ROWS, models.LibraryEntry.id),
+    "collections": Section(collections.Collection, collections.ROWS, _collection.id),
 }
 _STATEMENTS = {name: _statement(section) for name, section in _SECTIONS.items()}
 _ITEMS = (
@@ -83,7 +83,7 @@ _ITEMS = (
 class AccountExporter:
     """Writes accounts out."""
 
-    def __init__(self, runner: StatementRunner, users: UserService) -> None:
+    def __init__(self, runner: StatementRunner, users: UserReader) -> None:
         self._runner = runner
         self._users = users
 
@@ -93,12 +93,13 @@ class AccountExporter:
         head = msgspec.json.encode({"exported_at": datetime.now(UTC), "user": user})
         yield head[:-1]
         for name, section in _SECTIONS.items():
+            struct_of = mapper(section.kind, section.rows)
             yield b',"%s":[' % name.encode()
             comma = b""
             after = UUID(int=0)
             while rows := await self._runner.rows(_STATEMENTS[name], {"user_id": user_id, "after": after}):
-                yield comma + msgspec.json.encode([section.shape(row[:-1]) for row in rows])[1:-1]
-                comma, after = b",", rows[-1][-1]
+                yield comma + msgspec.json.encode([struct_of(row) for row in rows])[1:-1]
+                comma, after = b",", rows[-1]["key"]
             yield b"]"
         items = [ExportedItem(*row) for row in await self._runner.rows(_ITEMS, {"user_id": user_id})]
         yield b',"collection_items":' + msgspec.json.encode(items) + b"}"

@@ -1,6 +1,5 @@
 """Collections: anime that a viewer put together under a name, in an order of theirs, for themselves or for all."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -11,15 +10,16 @@ from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from msgspec import UNSET, Meta, UnsetType
 from sqlalchemy import BigInteger, Integer, Uuid, bindparam, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from kitsu.db import models
-from kitsu.db.statements import StatementRunner
+from kitsu.db.engine import execute_core
 from kitsu.domain.catalogue.anime import LIST_COLUMNS, AnimeListItem
-from kitsu.domain.changes import Changes, ChangesReader, ChangesRequest, changes_statement
-from kitsu.domain.constraints import translate_foreign_key_errors
-from kitsu.domain.pagination import Listing, Page, PageRequest, Rows, ascending, descending
+from kitsu.domain.changes import ChangesListing
+from kitsu.domain.mapping import Rows, columns_of, mapper
+from kitsu.domain.pagination import Listing, Page, PageRequest, ascending, descending
 from kitsu.domain.versions import Expected
+from kitsu.domain.viewer.constraints import viewer_constraints
+from kitsu.domain.viewer.lists import OwnListReader
 from kitsu.errors import Forbidden, NotFound
 
 Name = Annotated[str, Meta(min_length=1, max_length=255, examples=["Rainy days"])]
@@ -63,18 +63,6 @@ class CollectionChange(msgspec.Struct, frozen=True):
     is_public: bool | UnsetType = UNSET
 
 
-class Repository(SQLAlchemyAsyncRepository[models.Collection]):
-    """Collections in the database."""
-
-    model_type = models.Collection
-
-
-class CollectionRows(SQLAlchemyAsyncRepositoryService[models.Collection, Repository]):
-    """Collections, in the transaction of a session."""
-
-    repository_type = Repository
-
-
 _collection, _item, _anime = models.Collection, models.CollectionItem, models.Anime
 _user_id: Any = bindparam("user_id", type_=Uuid)
 _collection_id: Any = bindparam("collection_id", type_=Uuid)
@@ -82,22 +70,19 @@ _anime_id: Any = bindparam("anime_id", type_=Uuid)
 _offset: Any = bindparam("offset", type_=BigInteger)
 
 _item_count = select(func.count()).where(_item.collection_id == _collection.id).scalar_subquery()
-_ALL: Rows = select(
-    *(_item_count if name == "item_count" else getattr(_collection, name) for name in Collection.__struct_fields__)
-)
+_ALL: Rows = select(*columns_of(Collection, _collection, item_count=_item_count))
 _is_own = _collection.user_id == _user_id
-OWN = _ALL.where(_is_own)
+ROWS = _ALL.where(_is_own)
 _is_public = _collection.is_public.is_(True)
 _newest = (descending(_collection.created_at), descending(_collection.id))
 _counted = select(_collection.id)
-_OWN_LISTING = Listing(OWN, *_newest, counted=_counted.where(_is_own))
-_PUBLIC_LISTING = Listing(_ALL.where(_is_public), *_newest, counted=_counted.where(_is_public))
-_CHANGES = changes_statement(OWN, _collection.updated_at, _collection.id)
+_PUBLIC = Listing(Collection, _ALL.where(_is_public), *_newest, counted=_counted.where(_is_public))
 
-_to_be_seen = (_collection.id == _collection_id, or_(_is_public, _is_own))
-_ONE = _ALL.where(*_to_be_seen)
-_IS_TO_BE_SEEN = select(_collection.id).where(*_to_be_seen)
+_is_visible = (_collection.id == _collection_id, or_(_is_public, _is_own))
+_ONE = _ALL.where(*_is_visible)
+_VISIBLE = select(_collection.id).where(*_is_visible)
 _ITEMS = Listing(
+    CollectionItem,
     select(*LIST_COLUMNS, _item.added_at)
     .join(_item, _item.anime_id == _anime.id)
     .where(_item.collection_id == _collection_id),
@@ -134,112 +119,116 @@ _PLACE = _placed.on_conflict_do_update(
 _TAKE_OUT = delete(_item).where(_item.collection_id == _collection_id, _item.anime_id == _anime_id)
 
 
-class CollectionService:
-    """Collections, for their owners and for whoever may look at them."""
+_STORED = _ALL.where(_collection.id == _collection_id)
+_stored_collection_of = mapper(Collection, _STORED)
 
-    def __init__(self, engine: AsyncEngine, runner: StatementRunner) -> None:
-        self._runner = runner
-        self._transactions = async_sessionmaker(engine, expire_on_commit=False)
-        self._changes = ChangesReader(runner)
 
-    async def page(self, viewer: UUID | None, request: PageRequest) -> Page[Collection]:
-        """The viewer's own collections, for a guest the public ones; newest first."""
-        if viewer is None:
-            return await _PUBLIC_LISTING.page(self._runner, {}, request, _collection_of)
-        return await _OWN_LISTING.page(self._runner, {"user_id": viewer}, request, _collection_of)
+class CollectionReader(OwnListReader[Collection]):
+    """Reads collections, newest first, for their owners and for those who may see them."""
 
-    async def changes(self, user_id: UUID, request: ChangesRequest) -> Changes[Collection]:
-        """What changed and was removed of one's own since a time."""
-        return await self._changes.read(user_id, request, _collection.__tablename__, _CHANGES, _collection_of)
+    listing = Listing(Collection, ROWS, *_newest, counted=_counted.where(_is_own))
+    changes = ChangesListing(Collection, ROWS, _collection.updated_at, _collection.id)
+
+    async def public(self, request: PageRequest) -> Page[Collection]:
+        """Return a page of the public collections."""
+        return await _PUBLIC.page(self.runner, {}, request)
 
     async def detail(self, viewer: UUID | None, collection_id: UUID) -> Collection:
-        """A public collection, or one's own. Raises NotFound."""
-        row = await self._runner.row(_ONE, {"collection_id": collection_id, "user_id": viewer})
+        """Return a public collection, or one of the viewer's own. Raises NotFound."""
+        row = await self.runner.row(_ONE, {"collection_id": collection_id, "user_id": viewer})
         if row is None:
             raise NotFound("Collection not found")
-        return Collection(*row)
+        return self.listing.struct_of(row)
 
     async def items(self, viewer: UUID | None, collection_id: UUID, request: PageRequest) -> Page[CollectionItem]:
-        """The anime of a public collection, or of one's own, in its owner's order. Raises NotFound."""
-        which = {"collection_id": collection_id, "user_id": viewer}
-        if await self._runner.value(_IS_TO_BE_SEEN, which) is None:
+        """Return the anime of a public collection, or of one's own, in its owner's order. Raises NotFound."""
+        if await self.runner.value(_VISIBLE, {"collection_id": collection_id, "user_id": viewer}) is None:
             raise NotFound("Collection not found")
-        parameters = {"collection_id": collection_id}
-        return await _ITEMS.page(self._runner, parameters, request, lambda row: CollectionItem(*row))
+        return await _ITEMS.page(self.runner, {"collection_id": collection_id}, request)
+
+
+class CollectionService(SQLAlchemyAsyncRepositoryService[models.Collection]):
+    """Changes collections and their anime."""
+
+    class Repository(SQLAlchemyAsyncRepository[models.Collection]):
+        """Collections in the database."""
+
+        model_type = models.Collection
+
+    repository_type = Repository
 
     async def add(self, user_id: UUID, new: NewCollection) -> Collection:
         """Make a collection."""
-        async with self._transactions.begin() as session:
-            with translate_foreign_key_errors():
-                made = await CollectionRows(session=session).create(
-                    models.Collection(user_id=user_id, **msgspec.structs.asdict(new)), auto_refresh=False
-                )
-        return await self.detail(user_id, made.id)
+        with viewer_constraints():
+            row = await self.create(
+                models.Collection(user_id=user_id, **msgspec.structs.asdict(new)), auto_refresh=False
+            )
+        return await self._committed(row.id)
 
     async def change(
         self, user_id: UUID, collection_id: UUID, change: CollectionChange, expected: Expected | None
     ) -> Collection:
         """Change one's own collection. Raises NotFound, Forbidden, PreconditionFailed."""
+        collection = await self._own(user_id, collection_id, expected)
         values = {name: value for name in change.__struct_fields__ if (value := getattr(change, name)) is not UNSET}
-        async with self._transactions.begin() as session:
-            collection = await _own(session, user_id, collection_id, expected)
-            for name, value in values.items():
-                setattr(collection, name, value)
-            _touch(collection)
-        return await self.detail(user_id, collection_id)
+        for name, value in values.items():
+            setattr(collection, name, value)
+        _touch(collection)
+        return await self._committed(collection_id)
 
     async def remove(self, user_id: UUID, collection_id: UUID) -> None:
         """Delete one's own collection. Raises NotFound, Forbidden."""
-        async with self._transactions.begin() as session:
-            await session.delete(await _own(session, user_id, collection_id, None))
+        await self._own(user_id, collection_id)
+        await self.delete(collection_id, auto_commit=True)
 
     async def put_item(
         self, user_id: UUID, collection_id: UUID, anime_id: UUID, position: int | None, expected: Expected | None
     ) -> None:
-        """Have an anime in one's own collection: at a position from 0 on, else where it is, or at the end.
+        """Put an anime into one's own collection: at a position from 0 on, else where it is, or at the end.
 
         Raises NotFound, Forbidden, PreconditionFailed.
         """
+        collection = await self._own(user_id, collection_id, expected)
+        session = self.repository.session
         which = {"collection_id": collection_id, "anime_id": anime_id}
-        async with self._transactions.begin() as session:
-            collection = await _own(session, user_id, collection_id, expected)
-            connection = await session.connection()
-            with translate_foreign_key_errors():
-                if position is None:
-                    if (await connection.execute(_APPEND, which)).first() is None:
-                        return
-                else:
-                    place = await connection.scalar(_AT, {**which, "offset": position})
-                    await connection.execute(_MAKE_ROOM, {"shifted": collection_id, "place": place})
-                    await connection.execute(_PLACE, {**which, "place": place})
+        with viewer_constraints():
+            if position is None:
+                is_new = (await execute_core(session, _APPEND, which)).first() is not None
+            else:
+                is_new = True
+                place = await session.scalar(_AT, {**which, "offset": position})
+                await execute_core(session, _MAKE_ROOM, {"shifted": collection_id, "place": place})
+                await execute_core(session, _PLACE, {**which, "place": place})
+        if is_new:
             _touch(collection)
+        await session.commit()
 
     async def take_out(self, user_id: UUID, collection_id: UUID, anime_id: UUID) -> None:
         """Take an anime out of one's own collection, if it is in it. Raises NotFound, Forbidden."""
-        async with self._transactions.begin() as session:
-            await _own(session, user_id, collection_id, None)
-            connection = await session.connection()
-            await connection.execute(
-                _TAKE_OUT, {"collection_id": collection_id, "anime_id": anime_id}
-            )  # a trigger tells
+        await self._own(user_id, collection_id)
+        session = self.repository.session
+        # A trigger changes the collection's version when a row is deleted, here or by a deleted anime.
+        await execute_core(session, _TAKE_OUT, {"collection_id": collection_id, "anime_id": anime_id})
+        await session.commit()
 
+    async def _own(self, user_id: UUID, collection_id: UUID, expected: Expected | None = None) -> models.Collection:
+        """Return one's own collection, locked. Raises Forbidden for another user's public one, NotFound for others."""
+        collection = await self.get_one_or_none(id=collection_id, with_for_update=True)
+        if collection is None or (collection.user_id != user_id and not collection.is_public):
+            raise NotFound("Collection not found")
+        if collection.user_id != user_id:
+            raise Forbidden
+        if expected is not None:
+            expected.check(collection.id, collection.version)
+        return collection
 
-def _collection_of(row: Sequence[Any]) -> Collection:
-    return Collection(*row)
-
-
-async def _own(
-    session: AsyncSession, user_id: UUID, collection_id: UUID, expected: Expected | None
-) -> models.Collection:
-    """One's own collection, locked. Raises Forbidden for somebody else's public one, whose private ones are unknown."""
-    collection = await session.get(models.Collection, collection_id, with_for_update=True)
-    if collection is None or (collection.user_id != user_id and not collection.is_public):
-        raise NotFound("Collection not found")
-    if collection.user_id != user_id:
-        raise Forbidden
-    if expected is not None:
-        expected.check(collection.id, collection.version)
-    return collection
+    async def _committed(self, collection_id: UUID) -> Collection:
+        """Commit, and return the collection as it is then."""
+        session = self.repository.session
+        await session.flush()
+        row = (await execute_core(session, _STORED, {"collection_id": collection_id})).one()
+        await session.commit()
+        return _stored_collection_of(row)
 
 
 def _touch(collection: models.Collection) -> None:

@@ -1,24 +1,25 @@
 """The library: the anime that a viewer follows, each with a status, a score and notes."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
+from advanced_alchemy.repository import SQLAlchemyAsyncRepository
+from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from msgspec import Meta
-from sqlalchemy import SmallInteger, String, Text, Uuid, bindparam, case, delete, func, select
+from sqlalchemy import SmallInteger, String, Text, Uuid, bindparam, case, func, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncEngine
 from uuid_utils.compat import uuid7
 
 from kitsu.db import models
-from kitsu.db.statements import StatementRunner
-from kitsu.domain.catalogue.anime import LIST_COLUMNS, AnimeListItem, list_item
-from kitsu.domain.changes import Changes, ChangesReader, ChangesRequest, changes_statement
-from kitsu.domain.constraints import translate_foreign_key_errors
-from kitsu.domain.pagination import Listing, Page, PageRequest, Rows, descending
+from kitsu.domain.catalogue.anime import LIST_COLUMNS, AnimeListItem
+from kitsu.domain.changes import ChangesListing
+from kitsu.domain.mapping import Rows, columns_of, mapper, nested
+from kitsu.domain.pagination import Listing, Page, PageRequest, descending
 from kitsu.domain.versions import Expected
+from kitsu.domain.viewer.constraints import viewer_constraints
+from kitsu.domain.viewer.lists import OwnListReader
 from kitsu.errors import NotFound
 
 Status = Literal["watching", "completed", "on_hold", "dropped", "plan_to_watch"]
@@ -61,25 +62,15 @@ class NewEntry(msgspec.Struct, frozen=True):
 _entry, _anime = models.LibraryEntry, models.Anime
 _user_id: Any = bindparam("user_id", type_=Uuid)
 _anime_id: Any = bindparam("anime_id", type_=Uuid)
-OWN_FIELDS = LibraryEntry.__struct_fields__[:-1]
-_COLUMNS = tuple(getattr(_entry, name) for name in OWN_FIELDS)
+_COLUMNS = columns_of(LibraryEntry, _entry)
+_is_own = _entry.user_id == _user_id
 
-OWN: Rows = (
-    select(*_COLUMNS, *LIST_COLUMNS).join(_anime, _anime.id == _entry.anime_id).where(_entry.user_id == _user_id)
-)
+ROWS: Rows = select(*_COLUMNS, *nested("anime", LIST_COLUMNS)).join(_anime, _anime.id == _entry.anime_id).where(_is_own)
 _with_status = _entry.status == bindparam("status", type_=String)
-
-
-_changed_last = (descending(_entry.updated_at), descending(_entry.id))
-_counted = select(_entry.id).where(_entry.user_id == _user_id)
-_LISTING = Listing(OWN, *_changed_last, counted=_counted)
-_LISTING_OF_STATUS = Listing(OWN.where(_with_status), *_changed_last, counted=_counted.where(_with_status))
-_CHANGES = changes_statement(OWN, _entry.updated_at, _entry.id)
-_ONE = OWN.where(_entry.anime_id == _anime_id)
-_LOCK = (
-    select(_entry.id, _entry.version).where(_entry.user_id == _user_id, _entry.anime_id == _anime_id).with_for_update()
-)
-_REMOVE = delete(_entry).where(_entry.user_id == _user_id, _entry.anime_id == _anime_id)
+_last_changed = (descending(_entry.updated_at), descending(_entry.id))
+_counted = select(_entry.id).where(_is_own)
+_OF_STATUS = Listing(LibraryEntry, ROWS.where(_with_status), *_last_changed, counted=_counted.where(_with_status))
+_ONE = ROWS.where(_entry.anime_id == _anime_id)
 
 TODAY: Any = func.to_char(func.timezone("UTC", func.now()), "YYYY-MM-DD", type_=Text)
 
@@ -118,60 +109,57 @@ def _put() -> Rows:
         .returning(*_COLUMNS)
         .cte("stored")
     )
-    return select(*stored.c, *wanted.c).join_from(stored, wanted, wanted.c.id == stored.c.anime_id)
+    return select(*stored.c, *nested("anime", [*wanted.c])).join_from(stored, wanted, wanted.c.id == stored.c.anime_id)
 
 
 _PUT = _put()
+_put_entry_of = mapper(LibraryEntry, _PUT)
 
 
-class LibraryService:
-    """A viewer's library."""
+class LibraryReader(OwnListReader[LibraryEntry]):
+    """Reads the library, last changed first."""
 
-    def __init__(self, engine: AsyncEngine, runner: StatementRunner) -> None:
-        self._engine = engine
-        self._runner = runner
-        self._changes = ChangesReader(runner)
+    listing = Listing(LibraryEntry, ROWS, *_last_changed, counted=_counted)
+    changes = ChangesListing(LibraryEntry, ROWS, _entry.updated_at, _entry.id)
 
-    async def page(self, user_id: UUID, status: Status | None, request: PageRequest) -> Page[LibraryEntry]:
-        """The entries, of one status or of all, changed last first."""
-        if status is None:
-            return await _LISTING.page(self._runner, {"user_id": user_id}, request, entry_of)
-        of = {"user_id": user_id, "status": status}
-        return await _LISTING_OF_STATUS.page(self._runner, of, request, entry_of)
-
-    async def changes(self, user_id: UUID, request: ChangesRequest) -> Changes[LibraryEntry]:
-        """What changed and was removed since a time."""
-        return await self._changes.read(user_id, request, _entry.__tablename__, _CHANGES, entry_of)
+    async def of_status(self, user_id: UUID, status: Status, request: PageRequest) -> Page[LibraryEntry]:
+        """Return a page of the entries of one status."""
+        return await _OF_STATUS.page(self.runner, {"user_id": user_id, "status": status}, request)
 
     async def detail(self, user_id: UUID, anime_id: UUID) -> LibraryEntry:
-        """The entry of an anime. Raises NotFound."""
-        row = await self._runner.row(_ONE, {"user_id": user_id, "anime_id": anime_id})
+        """Return the entry of an anime. Raises NotFound."""
+        row = await self.runner.row(_ONE, {"user_id": user_id, "anime_id": anime_id})
         if row is None:
             raise NotFound("Library entry not found")
-        return entry_of(row)
+        return self.listing.struct_of(row)
+
+
+class LibraryService(SQLAlchemyAsyncRepositoryService[models.LibraryEntry]):
+    """Changes the library."""
+
+    class Repository(SQLAlchemyAsyncRepository[models.LibraryEntry]):
+        """Library entries in the database."""
+
+        model_type = models.LibraryEntry
+
+    repository_type = Repository
 
     async def put(self, user_id: UUID, anime_id: UUID, new: NewEntry, expected: Expected | None) -> LibraryEntry:
         """Make or change an entry. Raises NotFound, and PreconditionFailed when it is not as expected."""
+        session = self.repository.session
+        if expected is not None:
+            entry = await self.get_one_or_none(user_id=user_id, anime_id=anime_id, with_for_update=True)
+            expected.check(*((entry.id, entry.version) if entry else (None, None)))
         parameters = {**msgspec.structs.asdict(new), "id": uuid7(), "user_id": user_id, "anime_id": anime_id}
-        if expected is None:
-            with translate_foreign_key_errors():
-                row = await self._runner.write(_PUT, parameters)
-        else:
-            async with self._engine.begin() as connection:
-                known = (await connection.execute(_LOCK, {"user_id": user_id, "anime_id": anime_id})).first()
-                expected.check(*(known or (None, None)))
-                with translate_foreign_key_errors():
-                    row = (await connection.execute(_PUT, parameters)).first()
+        with viewer_constraints():
+            row = (await session.execute(_PUT, parameters)).first()
         if row is None:
             raise NotFound("Anime not found")
-        return entry_of(row)
+        await session.commit()
+        return _put_entry_of(row)
 
     async def remove(self, user_id: UUID, anime_id: UUID) -> None:
-        """Take an anime off the list, if it is on it."""
-        await self._runner.change(_REMOVE, {"user_id": user_id, "anime_id": anime_id})
-
-
-def entry_of(row: Sequence[Any]) -> LibraryEntry:
-    """The entry of a row of `OWN`."""
-    own = len(OWN_FIELDS)
-    return LibraryEntry(*(*row[:own], list_item(row[own:])))
+        """Remove an entry, if there is one."""
+        await self.delete_where(
+            _entry.user_id == user_id, _entry.anime_id == anime_id, sanity_check=False, auto_commit=True
+        )

@@ -11,7 +11,8 @@ import msgspec
 from kitsu.db import models
 from kitsu.db.statements import StatementRunner
 from kitsu.domain.catalogue.anime import EXTERNAL_IDS
-from kitsu.domain.viewer.library import OWN, LibraryEntry, Status, entry_of
+from kitsu.domain.mapping import mapper
+from kitsu.domain.viewer.library import ROWS, LibraryEntry, Status
 from kitsu.domain.viewer.list_import.entries import ExportEntry, LibraryFields
 from kitsu.domain.viewer.list_import.myanimelist import write_myanimelist
 
@@ -31,7 +32,8 @@ class LibraryExport(msgspec.Struct):
 
 
 _anime = models.Anime
-_ALL = OWN.add_columns(EXTERNAL_IDS).order_by(_anime.title_key, _anime.id)
+_ALL = ROWS.add_columns(EXTERNAL_IDS.label("external_ids")).order_by(_anime.title_key, _anime.id)
+_entry_of = mapper(LibraryEntry, ROWS)
 
 
 class LibraryExporter:
@@ -52,7 +54,7 @@ class LibraryExporter:
 
     async def _entries(self, user_id: UUID) -> list[ExportedEntry]:
         rows = await self._runner.rows(_ALL, {"user_id": user_id})
-        return [ExportedEntry(entry_of(row[:-1]), row[-1]) for row in rows]
+        return [ExportedEntry(_entry_of(row), row["external_ids"]) for row in rows]
 
 
 def _for_myanimelist(item: ExportedEntry) -> ExportEntry:

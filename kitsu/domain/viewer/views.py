@@ -1,23 +1,26 @@
 """Views: the episodes that a viewer saw, and how far."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
+from advanced_alchemy.repository import SQLAlchemyAsyncRepository
+from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from msgspec import Meta
 from sqlalchemy import String, Uuid, bindparam, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
 from kitsu.db import models
 from kitsu.db.statements import StatementRunner
-from kitsu.domain.changes import Changes, ChangesReader, ChangesRequest, changes_statement
-from kitsu.domain.constraints import translate_foreign_key_errors
-from kitsu.domain.idempotency import Idempotency, IdempotentRequest
-from kitsu.domain.pagination import Listing, Page, PageRequest, Rows, descending
+from kitsu.domain.changes import ChangesListing
+from kitsu.domain.idempotency import IdempotentRequest
+from kitsu.domain.mapping import Rows, columns_of, mapper
+from kitsu.domain.pagination import Listing, descending
+from kitsu.domain.viewer.constraints import viewer_constraints
+from kitsu.domain.viewer.lists import OwnListReader
 from kitsu.errors import NotFound
 
 
@@ -44,29 +47,22 @@ class NewView(msgspec.Struct, frozen=True):
 
 _view, _episode, _release = models.View, models.Episode, models.Release
 _user_id: Any = bindparam("user_id", type_=Uuid)
+_is_own = _view.user_id == _user_id
 
-OWN: Rows = (
+ROWS: Rows = (
     select(
-        _view.id,
-        _view.episode_id,
-        _episode.release_id,
-        _release.anime_id,
-        _episode.number,
-        _view.progress,
-        _view.device,
-        _view.last_viewed_at,
+        *columns_of(
+            View,
+            _view,
+            release_id=_episode.release_id,
+            anime_id=_release.anime_id,
+            episode_number=_episode.number,
+        )
     )
     .join(_episode, _episode.id == _view.episode_id)
     .join(_release, _release.id == _episode.release_id)
-    .where(_view.user_id == _user_id)
+    .where(_is_own)
 )
-_LISTING = Listing(
-    OWN,
-    descending(_view.last_viewed_at),
-    descending(_view.id),
-    counted=select(_view.id).where(_view.user_id == _user_id),
-)
-_CHANGES = changes_statement(OWN, _view.last_viewed_at, _view.id)
 
 _seen = (
     select(_episode.id, _episode.release_id, _release.anime_id, _episode.number)
@@ -92,64 +88,68 @@ _stored = (
     .returning(_view.id, _view.episode_id, _view.progress, _view.device, _view.last_viewed_at)
     .cte("stored")
 )
-POST = select(
-    _stored.c.id,
-    _stored.c.episode_id,
-    _seen.c.release_id,
-    _seen.c.anime_id,
-    _seen.c.number,
-    _stored.c.progress,
-    _stored.c.device,
-    _stored.c.last_viewed_at,
-).join_from(_stored, _seen, _seen.c.id == _stored.c.episode_id)
-_CLEAR = delete(_view).where(_view.user_id == _user_id)
-_REMOVE = _CLEAR.where(_view.id == bindparam("view_id", type_=Uuid))
+POST: Rows = select(*_stored.c, _seen.c.release_id, _seen.c.anime_id, _seen.c.number.label("episode_number")).join_from(
+    _stored, _seen, _seen.c.id == _stored.c.episode_id
+)
+_posted_view_of = mapper(View, POST)
 
 
-class ViewService:
-    """A viewer's history."""
+class ViewReader(OwnListReader[View]):
+    """Reads the history, last viewed first."""
 
-    def __init__(self, engine: AsyncEngine, runner: StatementRunner) -> None:
+    listing = Listing(
+        View,
+        ROWS,
+        descending(_view.last_viewed_at),
+        descending(_view.id),
+        counted=select(_view.id).where(_is_own),
+    )
+    changes = ChangesListing(View, ROWS, _view.last_viewed_at, _view.id)
+
+
+class ViewService(SQLAlchemyAsyncRepositoryService[models.View]):
+    """Stores and removes views."""
+
+    class Repository(SQLAlchemyAsyncRepository[models.View]):
+        """Views in the database."""
+
+        model_type = models.View
+
+    repository_type = Repository
+
+    def __init__(self, session: AsyncSession, *, runner: StatementRunner) -> None:
+        super().__init__(session)
         self._runner = runner
-        self._changes = ChangesReader(runner)
-        self._idempotency = Idempotency(engine)
-
-    async def page(self, user_id: UUID, request: PageRequest) -> Page[View]:
-        """The history, last viewed first."""
-        return await _LISTING.page(self._runner, {"user_id": user_id}, request, view_of)
-
-    async def changes(self, user_id: UUID, request: ChangesRequest) -> Changes[View]:
-        """What was viewed and removed since a time."""
-        return await self._changes.read(user_id, request, _view.__tablename__, _CHANGES, view_of)
 
     async def post(self, user_id: UUID, new: NewView, idempotent: IdempotentRequest | None) -> View:
-        """Store that an episode is seen. Raises NotFound; with `once` InvalidRequest."""
+        """Store that an episode is watched. Raises NotFound; for a repeated request InvalidRequest."""
         parameters = {**msgspec.structs.asdict(new), "id": uuid7(), "user_id": user_id}
-        if idempotent is None:
-            with translate_foreign_key_errors():
+        with viewer_constraints():
+            if idempotent is None:
+                # One statement on the runner: players send this every few seconds. See ARCHITECTURE.md.
                 return _found(await self._runner.write(POST, parameters))
-
-        async def work(connection: AsyncConnection) -> View:
-            return _found((await connection.execute(POST, parameters)).first())
-
-        return await self._idempotency.run(user_id, idempotent, View, work)
+            session = self.repository.session
+            return await idempotent.run(session, user_id, View, lambda: _execute(session, parameters))
 
     async def remove(self, user_id: UUID, view_id: UUID) -> None:
-        """Take one episode out of the history. Raises NotFound."""
-        if not await self._runner.change(_REMOVE, {"user_id": user_id, "view_id": view_id}):
+        """Remove one view of the user. Raises NotFound."""
+        if not await self.delete_where(
+            _view.user_id == user_id, _view.id == view_id, sanity_check=False, auto_commit=True
+        ):
             raise NotFound("View not found")
 
     async def clear(self, user_id: UUID) -> None:
-        """Empty the history."""
-        await self._runner.change(_CLEAR, {"user_id": user_id})
+        """Remove all views of the user."""
+        session = self.repository.session
+        await session.execute(delete(_view).where(_view.user_id == user_id))  # delete_where would load them all
+        await session.commit()
+
+
+async def _execute(session: AsyncSession, parameters: dict[str, Any]) -> View:
+    return _found((await session.execute(POST, parameters)).first())
 
 
 def _found(row: Any) -> View:
     if row is None:
         raise NotFound("Episode not found")
-    return view_of(row)
-
-
-def view_of(row: Sequence[Any]) -> View:
-    """The shape of a row of `OWN`."""
-    return View(*row)
+    return _posted_view_of(row)

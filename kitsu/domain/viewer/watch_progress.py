@@ -1,11 +1,12 @@
 """Watch progress: how far a viewer is in each anime, and what to go on with."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
+from advanced_alchemy.repository import SQLAlchemyAsyncRepository
+from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from msgspec import Meta
 from sqlalchemy import (
     BigInteger,
@@ -23,17 +24,19 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
 from kitsu.db import models
 from kitsu.db.statements import StatementRunner
-from kitsu.domain.catalogue.anime import LIST_COLUMNS, AnimeListItem, list_item
-from kitsu.domain.changes import Changes, ChangesReader, ChangesRequest, changes_statement
-from kitsu.domain.constraints import translate_foreign_key_errors
-from kitsu.domain.idempotency import Idempotency, IdempotentRequest
-from kitsu.domain.pagination import Listing, Page, PageRequest, Rows, descending
+from kitsu.domain.catalogue.anime import LIST_COLUMNS, AnimeListItem
+from kitsu.domain.changes import ChangesListing
+from kitsu.domain.idempotency import IdempotentRequest
+from kitsu.domain.mapping import Rows, columns_of, mapper, nested
+from kitsu.domain.pagination import Listing, Page, PageRequest, descending
+from kitsu.domain.viewer.constraints import viewer_constraints
 from kitsu.domain.viewer.library import TODAY
+from kitsu.domain.viewer.lists import OwnListReader
 from kitsu.errors import BadRequest, NotFound
 
 FINISHED_PERCENT = 90
@@ -68,13 +71,13 @@ class NewProgress(msgspec.Struct, frozen=True):
 
 _progress, _anime, _entry = models.WatchProgress, models.Anime, models.LibraryEntry
 _user_id: Any = bindparam("user_id", type_=Uuid)
-_OWN_FIELDS = WatchProgress.__struct_fields__[:-1]
-_COLUMNS = tuple(getattr(_progress, name) for name in _OWN_FIELDS)
+_COLUMNS = columns_of(WatchProgress, _progress)
+_is_own = _progress.user_id == _user_id
 
-OWN: Rows = (
-    select(*_COLUMNS, *LIST_COLUMNS).join(_anime, _anime.id == _progress.anime_id).where(_progress.user_id == _user_id)
+ROWS: Rows = (
+    select(*_COLUMNS, *nested("anime", LIST_COLUMNS)).join(_anime, _anime.id == _progress.anime_id).where(_is_own)
 )
-_to_go_on_with = (
+_is_to_continue = (
     _progress.hidden.is_(False),
     ~select(_entry.id)
     .where(
@@ -84,22 +87,10 @@ _to_go_on_with = (
     )
     .exists(),
 )
-
-
-_watched_last = (descending(_progress.last_watched_at), descending(_progress.id))
-_counted = select(_progress.id).where(_progress.user_id == _user_id)
-_LISTING = Listing(OWN, *_watched_last, counted=_counted)
-CONTINUE = Listing(OWN.where(*_to_go_on_with), *_watched_last, counted=_counted.where(*_to_go_on_with))
-_CHANGES = changes_statement(OWN, _progress.updated_at, _progress.id)
-# An update's parameters have names of their own: one that is a column's would be set as well.
-_HIDE = (
-    update(_progress)
-    .where(
-        _progress.user_id == bindparam("viewer", type_=Uuid),
-        _progress.anime_id == bindparam("watched", type_=Uuid),
-        _progress.hidden.is_(False),
-    )
-    .values(hidden=True, updated_at=func.now())
+_last_watched = (descending(_progress.last_watched_at), descending(_progress.id))
+_counted = select(_progress.id).where(_is_own)
+CONTINUE = Listing(
+    WatchProgress, ROWS.where(*_is_to_continue), *_last_watched, counted=_counted.where(*_is_to_continue)
 )
 
 
@@ -161,37 +152,43 @@ def _post() -> Rows:
         .returning(_entry.id)
         .cte("entry")
     )
-    listed = [anime.c[column.key] for column in LIST_COLUMNS]
+    listed = nested("anime", [anime.c[column.key] for column in LIST_COLUMNS])
     return (
         select(*progress.c, *listed).select_from(progress.join(anime, anime.c.id == progress.c.anime_id)).add_cte(entry)
     )
 
 
 POST = _post()
+_posted_progress_of = mapper(WatchProgress, POST)
 
 
-class WatchProgressService:
-    """A viewer's places in what they watch."""
+class WatchProgressReader(OwnListReader[WatchProgress]):
+    """Reads progress, last watched first."""
 
-    def __init__(self, engine: AsyncEngine, runner: StatementRunner) -> None:
-        self._runner = runner
-        self._changes = ChangesReader(runner)
-        self._idempotency = Idempotency(engine)
-
-    async def page(self, user_id: UUID, request: PageRequest) -> Page[WatchProgress]:
-        """All progress, last watched first."""
-        return await _LISTING.page(self._runner, {"user_id": user_id}, request, progress_of)
+    listing = Listing(WatchProgress, ROWS, *_last_watched, counted=_counted)
+    changes = ChangesListing(WatchProgress, ROWS, _progress.updated_at, _progress.id)
 
     async def to_continue(self, user_id: UUID, request: PageRequest) -> Page[WatchProgress]:
-        """What to go on with, last watched first: neither hidden nor completed or dropped in the library."""
-        return await CONTINUE.page(self._runner, {"user_id": user_id}, request, progress_of)
+        """Return what to continue, last watched first: neither hidden nor completed or dropped in the library."""
+        return await CONTINUE.page(self.runner, {"user_id": user_id}, request)
 
-    async def changes(self, user_id: UUID, request: ChangesRequest) -> Changes[WatchProgress]:
-        """What changed since a time."""
-        return await self._changes.read(user_id, request, _progress.__tablename__, _CHANGES, progress_of)
+
+class WatchProgressService(SQLAlchemyAsyncRepositoryService[models.WatchProgress]):
+    """Stores watch progress."""
+
+    class Repository(SQLAlchemyAsyncRepository[models.WatchProgress]):
+        """Watch progress in the database."""
+
+        model_type = models.WatchProgress
+
+    repository_type = Repository
+
+    def __init__(self, session: AsyncSession, *, runner: StatementRunner) -> None:
+        super().__init__(session)
+        self._runner = runner
 
     async def post(self, user_id: UUID, new: NewProgress, idempotent: IdempotentRequest | None) -> WatchProgress:
-        """Store where a player is. Raises BadRequest, NotFound; with `once` InvalidRequest."""
+        """Store where a player is. Raises BadRequest, NotFound; for a repeated request InvalidRequest."""
         _check(new)
         parameters = {
             "viewer": user_id,
@@ -201,18 +198,26 @@ class WatchProgressService:
             "at_position": new.position_seconds,
             "at_percent": new.progress_percent,
         }
-        if idempotent is None:
-            with translate_foreign_key_errors():
+        with viewer_constraints():
+            if idempotent is None:
+                # One statement on the runner: players send this every few seconds. See ARCHITECTURE.md.
                 return _found(await self._runner.write(POST, parameters))
-
-        async def work(connection: AsyncConnection) -> WatchProgress:
-            return _found((await connection.execute(POST, parameters)).first())
-
-        return await self._idempotency.run(user_id, idempotent, WatchProgress, work)
+            session = self.repository.session
+            return await idempotent.run(session, user_id, WatchProgress, lambda: _execute(session, parameters))
 
     async def hide(self, user_id: UUID, anime_id: UUID) -> None:
-        """Leave an anime out of what to go on with, until it is played again."""
-        await self._runner.change(_HIDE, {"viewer": user_id, "watched": anime_id})
+        """Leave an anime out of "continue watching" until it is played again."""
+        session = self.repository.session
+        await session.execute(
+            update(_progress)
+            .where(_progress.user_id == user_id, _progress.anime_id == anime_id, _progress.hidden.is_(False))
+            .values(hidden=True, updated_at=func.now())
+        )
+        await session.commit()
+
+
+async def _execute(session: AsyncSession, parameters: dict[str, Any]) -> WatchProgress:
+    return _found((await session.execute(POST, parameters)).first())
 
 
 def _check(new: NewProgress) -> None:
@@ -229,10 +234,4 @@ def _check(new: NewProgress) -> None:
 def _found(row: Any) -> WatchProgress:
     if row is None:
         raise NotFound("Anime not found")
-    return progress_of(row)
-
-
-def progress_of(row: Sequence[Any]) -> WatchProgress:
-    """The shape of a row of `OWN`."""
-    own = len(_OWN_FIELDS)
-    return WatchProgress(*(*row[:own], list_item(row[own:])))
+    return _posted_progress_of(row)

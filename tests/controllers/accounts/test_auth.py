@@ -16,6 +16,7 @@ EMAIL = "kaguya@example.org"
 PASSWORD = "a long enough password"
 UNAUTHORIZED = {"code": "AUTH_ERROR", "message": "Authentication failed", "details": None}
 FORBIDDEN = {"code": "PERMISSION_DENIED", "message": "Insufficient permissions", "details": None}
+UNAVAILABLE = {"code": "SERVICE_UNAVAILABLE", "message": "Service temporarily unavailable", "details": None}
 TAKEN = {"code": "VALIDATION_ERROR", "message": "Email already registered", "details": None}
 
 
@@ -133,6 +134,20 @@ async def test_one_of_sixty_registrations_at_once_wins(client: httpx.AsyncClient
     )
     assert Counter(answer.status_code for answer in answers) == {201: 1, 400: 59}
     assert all(answer.json() == TAKEN for answer in answers if answer.status_code == 400)
+
+
+async def test_register_with_locked_table_answers_503(database: URL) -> None:
+    async with client_of(database, db_lock_timeout_ms=200) as client:
+        holder = await connect(database)
+        async with holder.transaction():
+            await holder.execute("LOCK TABLE users IN SHARE MODE")
+            answer = await client.post("/auth/register", json={"email": EMAIL, "password": PASSWORD})
+            assert (answer.status_code, answer.json()) == (503, UNAVAILABLE)
+            assert int(answer.headers["retry-after"]) > 0
+            assert (await client.get("/health/live")).status_code == 200
+            assert (await client.get("/anime")).status_code == 200
+        await holder.close()
+        await register(client)
 
 
 @pytest.mark.parametrize("path", ["register", "login"])

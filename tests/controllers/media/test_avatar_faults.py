@@ -18,13 +18,13 @@ from tests.cli.invoke import invoked
 from tests.conftest import client_of, column, execute
 from tests.controllers.accounts.test_users import PASSWORD, Person, person, refused
 from tests.controllers.media.test_avatars import NOTES, upload, uploaded
-from tests.media_places import ChangesCursor, bucket_of, folder_at, s3_server
+from tests.media_places import Place, bucket_of, folder_at, s3_server
 from tests.pictures import plain
 
 LATER = "UPDATE stray_files SET since = since - interval '61 minutes'"
 
 
-async def purged(folder: Path, database: URL, place: ChangesCursor) -> str:
+async def purged(folder: Path, database: URL, place: Place) -> str:
     """What `kitsu purge` says of stray files."""
     settings = {name.upper(): value for name, value in place.settings.items()}
     settings |= {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
@@ -38,7 +38,7 @@ CREATE CONSTRAINT TRIGGER fail AFTER UPDATE ON users DEFERRABLE INITIALLY DEFERR
 """
 
 
-async def test_a_commit_that_fails(database: URL, place: ChangesCursor) -> None:
+async def test_a_commit_that_fails(database: URL, place: Place) -> None:
     async with client_of(database, **place.settings) as client:
         somebody = await person(client, "somebody")
         await uploaded(somebody)
@@ -86,7 +86,7 @@ async def losing_commits(database: URL) -> AsyncIterator[URL]:
 
 
 @pytest.mark.parametrize("commit", ["done", "under way"])
-async def test_a_commit_of_unknown_outcome(database: URL, folder: ChangesCursor, tmp_path: Path, commit: str) -> None:
+async def test_a_commit_of_unknown_outcome(database: URL, folder: Place, tmp_path: Path, commit: str) -> None:
     folder.put("old.jpg", plain("JPEG"))
     async with client_of(database, **folder.settings) as client, losing_commits(database) as lossy:
         somebody = await person(client, "somebody")
@@ -199,7 +199,7 @@ async def test_a_file_that_may_yet_appear_stays_noted(database: URL, credentials
     assert len(await column(database, NOTES)) == 1
 
 
-async def test_purge_ends_what_a_crash_left(database: URL, place: ChangesCursor, tmp_path: Path) -> None:
+async def test_purge_ends_what_a_crash_left(database: URL, place: Place, tmp_path: Path) -> None:
     async with client_of(database, **place.settings) as client:
         kept = await uploaded(await person(client, "somebody"))
     place.put("put.webp", b"but never committed")
@@ -217,12 +217,12 @@ async def test_purge_without_the_store(database: URL, tmp_path: Path, credential
     await execute(
         database, "INSERT INTO stray_files SELECT n::text, now() - interval '1 day' FROM generate_series(1, 9) n"
     )
-    away = ChangesCursor({"media_url": "s3://bucket", "media_s3_endpoint": "http://127.0.0.1:1"}, dict, lambda *_: None)
+    away = Place({"media_url": "s3://bucket", "media_s3_endpoint": "http://127.0.0.1:1"}, dict, lambda *_: None)
     assert "The media store did not delete some stray files" in await purged(tmp_path, database, away)
     assert len(await column(database, NOTES)) == 9
 
 
-async def test_an_upload_that_the_purge_overtook(database: URL, folder: ChangesCursor, tmp_path: Path) -> None:
+async def test_an_upload_that_the_purge_overtook(database: URL, folder: Place, tmp_path: Path) -> None:
     """Whoever was away for an hour between putting a file and referring to it must not refer to a deleted one."""
     overtake = """
     CREATE FUNCTION overtake() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -14,14 +14,14 @@ from kitsu.domain.media.avatars import MAX_BYTES, QUEUE_SIZE
 from tests import pictures
 from tests.conftest import client_of, column, execute
 from tests.controllers.accounts.test_users import PASSWORD, Person, administrator, person, refused
-from tests.media_places import ChangesCursor
+from tests.media_places import Place
 from tests.pictures import decoded, plain
 
 NOTES = "SELECT path FROM stray_files"
 
 
 @pytest.fixture
-async def api(database: URL, folder: ChangesCursor) -> AsyncIterator[httpx.AsyncClient]:
+async def api(database: URL, folder: Place) -> AsyncIterator[httpx.AsyncClient]:
     """The application on an empty database and an empty folder."""
     async with client_of(database, **folder.settings, login_refusal_ms=0) as client:
         yield client
@@ -38,7 +38,7 @@ async def uploaded(somebody: Person, data: bytes | None = None, **fields: str) -
     return str(response.json()["avatar"]).removeprefix("uploads/avatars/")
 
 
-async def test_an_avatar(database: URL, place: ChangesCursor) -> None:
+async def test_an_avatar(database: URL, place: Place) -> None:
     async with client_of(database, **place.settings) as client:
         somebody = await person(client, "somebody")
         response = await upload(somebody, plain("JPEG", (1024, 512)) + pictures.HTML, "../../me.html")
@@ -63,9 +63,7 @@ async def test_an_avatar(database: URL, place: ChangesCursor) -> None:
         assert await column(database, NOTES) == []
 
 
-async def test_one_of_the_older_service_is_replaced(
-    api: httpx.AsyncClient, database: URL, folder: ChangesCursor
-) -> None:
+async def test_one_of_the_older_service_is_replaced(api: httpx.AsyncClient, database: URL, folder: Place) -> None:
     somebody = await person(api, "somebody")
     for name in ("abc.html", "abc.фото", "a b%41.jpg"):
         folder.put(name, b"old")
@@ -75,7 +73,7 @@ async def test_one_of_the_older_service_is_replaced(
         assert await column(database, NOTES) == []
 
 
-async def test_where_it_is_served_from(database: URL, folder: ChangesCursor) -> None:
+async def test_where_it_is_served_from(database: URL, folder: Place) -> None:
     public = "https://cdn.example.org/kitsu"
     async with client_of(database, **folder.settings, media_public_url=public) as client:
         somebody = await person(client, "somebody")
@@ -86,9 +84,7 @@ async def test_where_it_is_served_from(database: URL, folder: ChangesCursor) -> 
         assert (await somebody.ask("GET", "/users/me")).json()["avatar_url"] == f"{public}/avatars/a%20b.jpg"
 
 
-async def test_what_is_refused_leaves_all_as_it_was(
-    api: httpx.AsyncClient, database: URL, folder: ChangesCursor
-) -> None:
+async def test_what_is_refused_leaves_all_as_it_was(api: httpx.AsyncClient, database: URL, folder: Place) -> None:
     somebody, _ = await person(api, "somebody"), await person(api, "other")
     name = await uploaded(somebody)
     user, files = (await somebody.ask("GET", "/users/me")).json(), folder.files()
@@ -146,7 +142,7 @@ async def test_a_body_that_is_too_long(api: httpx.AsyncClient, folder: Path) -> 
     refused(await api.patch("/users/me", content=head, headers=lying), 413)
 
 
-async def test_a_limit_on_uploads(database: URL, folder: ChangesCursor) -> None:
+async def test_a_limit_on_uploads(database: URL, folder: Place) -> None:
     async with client_of(database, **folder.settings, rate_limit_avatar=(2, 100)) as client:
         somebody, other = await person(client, "somebody"), await person(client, "other")
         await uploaded(somebody)
@@ -160,7 +156,7 @@ async def test_a_limit_on_uploads(database: URL, folder: ChangesCursor) -> None:
         await uploaded(other)
 
 
-async def test_uploads_at_once_leave_one_file(database: URL, place: ChangesCursor) -> None:
+async def test_uploads_at_once_leave_one_file(database: URL, place: Place) -> None:
     async with client_of(database, **place.settings, db_pool_size=10) as client:
         somebody = await person(client, "somebody")
         answers = await asyncio.gather(*(upload(somebody, plain(size=(number, 9))) for number in range(1, 9)))
@@ -170,7 +166,7 @@ async def test_uploads_at_once_leave_one_file(database: URL, place: ChangesCurso
         assert await column(database, NOTES) == []
 
 
-async def test_more_uploads_than_may_wait(api: httpx.AsyncClient, folder: ChangesCursor) -> None:
+async def test_more_uploads_than_may_wait(api: httpx.AsyncClient, folder: Place) -> None:
     somebody = await person(api, "somebody")
     big = plain(size=(1500, 1500))
     answers = await asyncio.gather(*(upload(somebody, big) for _ in range(QUEUE_SIZE + 8)))
@@ -178,7 +174,7 @@ async def test_more_uploads_than_may_wait(api: httpx.AsyncClient, folder: Change
     assert len(folder.files()) == 1
 
 
-async def test_a_deleted_account_leaves_no_file(database: URL, place: ChangesCursor) -> None:
+async def test_a_deleted_account_leaves_no_file(database: URL, place: Place) -> None:
     async with client_of(database, **place.settings) as client:
         boss = await administrator(client, database, "boss")
         somebody, other = await person(client, "somebody"), await person(client, "other")

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from kitsu.domain.media.store import MediaStore
 from tests.cli.process import free_port
 from tests.conftest import client_of
-from tests.media_places import ChangesCursor, folder_at
+from tests.media_places import Place, folder_at
 from tests.pictures import HTML
 
 DATA = bytes(range(100))
@@ -22,7 +22,7 @@ NOT_FOUND = {"code": "NOT_FOUND", "message": "Not found", "details": None}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> ChangesCursor:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """A folder with a file in it."""
     place = folder_at(tmp_path_factory.mktemp("uploads"))
     place.put(NAME, DATA)
@@ -30,13 +30,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> ChangesCursor:
 
 
 @pytest.fixture(scope="module")
-async def api(folder: ChangesCursor) -> AsyncIterator[httpx.AsyncClient]:
+async def api(folder: Place) -> AsyncIterator[httpx.AsyncClient]:
     """The application on that folder, and without a database."""
     async with client_of(NOBODY, **folder.settings) as client:
         yield client
 
 
-async def test_every_place_serves_the_same(place: ChangesCursor) -> None:
+async def test_every_place_serves_the_same(place: Place) -> None:
     place.put(NAME, DATA)
     async with client_of(NOBODY, **place.settings) as client:
         whole = await client.get(PATH)
@@ -124,7 +124,7 @@ async def test_a_range_of_another_file(api: httpx.AsyncClient, known: str) -> No
     ],
 )
 async def test_a_picture_of_the_older_service(
-    api: httpx.AsyncClient, folder: ChangesCursor, suffix: str, media_type: str
+    api: httpx.AsyncClient, folder: Place, suffix: str, media_type: str
 ) -> None:
     folder.put(f"abc{suffix}", DATA)
     response = await api.get(f"/media/avatars/abc{suffix}")
@@ -133,7 +133,7 @@ async def test_a_picture_of_the_older_service(
 
 
 @pytest.mark.parametrize("suffix", ["", ".html", ".svg", ".xml", ".js", ".jpg.html", ".pdf", ".webp_"])
-async def test_what_is_no_picture_is_a_download(api: httpx.AsyncClient, folder: ChangesCursor, suffix: str) -> None:
+async def test_what_is_no_picture_is_a_download(api: httpx.AsyncClient, folder: Place, suffix: str) -> None:
     folder.put(f"abc{suffix}", HTML)
     for more in ({}, {"Range": "bytes=0-"}):
         response = await api.get(f"/media/avatars/abc{suffix}", headers=more)

@@ -1,5 +1,6 @@
 """What a page costs the database, wherever its cursor stands; and the count of a list, which has a limit."""
 
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -84,8 +85,8 @@ async def test_the_count_stops_at_the_most(crowd: Crowd, monkeypatch: pytest.Mon
     anime_id, direct = models.Anime.id, StatementRunner(crowd.shelf.url, size=1, recycle=-1, timeouts=Timeouts())
 
     async def total() -> int | None:
-        listing = Listing(select(anime_id), ascending(anime_id), counted=select(anime_id))
-        page = await listing.page(direct, {}, PageRequest(limit=7, total=True), lambda row: row[0])
+        listing: Listing[Any] = Listing(tuple, select(anime_id), ascending(anime_id), counted=select(anime_id))
+        page = await listing.page(direct, {}, PageRequest(limit=7, total=True))
         assert (len(page.items), page.cursor is None) == (7, False)
         return page.total
 

@@ -15,17 +15,17 @@ from kitsu.domain.media import store as media
 from kitsu.domain.media.store import MediaStore, PutOutcomeUnknown
 from kitsu.errors import NotFound, ServiceUnavailable
 from tests.cli.process import CLIENT, free_port, server_folder
-from tests.media_places import SIGNED, ChangesCursor, bucket_of, folder_at
+from tests.media_places import SIGNED, Place, bucket_of, folder_at
 
 KEY = "avatars/a.webp"
 DATA = bytes(range(256)) * 4
 
 
-def store_at(place: ChangesCursor) -> MediaStore:
+def store_at(place: Place) -> MediaStore:
     return MediaStore(*place.settings.values())
 
 
-async def test_a_file(place: ChangesCursor) -> None:
+async def test_a_file(place: Place) -> None:
     store = store_at(place)
     await store.put(KEY, DATA, "image/webp")
     assert place.files() == {"a.webp": DATA}
@@ -42,7 +42,7 @@ async def test_a_file(place: ChangesCursor) -> None:
         await file.read()
 
 
-async def test_an_empty_file(place: ChangesCursor) -> None:
+async def test_an_empty_file(place: Place) -> None:
     place.put("empty.webp", b"")
     file = await store_at(place).get("avatars/empty.webp")
     assert (file.size, await file.read()) == (0, b"")
@@ -85,7 +85,7 @@ def test_folder_of_somebody_else() -> None:
 
 
 @pytest.mark.parametrize("key", [KEY, "avatars/..", "avatars/a\nb", "avatars/a\0b", "../x", "avatars/.../x"])
-async def test_what_is_not_there(place: ChangesCursor, key: str) -> None:
+async def test_what_is_not_there(place: Place, key: str) -> None:
     store = store_at(place)
     place.put("b.webp", DATA)
     with pytest.raises(NotFound):

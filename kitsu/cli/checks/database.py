@@ -1,0 +1,128 @@
+"""Checks of the database: its address, its schema, its server and the daily purge."""
+
+from datetime import timedelta
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from kitsu.cli.checks.registry import Problem, Tag, check
+from kitsu.db import migrations
+from kitsu.db.engine import Timeouts
+from kitsu.domain.operations import command_runs
+from kitsu.settings import Settings
+
+OLDEST_VERSION, NEWEST_VERSION = 15, 18
+MAX_REQUEST_SECONDS = 3.0
+"""Time within which a request gets a response, also when the database gives none."""
+PURGE_MAX_AGE = timedelta(days=7)
+
+
+@check("kitsu.E101", Tag.DATABASE)
+async def connection(engine: AsyncEngine) -> list[Problem]:
+    """Connect; the command reports the error of this or of a later database check."""
+    async with engine.connect():
+        return []
+
+
+@check("kitsu.E102", Tag.DATABASE, requires=connection)
+async def schema(engine: AsyncEngine) -> list[Problem]:
+    """Report a schema of another version. Checks that read tables require this one."""
+    try:
+        problem = migrations.explain(await migrations.current(engine))
+    except migrations.SchemaError as error:
+        problem = str(error)
+    return [Problem.from_error(problem)] if problem else []
+
+
+@check("kitsu.W103", Tag.DATABASE, deploy=True, requires=connection)
+async def server_version(engine: AsyncEngine) -> list[Problem]:
+    """Report a version of PostgreSQL that Kitsu is not tested with."""
+    version = int((await _server_settings(engine))["server_version_num"]) // 10_000
+    problem = Problem(
+        f"The version of PostgreSQL is {version}.",
+        f"Use a version from {OLDEST_VERSION} to {NEWEST_VERSION}, which Kitsu is tested with.",
+    )
+    return [problem] if not OLDEST_VERSION <= version <= NEWEST_VERSION else []
+
+
+@check("kitsu.E104", Tag.DATABASE, deploy=True, requires=connection)
+async def encoding(engine: AsyncEngine) -> list[Problem]:
+    """Report an encoding that can't store every title."""
+    found = (await _server_settings(engine))["server_encoding"]
+    problem = Problem(f"The encoding of the database is {found}.", "Create the database with ENCODING 'UTF8'.")
+    return [problem] if found != "UTF8" else []
+
+
+@check("kitsu.E105", Tag.DATABASE, deploy=True, requires=connection)
+async def connection_limit(engine: AsyncEngine, settings: Settings) -> list[Problem]:
+    """Report workers that may open more connections than PostgreSQL accepts."""
+    server = await _server_settings(engine)
+    reserved = ("superuser_reserved_connections", "reserved_connections")
+    accepted = int(server["max_connections"]) - sum(int(server.get(name, "0")) for name in reserved)
+    # Each worker listens on one more connection for changes of the catalogue.
+    wanted = settings.workers * (settings.db_pool_size + settings.db_max_overflow + 1)
+    problem = Problem(
+        f"{settings.workers} workers may open {wanted} connections, and PostgreSQL accepts {accepted}.",
+        "Raise max_connections of PostgreSQL, or lower WORKERS, DB_POOL_SIZE or DB_MAX_OVERFLOW.",
+    )
+    return [problem] if wanted > accepted else []
+
+
+@check("kitsu.E106", Tag.DATABASE, deploy=True, requires=connection)
+async def durability(engine: AsyncEngine) -> list[Problem]:
+    """Report a server that may lose committed transactions."""
+    server = await _server_settings(engine)
+    return [
+        Problem(f"{name} of PostgreSQL is off: committed data can be lost.", f"Set {name} = on in PostgreSQL.")
+        for name in ("fsync", "full_page_writes", "synchronous_commit")
+        if server[name] == "off"
+    ]
+
+
+@check("kitsu.E107", Tag.DATABASE, Tag.SETTINGS, deploy=True)
+def embedded_database(settings: Settings) -> list[Problem]:
+    """Report the embedded PostgreSQL."""
+    problem = Problem("DATABASE_URL is not set: the embedded PostgreSQL is used.", "Set DATABASE_URL.")
+    return [problem] if settings.database_url is None else []
+
+
+@check("kitsu.W108", Tag.DATABASE, Tag.SETTINGS, deploy=True)
+def lock_timeout(settings: Settings) -> list[Problem]:
+    """Report a lock timeout that the statement timeout hides."""
+    problem = Problem(
+        "DB_LOCK_TIMEOUT_MS is not shorter than DB_STATEMENT_TIMEOUT_MS: a lock looks like a slow statement.",
+        "Lower DB_LOCK_TIMEOUT_MS.",
+    )
+    return [problem] if settings.db_lock_timeout_ms >= settings.db_statement_timeout_ms else []
+
+
+@check("kitsu.W109", Tag.DATABASE, Tag.SETTINGS, deploy=True)
+def statement_timeout(settings: Settings) -> list[Problem]:
+    """Report a statement timeout that is too long for a page that waits."""
+    problem = Problem(
+        f"DB_STATEMENT_TIMEOUT_MS lets a request take more than {MAX_REQUEST_SECONDS:g} s.",
+        "Set DB_STATEMENT_TIMEOUT_MS to 2400 or less.",
+    )
+    request_seconds = Timeouts(statement=settings.db_statement_timeout_ms / 1000).request
+    return [problem] if request_seconds > MAX_REQUEST_SECONDS else []
+
+
+@check("kitsu.W110", Tag.DATABASE, deploy=True, requires=schema)
+async def last_purge(engine: AsyncEngine) -> list[Problem]:
+    """Report that `kitsu purge` does not run."""
+    age = (await command_runs.ages(engine)).get(command_runs.PURGE)
+    return too_old("purge", age, PURGE_MAX_AGE, "Run it once a day.")
+
+
+def too_old(command: str, age: timedelta | None, max_age: timedelta, hint: str) -> list[Problem]:
+    """Report a daily command that last finished too long ago, or never did."""
+    if age is None:
+        return [Problem(f"`kitsu {command}` has never finished.", hint)]
+    words = f"{age.days} days" if age.days > 1 else f"{age // timedelta(hours=1)} hours"
+    return [Problem(f"`kitsu {command}` last finished {words} ago.", hint)] if age > max_age else []
+
+
+async def _server_settings(engine: AsyncEngine) -> dict[str, str]:
+    async with engine.connect() as open_connection:
+        rows = await open_connection.execute(text("SELECT name, setting FROM pg_settings"))
+        return dict(map(tuple, rows))

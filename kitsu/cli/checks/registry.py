@@ -1,0 +1,127 @@
+"""The registry of checks: a check is one function with `@check`, in any module that `kitsu.cli.checks` imports."""
+
+import inspect
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import NamedTuple
+
+
+class Level(IntEnum):
+    """How serious a problem is, as Django's levels."""
+
+    WARNING = 30
+    ERROR = 40
+
+
+class Tag(StrEnum):
+    """What a check is about."""
+
+    BACKUP = "backup"
+    DATABASE = "database"
+    MEDIA = "media"
+    SECURITY = "security"
+    SETTINGS = "settings"
+
+
+class Problem(NamedTuple):
+    """What is wrong, and how to fix it."""
+
+    message: str
+    hint: str = ""
+
+    @classmethod
+    def from_error(cls, error: object) -> "Problem":
+        """Split the one line of an error, "message: hint.", into its two parts."""
+        message, _, hint = str(error).rstrip(".").partition(": ")
+        return cls(f"{message}.", f"{hint[:1].upper()}{hint[1:]}." if hint else "")
+
+
+class Finding(NamedTuple):
+    """A problem that a check reported."""
+
+    check: "Check"
+    problem: Problem
+
+
+CheckFunction = Callable[..., list[Problem] | Awaitable[list[Problem]]]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A registered check."""
+
+    id: str
+    tags: frozenset[Tag]
+    deploy: bool
+    """Whether it runs only with `--deploy`."""
+    requires: "Check | None"
+    """Check that must pass first; it runs, too, when only this one is selected."""
+    function: CheckFunction
+
+    @property
+    def level(self) -> Level:
+        """Return the level that the letter of the id stands for."""
+        return Level.ERROR if self.id.startswith("kitsu.E") else Level.WARNING
+
+    @property
+    def resources(self) -> frozenset[str]:
+        """Return the names of the function's parameters: what it looks at."""
+        return frozenset(inspect.signature(self.function).parameters)
+
+    async def run(self, resources: Mapping[str, object]) -> list[Finding]:
+        """Call the function with the resources that it names."""
+        problems = self.function(**{name: resources[name] for name in self.resources})
+        if inspect.isawaitable(problems):
+            problems = await problems
+        return [Finding(self, problem) for problem in problems]
+
+
+CHECKS: dict[str, Check] = {}
+"""All checks by id."""
+
+
+def check(
+    check_id: str, *tags: Tag, deploy: bool = False, requires: Check | None = None
+) -> Callable[[CheckFunction], Check]:
+    """Register a function as a check.
+
+    The letter of the id is the level: E for an error, W for a warning. Its number is used once and never again. The
+    function returns its problems and may be a coroutine. Its parameters name what it looks at: `settings` (Settings),
+    `engine` (AsyncEngine) or `store` (MediaStore).
+    """
+    if not re.fullmatch(r"kitsu\.[EW][0-9]{3}", check_id) or not tags:
+        raise ValueError(f"The check {check_id} needs an id such as kitsu.W001, and a tag.")
+    if any(other[-3:] == check_id[-3:] for other in CHECKS):
+        raise ValueError(f"The number of {check_id} is taken.")
+
+    def register(function: CheckFunction) -> Check:
+        CHECKS[check_id] = Check(check_id, frozenset(tags), deploy, requires, function)
+        return CHECKS[check_id]
+
+    return register
+
+
+def select(*, deploy: bool, tags: Iterable[str] = ()) -> list[Check]:
+    """Return the checks with any of these tags, or all; those for a deployment only with `deploy`."""
+    wanted = frozenset(tags) or frozenset(Tag)
+    return [each for each in CHECKS.values() if each.tags & wanted and (deploy or not each.deploy)]
+
+
+async def run(checks: Iterable[Check], **resources: object) -> list[Finding]:
+    """Run the checks, and those that they require, once each. A check whose required check fails is skipped."""
+    findings: list[Finding] = []
+    passed: dict[Check, bool] = {}
+
+    async def passes(each: Check) -> bool:
+        if each not in passed:
+            passed[each] = each.requires is None or await passes(each.requires)
+            if passed[each] and (found := await each.run(resources)):
+                findings.extend(found)
+                passed[each] = False
+        return passed[each]
+
+    for each in checks:
+        await passes(each)
+    return findings

@@ -1,0 +1,178 @@
+"""What all requests of a process share: connections, readers, rules and counters, made from the settings."""
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy.engine import URL
+
+from kitsu import __version__
+from kitsu.db.engine import Timeouts, create_engine
+from kitsu.db.listener import CatalogueListener
+from kitsu.db.pool import engine_states
+from kitsu.db.statements import StatementRunner
+from kitsu.domain.accounts.access_tokens import AccessTokens
+from kitsu.domain.accounts.context import AccountContext
+from kitsu.domain.accounts.passwords import PasswordHasher
+from kitsu.domain.accounts.sessions import SessionReader, SessionRules
+from kitsu.domain.accounts.users import UserReader
+from kitsu.domain.catalogue.anime import AnimeReader
+from kitsu.domain.catalogue.episodes import EpisodeReader
+from kitsu.domain.catalogue.releases import ReleaseReader
+from kitsu.domain.catalogue.search import SearchReader
+from kitsu.domain.concurrency import ConcurrencyLimiter
+from kitsu.domain.media.avatars import AvatarFiles
+from kitsu.domain.media.orphans import OrphanFiles
+from kitsu.domain.media.store import MediaStore
+from kitsu.domain.operations.command_runs import LastRuns
+from kitsu.domain.operations.health import HealthReader
+from kitsu.domain.rate_limits import Policy, RateLimiter
+from kitsu.domain.viewer.account_export import AccountExporter
+from kitsu.domain.viewer.collections import CollectionReader
+from kitsu.domain.viewer.favorites import FavoriteReader
+from kitsu.domain.viewer.library import LibraryReader
+from kitsu.domain.viewer.library_export import LibraryExporter
+from kitsu.domain.viewer.list_import.importing import ListImporter
+from kitsu.domain.viewer.views import ViewReader
+from kitsu.domain.viewer.watch_progress import WatchProgressReader
+from kitsu.observability.families import Readings
+from kitsu.observability.metrics import Metrics
+from kitsu.observability.tracing import create_spans
+from kitsu.settings import Settings
+from kitsu.web.middleware.response_cache import ResponseCache
+
+QUEUED_PER_CONNECTION = 10
+"""Requests that may wait for a slot: what a burst brings."""
+
+
+class Parts(Mapping[type, Any]):
+    """The parts by their types, for `bind` and `service`; what the composition root itself uses is an attribute."""
+
+    def __init__(self, settings: Settings, url: URL) -> None:
+        """Connect to nothing yet."""
+        self.timeouts = Timeouts(
+            connect=settings.db_connect_timeout_ms / 1000,
+            pool=settings.db_pool_timeout_ms / 1000,
+            statement=settings.db_statement_timeout_ms / 1000,
+            lock=settings.db_lock_timeout_ms / 1000,
+            idle_in_transaction=settings.db_idle_in_transaction_timeout_ms / 1000,
+        )
+        self.spans = create_spans(__version__)
+        self.engine = create_engine(
+            url,
+            pool_size=1,
+            max_overflow=max(settings.db_max_overflow - 1, 0),
+            pool_recycle=settings.db_pool_recycle,
+            pool_pre_ping=settings.db_pool_pre_ping,
+            debug=settings.debug,
+            timeouts=self.timeouts,
+        )
+        if self.spans:
+            self.spans.trace_engine(self.engine)
+        self.runner = StatementRunner(
+            url,
+            size=settings.db_pool_size,
+            recycle=settings.db_pool_recycle,
+            debug=settings.debug,
+            timeouts=self.timeouts,
+            on_query=self.spans.add_query if self.spans else None,
+        )
+        limits = {"statements": settings.db_pool_size, "transactions": max(settings.db_max_overflow, 1)}
+        connections = sum(limits.values())
+        self.concurrency = ConcurrencyLimiter(connections, waiting=connections * QUEUED_PER_CONNECTION)
+        self.cache = ResponseCache(settings.catalogue_memory_mb << 20)
+        self.listener = CatalogueListener(url, self.cache, self.timeouts) if settings.catalogue_memory_mb else None
+        media = MediaStore(settings.media_url, settings.media_s3_endpoint)
+        self.files = AvatarFiles(media, OrphanFiles(self.engine, media))
+        self.accounts = _account_context(settings, self.runner, self.files.orphans)
+        self.sessions = SessionReader(self.runner, self.accounts.access_tokens)
+        self.last_runs = LastRuns(self.runner)
+        imports = ListImporter(self.engine)
+        readings = Readings(
+            connections={"statements": self.runner.states, "transactions": lambda: engine_states(self.engine)},
+            connections_limits=limits,
+            turns=self.concurrency,
+            passwords=self.accounts.hasher,
+            logins=self.accounts.logins.counts,
+            imports={"library": imports.outcomes.counts},
+            catalogue=self.cache,
+            runs=self.last_runs,
+        )
+        self.metrics = Metrics(__version__, readings) if settings.metrics_enabled else None
+        users = UserReader(self.runner, self.accounts.media_url)
+        anime = AnimeReader(self.runner)
+        parts = [
+            *(self.runner, self.accounts, self.accounts.access_tokens, self.accounts.session_rules),
+            *(self.accounts.limiter, self.sessions, users, self.files, imports),
+            *(anime, SearchReader(anime), ReleaseReader(self.runner), EpisodeReader(self.runner)),
+            *(FavoriteReader(self.runner), WatchProgressReader(self.runner), ViewReader(self.runner)),
+            *(CollectionReader(self.runner), LibraryReader(self.runner)),
+            *(LibraryExporter(self.runner), AccountExporter(self.runner, users)),
+            HealthReader(self.engine, self.runner, media),
+            *([self.metrics] if self.metrics else []),
+        ]
+        self._by_type: dict[type, Any] = {type(part): part for part in parts}
+
+    def __getitem__(self, kind: type) -> Any:
+        """Return the part of this type. Raises KeyError."""
+        return self._by_type[kind]
+
+    def __iter__(self) -> Iterator[type]:
+        return iter(self._by_type)
+
+    def __len__(self) -> int:
+        return len(self._by_type)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Start what works in the background; at the end stop it, and close all connections but the engine's."""
+        if self.listener:
+            self.listener.start()
+        async with AsyncExitStack() as stack:
+            if self.metrics:
+                await stack.enter_async_context(self.metrics.publishing())
+                await stack.enter_async_context(self.last_runs.followed())
+            yield
+        if self.listener:
+            await self.listener.stop()
+        self.accounts.hasher.close()
+        self.files.threads.close()
+        self.runner.close()
+        if self.spans:
+            await self.spans.close()
+
+
+def _account_context(settings: Settings, runner: StatementRunner, orphans: OrphanFiles) -> AccountContext:
+    policies = {
+        "login": settings.rate_limit_login,
+        "login-address": settings.rate_limit_login_address,
+        "register": settings.rate_limit_register,
+        "refresh": settings.rate_limit_refresh,
+        "search": settings.rate_limit_search,
+        "avatar": settings.rate_limit_avatar,
+    }
+    return AccountContext(
+        runner=runner,
+        hasher=PasswordHasher(threads=settings.password_threads, queue=settings.password_queue),
+        limiter=RateLimiter(
+            runner,
+            [Policy(name, *limit) for name, limit in policies.items()],
+            enabled=settings.rate_limit_enabled,
+        ),
+        access_tokens=AccessTokens(
+            secret_key=settings.secret_key,
+            algorithm=settings.algorithm,
+            minutes=settings.access_token_expire_minutes,
+        ),
+        session_rules=SessionRules(
+            lifetime=timedelta(days=settings.refresh_token_expire_days),
+            leeway=timedelta(seconds=settings.refresh_leeway_seconds),
+            same_child=settings.refresh_retry == "same",
+            secret_key=settings.secret_key,
+        ),
+        orphans=orphans,
+        media_url=settings.media_public_url or "/media",
+        refusal_seconds=settings.login_refusal_ms / 1000,
+        refuse_common_passwords=settings.refuse_common_passwords,
+    )

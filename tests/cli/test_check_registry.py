@@ -1,0 +1,89 @@
+"""The registry of checks: ids, levels, required checks, and the table of deploy/README.md."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kitsu.cli.checks.registry import CHECKS, Check, Level, Problem, Tag, check, run, select
+
+README = Path(__file__).parents[2] / "deploy" / "README.md"
+
+
+@pytest.fixture(autouse=True)
+def registered() -> Iterator[None]:
+    """Remove the checks of a test afterwards."""
+    before = dict(CHECKS)
+    yield
+    CHECKS.clear()
+    CHECKS.update(before)
+
+
+def test_readme_lists_every_check() -> None:
+    rows = re.findall(r"^\| `(kitsu\.\w+)` \| ([a-z, ]+) \| (yes|no) \| .+ \|$", README.read_text(), re.MULTILINE)
+    listed = [(check_id, set(tags.split(", ")), deploy == "yes") for check_id, tags, deploy in rows]
+    assert listed == [
+        (each.id, set(each.tags), each.deploy) for each in sorted(CHECKS.values(), key=lambda c: c.id[-3:])
+    ]
+
+
+def test_numbers_are_unique() -> None:
+    assert len({check_id[-3:] for check_id in CHECKS}) == len(CHECKS)
+    for taken in ("kitsu.W001", "kitsu.E001"):
+        with pytest.raises(ValueError, match="is taken"):
+            check(taken, Tag.SETTINGS)
+
+
+@pytest.mark.parametrize("check_id", ["W901", "kitsu.W1", "kitsu.X901", "kitsu.W9011"])
+def test_malformed_id_is_refused(check_id: str) -> None:
+    with pytest.raises(ValueError, match="needs an id"):
+        check(check_id, Tag.SETTINGS)
+    with pytest.raises(ValueError, match="and a tag"):
+        check("kitsu.W901")
+
+
+def test_letter_is_the_level() -> None:
+    assert {each.id[6]: each.level for each in CHECKS.values()} == {"E": Level.ERROR, "W": Level.WARNING}
+
+
+def test_selection_by_tag_and_deploy() -> None:
+    assert select(deploy=True) == [*CHECKS.values()]
+    assert select(deploy=False) == [each for each in CHECKS.values() if not each.deploy]
+    assert {each.id for each in select(deploy=True, tags=["backup"])} == {"kitsu.E201", "kitsu.E202"}
+    both = select(deploy=True, tags=["backup", "media"])
+    assert {each.id for each in both} == {"kitsu.E201", "kitsu.E202", "kitsu.E301", "kitsu.E302", "kitsu.W303"}
+
+
+def test_every_parameter_is_a_resource() -> None:
+    for each in CHECKS.values():
+        assert each.resources <= {"settings", "engine", "store"}, each.id
+
+
+async def test_check_after_a_failed_one_is_skipped() -> None:
+    calls = []
+
+    def add(number: int, requires: Check | None, *problems: Problem) -> Check:
+        def function() -> list[Problem]:
+            calls.append(number)
+            return list(problems)
+
+        return check(f"kitsu.W{number}", Tag.SETTINGS, requires=requires)(function)
+
+    first = add(901, None, Problem("wrong"))
+    last = add(903, add(902, first))
+    findings = await run([last, last])
+    assert [(finding.check, finding.problem.message) for finding in findings] == [(first, "wrong")]
+    assert calls == [901]
+    assert await run([add(904, None)]) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        ("It is old: run it: now.", Problem("It is old.", "Run it: now.")),
+        ("It is old.", Problem("It is old.")),
+    ],
+)
+def test_problem_of_an_error(error: str, problem: Problem) -> None:
+    assert Problem.from_error(error) == problem

@@ -1,0 +1,42 @@
+"""A BEGIN that fails, as by `statement_timeout` on a server that has no time: its connection is not used again."""
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.engine import URL
+
+from kitsu.db.engine import Timeouts, create_engine
+from kitsu.db.errors import is_unavailable, sqlstate
+from kitsu.db.pool import engine_states
+from tests.faults.wire import Wire
+from tests.slow_line import in_thread
+
+ONE = text("SELECT 1")
+
+
+async def test_transaction_after_failed_begin_succeeds(database: URL) -> None:
+    with in_thread(Wire(database)) as wire:
+        engine = create_engine(wire.url, pool_size=1, max_overflow=0, timeouts=Timeouts())
+        async with engine.begin() as connection:
+            await connection.execute(ONE)
+        wire.arm(1, "lock timeout")
+        with pytest.raises(Exception, match="injected") as raised:
+            async with engine.begin() as connection:
+                await connection.execute(ONE)
+        assert wire.failed == "BEGIN;"
+        assert (sqlstate(raised.value), is_unavailable(raised.value)) == ("55P03", True)
+        assert engine_states(engine)[0] == 0
+        async with engine.begin() as connection:
+            assert await connection.scalar(ONE) == 1
+        await engine.dispose()
+
+
+async def test_refused_statement_keeps_its_connection(database: URL) -> None:
+    engine = create_engine(database, pool_size=1, max_overflow=0, timeouts=Timeouts())
+    pid = text("SELECT pg_backend_pid()")
+    async with engine.connect() as connection:
+        before = await connection.scalar(pid)
+        with pytest.raises(Exception, match="division by zero"):
+            await connection.execute(text("SELECT 1 / 0"))
+    async with engine.connect() as connection:
+        assert await connection.scalar(pid) == before
+    await engine.dispose()

@@ -1,0 +1,136 @@
+"""A proxy that reads PostgreSQL's protocol and has the server fail at a chosen statement.
+
+Instead of the statement the server gets another one, which really fails: the state of its transaction stays true.
+"""
+
+import asyncio
+import struct
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tests.slow_line import Line
+
+RAISE = "DO $$ BEGIN RAISE EXCEPTION 'injected' USING ERRCODE = '{}'; END $$"
+TERMINATE = "SELECT pg_terminate_backend(pg_backend_pid())"
+TERMINATED, LOST = "terminated connection", "lost response"
+FAULTS = {
+    "lock timeout": RAISE.format("55P03"),
+    TERMINATED: TERMINATE,
+    "serialization failure": RAISE.format("40001"),
+    "read-only server": RAISE.format("25006"),
+    "full disk": RAISE.format("53100"),
+    LOST: TERMINATE,
+}
+"""What the server gets instead of the statement, for a lost response behind it."""
+
+_SSL_REQUEST, _GSS_REQUEST = 80877103, 80877104
+
+
+class Message(NamedTuple):
+    """A message of the service to the server."""
+
+    kind: bytes
+    body: bytes
+
+    @property
+    def raw(self) -> bytes:
+        """Return the bytes of the message."""
+        return self.kind + struct.pack("!I", len(self.body) + 4) + self.body
+
+
+class Wire(Line):
+    """Counts the round trips of all connections since it was armed, and replaces one of them."""
+
+    _fault: str | None = None
+    _number = 0
+    count = 0
+    """The round trips since it was armed."""
+    failed: str | None = None
+    """The SQL that was replaced."""
+    has_committed = False
+    """Whether a COMMIT was sent between arming and the fault."""
+    is_armed = False
+    _is_losing = False
+    """Whether the service gets no response any more, until its connection ends."""
+
+    def arm(self, number: int = 0, fault: str | None = None) -> None:
+        """Count from now on, and replace the round trip of this number; 0: none."""
+        self._number, self._fault = number, fault
+        self.count, self.failed, self.has_committed, self.is_armed = 0, None, False, True
+
+    def disarm(self) -> None:
+        """Relay everything from now on."""
+        self.is_armed = False
+
+    async def relay_requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Copy the messages in groups that the server answers; replace the chosen group."""
+        await _relay_startup(reader, writer)
+        statements: dict[bytes, str] = {}
+        group: list[Message] = []
+        while True:
+            head = await reader.readexactly(5)
+            message = Message(head[:1], await reader.readexactly(struct.unpack("!I", head[1:])[0] - 4))
+            if message.kind == b"P":
+                name, sql = message.body.split(b"\0", 2)[:2]
+                statements[name] = _line(sql)
+            group.append(message)
+            # Sync, Flush, a simple query, a password, the end of the connection.
+            if message.kind in b"SHQpX":
+                for each in self._sent(group, statements):
+                    writer.write(each.raw)
+                await writer.drain()
+                group = []
+
+    async def relay_responses(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Copy what the server sends, unless it is to be lost."""
+        while data := await reader.read(1 << 16):
+            if not self._is_losing:
+                writer.write(data)
+                await writer.drain()
+        self._is_losing = False
+
+    def _sent(self, group: list[Message], statements: dict[bytes, str]) -> Sequence[Message]:
+        sql = _sql_of(group, statements)
+        if not self.is_armed or sql is None:
+            return group
+        self.count += 1
+        if self.count != self._number or self._fault is None:
+            self.has_committed |= self.failed is None and sql.startswith("COMMIT")
+            return group
+        self.failed = sql
+        fault = FAULTS[self._fault].encode()
+        if self._fault == LOST:
+            self._is_losing = True
+            return [*group, Message(b"Q", fault + b"\0")]
+        if group[0].kind == b"Q":
+            # A transaction whose commit fails is over.
+            return [Message(b"Q", (b"ROLLBACK; " if sql.startswith("COMMIT") else b"") + fault + b"\0")]
+        # Parse, Bind and Execute without names, then Sync or Flush as it was: asyncpg sends Sync behind a failed Flush.
+        parse, bind = b"\0" + fault + b"\0" + bytes(2), bytes(2) + bytes(6)
+        return [Message(b"P", parse), Message(b"B", bind), Message(b"E", b"\0" + bytes(4)), group[-1]]
+
+
+async def _relay_startup(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Copy the messages without a type, of which StartupMessage is the last one; so is a CancelRequest."""
+    code = _SSL_REQUEST
+    while code in {_SSL_REQUEST, _GSS_REQUEST}:
+        head = await reader.readexactly(8)
+        length, code = struct.unpack("!II", head)
+        writer.write(head + await reader.readexactly(length - 8))
+        await writer.drain()
+
+
+def _sql_of(group: list[Message], statements: dict[bytes, str]) -> str | None:
+    """Return the SQL that a group parses or executes, None for a group that does neither."""
+    for message in group:
+        if message.kind == b"Q":
+            return _line(message.body[:-1])
+        if message.kind == b"P":
+            return _line(message.body.split(b"\0", 2)[1])
+        if message.kind == b"B":
+            return statements.get(message.body.split(b"\0", 2)[1], "?")
+    return None
+
+
+def _line(sql: bytes) -> str:
+    return " ".join(sql.decode().split())

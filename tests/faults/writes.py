@@ -1,0 +1,217 @@
+"""Every request that writes, with the rows that it needs, and snapshots of all users' rows."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import asyncpg
+import httpx
+
+from tests.faults.conftest import Postgres
+from tests.pictures import plain
+
+PASSWORD = "a long enough password"
+NOT_OF_USERS = {
+    "alembic_version", "anime", "external_ids", "releases", "episodes", "catalogue_imports", "command_runs",
+    "rate_limits", "stray_files",
+}  # fmt: skip
+"""Tables with no rows of users, or with counts and notes that a request commits before its own transaction."""
+CATALOGUE = """
+WITH chosen AS (SELECT id, row_number() OVER (ORDER BY id) AS n FROM anime LIMIT 4),
+     known AS (INSERT INTO external_ids (provider, external_id, anime_id)
+               SELECT 'myanimelist', n::text, id FROM chosen),
+     release AS (INSERT INTO releases (id, anime_id, title) SELECT id, id, 'Season 1' FROM chosen WHERE n = 1
+                 RETURNING id),
+     episode AS (INSERT INTO episodes (id, release_id, number)
+                 SELECT c.id, r.id, c.n FROM release r, chosen c WHERE c.n < 3)
+SELECT id::text FROM chosen ORDER BY n
+"""
+LIST = """<myanimelist>
+<anime><series_animedb_id>1</series_animedb_id><series_title>1</series_title><my_status>Dropped</my_status></anime>
+<anime><series_animedb_id>2</series_animedb_id><series_title>2</series_title><my_status>Completed</my_status></anime>
+<anime><series_animedb_id>9</series_animedb_id><series_title>1000</series_title><my_status>Completed</my_status></anime>
+</myanimelist>"""
+REPLACE = {"policy": "replace"}
+
+# What a request makes anew each time: ids, times, hashes, answers that are kept, names of files.
+_MADE = re.compile(
+    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{4}-\d\d-\d\dT.*|[0-9a-f]{64}|\\x[0-9a-f]+|\$argon2.*|uploads/.*"
+)
+
+
+class Write(NamedTuple):
+    """A request that writes."""
+
+    name: str
+    method: str
+    path: str
+    arguments: dict[str, Any]
+    """httpx's, for the body, the query and the headers."""
+
+
+Rows = dict[str, list[dict[str, Any]]]
+
+
+class Accounts:
+    """Users with a few rows of each kind, which a test can restore."""
+
+    def __init__(self, client: httpx.AsyncClient, postgres: Postgres, uploads: Path) -> None:
+        self._client, self._postgres, self._uploads = client, postgres, uploads
+
+    async def make(self) -> list[Write]:
+        """Make the accounts, and return the requests that write."""
+        self._connection: Any = await asyncpg.connect(self._postgres.plain)
+        first, second, third, fourth = (row[0] for row in await self._connection.fetch(CATALOGUE))
+        owner, other_session = await self._account("kaguya@example.org")
+        admin, _ = await self._account("admin@example.org")
+        await self._connection.execute("UPDATE users SET role = 'admin' WHERE username = 'admin'")
+        other, _ = await self._account("miyuki@example.org")
+        user_id = (await self._done("GET", "/users/me", headers=other)).json()["id"]
+        for anime in (first, second):
+            await self._done("POST", "/favorites", headers=owner, json={"anime_id": anime})
+        await self._done("POST", "/watch/progress", headers=owner, json=_progress(first, 1))
+        entry = await self._done("PUT", f"/library/{first}", headers=owner, json={"status": "plan_to_watch"})
+        seen = {"episode_id": first, "progress": 5}
+        view = (await self._done("POST", "/views", headers=owner, json=seen)).json()["id"]
+        collection = (
+            f"/collections/{(await self._done('POST', '/collections', headers=owner, json={'name': 'a'})).json()['id']}"
+        )
+        for anime in (first, second, third):
+            await self._done("PUT", f"{collection}/anime/{anime}", headers=owner)
+        tag = (await self._done("GET", collection, headers=owner)).headers["etag"]
+        await self._keep()
+
+        signed_in, once = {"headers": owner}, {**owner, "Idempotency-Key": "k"}
+        credentials = {"email": "kaguya@example.org", "password": PASSWORD}
+        new = {"email": "chika@example.org", "password": PASSWORD}
+        refresh = {"json": {"refresh_token": other_session["refresh_token"]}}
+        picture = {"avatar": ("a.png", plain(), "image/png")}
+        passwords = {"current_password": PASSWORD, "new_password": "another long password"}
+        session = (await self._done("GET", "/auth/sessions", headers=_bearer(other_session))).json()
+        session_id = next(each["id"] for each in session if each["current"])
+        change = {"role": "admin", "email": "m@example.org"}
+        if_match = {"headers": {**owner, "If-Match": tag}}
+        admin_user = f"/users/{user_id}"
+        return [
+            Write("register", "POST", "/auth/register", {"json": new}),
+            Write("login", "POST", "/auth/login", {"json": credentials}),
+            Write("refresh", "POST", "/auth/refresh", refresh),
+            Write("logout", "POST", "/auth/logout", refresh),
+            Write("end a session", "DELETE", f"/auth/sessions/{session_id}", signed_in),
+            Write("end other sessions", "DELETE", "/auth/sessions", signed_in),
+            Write("change the password", "POST", "/auth/password", {**signed_in, "json": passwords}),
+            Write("change the username", "PATCH", "/users/me", {**signed_in, "json": {"username": "ice_kaguya"}}),
+            Write("change the avatar", "PATCH", "/users/me", {**signed_in, "files": picture}),
+            Write("delete the account", "DELETE", "/users/me", {**signed_in, "json": {"password": PASSWORD}}),
+            Write("add a user", "POST", "/users", {"headers": admin, "json": new}),
+            Write("change a user", "PATCH", admin_user, {"headers": admin, "json": change}),
+            Write("deactivate a user", "PATCH", admin_user, {"headers": admin, "json": {"is_active": False}}),
+            Write("delete a user", "DELETE", admin_user, {"headers": admin}),
+            Write("add a favourite", "POST", "/favorites", {**signed_in, "json": {"anime_id": fourth}}),
+            Write("remove a favourite", "DELETE", f"/favorites/{first}", signed_in),
+            Write("post progress", "POST", "/watch/progress", {**signed_in, "json": _progress(first, 2)}),
+            Write("post progress once", "POST", "/watch/progress", {"headers": once, "json": _progress(first, 2)}),
+            Write("hide from continue", "DELETE", f"/watch/continue/{first}", signed_in),
+            Write("post a view", "POST", "/views", {**signed_in, "json": {**seen, "episode_id": second}}),
+            Write("post a view once", "POST", "/views", {"headers": once, "json": {**seen, "episode_id": second}}),
+            Write("remove a view", "DELETE", f"/views/{view}", signed_in),
+            Write("clear views", "DELETE", "/views", signed_in),
+            Write("add a collection", "POST", "/collections", {**signed_in, "json": {"name": "b"}}),
+            Write("change a collection", "PATCH", collection, {**if_match, "json": {"name": "c"}}),
+            Write("delete a collection", "DELETE", collection, signed_in),
+            Write("append an item", "PUT", f"{collection}/anime/{fourth}", signed_in),
+            Write("move an item", "PUT", f"{collection}/anime/{third}", {**signed_in, "params": {"position": 0}}),
+            Write("remove an item", "DELETE", f"{collection}/anime/{second}", signed_in),
+            Write("put a library entry", "PUT", f"/library/{first}", {**signed_in, "json": {"status": "completed"}}),
+            Write(
+                "put a library entry if it matches", "PUT", f"/library/{first}",
+                {"headers": {**owner, "If-Match": entry.headers["etag"]}, "json": {"status": "dropped"}},
+            ),
+            Write("remove a library entry", "DELETE", f"/library/{first}", signed_in),
+            Write(
+                "import a list", "POST", "/library/import",
+                {"headers": {**owner, "Content-Type": "application/xml"}, "content": LIST, "params": REPLACE},
+            ),
+        ]  # fmt: skip
+
+    async def restore(self) -> None:
+        """Bring back the rows and the files that the accounts had at first."""
+        await self._connection.execute(self._restore)
+        for path in self._files():
+            path.unlink()
+        for path, content in self._kept_files.items():
+            path.write_bytes(content)
+
+    async def rows(self) -> Rows:
+        """Return all rows of users, by table."""
+        found: Rows = {table: [] for table in self._tables}
+        for table, row in await self._connection.fetch(self._dump):
+            found[table].append(json.loads(row))
+        return found
+
+    async def stray_files(self) -> set[str]:
+        """Return the files that neither a user nor a note for the purge refers to."""
+        known = "SELECT avatar FROM users WHERE avatar IS NOT NULL UNION SELECT path FROM stray_files"
+        referred = {row[0].rpartition("/")[2] for row in await self._connection.fetch(known)}
+        return {path.name for path in self._files()} - referred
+
+    async def busy_connections(self) -> list[str]:
+        """Return what connections of the service are doing that are not idle."""
+        query = (
+            "SELECT state || ': ' || query FROM pg_stat_activity WHERE application_name = 'kitsu' AND state <> 'idle'"
+        )
+        return [row[0] for row in await self._connection.fetch(query)]
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._connection.close()
+
+    def _files(self) -> list[Path]:
+        return [path for path in self._uploads.rglob("*") if path.is_file()]
+
+    async def _account(self, email: str) -> tuple[dict[str, str], dict[str, str]]:
+        """Register, upload an avatar and log in once more; return the headers and the tokens of the second session."""
+        credentials = {"email": email, "password": PASSWORD}
+        headers = _bearer((await self._done("POST", "/auth/register", json=credentials)).json())
+        await self._done("PATCH", "/users/me", headers=headers, files={"avatar": ("a.png", plain(), "image/png")})
+        return headers, (await self._done("POST", "/auth/login", json=credentials)).json()
+
+    async def _done(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        return (await self._client.request(method, path, **arguments)).raise_for_status()
+
+    async def _keep(self) -> None:
+        """Keep the rows and the files as they are."""
+        names = await self._connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
+        self._tables = [row[0] for row in names if row[0] not in NOT_OF_USERS]
+        copies = (f"CREATE TABLE kept.{table} AS TABLE public.{table}" for table in self._tables)
+        await self._connection.execute(";".join(("CREATE SCHEMA kept", *copies)))
+        back = (f"DELETE FROM {table}; INSERT INTO {table} SELECT * FROM kept.{table}" for table in self._tables)
+        # The role keeps triggers from running, those of foreign keys too.
+        begin = "BEGIN; SET LOCAL session_replication_role = replica; SET LOCAL synchronous_commit = off"
+        self._restore = ";".join((begin, *back, "DELETE FROM stray_files", "COMMIT"))
+        dumps = (f"SELECT '{table}', to_jsonb(t)::text FROM {table} t" for table in self._tables)
+        self._dump = " UNION ALL ".join(dumps) + " ORDER BY 1, 2"
+        self._kept_files = {path: path.read_bytes() for path in self._files()}
+
+
+def outcome(before: Rows, after: Rows) -> Any:
+    """Return the rows after a request in a form that is the same for each run: without what is made anew."""
+    known = {value for rows in before.values() for row in rows for value in row.values() if isinstance(value, str)}
+
+    def stable(value: Any) -> Any:
+        is_new = isinstance(value, str) and value not in known and _MADE.fullmatch(value)
+        return "made anew" if is_new else value
+
+    return {
+        table: sorted(json.dumps({name: stable(value) for name, value in row.items()}) for row in rows)
+        for table, rows in after.items()
+    }
+
+
+def _bearer(tokens: dict[str, str]) -> dict[str, str]:
+    return {"Authorization": f"Bearer {tokens['access_token']}"}
+
+
+def _progress(anime: str, episode: int) -> dict[str, Any]:
+    return {"anime_id": anime, "episode": episode, "position_seconds": 30}
