@@ -68,7 +68,7 @@ def create_app(settings: Settings) -> Litestar:
         lambda inner: Cors(inner, cors_headers),
         SecurityHeaders,
         lambda inner: CachedResponses(inner, parts.cache, cors_headers),
-        parts.tracing.requests if parts.tracing else lambda inner: inner,
+        parts.spans.trace_requests if parts.spans else lambda inner: inner,
         lambda inner: RequestLog(inner, parts.metrics.count_request if parts.metrics else None),
         lambda inner: ConcurrencyLimit(inner, parts.concurrency, cors_headers, parts.cache.has),
         lambda inner: Client(inner, settings.trusted_proxies, settings.body_timeout_seconds),

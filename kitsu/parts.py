@@ -35,8 +35,9 @@ from kitsu.domain.viewer.library_export import LibraryExporter
 from kitsu.domain.viewer.list_import.importing import ListImporter
 from kitsu.domain.viewer.views import ViewReader
 from kitsu.domain.viewer.watch_progress import WatchProgressReader
-from kitsu.observability.metrics import Metrics, Readings
-from kitsu.observability.tracing import Tracing, is_wanted
+from kitsu.observability.families import Readings
+from kitsu.observability.metrics import Metrics
+from kitsu.observability.tracing import create_spans
 from kitsu.settings import Settings
 from kitsu.web.middleware.response_cache import ResponseCache
 
@@ -56,7 +57,7 @@ class Parts(Mapping[type, Any]):
             lock=settings.db_lock_timeout_ms / 1000,
             idle_in_transaction=settings.db_idle_in_transaction_timeout_ms / 1000,
         )
-        self.tracing = Tracing(__version__) if is_wanted() else None
+        self.spans = create_spans(__version__)
         self.engine = create_engine(
             url,
             pool_size=1,
@@ -66,15 +67,15 @@ class Parts(Mapping[type, Any]):
             debug=settings.debug,
             timeouts=self.timeouts,
         )
-        if self.tracing:
-            self.tracing.statements_of(self.engine)
+        if self.spans:
+            self.spans.trace_engine(self.engine)
         self.runner = StatementRunner(
             url,
             size=settings.db_pool_size,
             recycle=settings.db_pool_recycle,
             debug=settings.debug,
             timeouts=self.timeouts,
-            on_query=self.tracing.statement if self.tracing else None,
+            on_query=self.spans.add_query if self.spans else None,
         )
         limits = {"statements": settings.db_pool_size, "transactions": max(settings.db_max_overflow, 1)}
         connections = sum(limits.values())
@@ -137,8 +138,8 @@ class Parts(Mapping[type, Any]):
         self.accounts.hasher.close()
         self.files.threads.close()
         self.runner.close()
-        if self.tracing:
-            await self.tracing.close()
+        if self.spans:
+            await self.spans.close()
 
 
 def _account_context(settings: Settings, runner: StatementRunner, orphans: OrphanFiles) -> AccountContext:

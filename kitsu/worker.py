@@ -10,7 +10,7 @@ import sys
 from litestar import Litestar
 
 from kitsu.app import create_app
-from kitsu.observability.logs import configure_logs
+from kitsu.observability.logs import configure_logs, request_lines
 from kitsu.observability.stall import StallGuard
 from kitsu.settings import load_settings
 
@@ -28,6 +28,8 @@ def serve_app() -> Litestar:
     guard = StallGuard(settings.worker_stall_seconds)
     app.on_startup.append(guard.start)
     app.on_shutdown.append(guard.stop)
+    app.on_startup.append(request_lines.start)
+    app.on_shutdown.append(request_lines.stop)
     # Freeze start-up objects: a full collection over them blocks the event loop for about 100 ms.
     gc.collect()
     gc.freeze()

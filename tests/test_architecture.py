@@ -48,6 +48,8 @@ FORBIDDEN: dict[str, set[str]] = {
     "web": {"sqlalchemy", "advanced_alchemy", "asyncpg"},
     "domain": {"litestar", "advanced_alchemy.extensions.litestar"},
 }
+PUBLIC_NAMES = {"_exit"}
+"""Names that begin with an underscore and are documented: `os._exit`."""
 # The one place where a session from the plugin becomes a service for a handler.
 ALLOWED = {"web/services.py": {"sqlalchemy", "advanced_alchemy"}}
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "managers", "base"}
@@ -110,7 +112,7 @@ def _import_nodes(tree: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
 
 
 def _is_private(name: str) -> bool:
-    return name.startswith("_") and not name.endswith("__")
+    return name.startswith("_") and not name.endswith("__") and name not in PUBLIC_NAMES
 
 
 def _is_own(value: ast.expr) -> bool:

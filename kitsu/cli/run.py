@@ -23,9 +23,9 @@ from kitsu.cli.database import on_database, the_database
 from kitsu.db import migrations
 from kitsu.domain.catalogue.importing import load_sample
 from kitsu.domain.media.store import MediaStore
-from kitsu.observability import tracing
 from kitsu.observability.logs import configure_logs, stdlib_config
-from kitsu.observability.metrics import folder_for_workers
+from kitsu.observability.snapshots import snapshot_folder
+from kitsu.observability.tracing import TracingUnavailable, is_tracing_wanted
 from kitsu.settings import Settings, SettingsError, load_settings
 
 PACKAGE = Path(__file__).parents[1]
@@ -66,9 +66,9 @@ def serve() -> None:
 
 def _settings() -> Settings:
     try:
-        tracing.is_wanted()
+        is_tracing_wanted()
         return load_settings()
-    except (SettingsError, tracing.TracingUnavailable) as error:
+    except (SettingsError, TracingUnavailable) as error:
         raise click.ClickException(str(error)) from error
 
 
@@ -177,7 +177,7 @@ def _serve(settings: Settings, address: str, url: URL, *, reload: bool = False) 
     with ExitStack() as stack:
         if settings.metrics_enabled:
             try:
-                stack.enter_context(folder_for_workers())
+                stack.enter_context(snapshot_folder())
             except OSError as error:
                 raise click.ClickException(f"METRICS_ENABLED needs room for temporary files: {error}.") from error
         server.serve()

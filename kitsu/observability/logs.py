@@ -1,5 +1,6 @@
 """Logs: one JSON object a line, readable lines on a terminal; what libraries log comes out the same way."""
 
+import asyncio
 import logging
 import logging.config
 import sys
@@ -12,6 +13,9 @@ from typing import Any
 import msgspec
 import structlog
 from structlog.typing import EventDict, Processor
+
+FLUSH_SECONDS = 0.02
+"""Time that a request's log line may wait for others."""
 
 _encoder = msgspec.json.Encoder(enc_hook=repr)
 
@@ -30,34 +34,72 @@ def with_request(_: Any, __: str, event: EventDict) -> EventDict:
     return {**of_request.get(), **event}
 
 
-def request_line(**fields: Any) -> None:
-    """Log the end of a request: the one line that every request writes, without what structlog would do for others."""
-    if not _requests.is_on:
-        return
-    if _requests.is_terminal:
-        _request_log.info("request", **fields)
-        return
-    line = {**fields, "event": "request", "level": "info", "time": datetime.now(UTC)}
-    sys.stdout.buffer.write(_encoder.encode(line) + b"\n")
-    sys.stdout.buffer.flush()
+class RequestLine(msgspec.Struct, kw_only=True, gc=False):
+    """The log line that every request writes at its end."""
+
+    event: str = "request finished"
+    level: str = "info"
+    time: datetime = msgspec.field(default_factory=lambda: datetime.now(UTC))
+    request_id: str
+    ip: str | None
+    method: str
+    route: str | None
+    status: int | None
+    ms: float
 
 
-class _Requests:
-    """Whether their lines are written, and for whom."""
+class RequestLines:
+    """Writes a line per request: at once, or between `start` and `stop` every 20 ms those that came together.
 
-    is_on = True
+    To write and flush each line takes a quarter of the time of a cached response.
+    """
+
+    is_enabled = True
     is_terminal = False
 
+    def __init__(self) -> None:
+        self._lines: list[RequestLine] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
 
-_requests = _Requests()
+    async def start(self) -> None:
+        """Buffer lines on the running event loop."""
+        self._loop = asyncio.get_running_loop()
+
+    async def stop(self) -> None:
+        """Write buffered lines, and further ones at once."""
+        self._loop = None
+        self.flush()
+
+    def write(self, line: RequestLine) -> None:
+        """Write a line, or buffer it."""
+        if self.is_enabled:
+            self._lines.append(line)
+            if self._loop is None:
+                self.flush()
+            elif len(self._lines) == 1:
+                self._loop.call_later(FLUSH_SECONDS, self.flush)
+
+    def flush(self) -> None:
+        """Write buffered lines."""
+        lines, self._lines = self._lines, []
+        if self.is_terminal:
+            for line in lines:
+                fields = msgspec.structs.asdict(line)
+                _request_log.info(fields.pop("event"), **fields)
+        elif lines:
+            sys.stdout.buffer.write(_encoder.encode_lines(lines))
+            sys.stdout.buffer.flush()
+
+
+request_lines = RequestLines()
 _request_log = structlog.get_logger("kitsu.request")
 
 
 def configure_logs(level: str) -> None:
     """Set structlog and the standard library's logging up, for this process. Level by name, lower case."""
     logging.config.dictConfig(stdlib_config(level))
-    _requests.is_on = logging.getLevelName(level.upper()) <= logging.INFO
-    _requests.is_terminal = sys.stdout.isatty()
+    request_lines.is_enabled = logging.getLevelName(level.upper()) <= logging.INFO
+    request_lines.is_terminal = sys.stdout.isatty()
     structlog.configure(
         processors=[*_shared(), structlog.processors.StackInfoRenderer(), *_rendering()],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),

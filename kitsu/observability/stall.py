@@ -9,6 +9,8 @@ from tempfile import TemporaryFile
 
 import structlog
 
+from kitsu.observability.logs import request_lines
+
 BACKSTOP_SECONDS = 5
 """Time that faulthandler's timer allows beyond the limit, for the thread to write its log event first."""
 
@@ -68,6 +70,7 @@ class StallGuard:
     def _end(self) -> None:
         try:
             log.critical("worker stalled", seconds=self._seconds, stacks=_stacks())
+            request_lines.flush()
         finally:
             os._exit(os.EX_SOFTWARE)
 

@@ -14,7 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.engine import URL
 
 from kitsu.app import create_app
-from kitsu.observability.metrics import FOLDER
+from kitsu.controllers.operations.metrics import MetricsController
+from kitsu.observability.snapshots import FOLDER
 from kitsu.settings import Settings
 from tests.conftest import client_of
 
@@ -66,8 +67,9 @@ async def exposed(catalogue: URL, tmp_path_factory: pytest.TempPathFactory) -> d
 
 @pytest.fixture(scope="session")
 def routes(catalogue: URL) -> set[str]:
-    """The templates of the paths."""
-    return {route.path_format for route in create_app(Settings(secret_key="k" * 32, database_url=catalogue)).routes}
+    """Return the templates of the paths."""
+    app = create_app(Settings(secret_key="k" * 32, database_url=catalogue))
+    return {MetricsController.path, *(route.path_format for route in app.routes)}
 
 
 @EXPR

@@ -52,7 +52,7 @@ def service(catalogue: URL, tmp_path: Path, temporary: Path) -> Iterator[Process
 def limit_of(service: Process) -> float | None:
     """The sum over the living workers; None when a worker dies over the question."""
     with suppress(httpx.TransportError):
-        return value(service.get("/metrics").text, "kitsu_db_connections_limit", pool="statements")
+        return value(service.get("/metrics").text, "kitsu_db_connections_max", pool="statements")
     return None
 
 
@@ -86,8 +86,8 @@ def test_any_worker_tells_of_all(service: Process) -> None:
         assert requests(text, "/anime", "422") == 30
         assert requests(text, "/anime/{anime_id}", "404") == 50
         assert requests(text, "unknown", "404") == 20
-        assert value(text, "kitsu_http_request_seconds_count", method="GET", route="/anime") == 230
-        assert value(text, "kitsu_db_connections_limit", pool="statements") == 2 * LIMIT
+        assert value(text, "kitsu_http_request_duration_seconds_count", method="GET", route="/anime") == 230
+        assert value(text, "kitsu_db_connections_max", pool="statements") == 2 * LIMIT
 
 
 def test_logins_of_both_are_one_sum(service: Process) -> None:
@@ -117,7 +117,7 @@ def test_of_a_killed_worker_the_counters_stay_and_the_gauges_go(service: Process
 
 def test_the_folder_goes_with_the_service(service: Process, temporary: Path) -> None:
     (folder,) = temporary.iterdir()
-    assert list(folder.glob("*.db"))
+    assert list(folder.glob("*.snapshot"))
     assert service.ended_by(signal.SIGTERM) == 0
     assert list(temporary.iterdir()) == []
 

@@ -16,6 +16,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from sqlalchemy.engine import URL
 
+from kitsu.observability.spans import Spans
 from tests.cli.process import ROOT, SECRET_KEY, kitsu, until
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -159,6 +160,25 @@ def test_a_collector_that_is_away_keeps_nobody_waiting(database: URL, tmp_path: 
         service.serves()
         assert service.get("/anime").status_code == 200
         assert service.ended_by(signal.SIGTERM) == 0
+
+
+async def test_span_of_failed_request_has_no_error_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object) -> None:
+        raise ValueError("secret")
+
+    async def unused(*_: object) -> Any:
+        raise AssertionError
+
+    scope: Any = {"type": "http", "method": "GET", "headers": [], "path": "/"}
+    with collecting() as (collector, endpoint):
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+        spans = Spans("1.0")
+        with pytest.raises(ValueError, match="secret"):
+            await spans.trace_requests(fail)(scope, unused, unused)
+        await spans.close()
+    (span,) = collector.spans
+    assert (span["status"], span["error.type"], span["events"]) == (2, "ValueError", 0)
+    assert b"secret" not in collector.raw
 
 
 @pytest.mark.parametrize("command", ["run", "serve"])

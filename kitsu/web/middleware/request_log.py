@@ -1,4 +1,4 @@
-"""The request id, and one log line per request. Around the routing: it sees unknown paths and failed requests too."""
+"""The request id, and one log line per request. It is outside of the routing, to see unknown paths and failures."""
 
 import re
 import time
@@ -9,10 +9,10 @@ import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from kitsu.observability.logs import of_request, request_line
+from kitsu.observability.logs import RequestLine, of_request, request_lines
 
 HEADER = b"x-request-id"
-# What comes from outside goes into logs and headers: nothing that could break a line, and not too long.
+# The id goes into logs and headers: it must not break a line, nor be long.
 _ACCEPTABLE = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
 
 
@@ -23,13 +23,13 @@ Count = Callable[[str, str | None, int, float], None]
 
 
 class RequestLog:
-    """Gives each request an id, in the answer's `X-Request-ID`, and logs its end.
+    """Gives each request an id, sends it as `X-Request-ID`, and logs the end of the request.
 
-    All log lines on the way have the id and the client's address.
+    All log events of a request have its id and the client's address.
     """
 
     def __init__(self, app: ASGIApp, count: Count | None = None) -> None:
-        """`count` hears of each request that has ended."""
+        """Call `count` for each request that has ended."""
         self._app = app
         self._count = count
 
@@ -39,19 +39,19 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        mark = request_id(scope)
+        sent_id = request_id(scope)
         status = 0
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (HEADER, mark)]
+                message["headers"] = [*message["headers"], (HEADER, sent_id)]
             await send(message)
 
         client = scope.get("client")
-        known = {"request_id": mark.decode(), "ip": client[0] if client else None}
-        token = of_request.set(known)
+        id_, ip = sent_id.decode(), client[0] if client else None
+        token = of_request.set({"request_id": id_, "ip": ip})
         try:
             await self._app(scope, receive, send_with_id)
         except Exception as error:
@@ -62,21 +62,24 @@ class RequestLog:
         finally:
             of_request.reset(token)
             seconds = time.perf_counter() - started
-            # The template, not the path: what stands in a path or a query is nobody's business here.
+            # The template, not the path: paths and queries hold personal data.
             route = scope.get("path_template")
             if self._count is not None:
                 self._count(scope["method"], route, status, seconds)
-            request_line(
-                **known,
-                method=scope["method"],
-                route=route,
-                status=status or None,
-                ms=round(seconds * 1000, 2),
+            request_lines.write(
+                RequestLine(
+                    request_id=id_,
+                    ip=ip,
+                    method=scope["method"],
+                    route=route,
+                    status=status or None,
+                    ms=round(seconds * 1000, 2),
+                )
             )
 
 
 def request_id(scope: Scope) -> bytes:
-    """What the client calls the request, or a name for it."""
+    """Return the request's `X-Request-ID`, or a new id where it is missing or not acceptable."""
     for name, value in scope["headers"]:
         if name == HEADER:
             if _ACCEPTABLE.fullmatch(value):

@@ -1,6 +1,4 @@
-"""Headers that keep browsers from being talked into things, `marks` of the layers within, and those of a rate limit."""
-
-from typing import Any
+"""Security headers, and those of a rate limit."""
 
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -26,10 +24,9 @@ class SecurityHeaders:
         """Handle one request."""
         tightest_limit.set(None)
 
-        async def send_marked(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                cors_headers: Any = scope.get("marks", ())
-                headers = [*message["headers"], *cors_headers, *ALWAYS]
+                headers = [*message["headers"], *ALWAYS]
                 if all(name != b"cache-control" for name, _ in headers):
                     headers.append(NO_STORE)
                 if scope["scheme"] == "https":
@@ -46,4 +43,4 @@ class SecurityHeaders:
                 message["headers"] = headers
             await send(message)
 
-        await self._app(scope, receive, send_marked)
+        await self._app(scope, receive, send_with_headers)

@@ -23,7 +23,7 @@ class Log:
 
     def new(self, answer: httpx.Response | None = None) -> list[tuple[str, str, str | None]]:
         """Event, level and user id of each line since the last look; address and request id are checked."""
-        lines = [line for line in self.lines[self.seen :] if line["event"] != "request"]
+        lines = [line for line in self.lines[self.seen :] if line["event"] != "request finished"]
         self.seen = len(self.lines)
         assert all(line["ip"] == "127.0.0.1" and line["request_id"] for line in lines)
         if answer is not None:
@@ -94,5 +94,5 @@ async def test_what_an_administrator_does(database: URL) -> None:
             new = {"email": "chika@example.org", "password": PASSWORD}
             answer = await client.post("/users", json=new, headers=bearer(admin))
             assert log.new(answer) == [("user created", "info", answer.json()["id"])]
-        done_by = {line["by"] for line in log.lines if line["event"] != "request"}
+        done_by = {line["by"] for line in log.lines if line["event"] != "request finished"}
     assert done_by == {admin_id}

@@ -135,7 +135,7 @@ async def test_a_full_disk(database: URL, small_disk: Path) -> None:
         with capture_logs() as lines:
             fill(filling)
             refused(await upload(somebody, plain()), 503, "Service temporarily unavailable")
-        assert str(small_disk) not in str([line for line in lines if line["event"] != "request"])
+        assert str(small_disk) not in str([line for line in lines if line["event"] != "request finished"])
         assert (await somebody.ask("GET", "/users/me")).json() == user
         assert (await client.get(user["avatar_url"])).status_code == 200
         filling.unlink()

@@ -27,7 +27,7 @@ def names(value: str) -> set[str]:
     return {name.strip().lower() for name in value.split(",")}
 
 
-def marks(response: httpx.Response) -> set[str]:
+def cors_headers(response: httpx.Response) -> set[str]:
     return {name for name in response.headers if name.startswith("access-control-")}
 
 
@@ -75,7 +75,7 @@ async def test_an_allowed_origin_reads_a_304(reader: httpx.AsyncClient) -> None:
 async def test_no_other_origin_reads_anything(reader: httpx.AsyncClient, origin: str) -> None:
     for path in ("/anime?limit=1", "/nope", "/anime/x"):
         response = await reader.get(path, headers={"Origin": origin})
-        assert marks(response) == set()
+        assert cors_headers(response) == set()
         # A cache must not hand this answer to an allowed origin.
         assert "origin" in names(response.headers["vary"])
 
@@ -83,7 +83,7 @@ async def test_no_other_origin_reads_anything(reader: httpx.AsyncClient, origin:
 async def test_a_request_without_an_origin(reader: httpx.AsyncClient) -> None:
     response = await reader.get("/anime?limit=1")
     assert response.status_code == 200
-    assert marks(response) == set()
+    assert cors_headers(response) == set()
     assert "origin" in names(response.headers["vary"])
 
 
@@ -128,7 +128,7 @@ async def test_a_preflight_from_elsewhere(reader: httpx.AsyncClient, origin: str
     }
     response = await reader.options("/anime", headers=headers)
     assert response.status_code < 400
-    assert marks(response) == set()
+    assert cors_headers(response) == set()
     assert "origin" in names(response.headers["vary"])
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.engine import URL
 from structlog.testing import capture_logs
 
 from kitsu.domain.catalogue.anime import AnimeReader
-from kitsu.observability.logs import configure_logs, of_request, with_request
+from kitsu.observability.logs import RequestLines, configure_logs, of_request, with_request
 from tests.conftest import execute
 
 UNKNOWN_ID = "019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b"
@@ -37,7 +37,7 @@ def requests_logged() -> Iterator[list[dict[str, Any]]]:
     """What is logged of requests meanwhile; anything else that is logged fails."""
     lines: list[dict[str, Any]] = []
     with (
-        patch("kitsu.web.middleware.request_log.request_line", lambda **fields: lines.append(fields)),
+        patch.object(RequestLines, "write", lambda _, line: lines.append(msgspec.to_builtins(line))),
         capture_logs([with_request]) as others,
     ):
         yield lines
@@ -68,6 +68,8 @@ async def test_one_line_per_request(
 ) -> None:
     (line,) = await lines_of(reader, method, path)
     assert isinstance(line.pop("ms"), float)
+    assert {line.pop("event"), line.pop("level")} == {"request finished", "info"}
+    assert line.pop("time").endswith("Z")
     assert line == {
         "method": method, "route": route, "status": status,
         "request_id": "the-request",
@@ -104,7 +106,7 @@ async def test_json_lines_on_stdout(
     assert UNKNOWN_ID not in out
     first, second = (msgspec.json.decode(line, type=dict[str, Any]) for line in out.splitlines())
     assert set(first) == {"event", "method", "route", "status", "ms", "request_id", "ip", "level", "time"}
-    assert (first["event"], first["request_id"], first["status"]) == ("request", "one", 404)
+    assert (first["event"], first["request_id"], first["status"]) == ("request finished", "one", 404)
     assert first["route"] == "/anime/{anime_id}"
     assert first["time"].endswith("Z")
     assert (second["route"], second["status"]) == (None, 404)
@@ -129,7 +131,7 @@ async def test_a_bug_is_one_line_with_its_traceback_beside_the_requests(
     assert (error["level"], error["error"], error["request_id"]) == ("error", "RuntimeError", "one")
     assert "Traceback" in error["exception"]
     assert "what\nwent wrong" in error["exception"]
-    assert (request["event"], request["status"], request["request_id"]) == ("request", 500, "one")
+    assert (request["event"], request["status"], request["request_id"]) == ("request finished", 500, "one")
 
 
 async def test_a_failed_statement_does_not_tell_its_values(
