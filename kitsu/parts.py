@@ -91,7 +91,7 @@ class Parts(Mapping[type, Any]):
         readings = Readings(
             connections={"statements": self.runner.states, "transactions": lambda: engine_states(self.engine)},
             connections_limits=limits,
-            turns=self.concurrency,
+            limiter=self.concurrency,
             passwords=self.accounts.hasher,
             logins=self.accounts.logins.counts,
             imports={"library": imports.outcomes.counts},

@@ -70,7 +70,7 @@ class Readings(NamedTuple):
     connections: Mapping[str, Callable[[], tuple[int, int]]]
     """Pool to a function that returns its connections in use and idle."""
     connections_limits: Mapping[str, int]
-    turns: Limiter
+    limiter: Limiter
     passwords: PasswordQueue
     logins: Mapping[str, int]
     """Outcome to count."""
@@ -82,7 +82,7 @@ class Readings(NamedTuple):
 
 def families_of(readings: Readings) -> list[Family]:
     """Return the metrics of these readings."""
-    limiter, cache, limits = readings.turns, readings.catalogue, readings.connections_limits
+    limiter, cache, limits = readings.limiter, readings.catalogue, readings.connections_limits
 
     def connections() -> Samples:
         counts = {pool: states() for pool, states in readings.connections.items()}

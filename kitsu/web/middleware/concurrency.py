@@ -1,4 +1,4 @@
-"""What to do when more is asked than can be answered: refuse most of it at once, and serve the rest as ever."""
+"""The limit on concurrent requests: those beyond it are rejected at once, so that the others are served as usual."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -15,9 +15,9 @@ from kitsu.web.middleware.request_log import HEADER, request_id
 from kitsu.web.middleware.security_headers import ALWAYS, HSTS, NO_STORE
 
 UNLIMITED_PATHS = ("/health", "/metrics", "/docs", "/openapi.json", "/media/")
-"""What begins so. Who watches must not take a busy service for one that is gone; the others need no database."""
+"""Prefixes of paths. A probe must not take a busy service for one that is down; the others need no database."""
 LOG_INTERVAL_SECONDS = 1.0
-"""How often the log is told of refusals, while there are any."""
+"""How often rejections are logged, while there are any."""
 
 log = structlog.get_logger("kitsu.load")
 
@@ -33,51 +33,51 @@ _HEADERS = (
 
 
 class ConcurrencyLimit:
-    """Lets requests in as there are turns, and refuses the others.
+    """Passes requests on that get a slot, and rejects the others.
 
-    A refusal costs a fiftieth of an answer, as long as nothing else is done for it: not even its log line.
+    A rejection costs a fiftieth of a served request, as long as nothing else is done for it: not even its log line.
     """
 
     def __init__(
         self,
         app: ASGIApp,
-        turns: ConcurrencyLimiter,
+        limiter: ConcurrencyLimiter,
         cors_headers: Mapping[bytes, CorsHeaders],
-        is_at_hand: Callable[[HTTPScope], bool],
+        is_cached: Callable[[HTTPScope], bool],
     ) -> None:
-        """Requests whose answer `is_at_hand` need no turn; `marks` are for the pages of other origins."""
+        """Requests whose response `is_cached` need no slot."""
         self._app = app
-        self._turns = turns
+        self._limiter = limiter
         self._cors_headers = cors_headers
-        self._is_at_hand = is_at_hand
-        self._told = 0
-        self._is_telling = False
+        self._is_cached = is_cached
+        self._logged = 0
+        self._is_log_scheduled = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if (
             scope["type"] != ScopeType.HTTP
             or scope["path"].startswith(UNLIMITED_PATHS)
-            or scope["method"] == "OPTIONS"  # of a preflight that is refused a browser tells its page nothing
-            or self._is_at_hand(scope)
+            or scope["method"] == "OPTIONS"  # a page can't see the status of a rejected preflight
+            or self._is_cached(scope)
         ):
             await self._app(scope, receive, send)
             return
-        if not await self._turns.take():
-            if not self._is_telling:
-                self._is_telling = True
-                asyncio.get_running_loop().call_later(LOG_INTERVAL_SECONDS, self._tell)
+        if not await self._limiter.take():
+            if not self._is_log_scheduled:
+                self._is_log_scheduled = True
+                asyncio.get_running_loop().call_later(LOG_INTERVAL_SECONDS, self._log)
             await self._refuse(scope, send)
             return
         try:
             await self._app(scope, receive, send)
         finally:
-            self._turns.end()
+            self._limiter.end()
 
-    def _tell(self) -> None:
-        log.warning("too many requests at once", refused=self._turns.refused - self._told)
-        self._told = self._turns.refused
-        self._is_telling = False
+    def _log(self) -> None:
+        log.warning("requests rejected", reason="queue_full", count=self._limiter.refused - self._logged)
+        self._logged = self._limiter.refused
+        self._is_log_scheduled = False
 
     async def _refuse(self, scope: Scope, send: Send) -> None:
         headers = [*_HEADERS, (HEADER, request_id(scope))]

@@ -1,4 +1,4 @@
-"""Answers of the catalogue: tagged, so that a 304 may do, and kept as bytes for as long as no row of it changes."""
+"""Responses of the catalogue: with an ETag, so that a 304 may do, and cached until a row of the catalogue changes."""
 
 import time
 from collections import OrderedDict
@@ -11,91 +11,92 @@ from litestar.types import ASGIApp, HTTPResponseStartEvent, HTTPScope, Message, 
 
 from kitsu.web.middleware.cors import CorsHeaders
 
-# May be kept by browsers and CDNs, and is asked for again each time: an editor's change shows at once, for a 304.
+# Browsers and CDNs may store it and must revalidate it: an editor's change shows at once, at the price of a 304.
 CACHE_CONTROL = b"public, no-cache"
 
-ETAGGED = {"catalogue": "tagged"}
-CACHED = {"catalogue": "kept"}
-"""What a handler says of its answers, as `opt`."""
+ETAGGED = {"catalogue": "etagged"}
+"""`opt` of a handler whose responses get an ETag."""
+CACHED = {"catalogue": "cached"}
+"""`opt` of a handler whose responses get an ETag and are cached in memory."""
 
-OVERHEAD = 600
-"""Bytes that an answer takes beside its body and its key: objects, headers, the table's entry."""
+ENTRY_OVERHEAD_BYTES = 600
+"""What an entry takes beside its body and its key: objects, headers, the table's slot."""
 
 Key = tuple[str, str, bytes]
 """Scheme, path and query."""
 
 
-class Answer(NamedTuple):
-    """A 200 as it is sent, each time anew, but for what it says to the pages of an origin."""
+class CachedResponse(NamedTuple):
+    """A 200 without the headers that depend on the request."""
 
     headers: list[tuple[bytes, bytes]]
     body: bytes
     etag: bytes
     route: str
-    """The template of its path, for the log."""
+    """The path template, for the log."""
 
 
 class ResponseCache:
-    """Keeps answers up to so many bytes; the one that was asked for longest ago leaves first.
+    """Caches responses up to a number of bytes; the least recently used one leaves first.
 
-    Nothing is kept unless changes are heard of. What was read before a change must not be kept behind it: whoever
-    reads takes the `epoch` first, and gives it back with the answer.
+    It is empty while the change listener is disconnected. A response that was read before a change must not be cached
+    after it: the caller takes `epoch` before reading, and passes it to `put`.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self.size = 0
-        """Bytes that are taken."""
-        self._answers: OrderedDict[Key, Answer] = OrderedDict()
+        """Bytes in use."""
+        self._entries: OrderedDict[Key, CachedResponse] = OrderedDict()
         self._is_connected = False
         self.epoch = 0
         self.hits = 0
         self.misses = 0
         self.changed_at = 0.0
-        """When a change was heard of last, in Unix seconds; 0: none was."""
+        """The time of the last change, in Unix seconds; 0: none since the start."""
 
     def has(self, scope: HTTPScope) -> bool:
-        """Whether there is an answer to a request."""
-        return scope["method"] == "GET" and _key(scope) in self._answers
+        """Return whether a request is a cache hit."""
+        return scope["method"] == "GET" and _key(scope) in self._entries
 
-    def get(self, key: Key) -> Answer | None:
-        """The answer to a request, None when there is none."""
-        answer = self._answers.get(key)
-        if answer is not None:
-            self._answers.move_to_end(key)
+    def get(self, key: Key) -> CachedResponse | None:
+        """Return the cached response to a request, or None."""
+        response = self._entries.get(key)
+        if response is not None:
+            self._entries.move_to_end(key)
             self.hits += 1
-        return answer
+        return response
 
-    def put(self, key: Key, answer: Answer, epoch: int) -> None:
-        """Keep an answer that was read in this epoch, unless it is over or the answer too large."""
+    def put(self, key: Key, response: CachedResponse, epoch: int) -> None:
+        """Cache a response that was read in this epoch, unless the epoch is over or the response too large."""
         self.misses += 1
-        size = _size(key, answer)
+        size = _size(key, response)
         if epoch != self.epoch or not self._is_connected or size > self._max_bytes // 8:
             return
-        if key not in self._answers:
-            self._answers[key] = answer
+        if key not in self._entries:
+            self._entries[key] = response
             self.size += size
         while self.size > self._max_bytes:
-            self.size -= _size(*self._answers.popitem(last=False))
+            self.size -= _size(*self._entries.popitem(last=False))
 
     def changed(self) -> None:
-        """A row of the catalogue changed: nothing that is kept holds any more."""
+        """Empty the cache: a row of the catalogue changed."""
         self.changed_at = time.time()
-        self._forget()
+        self._clear()
 
     def connected(self) -> None:
-        """Changes are told from now on."""
-        self._forget()
+        """Begin to cache: the listener hears of every change from now on."""
+        self._clear()
         self._is_connected = True
 
     def disconnected(self) -> None:
-        """Changes may go untold: nothing is kept."""
+        """Stop caching: changes may be missed."""
         self._is_connected = False
-        self._forget()
+        self._clear()
 
-    def _forget(self) -> None:
+    def _clear(self) -> None:
         self.epoch += 1
-        self._answers.clear()
+        self._entries.clear()
         self.size = 0
 
 
@@ -103,17 +104,17 @@ def _key(scope: HTTPScope) -> Key:
     return scope["scheme"], scope["path"], scope["query_string"]
 
 
-def _size(key: Key, answer: Answer) -> int:
-    return len(key[1]) + len(key[2]) + len(answer.body) + OVERHEAD
+def _size(key: Key, response: CachedResponse) -> int:
+    return len(key[1]) + len(key[2]) + len(response.body) + ENTRY_OVERHEAD_BYTES
 
 
 class CachedResponses:
-    """Answers from memory, or has the application answer and keeps that."""
+    """Sends cached responses, and caches those of handlers that say so in their `opt`."""
 
-    def __init__(self, app: ASGIApp, memory: ResponseCache, cors_headers: Mapping[bytes, CorsHeaders]) -> None:
-        """`app` has the layers within that put headers on answers; `marks` are those of other origins."""
+    def __init__(self, app: ASGIApp, cache: ResponseCache, cors_headers: Mapping[bytes, CorsHeaders]) -> None:
+        """`app` includes the layers whose headers are cached with the response."""
         self._app = app
-        self._memory = memory
+        self._cache = cache
         self._cors_headers = cors_headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -122,12 +123,12 @@ class CachedResponses:
             await self._app(scope, receive, send)
             return
         key = _key(scope)
-        known = self._memory.get(key)
-        if known is not None:
-            scope["path_template"] = known.route
-            await self._send(known, scope, send)
+        hit = self._cache.get(key)
+        if hit is not None:
+            scope["path_template"] = hit.route
+            await self._send(hit, scope, send)
             return
-        epoch = self._memory.epoch
+        epoch = self._cache.epoch
         start: HTTPResponseStartEvent | None = None
 
         async def send_tagged(message: Message) -> None:
@@ -137,21 +138,24 @@ class CachedResponses:
                     start = message
                     return
             elif message["type"] == "http.response.body" and start is not None:
-                answer = _answer(start, message["body"], scope["path_template"])
-                if scope["route_handler"].opt["catalogue"] == "kept":
-                    self._memory.put(key, answer, epoch)
-                await self._send(answer, scope, send)
-                return
+                if not message["more_body"]:
+                    response = _cacheable(start, message["body"], scope["path_template"])
+                    if scope["route_handler"].opt["catalogue"] == "cached":
+                        self._cache.put(key, response, epoch)
+                    await self._send(response, scope, send)
+                    return
+                await send(start)  # a stream is neither tagged nor cached
+                start = None
             await send(message)
 
         await self._app(scope, receive, send_tagged)
 
-    async def _send(self, answer: Answer, scope: Scope, send: Send) -> None:
-        status, headers, body = 200, answer.headers, answer.body
+    async def _send(self, response: CachedResponse, scope: Scope, send: Send) -> None:
+        status, headers, body = 200, response.headers, response.body
         for name, value in scope["headers"]:
             if name == b"origin" and value in self._cors_headers:
                 headers = [*headers, *self._cors_headers[value]]
-            elif name == b"if-none-match" and _names(value, answer.etag):
+            elif name == b"if-none-match" and _names(value, response.etag):
                 status, body = 304, b""
         if status == 304:
             headers = [pair for pair in headers if pair[0] not in {b"content-length", b"content-type"}]
@@ -159,18 +163,17 @@ class CachedResponses:
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-def _answer(start: HTTPResponseStartEvent, body: bytes, route: str) -> Answer:
-    # Litestar sends an encoded body whole, in one message.
+def _cacheable(start: HTTPResponseStartEvent, body: bytes, route: str) -> CachedResponse:
     etag = b'"' + blake2b(body, digest_size=12).hexdigest().encode() + b'"'
-    # What the layers within said for this request alone is said anew each time, or not at all.
-    said = [
+    # CORS headers depend on the request's origin, and are added for each request.
+    headers = [
         pair for pair in start["headers"] if pair[0] != b"cache-control" and not pair[0].startswith(b"access-control-")
     ]
-    return Answer([*said, (b"etag", etag), (b"cache-control", CACHE_CONTROL)], body, etag, route)
+    return CachedResponse([*headers, (b"etag", etag), (b"cache-control", CACHE_CONTROL)], body, etag, route)
 
 
 def has_tag(scope: Scope, etag: bytes) -> bool:
-    """Whether the client's `If-None-Match` names this tag."""
+    """Return whether the client's `If-None-Match` names this tag."""
     return any(name == b"if-none-match" and _names(value, etag) for name, value in scope["headers"])
 
 

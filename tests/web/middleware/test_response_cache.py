@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.engine import URL
 
 from kitsu.db.statements import StatementRunner
-from kitsu.web.middleware.response_cache import OVERHEAD, Answer, ResponseCache
+from kitsu.web.middleware.response_cache import ENTRY_OVERHEAD_BYTES, CachedResponse, ResponseCache
 from tests.conftest import client_of, connect, execute
 from tests.viewer import statements
 
@@ -162,8 +162,8 @@ async def test_switched_off(database: URL, rows: asyncpg.Connection) -> None:
         assert await rows.fetch(LISTENER) == []
 
 
-def answer(size: int) -> Answer:
-    return Answer([], b"x" * (size - OVERHEAD), b'"x"', "/anime")
+def answer(size: int) -> CachedResponse:
+    return CachedResponse([], b"x" * (size - ENTRY_OVERHEAD_BYTES), b'"x"', "/anime")
 
 
 def memory(max_bytes: int = 10_000) -> ResponseCache:
