@@ -33,8 +33,8 @@ from kitsu.domain.viewer.favorites import FavoriteReader
 from kitsu.domain.viewer.library import LibraryReader
 from kitsu.domain.viewer.library_export import LibraryExporter
 from kitsu.domain.viewer.list_import.importing import ListImporter
-from kitsu.domain.viewer.views import ViewReader
-from kitsu.domain.viewer.watch_progress import WatchProgressReader
+from kitsu.domain.viewer.views import ViewReader, ViewRecorder
+from kitsu.domain.viewer.watch_progress import WatchProgressReader, WatchProgressRecorder
 from kitsu.observability.families import Readings
 from kitsu.observability.metrics import Metrics
 from kitsu.observability.tracing import create_spans
@@ -106,6 +106,7 @@ class Parts(Mapping[type, Any]):
             *(self.accounts.limiter, self.sessions, users, self.files, imports),
             *(anime, SearchReader(anime), ReleaseReader(self.runner), EpisodeReader(self.runner)),
             *(FavoriteReader(self.runner), WatchProgressReader(self.runner), ViewReader(self.runner)),
+            *(WatchProgressRecorder(self.runner, self.engine), ViewRecorder(self.runner, self.engine)),
             *(CollectionReader(self.runner), LibraryReader(self.runner)),
             *(LibraryExporter(self.runner), AccountExporter(self.runner, users)),
             HealthReader(self.engine, self.runner, media),

@@ -8,9 +8,8 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kitsu.db.engine import execute_core
 from kitsu.db.models import IdempotencyKey
 from kitsu.errors import InvalidRequest
 
@@ -42,19 +41,20 @@ class IdempotentRequest(msgspec.Struct, frozen=True):
         """Return the request for this path with this body."""
         return cls(f"{path}\0{key}", sha256(msgspec.json.encode(body)).digest())
 
-    async def run(self, session: AsyncSession, user_id: UUID, kind: type[T], work: Callable[[], Awaitable[T]]) -> T:
-        """Do the work once, and return its response, which is stored and committed with it; later the stored one.
+    async def run(
+        self, connection: AsyncConnection, user_id: UUID, kind: type[T], work: Callable[[], Awaitable[T]]
+    ) -> T:
+        """Do the work once, and return its response, which is stored in the same transaction; later the stored one.
 
         An error is not stored. Raises InvalidRequest when the key was used for another request.
         """
         mine: dict[str, Any] = {"owner": user_id, "claimed": sha256(self.key.encode()).digest()}
         claim = {"user_id": user_id, "key": mine["claimed"], "request": self.request}
-        if (await execute_core(session, _CLAIM, claim)).first() is not None:
+        if (await connection.execute(_CLAIM, claim)).first() is not None:
             response = await work()
-            await execute_core(session, _KEEP, {**mine, "given": msgspec.json.encode(response)})
-            await session.commit()
+            await connection.execute(_KEEP, {**mine, "given": msgspec.json.encode(response)})
             return response
-        known = (await execute_core(session, _RESPONSE, mine)).one()
+        known = (await connection.execute(_RESPONSE, mine)).one()
         if known.request != self.request:
             raise InvalidRequest([{"field": "Idempotency-Key", "message": "Was used for another request"}])
         return msgspec.json.decode(known.answer, type=kind)

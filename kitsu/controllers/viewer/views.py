@@ -7,7 +7,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from kitsu.domain.changes import ListRequest, Tombstone
-from kitsu.domain.viewer.views import NewView, View, ViewReader, ViewService
+from kitsu.domain.viewer.views import NewView, View, ViewReader, ViewRecorder, ViewService
 from kitsu.errors import NotFound
 from kitsu.web.guards import requires
 from kitsu.web.openapi import errors
@@ -24,6 +24,7 @@ class ViewController(Controller):
     tags = ["Viewer"]  # noqa: RUF012 - Litestar's way to declare
     dependencies = {"views": service(ViewService)}  # noqa: RUF012 - Litestar's way to declare
     reader: ViewReader
+    recorder: ViewRecorder
 
     @get(
         "/",
@@ -51,11 +52,10 @@ class ViewController(Controller):
         self,
         request: ViewerRequest,
         data: JSONBody[NewView],
-        views: NamedDependency[ViewService],
         idempotency_key: IdempotencyKey = None,
     ) -> View:
         """One for each episode: a later one takes its place."""
-        return await views.post(request.user.user_id, data, idempotent_request(idempotency_key, request, data))
+        return await self.recorder.post(request.user.user_id, data, idempotent_request(idempotency_key, request, data))
 
     @delete(
         "/",

@@ -8,7 +8,13 @@ from litestar.params import FromPath, JSONBody
 
 from kitsu.domain.changes import ListRequest, Tombstone
 from kitsu.domain.pagination import PageRequest
-from kitsu.domain.viewer.watch_progress import NewProgress, WatchProgress, WatchProgressReader, WatchProgressService
+from kitsu.domain.viewer.watch_progress import (
+    NewProgress,
+    WatchProgress,
+    WatchProgressReader,
+    WatchProgressRecorder,
+    WatchProgressService,
+)
 from kitsu.errors import BadRequest, NotFound
 from kitsu.web.guards import requires
 from kitsu.web.openapi import errors
@@ -32,6 +38,7 @@ class WatchProgressController(Controller):
     tags = ["Viewer"]  # noqa: RUF012 - Litestar's way to declare
     dependencies = {"watch_progress": service(WatchProgressService)}  # noqa: RUF012 - Litestar's way to declare
     reader: WatchProgressReader
+    recorder: WatchProgressRecorder
 
     @post(
         "/progress",
@@ -45,13 +52,12 @@ class WatchProgressController(Controller):
         self,
         request: ViewerRequest,
         data: JSONBody[NewProgress],
-        watch_progress: NamedDependency[WatchProgressService],
         idempotency_key: IdempotencyKey = None,
     ) -> WatchProgress:
         """One place for each anime. A library entry that exists follows: watching, and completed with the last episode
         (nine tenths of it are all of it).
         """
-        return await watch_progress.post(request.user.user_id, data, idempotent_request(idempotency_key, request, data))
+        return await self.recorder.post(request.user.user_id, data, idempotent_request(idempotency_key, request, data))
 
     @get(
         "/progress",

@@ -10,7 +10,7 @@ from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from msgspec import Meta
 from sqlalchemy import String, Uuid, bindparam, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from uuid_utils.compat import uuid7
 
 from kitsu.db import models
@@ -107,8 +107,25 @@ class ViewReader(OwnListReader[View]):
     changes = ChangesListing(View, ROWS, _view.last_viewed_at, _view.id)
 
 
+class ViewRecorder:
+    """Stores which episodes are watched, in one statement on the runner: players send this every few seconds."""
+
+    def __init__(self, runner: StatementRunner, engine: AsyncEngine) -> None:
+        self._runner = runner
+        self._engine = engine
+
+    async def post(self, user_id: UUID, new: NewView, idempotent: IdempotentRequest | None) -> View:
+        """Store that an episode is watched. Raises NotFound; for a repeated request InvalidRequest."""
+        parameters = {**msgspec.structs.asdict(new), "id": uuid7(), "user_id": user_id}
+        with viewer_constraints():
+            if idempotent is None:
+                return _found(await self._runner.write(POST, parameters))
+            async with self._engine.begin() as connection:
+                return await idempotent.run(connection, user_id, View, lambda: _execute(connection, parameters))
+
+
 class ViewService(SQLAlchemyAsyncRepositoryService[models.View]):
-    """Stores and removes views."""
+    """Removes views."""
 
     class Repository(SQLAlchemyAsyncRepository[models.View]):
         """Views in the database."""
@@ -116,20 +133,6 @@ class ViewService(SQLAlchemyAsyncRepositoryService[models.View]):
         model_type = models.View
 
     repository_type = Repository
-
-    def __init__(self, session: AsyncSession, *, runner: StatementRunner) -> None:
-        super().__init__(session)
-        self._runner = runner
-
-    async def post(self, user_id: UUID, new: NewView, idempotent: IdempotentRequest | None) -> View:
-        """Store that an episode is watched. Raises NotFound; for a repeated request InvalidRequest."""
-        parameters = {**msgspec.structs.asdict(new), "id": uuid7(), "user_id": user_id}
-        with viewer_constraints():
-            if idempotent is None:
-                # One statement on the runner: players send this every few seconds. See ARCHITECTURE.md.
-                return _found(await self._runner.write(POST, parameters))
-            session = self.repository.session
-            return await idempotent.run(session, user_id, View, lambda: _execute(session, parameters))
 
     async def remove(self, user_id: UUID, view_id: UUID) -> None:
         """Remove one view of the user. Raises NotFound."""
@@ -145,8 +148,8 @@ class ViewService(SQLAlchemyAsyncRepositoryService[models.View]):
         await session.commit()
 
 
-async def _execute(session: AsyncSession, parameters: dict[str, Any]) -> View:
-    return _found((await session.execute(POST, parameters)).first())
+async def _execute(connection: AsyncConnection, parameters: dict[str, Any]) -> View:
+    return _found((await connection.execute(POST, parameters)).first())
 
 
 def _found(row: Any) -> View:

@@ -24,7 +24,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from uuid_utils.compat import uuid7
 
 from kitsu.db import models
@@ -173,19 +173,15 @@ class WatchProgressReader(OwnListReader[WatchProgress]):
         return await CONTINUE.page(self.runner, {"user_id": user_id}, request)
 
 
-class WatchProgressService(SQLAlchemyAsyncRepositoryService[models.WatchProgress]):
-    """Stores watch progress."""
+class WatchProgressRecorder:
+    """Stores where players are, in one statement on the runner: players send this every few seconds.
 
-    class Repository(SQLAlchemyAsyncRepository[models.WatchProgress]):
-        """Watch progress in the database."""
+    A service on the request's session takes three times the CPU; see ARCHITECTURE.md.
+    """
 
-        model_type = models.WatchProgress
-
-    repository_type = Repository
-
-    def __init__(self, session: AsyncSession, *, runner: StatementRunner) -> None:
-        super().__init__(session)
+    def __init__(self, runner: StatementRunner, engine: AsyncEngine) -> None:
         self._runner = runner
+        self._engine = engine
 
     async def post(self, user_id: UUID, new: NewProgress, idempotent: IdempotentRequest | None) -> WatchProgress:
         """Store where a player is. Raises BadRequest, NotFound; for a repeated request InvalidRequest."""
@@ -200,10 +196,22 @@ class WatchProgressService(SQLAlchemyAsyncRepositoryService[models.WatchProgress
         }
         with viewer_constraints():
             if idempotent is None:
-                # One statement on the runner: players send this every few seconds. See ARCHITECTURE.md.
                 return _found(await self._runner.write(POST, parameters))
-            session = self.repository.session
-            return await idempotent.run(session, user_id, WatchProgress, lambda: _execute(session, parameters))
+            async with self._engine.begin() as connection:
+                return await idempotent.run(
+                    connection, user_id, WatchProgress, lambda: _execute(connection, parameters)
+                )
+
+
+class WatchProgressService(SQLAlchemyAsyncRepositoryService[models.WatchProgress]):
+    """Changes watch progress otherwise than by watching."""
+
+    class Repository(SQLAlchemyAsyncRepository[models.WatchProgress]):
+        """Watch progress in the database."""
+
+        model_type = models.WatchProgress
+
+    repository_type = Repository
 
     async def hide(self, user_id: UUID, anime_id: UUID) -> None:
         """Leave an anime out of "continue watching" until it is played again."""
@@ -216,8 +224,8 @@ class WatchProgressService(SQLAlchemyAsyncRepositoryService[models.WatchProgress
         await session.commit()
 
 
-async def _execute(session: AsyncSession, parameters: dict[str, Any]) -> WatchProgress:
-    return _found((await session.execute(POST, parameters)).first())
+async def _execute(connection: AsyncConnection, parameters: dict[str, Any]) -> WatchProgress:
+    return _found((await connection.execute(POST, parameters)).first())
 
 
 def _check(new: NewProgress) -> None:
