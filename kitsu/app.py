@@ -51,6 +51,7 @@ from kitsu.observability.stall import StallGuard
 from kitsu.observability.tracing import Tracing, is_wanted
 from kitsu.settings import Settings, load_settings
 from kitsu.web.authentication import AuthenticationMiddleware
+from kitsu.web.connections import ClientTimeouts
 from kitsu.web.exception_handlers import EXCEPTION_HANDLERS
 from kitsu.web.middleware.client import Client
 from kitsu.web.middleware.concurrency import ConcurrencyLimit
@@ -60,6 +61,7 @@ from kitsu.web.middleware.mount import MountMiddleware
 from kitsu.web.middleware.request_log import RequestLog
 from kitsu.web.middleware.response_cache import CachedResponses, ResponseCache
 from kitsu.web.middleware.security_headers import SecurityHeaders
+from kitsu.web.middleware.streams import StreamMiddleware
 from kitsu.web.openapi import openapi_config, without_own_pages
 from kitsu.web.request import MAX_BODY_BYTES, StrictRequest
 
@@ -197,6 +199,7 @@ def create_app(settings: Settings) -> Litestar:
     app = Litestar(
         bind(controllers, *parts, *([metrics] if metrics else [])),
         middleware=[
+            StreamMiddleware(),
             DeadlineMiddleware(timeouts.request),
             DefineMiddleware(AuthenticationMiddleware, sessions=sessions),
             MountMiddleware(),
@@ -233,7 +236,10 @@ def serve_app() -> Litestar:
     settings = load_settings()
     configure_logs(settings.log_level)
     app = create_app(settings)
-    # Only here: the guard ends its process, and uses a timer that a process has only once.
+    # Only here: both belong to a whole process, the guard's timer and the socket options.
+    client_timeouts = ClientTimeouts()
+    app.on_startup.append(client_timeouts.start)
+    app.on_shutdown.append(client_timeouts.stop)
     guard = StallGuard(settings.worker_stall_seconds)
     app.on_startup.append(guard.start)
     app.on_shutdown.append(guard.stop)
