@@ -24,6 +24,7 @@ UNSENT_BYTES = 64 * 1024
 """Data of a connection that the kernel takes before it can send it. Its default limit is some MB per connection."""
 STOP_READ_TIMEOUT_SECONDS = 2
 """Instead of READ_TIMEOUT_SECONDS while the worker stops, since it waits for its open responses."""
+DROP_SECONDS = 0.2
 LISTENER_CHECK_SECONDS = 0.05
 LISTENER_CHECKS = 200
 
@@ -41,7 +42,7 @@ class ClientTimeouts:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
         self._port: int | None = None
-        self._is_stopping = False
+        self._is_stopping = self._has_disconnected = False
 
     async def start(self) -> None:
         """Begin. Granian opens the listening socket after this, and handles the signals already."""
@@ -64,6 +65,9 @@ class ClientTimeouts:
         """End. It is safe to call without a start."""
         for task in self._tasks:
             task.cancel()
+        if self._has_disconnected:
+            # Granian's threads panic when they drop a response that Python's end has overtaken.
+            await asyncio.sleep(DROP_SECONDS)
 
     def shorten(self) -> None:
         """Disconnect clients that read nothing for STOP_READ_TIMEOUT_SECONDS."""
@@ -111,6 +115,7 @@ class ClientTimeouts:
                         progress[peer] = acked, now
                     elif now - progress[peer][1] >= STOP_READ_TIMEOUT_SECONDS:
                         connection.shutdown(socket.SHUT_RDWR)
+                        self._has_disconnected = True
             await asyncio.sleep(STOP_READ_TIMEOUT_SECONDS / 4)
 
 

@@ -17,7 +17,7 @@ from kitsu.errors import NotFound, RangeNotSatisfiable
 from kitsu.web.authentication import PUBLIC
 from kitsu.web.middleware.response_cache import has_tag
 from kitsu.web.openapi import NOT_MODIFIED, errors
-from kitsu.web.streams import STREAM_BYTES, start_stream
+from kitsu.web.streams import STREAM_BYTES, STREAMED, start_stream
 
 TYPES = {
     ".webp": "image/webp",
@@ -48,6 +48,7 @@ class AvatarController(Controller):
 
     @get(
         "/{name:str}",
+        opt=STREAMED,
         operation_id="getAvatar",
         summary="Get an avatar",
         media_type="image/webp",

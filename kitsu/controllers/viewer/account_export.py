@@ -10,7 +10,7 @@ from kitsu.domain.viewer.account_export import AccountExporter
 from kitsu.errors import Unauthorized
 from kitsu.web.openapi import BEARER, errors
 from kitsu.web.request import ViewerRequest
-from kitsu.web.streams import start_stream
+from kitsu.web.streams import STREAMED, start_stream
 
 
 class AccountExportController(Controller):
@@ -23,6 +23,7 @@ class AccountExportController(Controller):
 
     @get(
         "/",
+        opt=STREAMED,
         operation_id="exportMe",
         summary="Take along all that is stored about oneself",
         responses=errors(Unauthorized)

@@ -19,7 +19,7 @@ from kitsu.errors import Forbidden, InvalidRequest, PayloadTooLarge, Unauthorize
 from kitsu.web.authentication import requires
 from kitsu.web.openapi import BEARER, errors
 from kitsu.web.request import ViewerRequest
-from kitsu.web.streams import start_stream
+from kitsu.web.streams import STREAMED, start_stream
 
 FORM = 64 * 1024
 """Bytes of a form beside the file."""
@@ -91,6 +91,7 @@ class LibraryFileController(Controller):
 
     @get(
         "/export",
+        opt=STREAMED,
         operation_id="exportLibrary",
         summary="Take one's library along",
         responses=errors(Unauthorized, InvalidRequest)
