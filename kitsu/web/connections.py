@@ -7,10 +7,13 @@ is limited.
 """
 
 import asyncio
+import fcntl
 import os
 import signal
 import socket
 import struct
+import termios
+from array import array
 from collections.abc import Coroutine, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -111,7 +114,9 @@ class ClientTimeouts:
                     peer = connection.getpeername()
                     info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
                     (acked,) = BYTES_ACKED.unpack_from(info)
-                    if connection.getsockname()[1] != self._port or progress.get(peer, (None,))[0] != acked:
+                    # Without unread data the client waits for its response, and must get it.
+                    is_waiting = connection.getsockname()[1] != self._port or not _unread_bytes(connection)
+                    if is_waiting or progress.get(peer, (None,))[0] != acked:
                         progress[peer] = acked, now
                     elif now - progress[peer][1] >= STOP_READ_TIMEOUT_SECONDS:
                         connection.shutdown(socket.SHUT_RDWR)
@@ -122,6 +127,13 @@ class ClientTimeouts:
 def _limit(tcp: socket.socket) -> None:
     tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, READ_TIMEOUT_SECONDS * 1000)
     tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+
+
+def _unread_bytes(connection: socket.socket) -> int:
+    """Return how much the kernel holds that the client has not acknowledged."""
+    size = array("i", [0])
+    fcntl.ioctl(connection, termios.TIOCOUTQ, size)
+    return size[0]
 
 
 def _tcp_sockets() -> Iterator[socket.socket]:

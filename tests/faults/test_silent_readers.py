@@ -9,12 +9,15 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
+import asyncpg
 import httpx
 import psutil
 import pytest
 
+from kitsu.web.connections import STOP_READ_TIMEOUT_SECONDS
 from tests.cli.process import Process
 from tests.faults.conftest import Postgres, service, tell, workers
 from tests.faults.silent_readers import SilentReaders
@@ -90,6 +93,23 @@ async def test_slow_reader_gets_all(postgres: Postgres, tmp_path: Path, *, is_st
         writer.close()
         if is_stopping:
             assert await asyncio.to_thread(running.ends) == 0
+
+
+async def test_stop_lets_request_in_progress_finish(postgres: Postgres, tmp_path: Path) -> None:
+    with service(tmp_path, postgres.url, DB_STATEMENT_TIMEOUT_MS="20000", DB_LOCK_TIMEOUT_MS="20000") as running:
+        async with httpx.AsyncClient(base_url=f"http://{running.address}", trust_env=False, timeout=30) as client:
+            connection: Any = await asyncpg.connect(postgres.plain)
+            transaction = connection.transaction()
+            await transaction.start()
+            await connection.execute("LOCK TABLE anime IN ACCESS EXCLUSIVE MODE")
+            waiting = asyncio.create_task(client.get("/anime?limit=1"))
+            await asyncio.sleep(0.5)
+            os.kill(running.pid, signal.SIGTERM)
+            await asyncio.sleep(STOP_READ_TIMEOUT_SECONDS + 2)
+            await transaction.rollback()
+            await connection.close()
+            assert (await waiting).status_code == httpx.codes.OK
+        assert await asyncio.to_thread(running.ends) == 0
 
 
 async def survives(running: Process, traffic: Traffic, name: str, requests: list[bytes]) -> None:
