@@ -13,6 +13,7 @@ from kitsu.app import create_app
 from kitsu.observability.logs import configure_logs, request_lines
 from kitsu.observability.stall import StallGuard
 from kitsu.settings import load_settings
+from kitsu.web.connections import ClientTimeouts
 
 PR_SET_PDEATHSIG = 1
 """From Linux' sys/prctl.h."""
@@ -24,7 +25,10 @@ def serve_app() -> Litestar:
     settings = load_settings()
     configure_logs(settings.log_level)
     app = create_app(settings)
-    # Only here: the guard ends its process, and uses a timer that a process has only once.
+    # Only here: both belong to a whole process, the socket options and the timer of the guard.
+    client_timeouts = ClientTimeouts()
+    app.on_startup.append(client_timeouts.start)
+    app.on_shutdown.append(client_timeouts.stop)
     guard = StallGuard(settings.worker_stall_seconds)
     app.on_startup.append(guard.start)
     app.on_shutdown.append(guard.stop)

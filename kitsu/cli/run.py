@@ -32,6 +32,8 @@ PACKAGE = Path(__file__).parents[1]
 SIGNAL_RETRY_SECONDS = 1.0
 MAX_CONNECTIONS = 16_384
 OTHER_FILES = 256
+CONNECTION_BUFFER_BYTES = 32 * 1024
+"""What a worker holds for a client that reads slowly; the head of a request may be as long. Granian's own is 410 KB."""
 RSS_SECONDS = 10
 """How often the memory of the workers is looked at."""
 
@@ -163,7 +165,7 @@ def _serve(settings: Settings, address: str, url: URL, *, reload: bool = False) 
         # With HTTP/2 on offer a connection that sends nothing is never closed.
         http=HTTPModes.http1,
         backpressure=_connections(),
-        http1_settings=HTTP1Settings(header_read_timeout=10_000),
+        http1_settings=HTTP1Settings(header_read_timeout=10_000, max_buffer_size=CONNECTION_BUFFER_BYTES),
         websockets=False,
         respawn_failed_workers=True,
         workers_max_rss=settings.worker_memory_mb or None,

@@ -2,6 +2,12 @@
 
 from collections.abc import AsyncIterator
 
+OPT_KEY = "stream"
+STREAMED = {OPT_KEY: True}
+"""The `opt` of handlers whose response may be a stream."""
+STREAM_BYTES = 64 * 1024
+"""Larger responses are streamed. A whole one is held in memory until the client has read it."""
+
 
 async def start_stream(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Return the pieces, the first of which is made by now.
@@ -17,3 +23,9 @@ async def start_stream(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             yield piece
 
     return all_pieces()
+
+
+async def stream_bytes(data: bytes) -> AsyncIterator[bytes]:
+    """Yield data that several responses share, without a copy of all of it for each."""
+    for start in range(0, len(data), STREAM_BYTES):
+        yield data[start : start + STREAM_BYTES]

@@ -9,6 +9,7 @@ from litestar import Controller, Request, Response, get
 from litestar.datastructures import ResponseHeader
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath
+from litestar.response import Stream
 
 from kitsu.domain.media.avatars import AvatarFiles
 from kitsu.domain.media.store import CACHE_CONTROL, Media
@@ -16,6 +17,7 @@ from kitsu.errors import NotFound, RangeNotSatisfiable
 from kitsu.web.authentication import PUBLIC
 from kitsu.web.middleware.response_cache import has_tag
 from kitsu.web.openapi import NOT_MODIFIED, errors
+from kitsu.web.streams import STREAM_BYTES, STREAMED, start_stream
 
 TYPES = {
     ".webp": "image/webp",
@@ -46,6 +48,7 @@ class AvatarController(Controller):
 
     @get(
         "/{name:str}",
+        opt=STREAMED,
         summary="Get an avatar",
         media_type="image/webp",
         response_description="The picture.",
@@ -58,7 +61,7 @@ class AvatarController(Controller):
             **errors(NotFound, RangeNotSatisfiable),
         },
     )
-    async def get_avatar(self, request: Request[Any, Any, Any], name: FromPath[str]) -> Response[bytes]:
+    async def get_avatar(self, request: Request[Any, Any, Any], name: FromPath[str]) -> Response[Any]:
         """A picture by the name that `avatar_url` ends with. It never changes. Takes one range of bytes."""
         file = await self.avatars.file(name)
         tag = f'"{file.tag}"'
@@ -74,13 +77,18 @@ class AvatarController(Controller):
         if media_type is None:
             headers["Content-Disposition"] = "attachment"
         wanted = _range(request, file, tag)
-        if wanted is None:
-            body, status = await file.read(), 200
-        else:
-            start, end = wanted
-            body, status = await file.read(start, end), 206
+        start, end = wanted or (0, file.size)
+        if wanted:
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{file.size}"
-        return Response(body, status_code=status, headers=headers, media_type=media_type or "application/octet-stream")
+        known: dict[str, Any] = {
+            "status_code": 206 if wanted else 200,
+            "headers": headers,
+            "media_type": media_type or "application/octet-stream",
+        }
+        if end - start <= STREAM_BYTES:
+            return Response(await file.read(start, end), **known)
+        headers["Content-Length"] = str(end - start)
+        return Stream(await start_stream(file.pieces(start, end)), **known)
 
 
 def _range(request: Request[Any, Any, Any], file: Media, tag: str) -> tuple[int, int] | None:

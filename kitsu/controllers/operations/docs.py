@@ -1,6 +1,7 @@
 """GET /docs, which is Swagger UI, and /openapi.json. Nothing of it comes from another host."""
 
 from base64 import b64encode
+from functools import cache
 from hashlib import sha256
 from html import escape
 from pathlib import Path
@@ -10,10 +11,12 @@ import msgspec
 import swagger_ui_bundle
 from litestar import Controller, MediaType, Request, Response, get
 from litestar.params import FromPath
+from litestar.response import Stream
 
 from kitsu.errors import NotFound
 from kitsu.web.authentication import PUBLIC
 from kitsu.web.openapi import openapi_schema
+from kitsu.web.streams import STREAMED, stream_bytes
 
 _ASSETS = Path(swagger_ui_bundle.swagger_ui_path)
 _FILES = {
@@ -69,19 +72,27 @@ class DocsController(Controller):
         page = _PAGE.format(title=title, script=_SCRIPT, base=base)
         return Response(page, media_type=MediaType.HTML, headers={"Content-Security-Policy": _POLICY})
 
-    @get("/docs/assets/{name:str}", sync_to_thread=False)
-    def get_docs_asset(self, name: FromPath[str]) -> Response[bytes]:
+    @get("/docs/assets/{name:str}", opt=STREAMED, sync_to_thread=False)
+    def get_docs_asset(self, name: FromPath[str]) -> Stream:
         """A file of Swagger UI."""
         if name not in _FILES:
             raise NotFound
-        return Response(
-            (_ASSETS / name).read_bytes(), media_type=_FILES[name], headers={"Cache-Control": "public, max-age=3600"}
-        )
+        return _stream(_asset(name), _FILES[name], {"Cache-Control": "public, max-age=3600"})
 
-    @get("/openapi.json", sync_to_thread=False)
-    def get_openapi(self, request: Request[Any, Any, Any]) -> Response[bytes]:
+    @get("/openapi.json", opt=STREAMED, sync_to_thread=False)
+    def get_openapi(self, request: Request[Any, Any, Any]) -> Stream:
         """The API's description, OpenAPI 3.1."""
         state = request.app.state
         if "openapi_json" not in state:  # some 30 ms of work, the same each time
             state["openapi_json"] = msgspec.json.encode(openapi_schema(request.app))
-        return Response(state["openapi_json"], media_type=MediaType.JSON)
+        return _stream(state["openapi_json"], MediaType.JSON, {})
+
+
+@cache
+def _asset(name: str) -> bytes:
+    # In memory, since an open file for each response would use up the worker's file descriptors.
+    return (_ASSETS / name).read_bytes()
+
+
+def _stream(data: bytes, media_type: str, headers: dict[str, str]) -> Stream:
+    return Stream(stream_bytes(data), media_type=media_type, headers={"Content-Length": str(len(data)), **headers})

@@ -8,7 +8,7 @@ from litestar.response import Stream
 
 from kitsu.domain.viewer.account_export import AccountExporter
 from kitsu.web.request import ViewerRequest
-from kitsu.web.streams import start_stream
+from kitsu.web.streams import STREAMED, start_stream
 
 
 class AccountExportController(Controller):
@@ -20,6 +20,7 @@ class AccountExportController(Controller):
 
     @get(
         "/",
+        opt=STREAMED,
         summary="Take along all that is stored about oneself",
         responses={
             200: ResponseSpec(dict[str, Any], description="Everything, as one JSON object.", generate_examples=False)

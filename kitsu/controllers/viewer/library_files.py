@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from litestar import Controller, Request, Response, get, post
+from litestar import Controller, Request, get, post
 from litestar.datastructures import UploadFile
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIFormat, OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
@@ -18,6 +18,7 @@ from kitsu.domain.viewer.list_import.importing import ImportReport, ListImporter
 from kitsu.errors import InvalidRequest, PayloadTooLarge
 from kitsu.web.guards import requires
 from kitsu.web.request import ViewerRequest
+from kitsu.web.streams import STREAMED, start_stream
 
 FORM = 64 * 1024
 """Bytes of a form beside the file."""
@@ -86,6 +87,7 @@ class LibraryFileController(Controller):
 
     @get(
         "/export",
+        opt=STREAMED,
         summary="Take one's library along",
         responses={
             200: ResponseSpec(LibraryExport, description="The library; with `format=mal` XML.", generate_examples=False)
@@ -97,15 +99,17 @@ class LibraryFileController(Controller):
         format: Annotated[  # noqa: A002 - the parameter's name in the contract
             Literal["json", "mal"], QueryParameter(description="`mal`: the XML that MyAnimeList takes back")
         ] = "json",
-    ) -> Response[Any]:
+    ) -> Stream:
         """All of it, by title. MyAnimeList's XML leaves out what it has no id for."""
+        user_id = request.user.user_id
         if format == "json":
-            return Response(
-                await self.library_exporter.as_json(request.user.user_id), headers=_as_file("kitsu-library.json")
-            )
-        user = await self.users.detail(request.user.user_id)
-        pieces = await self.library_exporter.as_myanimelist(request.user.user_id, user.username)
-        return Stream(pieces, media_type="application/xml", headers=_as_file("animelist.xml"))
+            pieces, media_type, name = self.library_exporter.as_json(user_id), "application/json", "kitsu-library.json"
+        else:
+            user = await self.users.detail(user_id)
+            pieces = self.library_exporter.as_myanimelist(user_id, user.username)
+            media_type, name = "application/xml", "animelist.xml"
+        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+        return Stream(await start_stream(pieces), media_type=media_type, headers=headers)
 
 
 async def _file(request: Request[Any, Any, Any]) -> bytes:
@@ -116,7 +120,3 @@ async def _file(request: Request[Any, Any, Any]) -> bytes:
     if len(files) != 1 or not isinstance(files[0], UploadFile):
         raise InvalidRequest([{"field": "file", "message": "Expected one file"}])
     return await files[0].read()
-
-
-def _as_file(name: str) -> dict[str, str]:
-    return {"Content-Disposition": f'attachment; filename="{name}"'}

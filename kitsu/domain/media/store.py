@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
 from glob import escape
@@ -34,6 +34,8 @@ TIMEOUT = 1.8
 DELETE_TIMEOUT = 0.7
 """Seconds. What is not deleted in time, `kitsu purge` deletes."""
 CONNECT_TIMEOUT = 1.0
+READ_BYTES = 128 * 1024
+"""Bytes of a file that are read at once for a stream: a bucket gets a request for each."""
 
 
 class PutOutcomeUnknown(ServiceUnavailable):
@@ -51,6 +53,11 @@ class Media:
     async def read(self, start: int = 0, end: int | None = None) -> bytes:
         """The bytes from start to before end. Raises NotFound when it went meanwhile, ServiceUnavailable."""
         return await self._read(start, self.size if end is None else end)
+
+    async def pieces(self, start: int, end: int) -> AsyncIterator[bytes]:
+        """Yield the bytes from start to before end, each piece read when it is needed. Raises as `read` does."""
+        for begin in range(start, end, READ_BYTES):
+            yield await self._read(begin, min(begin + READ_BYTES, end))
 
 
 class MediaStore:

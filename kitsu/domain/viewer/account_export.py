@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import Uuid, bindparam, select
+from sqlalchemy import Integer, Uuid, bindparam, select, tuple_
 
 from kitsu.db import models
 from kitsu.db.statements import StatementRunner
@@ -14,8 +14,11 @@ from kitsu.domain.accounts.users import UserReader
 from kitsu.domain.mapping import Rows, columns_of, mapper
 from kitsu.domain.viewer import collections, favorites, library, views, watch_progress
 
-CHUNK = 500
-"""Rows read at once. No connection is held while the client takes them."""
+CHUNK = 50
+"""Rows read at once. A client that reads slowly keeps a chunk of them in memory, and no connection."""
+
+
+MIN_POSITION = -(1 << 31)
 
 
 class ExportedSession(msgspec.Struct):
@@ -71,13 +74,21 @@ _SECTIONS = {
     "collections": Section(collections.Collection, collections.ROWS, _collection.id),
 }
 _STATEMENTS = {name: _statement(section) for name, section in _SECTIONS.items()}
-_ITEMS = (
-    select(_item.collection_id, _item.anime_id, _anime.title, _item.position, _item.added_at)
+_after: Any = tuple_(
+    bindparam("collection_id", type_=Uuid), bindparam("position", type_=Integer), bindparam("anime_id", type_=Uuid)
+)
+_ITEMS: Rows = (
+    select(*columns_of(ExportedItem, _item, title=_anime.title))
     .join(_collection, _collection.id == _item.collection_id)
     .join(_anime, _anime.id == _item.anime_id)
     .where(_collection.user_id == _user_id)
-    .order_by(_item.collection_id, _item.position)
+    .where(tuple_(_item.collection_id, _item.position, _item.anime_id) > _after)
+    .order_by(_item.collection_id, _item.position, _item.anime_id)
+    .limit(CHUNK)
 )
+
+
+_item_of = mapper(ExportedItem, _ITEMS)
 
 
 class AccountExporter:
@@ -98,8 +109,16 @@ class AccountExporter:
             comma = b""
             after = UUID(int=0)
             while rows := await self._runner.rows(_STATEMENTS[name], {"user_id": user_id, "after": after}):
-                yield comma + msgspec.json.encode([struct_of(row) for row in rows])[1:-1]
+                piece = comma + msgspec.json.encode([struct_of(row) for row in rows])[1:-1]
                 comma, after = b",", rows[-1]["key"]
+                del rows
+                yield piece
             yield b"]"
-        items = [ExportedItem(*row) for row in await self._runner.rows(_ITEMS, {"user_id": user_id})]
-        yield b',"collection_items":' + msgspec.json.encode(items) + b"}"
+        yield b',"collection_items":['
+        comma = b""
+        last: dict[str, Any] = {"collection_id": UUID(int=0), "position": MIN_POSITION, "anime_id": UUID(int=0)}
+        while rows := await self._runner.rows(_ITEMS, {"user_id": user_id, **last}):
+            items = [_item_of(row) for row in rows]
+            yield comma + msgspec.json.encode(items)[1:-1]
+            comma, last = b",", {name: getattr(items[-1], name) for name in last}
+        yield b"]}"

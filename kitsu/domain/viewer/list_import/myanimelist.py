@@ -3,9 +3,8 @@ back. The XML itself is read in `myanimelist_xml`.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
-from itertools import chain
 from xml.sax.saxutils import escape
 
 from kitsu.domain.viewer.list_import.entries import (
@@ -61,7 +60,6 @@ _TOTALS: dict[str, Status] = {
 
 _DATE = re.compile(r"([0-9]{4})(?:-([0-9]{1,2})(?:-([0-9]{1,2}))?)?")
 _DIGITS = re.compile(r"[0-9]{1,20}")
-_CHUNK = 1 << 16
 
 
 class _Refused(Exception):
@@ -76,21 +74,11 @@ def read_myanimelist(data: bytes) -> Iterator[ListEntry | Refusal]:
     return map(_read, read_rows(data))
 
 
-def write_myanimelist(entries: Iterable[ExportEntry], user_name: str, totals: Mapping[Status, int]) -> Iterator[bytes]:
-    """The file that MyAnimeList takes back, in chunks; `totals` is how many of the entries have each status.
+def export_head(user_name: str, totals: Mapping[Status, int]) -> bytes:
+    """Return the begin of the file that MyAnimeList takes back; `totals` is how many entries have each status.
 
     What XML can't hold is left out of the texts.
     """
-    chunk = bytearray(export_head(user_name, totals))
-    for part in chain(map(export_entry, entries), (EXPORT_TAIL,)):
-        chunk += part
-        if len(chunk) >= _CHUNK or part is EXPORT_TAIL:
-            yield bytes(chunk)
-            chunk.clear()
-
-
-def export_head(user_name: str, totals: Mapping[Status, int]) -> bytes:
-    """What stands before the first entry."""
     counts = "".join(f"\t\t<{name}>{totals.get(status, 0)}</{name}>\n" for name, status in _TOTALS.items())
     return (
         '<?xml version="1.0" encoding="UTF-8" ?>\n'
@@ -106,6 +94,7 @@ def export_head(user_name: str, totals: Mapping[Status, int]) -> bytes:
 
 
 EXPORT_TAIL = b"</myanimelist>\n"
+"""The end of that file."""
 
 
 def export_entry(entry: ExportEntry) -> bytes:
