@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 MAY_IMPORT["controllers"] = {part for part in MAY_IMPORT if part.startswith("controllers.")}
 MAY_IMPORT["parts"] = {*MAY_IMPORT}
 MAY_IMPORT["app"] = {*MAY_IMPORT}
-MAY_IMPORT["worker"] = {"app", "observability", "settings"}
+MAY_IMPORT["worker"] = {"app", "observability", "settings", "web"}
 MAY_IMPORT["__main__"] = {"cli"}
 MAY_IMPORT["__init__"] = set()
 
