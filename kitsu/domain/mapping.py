@@ -28,19 +28,24 @@ def nested(field: str, columns: Sequence[Any]) -> list[Label[Any]]:
 def mapper(kind: type[T], rows: Rows) -> Callable[[Sequence[Any]], T]:
     """Return what makes a Struct of a row of this statement; further columns behind are ignored.
 
-    Fields that are Structs themselves come last, and are made of the columns of `nested`. Raises KeyError for a field
+    One field may be a Struct itself: it comes last, and is made of the columns of `nested`. Raises KeyError for a field
     without a column.
     """
+    make: Any = kind
     places = {str(column.key): place for place, column in enumerate(rows.selected_columns)}
-    return _mapper(kind, places, "")
+    fields = msgspec.structs.fields(make)
+    inner = fields[-1]
+    if not (isinstance(inner.type, type) and issubclass(inner.type, msgspec.Struct)):
+        own = _getter(places, [each.name for each in fields])
+        return lambda row: make(*own(row))
+    own = _getter(places, [each.name for each in fields[:-1]])
+    inner_kind: Any = inner.type
+    inner_own = _getter(places, [f"{inner.name}__{name}" for name in inner_kind.__struct_fields__])
+    return lambda row: make(*own(row), inner_kind(*inner_own(row)))
 
 
-def _mapper(kind: Any, places: dict[str, int], prefix: str) -> Callable[[Sequence[Any]], Any]:
-    fields = msgspec.structs.fields(kind)
-    inner = [each for each in fields if isinstance(each.type, type) and issubclass(each.type, msgspec.Struct)]
-    own = itemgetter(*(places[prefix + each.name] for each in fields if each not in inner))
-    if not inner:
-        return lambda row: kind(*own(row))
-    (field,) = inner
-    nested_of = _mapper(field.type, places, f"{prefix}{field.name}__")
-    return lambda row: kind(*own(row), nested_of(row))
+def _getter(places: dict[str, int], names: Sequence[str]) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    found = [places[name] for name in names]
+    if found == list(range(found[0], found[0] + len(found))):
+        return itemgetter(slice(found[0], found[-1] + 1))  # one call into the row instead of one for each column
+    return itemgetter(*found)

@@ -58,7 +58,7 @@ class Client:
         body = _Body(receive, self._body_seconds, self._hold)
 
         async def send_behind_body(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] == "http.response.start" and not body.is_whole:
                 await body.drain()
             await send(message)
 
@@ -88,7 +88,7 @@ DEVICE = {"client_device": Provide(provide_device, sync_to_thread=False)}
 class _Body:
     """What a client sends."""
 
-    __slots__ = ("_ends_at", "_hold", "_is_whole", "_receive", "_seconds", "_size", "held")
+    __slots__ = ("_ends_at", "_hold", "_receive", "_seconds", "_size", "held", "is_whole")
 
     def __init__(self, receive: Receive, seconds: float, hold: Callable[[int], bool]) -> None:
         """It may take so long; `hold` says whether there is room for so many bytes more of it."""
@@ -96,7 +96,7 @@ class _Body:
         self._seconds = seconds
         self._hold = hold
         self._ends_at: float | None = None
-        self._is_whole = False
+        self.is_whole = False
         self._size = 0
         self.held = 0
         """Bytes that room was taken for, until the request is answered."""
@@ -107,7 +107,7 @@ class _Body:
 
         Litestar would take the first for a bug, wait for the second for ever, and the third would end the worker.
         """
-        if self._is_whole:
+        if self.is_whole:
             return await self._receive()
         if self._ends_at is None:
             self._ends_at = asyncio.get_running_loop().time() + self._seconds
@@ -118,7 +118,7 @@ class _Body:
         except TimeoutError:
             raise RequestTimeout from None
         if message["type"] == "http.request":
-            self._is_whole = not message.get("more_body", False)
+            self.is_whole = not message.get("more_body", False)
             self._keep(len(message.get("body", b"")))
         elif message["type"] == "http.disconnect":
             raise ClientGone
@@ -130,7 +130,7 @@ class _Body:
         """
         with suppress(AppError, TimeoutError):
             async with asyncio.timeout(DRAIN_SECONDS):
-                while not self._is_whole and self._size <= SMALL_BODY_BYTES:
+                while not self.is_whole and self._size <= SMALL_BODY_BYTES:
                     await self.receive()
 
     def _keep(self, size: int) -> None:
