@@ -32,9 +32,7 @@ UUIDV7_SINCE = 18
 _LOCK = 0x696D706F7274
 """One import at a time, for all instances on one database."""
 
-_sections = re.split(
-    r"^-- name: (\w+)\n", files(__package__).joinpath("merge.sql").read_text("utf-8"), flags=re.MULTILINE
-)
+_sections = re.split("(?m)^-- name: (.+)\n", files(__package__).joinpath("merge.sql").read_text("utf-8"))
 _SQL = dict(zip(_sections[1::2], _sections[2::2], strict=True))
 
 
