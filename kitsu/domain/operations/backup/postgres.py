@@ -12,7 +12,9 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sqlalchemy import text
 from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kitsu.db.statements import address_arguments
 from kitsu.domain.operations.backup.archive import CHUNK, BackupError
@@ -58,6 +60,11 @@ async def find(name: str, *versions: str) -> Program:
         f"{name} {what}, and it must be that of PostgreSQL {needed} or newer: install its client programs "
         f"(on Debian the package postgresql-client-{needed}) and put them on the PATH."
     )
+
+
+async def server_version(connection: AsyncConnection) -> str:
+    """Return the server's version, such as "18.6"."""
+    return str(await connection.scalar(text("SELECT split_part(current_setting('server_version'), ' ', 1)")))
 
 
 def major(version: str) -> int:
@@ -157,5 +164,5 @@ def _connection(url: URL) -> str:
 
 
 def _quoted(value: Any) -> str:
-    text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    words = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return "'" + words.replace("\\", "\\\\").replace("'", "\\'") + "'"

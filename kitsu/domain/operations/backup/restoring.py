@@ -63,7 +63,7 @@ async def _empty(engine: AsyncEngine) -> AsyncIterator[str]:
                     f"The database {engine.url.database!r} is not empty, it has {len(found)} tables: "
                     "restore into an empty one."
                 )
-            yield await schema.server_version(connection)
+            yield await postgres.server_version(connection)
         finally:
             await connection.invalidate()
 

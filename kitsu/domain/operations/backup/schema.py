@@ -15,17 +15,11 @@ WHERE relnamespace = to_regnamespace('public') AND relkind IN ('r', 'p', 'v', 'm
 AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = pg_class.oid AND deptype = 'e')
 """)
 _FORGET = text("UPDATE users SET avatar = NULL WHERE avatar = ANY(:lost)")
-_SERVER = text("SELECT split_part(current_setting('server_version'), ' ', 1)")
 
 
 async def relations(connection: AsyncConnection) -> list[str]:
     """The names of the tables, views and sequences."""
     return list((await connection.scalars(_RELATIONS)).all())
-
-
-async def server_version(connection: AsyncConnection) -> str:
-    """Of PostgreSQL, as "18.6"."""
-    return str(await connection.scalar(_SERVER))
 
 
 async def named(connection: AsyncConnection) -> tuple[set[str], set[str]]:

@@ -45,7 +45,7 @@ async def take(engine: AsyncEngine, media: MediaFiles, path: Path) -> Taken:
         async with _snapshot(engine) as (connection, snapshot):
             if await connection.scalar(text("SELECT version_num FROM alembic_version")) != revision:
                 raise BackupError("The database is being migrated: take the backup when that is done.")
-            server = await schema.server_version(connection)
+            server = await postgres.server_version(connection)
             program = await postgres.find("pg_dump", server)
             now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
             archive.add(ABOUT, msgspec.json.encode(About(__version__, revision, server, program.version, now)))
