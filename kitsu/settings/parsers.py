@@ -133,7 +133,7 @@ def _origins(text: str) -> tuple[str, ...]:
     try:
         origins = json.loads(text)
     except ValueError:
-        raise ValueError("begins like a JSON array and is none.") from None
+        raise ValueError("begins like a JSON array and is not valid JSON.") from None
     if not all(isinstance(origin, str) for origin in origins):
         raise ValueError("must be a JSON array of texts.")
     return tuple(_origin(origin.strip()) for origin in origins if origin.strip())

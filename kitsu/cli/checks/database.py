@@ -17,7 +17,7 @@ PURGE_MAX_AGE = timedelta(days=7)
 
 @check("kitsu.E101", Tag.DATABASE)
 async def connection(engine: AsyncEngine) -> list[Problem]:
-    """Connect; the command reports the error of this or of a later database check."""
+    """Connect. The command reports the error of this or of a later database check under this id."""
     async with engine.connect():
         return []
 

@@ -77,6 +77,8 @@ class _Date(msgspec.Struct):
 
 
 class _WithMedia(msgspec.Struct):
+    """The part of an invalid entry that names it in a report."""
+
     media: _Media | None = None
 
 
@@ -89,12 +91,6 @@ class _Entry(_WithMedia, rename="camel"):
     started_at: _Date | None = None
     completed_at: _Date | None = None
     updated_at: int | None = None
-
-
-class _Named(msgspec.Struct):
-    """As much of an entry that is wrong as it takes to tell a person which one it is."""
-
-    media: _Media | None = None
 
 
 class _List(msgspec.Struct):
@@ -219,7 +215,7 @@ def _check(entry: _Entry, status: str) -> None:
     if not status:
         raise Refused("It has no status, and neither has its list.")
     if status.upper() not in _STATUSES:
-        raise Refused(f"Its status {shown(holdable(status))} is none that AniList has.")
+        raise Refused(f"Its status {shown(holdable(status))} is not one of AniList's.")
     # `not` comes first because NaN is not below 0 either.
     if entry.score is not None and not 0 <= entry.score <= 100:
         raise Refused(f"Its score {entry.score:g} is not from 0 to 100.")

@@ -141,7 +141,7 @@ def _entry(row: Row, title: str) -> ListEntry:
         raise Refused("It has no status.")
     status = _STATUSES.get(_BLANKS.sub("", word.lower()))
     if status is None:
-        raise Refused(f"Its status {shown(word)} is none that MyAnimeList has.")
+        raise Refused(f"Its status {shown(word)} is not one of MyAnimeList's.")
     tags = fields.get("my_tags")
     if tags and len(tags) > MAX_TAGS:
         raise Refused(f"Its `my_tags` is longer than {MAX_TAGS:,} characters.")
