@@ -132,7 +132,7 @@ async def _import(
     there = {row.anime_id: row for row in (await connection.execute(_THERE, {"user_id": user_id})).all()}
 
     to_store: dict[UUID, ListEntry] = {}
-    unknown, added, updated, unchanged = [], 0, 0, 0
+    unknown = []
     for entry in entries:
         anime_id = next((anime_of[known] for known in entry.ids if known in anime_of), None)
         if anime_id is None:
@@ -144,21 +144,18 @@ async def _import(
             to_store[anime_id] = entry
     changed = []
     for anime_id, entry in to_store.items():
-        old = there.get(anime_id)
-        if old is None:
-            added += 1
-        elif all(getattr(old, name) == getattr(entry, name) for name in FIELDS) or not _wins(entry, old, policy):
-            unchanged += 1
-            continue
-        else:
-            updated += 1
         fields = {name: getattr(entry, name) for name in FIELDS}
-        changed.append({"id": uuid7(), "user_id": user_id, "anime_id": anime_id, **fields})
+        old = there.get(anime_id)
+        if old is None or (
+            any(getattr(old, name) != value for name, value in fields.items()) and _wins(entry, old, policy)
+        ):
+            changed.append({"id": uuid7(), "user_id": user_id, "anime_id": anime_id, **fields})
     if changed:
         await connection.execute(_STORE, changed)
     await _suggest(connection, unknown)
+    added = len(to_store.keys() - there.keys())
     not_imported = sorted([*out, *unknown], key=lambda item: item.number)
-    return ImportReport(added, updated, unchanged, not_imported, dry_run=False)
+    return ImportReport(added, len(changed) - added, len(to_store) - len(changed), not_imported, dry_run=False)
 
 
 async def _anime_of(connection: AsyncConnection, entries: Iterable[ListEntry]) -> dict[tuple[str, str], UUID]:

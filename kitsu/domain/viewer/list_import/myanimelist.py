@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from itertools import chain
 from xml.sax.saxutils import escape
 
 from kitsu.domain.viewer.list_import.entries import (
@@ -53,15 +52,16 @@ def write_myanimelist(entries: Iterable[ExportEntry], user_name: str, totals: Ma
 
     Characters that XML can't hold are left out.
     """
-    chunk = bytearray(export_head(user_name, totals))
-    for part in chain(map(export_entry, entries), (EXPORT_TAIL,)):
-        chunk += part
-        if len(chunk) >= _CHUNK or part is EXPORT_TAIL:
+    chunk = bytearray(_head(user_name, totals))
+    for entry in entries:
+        chunk += _element(entry)
+        if len(chunk) >= _CHUNK:
             yield bytes(chunk)
             chunk.clear()
+    yield bytes(chunk) + b"</myanimelist>\n"
 
 
-def export_head(user_name: str, totals: Mapping[Status, int]) -> bytes:
+def _head(user_name: str, totals: Mapping[Status, int]) -> bytes:
     """Return the part of the file before the first entry."""
     counts = "".join(f"\t\t<{name}>{totals.get(status, 0)}</{name}>\n" for name, status in _TOTALS.items())
     return (
@@ -77,10 +77,7 @@ def export_head(user_name: str, totals: Mapping[Status, int]) -> bytes:
     ).encode()
 
 
-EXPORT_TAIL = b"</myanimelist>\n"
-
-
-def export_entry(entry: ExportEntry) -> bytes:
+def _element(entry: ExportEntry) -> bytes:
     """Return the `<anime>` element of an entry."""
     values = {
         "series_animedb_id": escape(entry.myanimelist_id),
@@ -118,7 +115,8 @@ def _cdata(text: str) -> str:
 
 
 def _full_date(reduced: str | None) -> str:
-    return (reduced or "0000") + "-00-00"[len(reduced or "0000") - 4 :]
+    known = reduced or ""
+    return known + "0000-00-00"[len(known) :]
 
 
 def _read(row: Row) -> ListEntry | Refusal:
