@@ -89,7 +89,8 @@ async def _fill(engine: AsyncEngine, media: MediaFiles, archive: Archive, progra
 async def _forget_files(connection: AsyncConnection, keys: list[str]) -> int:
     """Remove the avatars without a file among the keys. Return the number of such users."""
     kept = set(keys)
-    lost = [path for path in await connection.scalars(select(User.avatar)) if path and key_of(path) not in kept]
+    avatars = await connection.scalars(select(User.avatar).where(User.avatar.is_not(None)))
+    lost = [path for path in avatars if path and key_of(path) not in kept]
     return (await connection.execute(_FORGET, {"lost": lost})).rowcount
 
 

@@ -66,7 +66,8 @@ async def take(engine: AsyncEngine, media: MediaFiles, path: Path) -> Taken:
 
 async def _named(connection: AsyncConnection) -> tuple[set[str], set[str]]:
     """Return the keys of the files that users have, and of those that are noted as stray."""
-    used = {key_of(path) for path in await connection.scalars(select(User.avatar)) if path}
+    avatars = await connection.scalars(select(User.avatar).where(User.avatar.is_not(None)))
+    used = {key_of(path) for path in avatars if path}
     if StrayFile.__tablename__ not in await postgres.relations(connection):  # a database of the FastAPI service
         return used, set()
     return used, {key_of(path) for path in await connection.scalars(select(StrayFile.path))}
