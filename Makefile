@@ -63,7 +63,7 @@ format: $(STAMP) ## format the code and apply lint fixes
 	$(BIN)/ruff check --fix .
 
 settings: $(STAMP) ## write .env.example and the table of README.md from the declared settings
-	$(BIN)/python -m kitsu.settings.documentation
+	$(BIN)/python -m scripts.settings_documentation
 
 lock: $(STAMP) ## renew the lock files: names, versions and hashes, nothing else
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade pyproject.toml --output-file requirements.lock

@@ -98,7 +98,7 @@ def test_wheel_is_complete(tmp_path: Path) -> None:
         names = set(archive.namelist())
         sample = archive.read("kitsu/sample_catalogue.jsonl").decode()
         (entry_points,) = (archive.read(name).decode() for name in names if name.endswith("/entry_points.txt"))
-    sources = [*(ROOT / "kitsu").rglob("*.py"), *(ROOT / "kitsu").rglob("*.jsonl")]
+    sources = [path for suffix in ("py", "jsonl", "sql") for path in (ROOT / "kitsu").rglob(f"*.{suffix}")]
     assert {str(path.relative_to(ROOT)) for path in sources} <= names
     scripts = [*(ROOT / "migrations").rglob("*.py"), ROOT / "migrations" / "script.py.mako"]
     assert {str("kitsu" / path.relative_to(ROOT)) for path in scripts} <= names

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import URL
 
-from kitsu.settings import Settings, SettingsError, documentation, load_database_url, load_settings, misspelled_names
+from kitsu.settings import Settings, SettingsError, load_database_url, load_settings, misspelled_names
 from kitsu.settings.fields import SETTINGS
+from scripts import settings_documentation as documentation
 
 ROOT = Path(__file__).parent.parent
 NO_FILE = Path("/nonexistent/.env")

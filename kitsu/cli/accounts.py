@@ -1,9 +1,10 @@
 """`kitsu createsuperuser`, `kitsu settle-emails` and `kitsu purge`."""
 
 import click
+import msgspec
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from kitsu.cli.database import on_database, the_database, with_database
+from kitsu.cli.database import with_database
 from kitsu.db.migrations import check_schema
 from kitsu.domain.accounts import email_pairs
 from kitsu.domain.accounts.administrators import make_administrator
@@ -11,24 +12,24 @@ from kitsu.domain.media.orphans import OrphanFiles
 from kitsu.domain.media.store import MediaStore
 from kitsu.domain.operations import purge as purging
 from kitsu.errors import AppError, InvalidRequest
-from kitsu.settings import SettingsError, load_settings
+from kitsu.settings import load_settings
 
 
 @click.command()
 @click.option("--email", required=True, help="The administrator's e-mail.")
-@click.option("--password", help="Asked for when it is not given and the account is new.")
+@click.option("--password", help="Prompted for when it is not given and the account is new.")
 def createsuperuser(email: str, password: str | None) -> None:
-    """Make an administrator, or make one of a user who is there already.
+    """Make an administrator of a new or an existing user.
 
-    Such a user keeps the old password unless --password gives a new one.
+    An existing user keeps the old password unless --password gives a new one.
     """
 
-    def ask() -> str:
+    def prompt() -> str:
         return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
 
     async def work(engine: AsyncEngine) -> str:
         await check_schema(engine)
-        return await make_administrator(engine, email, password, ask)
+        return await make_administrator(engine, email, password, prompt)
 
     try:
         click.echo(with_database(work))
@@ -40,20 +41,16 @@ def createsuperuser(email: str, password: str | None) -> None:
 
 
 @click.command("settle-emails")
-@click.option("--keep", multiple=True, help="Keep the account of this e-mail, as it is spelled there; may be repeated.")
-@click.option("--yes", is_flag=True, help="Merge; without it the command only says what it would do.")
+@click.option("--keep", multiple=True, help="Keep the account of this e-mail, as it is spelled there; repeatable.")
+@click.option("--yes", is_flag=True, help="Merge; without it the command only reports what it would do.")
 def settle_emails(keep: tuple[str, ...], *, yes: bool) -> None:
     """Merge accounts whose e-mails differ in case alone, before `kitsu migrate` takes a database over.
 
     Of each pair the account stays that --keep names, else the one that watched last. It gets the other's favourites
     and progress; the other account goes, with its password.
     """
-
-    async def work(engine: AsyncEngine) -> list[list[email_pairs.Account]]:
-        return await email_pairs.settle(engine, frozenset(keep), dry_run=not yes)
-
     try:
-        pairs = with_database(work)
+        pairs = with_database(lambda engine: email_pairs.settle(engine, frozenset(keep), dry_run=not yes))
     except ValueError as error:
         raise click.ClickException(f"{error} Nothing was changed.") from error
     for pair in pairs:
@@ -68,23 +65,17 @@ def settle_emails(keep: tuple[str, ...], *, yes: bool) -> None:
 
 @click.command()
 def purge() -> None:
-    """Remove what nobody will ask for again: sessions long over, spent refresh tokens, stray files and the like."""
-    try:
-        settings = load_settings()
-    except SettingsError as error:
-        raise click.ClickException(str(error)) from error
+    """Remove what is no longer needed: ended sessions, spent refresh tokens, stray files and the like."""
+    settings = load_settings()
 
     async def work(engine: AsyncEngine) -> purging.Purged:
         await check_schema(engine)
         media = MediaStore(settings.media_url, settings.media_s3_endpoint)
         return await purging.purge(engine, OrphanFiles(engine, media))
 
-    with the_database(settings.database_url) as url:
-        purged = on_database(url, work)
-    click.echo(
-        f"Removed {purged.sessions:,} sessions, {purged.refresh_tokens:,} refresh tokens, "
-        f"{purged.tombstones:,} tombstones, {purged.idempotency_keys:,} idempotency keys, "
-        f"{purged.counters:,} counters, {purged.stray_files:,} stray files."
-    )
-    if purged.files_left:
+    counts = msgspec.structs.asdict(with_database(work))
+    files_left = counts.pop("files_left")
+    removed = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
+    click.echo(f"Removed {removed}.")
+    if files_left:
         raise click.ClickException("The media store did not delete some stray files: check MEDIA_URL, then try again.")

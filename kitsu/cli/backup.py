@@ -8,11 +8,11 @@ from typing import TypeVar
 import click
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from kitsu.cli.database import on_database, the_database
+from kitsu.cli.database import with_database
 from kitsu.db.migrations import head
 from kitsu.domain.operations import backup as backups
 from kitsu.domain.operations.backup.files import MediaFiles
-from kitsu.settings import SettingsError, load_settings
+from kitsu.settings import load_settings
 
 T = TypeVar("T")
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 def backup(file: Path) -> None:
-    """Write the database and the media store to FILE, which may not be there yet; the service may go on meanwhile.
+    """Write the database and the media store to FILE, a new file, while the service runs or not.
 
     All or nothing. It needs pg_dump, as new as the server.
     """
@@ -41,7 +41,7 @@ def backup(file: Path) -> None:
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 def restore(file: Path) -> None:
-    """Bring the backup in FILE into an empty database and an empty media store.
+    """Restore the backup in FILE into an empty database and an empty media store.
 
     All or nothing, and only after all of FILE was checked. It needs pg_restore, as new as the server and as the
     backup's pg_dump.
@@ -59,17 +59,13 @@ def restore(file: Path) -> None:
 
 def _run(work: Callable[[AsyncEngine, MediaFiles], Awaitable[T]], undone: str) -> T:
     """Do the work on the database and the media store of the settings. Raises ClickException; then it is undone."""
-    try:
-        settings = load_settings()
-    except SettingsError as error:
-        raise click.ClickException(str(error)) from error
-    # Ctrl-C unwinds the work, with all that it has to clear away; SIGTERM does no less.
+    settings = load_settings()
+    # Ctrl-C unwinds the work and its clean-up; SIGTERM does the same.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     media = MediaFiles(settings.media_url, settings.media_s3_endpoint)
     try:
-        with the_database(settings.database_url) as url:
-            return on_database(url, lambda engine: work(engine, media))
+        return with_database(lambda engine: work(engine, media))
     except backups.BackupError as error:
         raise click.ClickException(f"{error} {undone.capitalize()}.") from error
     except KeyboardInterrupt:

@@ -8,9 +8,10 @@ import click
 
 from kitsu.cli.checks import database
 from kitsu.cli.checks.registry import Check, Finding, Level, Problem, run, select
-from kitsu.cli.database import on_database, the_database
+from kitsu.cli.database import with_database
+from kitsu.db.embedded import EmbeddedError
 from kitsu.domain.media.store import MediaStore
-from kitsu.settings import Settings, SettingsError, load_settings
+from kitsu.settings import Settings, load_settings
 
 LEVELS = {level.name.lower(): level for level in Level}
 
@@ -38,10 +39,7 @@ def check(*, deploy: bool, tags: tuple[str, ...], list_tags: bool, fail_level: s
     if unknown := sorted(set(tags) - set(known)):
         only_deploy = "" if deploy else " without --deploy"
         raise click.ClickException(f"No check has the tag {unknown[0]}{only_deploy}. Tags: {', '.join(known)}.")
-    try:
-        settings = load_settings()
-    except SettingsError as error:
-        raise click.ClickException(str(error)) from error
+    settings = load_settings()
     found = _run(select(deploy=deploy, tags=tags), settings)
     shown = [finding for finding in found if finding.check.id not in settings.silenced_checks]
     _report(shown, silenced=len(found) - len(shown))
@@ -51,20 +49,16 @@ def check(*, deploy: bool, tags: tuple[str, ...], list_tags: bool, fail_level: s
 
 def _run(checks: list[Check], settings: Settings) -> list[Finding]:
     """Run the checks; those that look at the database are one error if it can't be used."""
-
-    def store() -> MediaStore:
-        return MediaStore(settings.media_url, settings.media_s3_endpoint)
-
+    store = MediaStore(settings.media_url, settings.media_s3_endpoint)
     online = [each for each in checks if "engine" in each.resources]
     offline = [each for each in checks if each not in online]
-    found = asyncio.run(run(offline, settings=settings, store=store()))
+    found = asyncio.run(run(offline, settings=settings, store=store))
     if online:
         try:
-            with the_database(settings.database_url) as url:
-                found += on_database(url, lambda engine: run(online, settings=settings, store=store(), engine=engine))
-        except click.ClickException as error:
+            found += with_database(lambda engine: run(online, settings=settings, store=store, engine=engine))
+        except (click.ClickException, EmbeddedError) as error:
             hint = "The other database checks were skipped; run `kitsu check` again when this is fixed."
-            found.append(Finding(database.connection, Problem(error.message, hint)))
+            found.append(Finding(database.connection, Problem(str(error), hint)))
     return found
 
 

@@ -25,8 +25,8 @@ from kitsu.domain.catalogue.importing import load_sample
 from kitsu.domain.media.store import MediaStore
 from kitsu.observability.logs import configure_logs, stdlib_config
 from kitsu.observability.snapshots import snapshot_folder
-from kitsu.observability.tracing import TracingUnavailable, is_tracing_wanted
-from kitsu.settings import Settings, SettingsError, load_settings
+from kitsu.observability.tracing import is_tracing_wanted
+from kitsu.settings import Settings, load_settings
 
 PACKAGE = Path(__file__).parents[1]
 SIGNAL_RETRY_SECONDS = 1.0
@@ -35,22 +35,18 @@ OTHER_FILES = 256
 CONNECTION_BUFFER_BYTES = 32 * 1024
 """What a worker holds for a client that reads slowly; the head of a request may be as long. Granian's own is 410 KB."""
 RSS_SECONDS = 10
-"""How often the memory of the workers is looked at."""
+"""Interval at which the memory of the workers is read."""
 
 
 @click.command()
-@click.option("--reload", is_flag=True, help="Start the workers anew when a file of Kitsu changes, for development.")
+@click.option("--reload", is_flag=True, help="Restart the workers when a file of Kitsu changes, for development.")
 def run(*, reload: bool) -> None:
     """Prepare what is missing, then serve: the database, its schema, and a sample where the catalogue is empty."""
-    settings = _settings()
-    _check_media(settings)
-    address = _free_address(settings)
-    with _stopping(), the_database(settings.database_url) as url:
+    with _prepared() as (settings, address, url):
         before, after = on_database(url, migrations.migrate)
         if before != after:
             click.echo(f"Migrated the database from {before or 'nothing'} to {after}.")
-        loaded = on_database(url, load_sample)
-        if loaded:
+        if loaded := on_database(url, load_sample):
             click.echo(f"Loaded the sample catalogue, {loaded} anime; `kitsu import-catalogue FILE` brings a real one.")
         _serve(settings, address, url, reload=reload)
 
@@ -58,37 +54,33 @@ def run(*, reload: bool) -> None:
 @click.command()
 def serve() -> None:
     """Serve, on a database that is at the schema of this version."""
-    settings = _settings()
-    _check_media(settings)
-    address = _free_address(settings)
-    with _stopping(), the_database(settings.database_url) as url:
+    with _prepared() as (settings, address, url):
         on_database(url, migrations.check_schema)
         _serve(settings, address, url)
 
 
-def _settings() -> Settings:
-    try:
-        is_tracing_wanted()
-        return load_settings()
-    except (SettingsError, TracingUnavailable) as error:
-        raise click.ClickException(str(error)) from error
-
-
-def _check_media(settings: Settings) -> None:
-    # A bucket that is away may come back; what is in no folder would be lost with the container.
+@contextmanager
+def _prepared() -> Iterator[tuple[Settings, str, URL]]:
+    """Yield the settings, the address to listen on and that of the database, after checks that need no database."""
+    is_tracing_wanted()
+    settings = load_settings()
+    # A bucket that is away may come back; files outside of the media's folder would be lost with the container.
     if problem := MediaStore(settings.media_url, settings.media_s3_endpoint).folder_problem():
         raise click.ClickException(f"MEDIA_URL names a place for avatars that can't be used. {problem}")
+    address = _free_address(settings)
+    with _stopping(), the_database(settings.database_url) as url:
+        yield settings, address, url
 
 
 @contextmanager
 def _stopping() -> Iterator[None]:
-    """Until Granian takes the signals over, SIGTERM unwinds the start like Ctrl-C, so that all that runs is stopped."""
+    """Unwind the start on SIGTERM as on Ctrl-C, until Granian handles the signals: then all that runs is stopped."""
 
     def stop(*_: Any) -> None:
-        # Wherever the program stands: an event loop half made or half closed would complain of it.
+        # The signal may interrupt the making or closing of an event loop, which would print an error.
         sys.unraisablehook = lambda _: None
         warnings.simplefilter("ignore")
-        # Where nothing can be raised, such as in a destructor, it is lost, and has to come again.
+        # In a destructor the exception is lost, so the signal is repeated.
         signal.setitimer(signal.ITIMER_REAL, SIGNAL_RETRY_SECONDS)
         raise SystemExit(0)
 
@@ -99,19 +91,19 @@ def _stopping() -> Iterator[None]:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        # A second signal, such as an impatient Ctrl-C, must not keep the database from being stopped.
+        # A second Ctrl-C must not interrupt the stop of the database.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _become_a_worker() -> None:
-    """A terminal's Ctrl-C is for the parent, which stops its workers; and they must not stop as it does."""
+    """Leave a terminal's Ctrl-C to the parent, which stops its workers, and drop its signal handler."""
     os.setpgrp()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _free_address(settings: Settings) -> str:
-    """The address of HOST, on which nobody listens yet. Granian takes no names, and tells of the rest by tracebacks."""
+    """Return the free address of HOST. Granian takes no names and reports a used port by a traceback."""
     try:
         family, _, _, _, address = socket.getaddrinfo(
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -132,9 +124,10 @@ def _free_address(settings: Settings) -> str:
 
 
 def _connections() -> int:
-    """How many each worker may have: more than anybody opens who says nothing on them until they are cut.
+    """Return the limit of connections of each worker, after raising that of its open files.
 
-    Granian lets all others wait behind those. Each takes a file, of which a worker needs some for itself.
+    Granian lets further connections wait, so the limit is far above the number of idle ones. Each takes a file, and a
+    worker needs some files for itself.
     """
     files = MAX_CONNECTIONS + OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -149,9 +142,8 @@ def _serve(settings: Settings, address: str, url: URL, *, reload: bool = False) 
     # The workers read their settings from the environment.
     os.environ["DATABASE_URL"] = url.render_as_string(hide_password=False)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    click.echo(
-        f"{settings.app_name} serves the API on http://{host}:{settings.port}, its docs on http://{host}:{settings.port}/docs"
-    )
+    web = f"http://{host}:{settings.port}"
+    click.echo(f"{settings.app_name} serves the API on {web}, its docs on {web}/docs")
     sys.stdout.flush()
     configure_logs(settings.log_level)
     os.register_at_fork(after_in_child=_become_a_worker)

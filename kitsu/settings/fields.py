@@ -69,7 +69,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The configuration of one Kitsu process."""
 
     secret_key: Annotated[SecretKey, Shown(preset=EXAMPLE_SECRET_KEY)]
-    """Key that signs access tokens: whoever knows it can sign in as any user. Kitsu refuses to start with the key of
+    """Key that signs access tokens: it allows to sign in as any user. Kitsu refuses to start with the key of
     .env.example."""
     database_url: Annotated[
         DatabaseURL | None,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Annotated, Generic, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import asyncpg
 from sqlalchemy.engine import URL, make_url
@@ -42,11 +42,10 @@ def integer(low: int, high: int, unit: str = "") -> Parser[int]:
 
 
 def _boolean(text: str) -> bool:
-    if text.lower() in {"1", "true", "yes", "on"}:
-        return True
-    if text.lower() in {"0", "false", "no", "off"}:
-        return False
-    raise ValueError(f"must be true or false, not {text!r}.")
+    values = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
+    if text.lower() not in values:
+        raise ValueError(f"must be true or false, not {text!r}.")
+    return values[text.lower()]
 
 
 def one_of(*choices: str, fold_case: bool = False) -> Parser[str]:
@@ -68,22 +67,24 @@ def _rate(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 def _networks(text: str) -> tuple[str, ...]:
-    networks = [part.strip() for part in text.split(",") if part.strip()]
-    for network in networks:
+    for network in _listed(text):
         try:
             ip_network(network)
         except ValueError:
             raise ValueError(f"must list addresses or networks such as 10.0.0.0/8, not {network!r}.") from None
-    return tuple(networks)
+    return _listed(text)
 
 
 def _check_ids(text: str) -> tuple[str, ...]:
-    ids = [part.strip() for part in text.split(",") if part.strip()]
-    for check_id in ids:
+    for check_id in _listed(text):
         if not re.fullmatch(r"kitsu\.[EW][0-9]{3}", check_id):
             raise ValueError(f"must list ids of checks such as kitsu.W001, not {check_id!r}.")
-    return tuple(ids)
+    return _listed(text)
 
 
 def _secret_key(text: str) -> str:
@@ -127,15 +128,14 @@ def _check_certificates(roots: str, mode: object) -> None:
 
 
 def _origins(text: str) -> tuple[str, ...]:
-    if text.startswith("["):
-        try:
-            origins = json.loads(text)
-        except ValueError:
-            raise ValueError("begins like a JSON array and is none.") from None
-        if not all(isinstance(origin, str) for origin in origins):
-            raise ValueError("must be a JSON array of texts.")
-    else:
-        origins = text.split(",")
+    if not text.startswith("["):
+        return tuple(map(_origin, _listed(text)))
+    try:
+        origins = json.loads(text)
+    except ValueError:
+        raise ValueError("begins like a JSON array and is not valid JSON.") from None
+    if not all(isinstance(origin, str) for origin in origins):
+        raise ValueError("must be a JSON array of texts.")
     return tuple(_origin(origin.strip()) for origin in origins if origin.strip())
 
 
@@ -145,19 +145,31 @@ def _origin(origin: str) -> str:
     wrong = f"must list origins such as https://kitsu.example.org, not {origin!r}"
     if origin == "*":
         raise ValueError("may not be *: with credentials allowed, every origin has to be named.")
-    try:
-        parts = urlsplit(origin)
-        port = parts.port
-    except ValueError:
-        raise ValueError(f"{wrong}.") from None
-    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0 or re.search(r"[*\s]", origin):
-        raise ValueError(f"{wrong}.")
+    parts = _split_web_url(origin, f"{wrong}.", refused=r"[*\s]")
     if parts.path or parts.query or parts.fragment or origin.endswith(("?", "#")):
         raise ValueError(f"{wrong} (no path and no trailing slash: a browser sends none).")
     # A browser sends the origin in lower case and without the scheme's own port.
     default_port = {"http": 80, "https": 443}[parts.scheme]
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{parts.scheme}://{host}" + (f":{port}" if port and port != default_port else "")
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port and parts.port != default_port else "")
+
+
+def _web_url(text: str) -> str:
+    wrong = "must be an address such as https://media.example.org, without a user, a query or a fragment."
+    _split_web_url(text, wrong, refused=r"[\s@?#]")
+    return text.rstrip("/")
+
+
+def _split_web_url(text: str, wrong: str, *, refused: str) -> SplitResult:
+    """Return the parts of an http or https address. Raises ValueError, also for characters of the pattern."""
+    try:
+        parts = urlsplit(text)
+        is_valid = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:  # of the host or the port
+        is_valid = False
+    if not is_valid or re.search(refused, text):
+        raise ValueError(wrong)
+    return parts
 
 
 def _media_url(text: str) -> str:
@@ -165,18 +177,6 @@ def _media_url(text: str) -> str:
         return text
     # The text is not repeated in the message: it may hold a password.
     raise ValueError("must be file://./folder, file:///absolute/folder or s3://bucket/prefix.")
-
-
-def _web_url(text: str) -> str:
-    wrong = "must be an address such as https://media.example.org, without a user, a query or a fragment."
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:
-        raise ValueError(wrong) from None
-    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0 or re.search(r"[\s@?#]", text):
-        raise ValueError(wrong)
-    return text.rstrip("/")
 
 
 # Types of fields with the parser of each.

@@ -3,6 +3,6 @@
 To add a check, write one function with the decorator `registry.check`, and list its id in deploy/README.md.
 """
 
-from kitsu.cli.checks import backup, configuration, database, media, security
+from kitsu.cli.checks import configuration, database, media
 
-__all__ = ["backup", "configuration", "database", "media", "security"]
+__all__ = ["configuration", "database", "media"]

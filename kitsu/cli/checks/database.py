@@ -1,4 +1,4 @@
-"""Checks of the database: its address, its schema, its server and the daily purge."""
+"""Checks of the database: its address, its schema, its server, and its daily purge and backup."""
 
 from datetime import timedelta
 
@@ -7,19 +7,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from kitsu.cli.checks.registry import Problem, Tag, check
 from kitsu.db import migrations
-from kitsu.db.engine import Timeouts
 from kitsu.domain.operations import command_runs
+from kitsu.domain.operations.backup import BackupError, postgres
 from kitsu.settings import Settings
 
 OLDEST_VERSION, NEWEST_VERSION = 15, 18
-MAX_REQUEST_SECONDS = 3.0
-"""Time within which a request gets a response, also when the database gives none."""
 PURGE_MAX_AGE = timedelta(days=7)
 
 
 @check("kitsu.E101", Tag.DATABASE)
 async def connection(engine: AsyncEngine) -> list[Problem]:
-    """Connect; the command reports the error of this or of a later database check."""
+    """Connect. The command reports the error of this or of a later database check under this id."""
     async with engine.connect():
         return []
 
@@ -79,42 +77,38 @@ async def durability(engine: AsyncEngine) -> list[Problem]:
     ]
 
 
-@check("kitsu.E107", Tag.DATABASE, Tag.SETTINGS, deploy=True)
-def embedded_database(settings: Settings) -> list[Problem]:
-    """Report the embedded PostgreSQL."""
-    problem = Problem("DATABASE_URL is not set: the embedded PostgreSQL is used.", "Set DATABASE_URL.")
-    return [problem] if settings.database_url is None else []
-
-
-@check("kitsu.W108", Tag.DATABASE, Tag.SETTINGS, deploy=True)
-def lock_timeout(settings: Settings) -> list[Problem]:
-    """Report a lock timeout that the statement timeout hides."""
-    problem = Problem(
-        "DB_LOCK_TIMEOUT_MS is not shorter than DB_STATEMENT_TIMEOUT_MS: a lock looks like a slow statement.",
-        "Lower DB_LOCK_TIMEOUT_MS.",
-    )
-    return [problem] if settings.db_lock_timeout_ms >= settings.db_statement_timeout_ms else []
-
-
-@check("kitsu.W109", Tag.DATABASE, Tag.SETTINGS, deploy=True)
-def statement_timeout(settings: Settings) -> list[Problem]:
-    """Report a statement timeout that is too long for a page that waits."""
-    problem = Problem(
-        f"DB_STATEMENT_TIMEOUT_MS lets a request take more than {MAX_REQUEST_SECONDS:g} s.",
-        "Set DB_STATEMENT_TIMEOUT_MS to 2400 or less.",
-    )
-    request_seconds = Timeouts(statement=settings.db_statement_timeout_ms / 1000).request
-    return [problem] if request_seconds > MAX_REQUEST_SECONDS else []
-
-
 @check("kitsu.W110", Tag.DATABASE, deploy=True, requires=schema)
 async def last_purge(engine: AsyncEngine) -> list[Problem]:
     """Report that `kitsu purge` does not run."""
     age = (await command_runs.ages(engine)).get(command_runs.PURGE)
-    return too_old("purge", age, PURGE_MAX_AGE, "Run it once a day.")
+    return _too_old("purge", age, PURGE_MAX_AGE, "Run it once a day.")
 
 
-def too_old(command: str, age: timedelta | None, max_age: timedelta, hint: str) -> list[Problem]:
+@check("kitsu.E201", Tag.BACKUP, deploy=True, requires=connection)
+async def pg_dump(engine: AsyncEngine, settings: Settings) -> list[Problem]:
+    """Report a pg_dump that is missing or older than the server."""
+    if not settings.backup_max_age_hours:  # the database is backed up in another way
+        return []
+    try:
+        async with engine.connect() as open_connection:
+            await postgres.find("pg_dump", await postgres.server_version(open_connection))
+    except BackupError as error:
+        message, hint = Problem.from_error(error)
+        return [Problem(f"`kitsu backup` can't run: {message}", hint)]
+    return []
+
+
+@check("kitsu.E202", Tag.BACKUP, deploy=True, requires=schema)
+async def last_backup(engine: AsyncEngine, settings: Settings) -> list[Problem]:
+    """Report that `kitsu backup` does not run."""
+    if not settings.backup_max_age_hours:
+        return []
+    age = (await command_runs.ages(engine)).get(command_runs.BACKUP)
+    hint = "Run it once a day, or set BACKUP_MAX_AGE_HOURS=0 if you back up in another way."
+    return _too_old("backup", age, timedelta(hours=settings.backup_max_age_hours), hint)
+
+
+def _too_old(command: str, age: timedelta | None, max_age: timedelta, hint: str) -> list[Problem]:
     """Report a daily command that last finished too long ago, or never did."""
     if age is None:
         return [Problem(f"`kitsu {command}` has never finished.", hint)]

@@ -48,13 +48,3 @@ async def missing_avatars(engine: AsyncEngine, store: MediaStore, settings: Sett
         "Mount the volume that holds them, or restore them from a backup.",
     )
     return [problem] if avatars else []
-
-
-@check("kitsu.W303", Tag.MEDIA, Tag.SETTINGS, deploy=True)
-def relative_folder(settings: Settings) -> list[Problem]:
-    """Report a folder that depends on the working directory."""
-    problem = Problem(
-        "MEDIA_URL is a folder in the working directory: the next start may have another one.",
-        "Set an absolute folder, such as file:///var/lib/kitsu.",
-    )
-    return [problem] if settings.media_url.startswith("file://.") else []

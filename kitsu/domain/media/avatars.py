@@ -1,4 +1,4 @@
-"""Avatars: from what somebody uploads to a picture that is safe to show, and the user's file in the media store."""
+"""Avatars: from an upload to a picture that is safe to show, and the user's file in the media store."""
 
 import re
 from io import BytesIO
@@ -20,14 +20,14 @@ log = structlog.get_logger("kitsu.media")
 
 MAX_BYTES = 5 * 1024 * 1024
 MAX_SIDE = 4096
-"""Pixels; a picture of so many a side takes 64 MB while it is read."""
+"""Pixels; a picture with this side takes 64 MB while it is read."""
 SIDE = 512
-"""Pixels; what is larger is made to fit."""
+"""Pixels; larger pictures are scaled down."""
 MAX_SCANS = 100
-"""Of a JPEG. Cameras and editors write 12 at most; each costs the time of the whole picture, and 30 bytes."""
+"""Scans of a JPEG. Cameras and editors write 12 at most; one has 30 bytes and takes the time of a whole picture."""
 THREAD_COUNT = 1
 QUEUE_SIZE = 16
-"""Pictures that may wait for a thread; more are answered 503."""
+"""Pictures that may wait for a thread; further uploads get 503."""
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP")
 TOO_LARGE = f"The avatar has more than {MAX_SIDE} pixels a side"
@@ -59,9 +59,9 @@ class AvatarService(UserService):
         self._files = files
 
     async def set(self, user_id: UUID, data: bytes, username: str | None = None) -> User:
-        """Give a user another avatar, and another name if there is one: both, or none of it.
+        """Set a user's avatar, and the name if there is one, in one transaction.
 
-        Raises BadRequest for what is no picture or when the name is taken, NotFound, InvalidRequest, RateLimited.
+        Raises BadRequest for data that is no picture or a name that is taken, NotFound, InvalidRequest, RateLimited.
         """
         if username is not None:
             check_username(username)
@@ -97,7 +97,7 @@ class AvatarService(UserService):
 
 
 def picture(data: bytes) -> bytes:
-    """A WebP picture of at most 512 pixels a side, with nothing but its pixels. Raises BadRequest."""
+    """Return a WebP picture of at most 512 pixels a side, without metadata. Raises BadRequest."""
     if not data:
         raise BadRequest("The avatar is empty")
     try:
@@ -114,7 +114,7 @@ def picture(data: bytes) -> bytes:
 
 
 def _check(image: ImageFile, data: bytes) -> None:
-    """What can be told without decoding, so that the worst is refused at no cost. Raises BadRequest."""
+    """Raise BadRequest for a picture that can be refused before it is decoded."""
     if max(image.size) > MAX_SIDE:
         raise BadRequest(TOO_LARGE)
     if image.format == "PNG":
@@ -124,7 +124,7 @@ def _check(image: ImageFile, data: bytes) -> None:
 
 
 def _is_whole_jpeg(data: bytes) -> bool:
-    """Whether it ends behind its last scan, and has no more of them than a picture needs."""
+    """Return whether the file ends after its last scan and has at most MAX_SCANS."""
     return data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda") and data.count(b"\xff\xda") <= MAX_SCANS
 
 

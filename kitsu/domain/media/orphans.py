@@ -1,7 +1,8 @@
-"""Files of the media store that nobody needs, or may not need, and how they go.
+"""Files of the media store that no user refers to, or not yet, and their deletion.
 
-A file's path is noted here before the file is put, and the note goes in the transaction that has a user refer to it.
-So a file without a user always has a note, whatever dies when; and whoever holds a note's row may delete its file.
+A file's path is noted here before the file is put, and the note is deleted in the transaction that makes a user refer
+to it. So a file without a user always has a note, also after a crash; and a transaction with a lock on the note's row
+may delete the file.
 """
 
 import asyncio
@@ -19,15 +20,15 @@ from kitsu.errors import ServiceUnavailable
 log = structlog.get_logger("kitsu.media")
 
 AVATARS = "uploads/avatars/"
-"""What `users.avatar` begins with; where the file lies is the store's business."""
+"""Prefix of `users.avatar`. The store keeps the file under another key."""
 CLEANUP_TIMEOUT_SECONDS = 1.0
-"""Seconds for what a request tidies up behind itself; the rest is for `kitsu purge`."""
+"""Seconds for the clean-up within a request; `kitsu purge` does the rest."""
 GIVE_UP = 5
 
 _path = bindparam("path", type_=String)
 _NOTE = insert(StrayFile).values(path=_path).on_conflict_do_nothing()
 _FORGET = delete(StrayFile).where(StrayFile.path == bindparam("forgotten", type_=String))
-# Skips what a transaction still holds whose end is not known yet.
+# Skips rows that an open transaction has locked.
 _HOLD = select(exists().where(User.avatar == _path)).select_from(StrayFile).where(StrayFile.path == _path)
 _HOLD = _HOLD.with_for_update(of=StrayFile, skip_locked=True)
 _OLD = (
@@ -38,7 +39,7 @@ _OLD = (
 
 
 class OrphanFiles:
-    """Notes files, and deletes those that nobody refers to."""
+    """Notes files, and deletes those that no user refers to."""
 
     def __init__(self, engine: AsyncEngine, media: MediaStore) -> None:
         self._engine = engine
@@ -56,26 +57,26 @@ class OrphanFiles:
     async def adopt(self, session: AsyncSession, path: str) -> None:
         """Drop the note of a file that gets its user, in the caller's transaction.
 
-        Raises ServiceUnavailable when `kitsu purge` was faster, and the file is gone.
+        Raises ServiceUnavailable when `kitsu purge` has deleted the file already.
         """
         if (await execute_core(session, _FORGET, {"forgotten": path})).rowcount != 1:
             raise ServiceUnavailable
 
     async def tidy(self, path: str, *, again: bool = False) -> None:
-        """Sweep a file now if that is quickly done, else leave it to `kitsu purge`.
+        """Sweep a file now if that is quick, else leave it to `kitsu purge`.
 
-        With `again` the note stays, so that the purge looks once more for a file that may yet appear.
+        With `again` the note stays, so that the purge looks again for a file that may yet appear.
         """
         try:
             async with asyncio.timeout(CLEANUP_TIMEOUT_SECONDS):
                 await self.sweep(path, again=again)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the note stays, and the caller has its own answer
+        except Exception as error:  # noqa: BLE001 - the note stays, and the caller has its own response
             log.warning("stray file left to the purge", error=type(error).__name__)
 
     async def sweep(self, path: str, *, again: bool = False) -> bool:
         """Delete a noted file that no user refers to, and its note. Raises ServiceUnavailable.
 
-        The note's row is held meanwhile, so that nobody can begin to refer to the file.
+        The note's row is locked meanwhile, so that no user can begin to refer to the file.
         """
         async with self._engine.begin() as connection:
             is_used = (await connection.execute(_HOLD, {"path": path})).scalar()
@@ -88,7 +89,7 @@ class OrphanFiles:
             return not is_used
 
     async def purge(self) -> tuple[int, int]:
-        """Sweep what was noted over an hour ago; how many files went, and how many could not."""
+        """Sweep what was noted over an hour ago. Return the numbers of files deleted and failed."""
         async with self._engine.connect() as connection:
             paths = (await connection.scalars(_OLD)).all()
         gone = failed = 0
@@ -103,5 +104,5 @@ class OrphanFiles:
 
 
 def key_of(path: str) -> str:
-    """The store's key of a file that `users.avatar` names."""
+    """Return the store's key of a file that `users.avatar` names."""
     return "avatars/" + path.rpartition("/")[2]

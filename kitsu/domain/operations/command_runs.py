@@ -1,4 +1,4 @@
-"""When the commands of every day last did their work, which `kitsu check --deploy` and /metrics tell."""
+"""When the daily commands last finished, for `kitsu check --deploy` and /metrics."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ _AGES = select(CommandRun.command, type_coerce(func.now() - CommandRun.ended_at,
 
 
 async def note(engine: AsyncEngine, command: str) -> None:
-    """Keep that this command has done its work just now."""
+    """Store that this command has finished now."""
     row = insert(CommandRun).values(command=command, ended_at=func.now())
     async with engine.begin() as connection:
         await connection.execute(
@@ -33,17 +33,17 @@ async def note(engine: AsyncEngine, command: str) -> None:
 
 
 async def ages(engine: AsyncEngine) -> dict[str, timedelta]:
-    """How long ago each command did its work that ever has."""
+    """Return the time since each command last finished, if it ever did."""
     async with engine.connect() as connection:
         return {row[0]: row[1] for row in await connection.execute(_AGES)}
 
 
 class LastRuns:
-    """What a service knows of them."""
+    """The last runs, as a worker reads them from the database."""
 
     def __init__(self, runner: StatementRunner) -> None:
         self.timestamps = dict.fromkeys((BACKUP, PURGE, IMPORT), 0.0)
-        """Command to when it last did its work, in seconds since 1970; 0: never."""
+        """Command to the time it last finished, in seconds since 1970; 0: never."""
         self._runner = runner
 
     @asynccontextmanager
@@ -55,7 +55,7 @@ class LastRuns:
 
     async def _read_always(self) -> None:
         while True:
-            # A database that is away is told of by others; the next minute may know more.
+            # Others report a database that is away; this reads again in a minute.
             with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
                 self.timestamps |= {row[0]: row[1].timestamp() for row in await self._runner.rows(_ENDED)}
             await asyncio.sleep(READ_SECONDS)

@@ -1,4 +1,4 @@
-"""Health: whether the service can do its work."""
+"""Health: the state of the parts that the service needs."""
 
 import asyncio
 from contextlib import suppress
@@ -19,36 +19,35 @@ from kitsu.errors import ServiceUnavailable
 State = Literal["ok", "error"]
 
 TIMEOUT = 2.5
-"""Seconds until a database that does not answer counts as away."""
-
+"""Seconds until a database that does not respond counts as away."""
 
 _ALIVE = text("SELECT 1")
 
 
 class Health(msgspec.Struct):
-    """Whether all is well."""
+    """State of the service."""
 
     status: State
 
 
 class Readiness(Health):
-    """Whether requests should be sent here, and what keeps them away."""
+    """State of the service, and of each part."""
 
     checks: dict[str, State]
 
 
 class HealthReader:
-    """Looks at the parts that the service needs."""
+    """Reads the state of the parts."""
 
     def __init__(self, engine: AsyncEngine, runner: StatementRunner, media: MediaStore) -> None:
         self._engine = engine
         self._runner = runner
         self._media = media
-        # However many ask at once, and they are never refused: one statement.
-        self._alive = BatchLoader(self._ask)
+        # Concurrent requests share one statement, and are never refused.
+        self._alive = BatchLoader(self._select)
 
     async def database(self) -> bool:
-        """Whether the database answers."""
+        """Return whether the database responds."""
         try:
             async with asyncio.timeout(TIMEOUT):
                 await self._alive.get(_ALIVE)
@@ -56,12 +55,12 @@ class HealthReader:
             return False
         return True
 
-    async def _ask(self, _: list[TextClause]) -> dict[TextClause, bool]:
+    async def _select(self, _: list[TextClause]) -> dict[TextClause, bool]:
         await self._runner.value(_ALIVE)
         return {_ALIVE: True}
 
     async def readiness(self) -> Readiness:
-        """The state of each part."""
+        """Return the state of each part."""
         checks: dict[str, State] = {"database": "error", "migrations": "error", "media": "error"}
         with suppress(ServiceUnavailable):
             await self._media.probe()

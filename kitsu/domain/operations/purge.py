@@ -1,8 +1,9 @@
-"""Purge: what nobody will ask for again leaves the database, in batches that lock little, and the media store."""
+"""Purge: rows that are no longer needed are deleted, in batches that lock few rows, and stray files."""
 
 import msgspec
-from sqlalchemy import delete, func, literal_column, or_, select, tuple_
+from sqlalchemy import ColumnElement, delete, func, inspect, literal_column, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.sql import Delete
 
 from kitsu.db.models import AuthSession, IdempotencyKey, RateLimit, RefreshToken, Tombstone
@@ -13,43 +14,34 @@ from kitsu.domain.operations import command_runs
 
 BATCH = 1000
 KEPT_DAYS = 30
-"""How long an ended session is kept: till then its tokens are known, and answered as revoked or expired."""
+"""Days for which an ended session is kept, so that requests with its tokens get "revoked" or "expired"."""
 
-_long_ago = func.now() - literal_column(f"interval '{KEPT_DAYS} days'")
-_spent = (
-    select(RefreshToken.session_id, RefreshToken.generation)
-    .join(AuthSession, AuthSession.id == RefreshToken.session_id)
-    .where(RefreshToken.generation < AuthSession.generation, RefreshToken.expires_at < _long_ago)
-    .limit(BATCH)
-)
-_over = (
-    select(AuthSession.id)
-    .where(or_(AuthSession.expires_at < _long_ago, AuthSession.revoked_at < _long_ago))
-    .limit(BATCH)
-)
-_forgotten = (
-    select(Tombstone.id)
-    .where(Tombstone.deleted_at < func.now() - literal_column(f"interval '{TOMBSTONE_DAYS} days'"))
-    .limit(BATCH)
-)
-_answered = (
-    select(IdempotencyKey.user_id, IdempotencyKey.key)
-    .where(IdempotencyKey.created_at < func.now() - RETENTION)
-    .limit(BATCH)
-)
-_ended = select(RateLimit.key).where(RateLimit.ends_at < func.now()).limit(BATCH)
+_kept_since = func.now() - literal_column(f"interval '{KEPT_DAYS} days'")
+_tombstones_since = func.now() - literal_column(f"interval '{TOMBSTONE_DAYS} days'")
 
-_STATEMENTS: dict[str, Delete] = {
-    "sessions": delete(AuthSession).where(AuthSession.id.in_(_over)),
-    "refresh_tokens": delete(RefreshToken).where(tuple_(RefreshToken.session_id, RefreshToken.generation).in_(_spent)),
-    "tombstones": delete(Tombstone).where(Tombstone.id.in_(_forgotten)),
-    "idempotency_keys": delete(IdempotencyKey).where(tuple_(IdempotencyKey.user_id, IdempotencyKey.key).in_(_answered)),
-    "counters": delete(RateLimit).where(RateLimit.key.in_(_ended)),
+
+def _batch(model: type[DeclarativeBase], *conditions: ColumnElement[bool]) -> Delete:
+    """Return a statement that deletes a batch of the rows with these conditions."""
+    keys = inspect(model).primary_key
+    return delete(model).where(tuple_(*keys).in_(select(*keys).where(*conditions).limit(BATCH).correlate(None)))
+
+
+_STATEMENTS = {
+    "sessions": _batch(AuthSession, or_(AuthSession.expires_at < _kept_since, AuthSession.revoked_at < _kept_since)),
+    "refresh_tokens": _batch(
+        RefreshToken,
+        RefreshToken.session_id == AuthSession.id,
+        RefreshToken.generation < AuthSession.generation,
+        RefreshToken.expires_at < _kept_since,
+    ),
+    "tombstones": _batch(Tombstone, Tombstone.deleted_at < _tombstones_since),
+    "idempotency_keys": _batch(IdempotencyKey, IdempotencyKey.created_at < func.now() - RETENTION),
+    "counters": _batch(RateLimit, RateLimit.ends_at < func.now()),
 }
 
 
 class Purged(msgspec.Struct):
-    """How many rows and files went."""
+    """Numbers of deleted rows and files."""
 
     sessions: int = 0
     refresh_tokens: int = 0
@@ -58,11 +50,11 @@ class Purged(msgspec.Struct):
     counters: int = 0
     stray_files: int = 0
     files_left: int = 0
-    """Stray ones that the media store did not delete."""
+    """Stray files that the media store did not delete."""
 
 
 async def purge(engine: AsyncEngine, strays: OrphanFiles) -> Purged:
-    """Delete what its time is over: sessions, refresh tokens, tombstones, answers kept, counters; and stray files."""
+    """Delete expired sessions, refresh tokens, tombstones, stored responses and counters, and stray files."""
     purged = Purged()
     for name, statement in _STATEMENTS.items():
         removed = BATCH

@@ -1,9 +1,9 @@
-"""Bringing a catalogue in from a file of the anime-offline-database.
+"""Import of a catalogue from a file of the anime-offline-database.
 
 files.py    the file formats, read as a stream of numbered entries
 entries.py  one entry: what it must look like, and what it means in Kitsu's columns
 sources.py  source URLs: the ids by which an anime is known
-merge.py    entries against the catalogue, in one transaction
+merge.py    entries against the catalogue, in one transaction, by the statements of merge.sql
 """
 
 from kitsu.domain.catalogue.importing.files import CatalogueFileError

@@ -51,7 +51,7 @@ class Entry(msgspec.Struct, rename="camel"):
     tags: list[_Tag] = []
 
     def columns(self) -> dict[str, Any]:
-        """The entry in columns of `anime`. Raises ValueError when the database could not hold a text of it."""
+        """Return the entry as columns of `anime`. Raises ValueError for a text that the database can't hold."""
         season = self.anime_season.season
         columns = {
             "title": self.title.strip(),
@@ -75,7 +75,7 @@ class Entry(msgspec.Struct, rename="camel"):
         return columns
 
     def ids(self) -> list[tuple[str, str]]:
-        """Provider and id of each source. Raises ValueError for one that is no URL."""
+        """Return provider and id of each source. Raises ValueError for one that is no URL."""
         if any("\0" in source for source in self.sources):
             raise ValueError("there is a NUL character in `sources`")
         return list(dict.fromkeys(parse_source(source) for source in self.sources))
@@ -92,4 +92,4 @@ BLANK: dict[str, Any] = {
     "studios": [],
     "genres": [],
 }
-"""What each column holds of an anime of which nobody has said anything yet."""
+"""The columns of an entry that says nothing."""

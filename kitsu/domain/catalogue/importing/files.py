@@ -1,7 +1,7 @@
 """The file formats, read as a stream: memory does not grow with the file.
 
-`.jsonl`: metadata in line 1, then an anime a line. `.json`: one object with the list under `data`. Either one
-compressed with a further `.zst`.
+`.jsonl`: metadata in line 1, then one anime for each line. `.json`: one object with the list under `data`. Both may be
+compressed, with `.zst` behind the name.
 """
 
 import sys
@@ -33,7 +33,7 @@ class CatalogueFileError(Exception):
 
 
 class Numbered(NamedTuple):
-    """An entry, or why there is none, with its place: a line's number, in a `.json` the place in the list, from 1."""
+    """An entry or the reason of its refusal, with its line, or its place in the list of a `.json`; both from 1."""
 
     number: int
     entry: Entry | None
@@ -41,7 +41,7 @@ class Numbered(NamedTuple):
 
 
 def read_catalogue(path: Path, progress: Callable[[int], None]) -> Iterator[Numbered]:
-    """The file's entries in their order; `progress` is told how many bytes of the file are read.
+    """Yield the file's entries in order; `progress` is called with the number of bytes read.
 
     Raises CatalogueFileError for a file that is missing, empty, cut short, or not of a known format.
     """
@@ -52,7 +52,8 @@ def read_catalogue(path: Path, progress: Callable[[int], None]) -> Iterator[Numb
     with _opened(path) as (raw, content):
         empty = True
         try:
-            _skip_byte_order_mark(content)
+            if content.peek(len(BOM_UTF8)).startswith(BOM_UTF8):
+                content.read(len(BOM_UTF8))
             for numbered in read(content):
                 empty = False
                 yield numbered
@@ -88,11 +89,6 @@ def _opened(path: Path) -> Iterator[tuple[BufferedReader, BufferedReader]]:
             yield raw, raw
 
 
-def _skip_byte_order_mark(content: BufferedReader) -> None:
-    if content.peek(len(BOM_UTF8)).startswith(BOM_UTF8):
-        content.read(len(BOM_UTF8))
-
-
 def _read_lines(content: BufferedReader) -> Iterator[Numbered]:
     number = 0
     while line := content.readline(MAX_LINE + 1):
@@ -103,17 +99,13 @@ def _read_lines(content: BufferedReader) -> Iterator[Numbered]:
                 raise CatalogueFileError(
                     "line 1 is too long for a line of its own; the name of the one-object form ends in .json."
                 )
-            _skip_line(content)
+            while (rest := content.readline(MAX_LINE)) and not rest.endswith(b"\n"):
+                pass
             yield Numbered(number, None, f"it is longer than {MAX_LINE:,} bytes")
         elif number == 1 and _is_metadata(line):
             continue
         elif line.strip():
             yield _decoded(number, line, complete=complete)
-
-
-def _skip_line(content: BufferedReader) -> None:
-    while (rest := content.readline(MAX_LINE)) and not rest.endswith(b"\n"):
-        pass
 
 
 def _is_metadata(line: bytes) -> bool:
@@ -133,13 +125,9 @@ def _is_metadata(line: bytes) -> bool:
 def _decoded(number: int, line: bytes, *, complete: bool) -> Numbered:
     try:
         return Numbered(number, _decoder.decode(line))
-    except msgspec.ValidationError as error:
-        # One that is wrong before it is cut short is cut short.
-        if complete or not _is_cut(line):
-            return Numbered(number, None, str(error))
-        raise CatalogueFileError(f"it is cut short: it ends in the middle of line {number}.") from None
     except (ValueError, RecursionError) as error:
-        if not complete:
+        # An invalid field in a line that is cut short is reported before the cut.
+        if not complete and (not isinstance(error, msgspec.ValidationError) or _is_cut(line)):
             raise CatalogueFileError(f"it is cut short: it ends in the middle of line {number}.") from None
         return Numbered(number, None, "it is nested too deep" if isinstance(error, RecursionError) else str(error))
 

@@ -1,9 +1,10 @@
-"""Entries against the catalogue: staged by COPY, compared and merged by a few statements, in one transaction.
+"""Entries against the catalogue: staged by COPY, then compared and merged by merge.sql, in one transaction.
 
-The last import's values stand in `catalogue_imports`, so that the merge has three sides: a field that still holds what
-the last import brought takes the new value, any other was changed by an editor and stays.
+`catalogue_imports` has the values of the last import, for a three-way merge: a field that still holds what the last
+import brought takes the new value, any other was changed by an editor and stays.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -14,7 +15,6 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncEngine
 from uuid_utils.compat import uuid7
 
-from kitsu.domain.catalogue.importing import statements as sql
 from kitsu.domain.catalogue.importing.entries import BLANK
 from kitsu.domain.catalogue.importing.files import CatalogueFileError, Numbered, read_catalogue
 
@@ -22,15 +22,18 @@ MAX_REFUSED = 1000
 """A file with more lines that are no anime is not a catalogue, and is refused as a whole."""
 
 MAX_REASON = 300
-"""Characters of a reason that are told."""
+"""Characters of a reason in the report."""
 
 BATCH = 1000
 BATCH_SIZE = 4_000_000
-"""Entries, and characters of them, that are sent to the database at a time."""
+"""Entries, and characters of them, that one COPY sends."""
 
 UUIDV7_SINCE = 18
 _LOCK = 0x696D706F7274
 """One import at a time, for all instances on one database."""
+
+_sections = re.split("(?m)^-- name: (.+)\n", files(__package__).joinpath("merge.sql").read_text("utf-8"))
+_SQL = dict(zip(_sections[1::2], _sections[2::2], strict=True))
 
 
 class ImportBusyError(Exception):
@@ -59,9 +62,9 @@ class _Rollback(Exception):
 async def import_catalogue(
     engine: AsyncEngine, path: Path, *, dry_run: bool = False, progress: Callable[[int], None] = lambda _: None
 ) -> Report:
-    """Bring the file's anime in, all or nothing; with `dry_run` only say what would be done.
+    """Import the file's anime, all or nothing; with `dry_run` only report what would be done.
 
-    `progress` is told how many bytes of the file are read. Raises CatalogueFileError, ImportBusyError.
+    `progress` is called with the number of bytes read. Raises CatalogueFileError, ImportBusyError.
     """
     report = Report()
     async with engine.connect() as connection:
@@ -79,14 +82,14 @@ async def import_catalogue(
 
 
 async def tidy(engine: AsyncEngine) -> None:
-    """What the planner and the search's index need after many rows at once, not whenever autovacuum comes by."""
+    """Vacuum and analyze now what planner and search index need after many new rows: autovacuum may come late."""
     async with engine.connect() as connection:
         raw: asyncpg.Connection = (await connection.get_raw_connection()).driver_connection
         await raw.execute("VACUUM (ANALYZE) anime, releases, episodes, external_ids, catalogue_imports")
 
 
 async def load_sample(engine: AsyncEngine) -> int:
-    """Fill an empty catalogue with the sample that comes with Kitsu; returns how many anime that were."""
+    """Fill an empty catalogue with the sample that comes with Kitsu. Return the number of anime added."""
     report = Report()
     async with engine.connect() as connection:
         raw: asyncpg.Connection = (await connection.get_raw_connection()).driver_connection
@@ -102,35 +105,37 @@ async def load_sample(engine: AsyncEngine) -> int:
 async def _import(
     raw: asyncpg.Connection, path: Path, report: Report, progress: Callable[[int], None], *, sample: bool
 ) -> None:
-    await raw.execute(sql.STAGING)
+    await raw.execute(_SQL["create_tables"])
     await _stage(raw, path, read_catalogue(path, progress), report)
     if not await raw.fetchval("SELECT EXISTS (SELECT FROM import_entries)"):
         number, reason = report.refused[0]
         raise CatalogueFileError(
             f"{path} holds no anime: all entries are refused, the first, {number}, because {reason}."
         )
-    await _group(raw)
-    await _match(raw, report)
+    # Entries are the same anime when they share a source or an anime of the catalogue, directly or through others.
+    await raw.execute(_SQL["link_to_catalogue"])
+    while await raw.fetchval(_SQL["spread_roots"]):
+        while await raw.fetchval(_SQL["shorten_roots"]):
+            pass
+    # A group that belongs to several anime of the catalogue is refused: only an editor can merge them.
+    for number, named, more in await raw.fetch(_SQL["match"]):
+        some = ", ".join(named) + (f" and {more} more" if more else "")
+        _refuse(report, number, f"its sources belong to different anime of the catalogue: {some}")
 
-    report.added = await raw.fetchval(sql.ADD)
-    await raw.execute(sql.REMEMBER_ADDED.format(sample=sample))
-    report.from_sample, matched = await raw.fetchrow(sql.FIND_CHANGES.format(sample=sample, blank=_literal(BLANK)))
-    await raw.execute(sql.RENEW_SAMPLES)
-    for statement in (sql.UPDATE_ANIME, sql.UPDATE_RELEASES, sql.ADD_RELEASES, sql.REMEMBER_CHANGED, sql.ADD_IDS):
-        await raw.execute(statement.format(sample=sample))
     # The ids grow with time where PostgreSQL can make such ones.
     new_id = "uuidv7()" if raw.get_server_version().major >= UUIDV7_SINCE else "gen_random_uuid()"
-    await raw.execute(sql.ADD_EPISODES.format(new_id=new_id))
+    blank = "'" + msgspec.json.encode(BLANK).decode() + "'::jsonb"
+    await raw.execute(_SQL["merge"].format(columns=", ".join(BLANK), blank=blank, sample=sample, new_id=new_id))
 
-    report.updated = await raw.fetchval(sql.COUNT_UPDATED)
-    report.added += report.from_sample
-    report.unchanged = matched - report.from_sample - report.updated
-    report.merged = await raw.fetchval(sql.COUNT_MERGED)
+    counts = await raw.fetchrow(_SQL["count"])
+    report.added = counts["new"] + counts["from_sample"]
+    report.from_sample, report.updated, report.merged = counts["from_sample"], counts["updated"], counts["merged"]
+    report.unchanged = counts["matched"] - report.from_sample - report.updated
     report.refused.sort()
 
 
 async def _stage(raw: asyncpg.Connection, path: Path, entries: Iterator[Numbered], report: Report) -> None:
-    """Copy the entries into the staging tables. Raises CatalogueFileError when too many are none."""
+    """Copy the entries into the staging tables. Raises CatalogueFileError when too many are refused."""
     rows: list[tuple[Any, ...]] = []
     sources: list[tuple[int, str, str]] = []
     size = 0
@@ -170,23 +175,3 @@ async def _stage(raw: asyncpg.Connection, path: Path, entries: Iterator[Numbered
 
 def _refuse(report: Report, number: int, reason: str) -> None:
     report.refused.append((number, reason if len(reason) <= MAX_REASON else reason[:MAX_REASON] + " …"))
-
-
-async def _group(raw: asyncpg.Connection) -> None:
-    """Find the entries that are the same anime: they share a source or an anime of the catalogue, at any remove."""
-    await raw.execute(sql.LINK_TO_CATALOGUE)
-    while await raw.fetchval(sql.SPREAD_ROOTS):
-        while await raw.fetchval(sql.SHORTEN_ROOTS):
-            pass
-
-
-async def _match(raw: asyncpg.Connection, report: Report) -> None:
-    """Find the anime of each group. A group that would make one of two anime is refused: that is for an editor."""
-    for number, named, more in await raw.fetch(sql.MATCH):
-        some = ", ".join(named) + (f" and {more} more" if more else "")
-        _refuse(report, number, f"its sources belong to different anime of the catalogue: {some}")
-    await raw.execute(sql.DROP_AMBIGUOUS)
-
-
-def _literal(value: dict[str, Any]) -> str:
-    return "'" + msgspec.json.encode(value).decode().replace("'", "''") + "'::jsonb"

@@ -1,16 +1,16 @@
 """The database and the media store in one file, and back.
 
 archive.py   the file: a tar of checked members, written and read
-postgres.py  pg_dump and pg_restore: which of them, and how they are run
-files.py     the files of the media store, all of them
+postgres.py  pg_dump and pg_restore, and what they need to know of a database
+files.py     all files of the media store
 taking.py    `kitsu backup`
 restoring.py `kitsu restore`
 
-A backup under load is whole, because a file is put before a user refers to it, and its note (see stray_files) is there
-before it is put. The store is listed first, then the database's snapshot is taken, then the files are read that were in
-the list, that a user of the snapshot has, or that are noted in it. What is put later is left out: the snapshot does not
-know it, and restored it would be a file that nobody ever purges. What was deleted before it could be read is missed by
-no more than a user of the snapshot, whose avatar was changed meanwhile; the restore leaves such a user without one.
+A backup under load is complete, because a file is put before a user refers to it, and is noted (see stray_files) before
+it is put. The store is listed first, then the database's snapshot is taken, then these files are read: those of the
+list, those of the snapshot's users, and those noted in it. A file put later is left out: no row of the snapshot names
+it, so after a restore `kitsu purge` would never delete it. A file deleted before it could be read is missed only by a
+user of the snapshot whose avatar was changed meanwhile; the restore leaves that user without an avatar.
 """
 
 from kitsu.domain.operations.backup.archive import BackupError

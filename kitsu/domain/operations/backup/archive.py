@@ -1,9 +1,9 @@
-"""The file of a backup: a tar whose first member says what it is, and whose last one how all the others must look.
+"""The file of a backup: a tar whose first member describes it, and whose last one has checksums of all others.
 
-kitsu-backup.json   what it is, see About
+kitsu-backup.json   see About
 database.dump       in pg_dump's custom format
 media/…             the files of the media store by their keys
-checksums.json      of each member above its SHA-256 and length
+checksums.json      SHA-256 and length of each member above
 """
 
 import os
@@ -33,7 +33,7 @@ class BackupError(Exception):
 
 
 class About(msgspec.Struct):
-    """What a backup is of."""
+    """The origin of a backup."""
 
     kitsu: str
     revision: str
@@ -41,7 +41,7 @@ class About(msgspec.Struct):
     postgresql: str
     """The server's version."""
     pg_dump: str
-    """Its version, below which no pg_restore can read the dump."""
+    """Its version; an older pg_restore can't read the dump."""
     taken_at: str
     """In UTC, as in ISO 8601: the time of the database's snapshot."""
     format: int = FORMAT
@@ -59,7 +59,7 @@ class _Format(msgspec.Struct):
 
 
 class Writer:
-    """Writes the members one after the other, to an unbuffered file."""
+    """Writes members to an unbuffered file."""
 
     def __init__(self, path: Path, file: IO[bytes]) -> None:
         self._path = path
@@ -75,7 +75,7 @@ class Writer:
 
     @contextmanager
     def member(self, name: str) -> Iterator[Callable[[bytes], None]]:
-        """What writes a member of any length, for as long as the context lasts."""
+        """Yield a function that writes the data of a member of any length."""
         start = self._file.tell()
         digest, length = sha256(), 0
 
@@ -85,7 +85,7 @@ class Writer:
             digest.update(data)
             length += len(data)
 
-        # As long as the real one, which is written over it.
+        # A placeholder of the same length as the header with the real length.
         self._write(_header(name, 0))
         yield write
         self._write(bytes(-length % BLOCK))
@@ -96,16 +96,16 @@ class Writer:
         self._checksums[name] = Checksum(digest.hexdigest(), length)
 
     def finish(self) -> None:
-        """Write the checksums and the end of the tar, and have all of it on disk."""
+        """Write the checksums and the end of the tar, and flush the file to disk."""
         self.add(CHECKSUMS, msgspec.json.encode(self._checksums))
         self._write(END)
         self.size = self._file.tell()
-        with _told(self._path):
+        with _backup_errors(self._path):
             os.fsync(self._file.fileno())
 
     def _write(self, data: bytes) -> None:
         rest = memoryview(data)
-        with _told(self._path):
+        with _backup_errors(self._path):
             while rest:
                 rest = rest[self._file.write(rest) :]
 
@@ -119,12 +119,12 @@ def _header(name: str, length: int) -> bytes:
 
 @contextmanager
 def writing(path: Path) -> Iterator[Writer]:
-    """A backup that is at this path once the context ends well, and of which nothing is left otherwise.
+    """Yield a writer; its file is at this path after the context ends without an error, and is removed otherwise.
 
-    Raises BackupError when there is something already, and for what the disk refuses.
+    Raises BackupError if the path exists, and for errors of the disk.
     """
     _check_free(path)
-    with _told(path):
+    with _backup_errors(path):
         number, name = tempfile.mkstemp(prefix=".kitsu-backup-", dir=path.parent)
     unfinished = Path(name)
     try:
@@ -133,7 +133,7 @@ def writing(path: Path) -> Iterator[Writer]:
             yield writer
             writer.finish()
         _check_free(path)
-        with _told(path):
+        with _backup_errors(path):
             unfinished.rename(path)
             _sync(path.parent)
     finally:
@@ -146,18 +146,17 @@ def _check_free(path: Path) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Have the name of a new file on disk as well."""
+    """Write the folder to disk, with the names of its files."""
     number = os.open(folder, os.O_RDONLY)
     try:
-        # File systems of other machines may not know how.
-        with suppress(OSError):
+        with suppress(OSError):  # network file systems may not support it
             os.fsync(number)
     finally:
         os.close(number)
 
 
 @contextmanager
-def _told(path: Path, verb: str = "written") -> Iterator[None]:
+def _backup_errors(path: Path, verb: str = "written") -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -165,7 +164,7 @@ def _told(path: Path, verb: str = "written") -> Iterator[None]:
 
 
 class Archive:
-    """A backup that is read."""
+    """A backup to read."""
 
     about: About
 
@@ -178,20 +177,20 @@ class Archive:
 
     @property
     def keys(self) -> list[str]:
-        """Of the files of the media store."""
+        """Return the keys of the files of the media store."""
         return [name.removeprefix(MEDIA) for name in self._members if name.startswith(MEDIA)]
 
     def dump(self) -> Iterator[bytes]:
-        """The database's dump, in pieces."""
+        """Yield the database's dump in pieces."""
         return self._pieces(self._members[DUMP])
 
     def media(self, key: str) -> bytes:
-        """A file of the media store."""
+        """Return a file of the media store."""
         return self._read(self._members[MEDIA + key])
 
     def check(self) -> None:
-        """Read all of it. Raises BackupError unless each is as it was written."""
-        # Only the first header is read, so that something else is known by it however long it is.
+        """Read the whole archive. Raises BackupError unless each byte is as it was written."""
+        # Only the first header is read, so that a large file of another kind is recognized at once.
         first = self._tar.next()
         if first is None or first.name != ABOUT:
             raise BackupError(f"{self._path} is no backup of Kitsu.")
@@ -220,11 +219,11 @@ class Archive:
         self._members = dict(zip(names, others, strict=True))
 
     def _is_framed(self, member: tarfile.TarInfo) -> bool:
-        """Whether the header and the padding are as written, of which tarfile reads only a part."""
+        """Return whether header and padding are as written; tarfile reads only a part of them."""
         padding = -member.size % BLOCK
-        return self._at(member.offset, member.offset_data - member.offset) == _header(
-            member.name, member.size
-        ) and self._at(member.offset_data + member.size, padding) == bytes(padding)
+        header = self._at(member.offset, member.offset_data - member.offset)
+        is_padded = self._at(member.offset_data + member.size, padding) == bytes(padding)
+        return is_padded and header == _header(member.name, member.size)
 
     def _at(self, place: int, length: int) -> bytes:
         self._file.seek(place)
@@ -237,11 +236,11 @@ class Archive:
         return b"".join(self._pieces(member))
 
     def _pieces(self, member: tarfile.TarInfo) -> Iterator[bytes]:
-        # Of a link tarfile would read what it points to.
+        # For a link, tarfile would read its target.
         file = self._tar.extractfile(member) if member.isreg() else None
         if file is None:
             raise self._damaged(f"{member.name} is no plain file")
-        with _told(self._path, "read"):
+        with _backup_errors(self._path, "read"):
             while piece := file.read(CHUNK):
                 yield piece
 
@@ -253,11 +252,11 @@ def _is_key(name: str) -> bool:
 @contextmanager
 def opened(path: Path) -> Iterator[Archive]:
     """Open a backup and check all of it. Raises BackupError."""
-    with _told(path, "read"):
+    with _backup_errors(path, "read"):
         file = path.open("rb")
     with file:
         try:
-            with _told(path, "read"):
+            with _backup_errors(path, "read"):
                 archive = Archive(path, file)
                 archive.check()
         except (tarfile.TarError, msgspec.DecodeError, ValueError) as error:

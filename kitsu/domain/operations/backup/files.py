@@ -1,4 +1,4 @@
-"""The files of the media store, all of them."""
+"""All files of the media store."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -16,7 +16,7 @@ from kitsu.errors import AppError, NotFound, ServiceUnavailable
 T = TypeVar("T")
 
 AT_ONCE = 16
-"""How many files are read or put side by side."""
+"""Files that are read or put concurrently."""
 LIST_TIMEOUT = 600
 """Seconds."""
 TRIES = 3
@@ -25,14 +25,14 @@ PAUSE = 0.5
 
 
 class MediaFiles(MediaStore):
-    """The media store, as one that can be looked at and filled as a whole."""
+    """The media store, read and filled as a whole."""
 
     def holds(self, path: Path) -> bool:
-        """Whether a file of this path would be one of the store's."""
+        """Return whether a file of this path would be in the store."""
         return self._folder is not None and self._folder.resolve() in path.resolve().parents
 
     async def keys(self) -> list[str]:
-        """The keys of all files, in their order. Raises BackupError."""
+        """Return the sorted keys of all files. Raises BackupError."""
 
         async def work(store: Store) -> list[str]:
             return sorted([meta["path"] async for chunk in obstore.list(store, chunk_size=1000) for meta in chunk])
@@ -43,7 +43,7 @@ class MediaFiles(MediaStore):
             raise BackupError("The media store can't be read: check MEDIA_URL.") from error
 
     async def read_all(self, keys: Iterable[str]) -> AsyncIterator[tuple[str, bytes | None]]:
-        """The files of these keys in their order, None for one that is not there. Raises BackupError."""
+        """Yield the files of these keys in order, None for a missing one. Raises BackupError."""
         try:
             for some in _groups(keys):
                 for key, data in zip(some, await asyncio.gather(*map(self._read, some)), strict=True):
@@ -59,14 +59,13 @@ class MediaFiles(MediaStore):
 
         return await _tried(work)
 
-    async def fill(self, keys: Iterable[str], read: Callable[[str], bytes], start_stream: list[str]) -> None:
-        """Put files, each noted in `begun` before. Raises BackupError, when no put is under way any more."""
+    async def fill(self, keys: Iterable[str], read: Callable[[str], bytes], put: list[str]) -> None:
+        """Put files, after adding their keys to `put`. Raises BackupError, when no put is under way any more."""
         for some in _groups(keys):
-            start_stream += some
-            ends = await asyncio.gather(*(self._fill(key, read) for key in some), return_exceptions=True)
-            for end in ends:
-                if end is not None:
-                    raise end
+            put += some
+            for error in await asyncio.gather(*(self._fill(key, read) for key in some), return_exceptions=True):
+                if error is not None:
+                    raise error
 
     async def _fill(self, key: str, read: Callable[[str], bytes]) -> None:
         data = read(key)
@@ -77,10 +76,9 @@ class MediaFiles(MediaStore):
             raise BackupError(f"The media store does not take {key}: check MEDIA_URL, and its disk.") from error
 
     async def remove(self, keys: Sequence[str]) -> int:
-        """Remove files, till the store refuses; how many may be left."""
+        """Remove files until the store refuses. Return how many may be left."""
         for number, some in enumerate(_groups(keys)):
-            ends = await asyncio.gather(*map(self.delete, some), return_exceptions=True)
-            if any(ends):
+            if any(await asyncio.gather(*map(self.delete, some), return_exceptions=True)):
                 return len(keys) - number * AT_ONCE
         return 0
 

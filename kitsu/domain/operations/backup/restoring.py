@@ -5,16 +5,19 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from kitsu.db import migrations
-from kitsu.domain.operations.backup import postgres, schema
+from kitsu.db.models import User
+from kitsu.domain.media.orphans import key_of
+from kitsu.domain.operations.backup import postgres
 from kitsu.domain.operations.backup.archive import Archive, BackupError, opened
 from kitsu.domain.operations.backup.files import MediaFiles
 
 # "restore" as a number: one at a time for each database.
 _LOCK = 0x726573746F7265
+_FORGET = text("UPDATE users SET avatar = NULL WHERE avatar = ANY(:lost)")
 
 
 class Restored(msgspec.Struct):
@@ -45,47 +48,55 @@ async def restore(engine: AsyncEngine, media: MediaFiles, path: Path) -> Restore
             await postgres.check(program, archive.dump())
             await _fill(engine, media, archive, program)
         async with engine.begin() as connection:
-            lost = await schema.forget_files(connection, archive.keys)
+            lost = await _forget_files(connection, archive.keys)
         return Restored(about.revision, len(archive.keys), archive.size, about.taken_at, lost)
 
 
 @asynccontextmanager
 async def _empty(engine: AsyncEngine) -> AsyncIterator[str]:
-    """Keep other restores off an empty database; the server's version. Raises BackupError when it is not empty."""
+    """Lock an empty database against other restores and yield the server's version. Raises BackupError."""
     async with engine.connect() as plain:
-        # No transaction is open then, which a server's timeout might end.
+        # Without a transaction, which a timeout of the server might end.
         connection = await plain.execution_options(isolation_level="AUTOCOMMIT")
         if not await connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": _LOCK}):
             raise BackupError("Another restore into this database is under way.")
         try:
-            if found := await schema.relations(connection):
+            if found := await postgres.relations(connection):
                 raise BackupError(
                     f"The database {engine.url.database!r} is not empty, it has {len(found)} tables: "
                     "restore into an empty one."
                 )
-            yield await schema.server_version(connection)
+            yield await postgres.server_version(connection)
         finally:
             await connection.invalidate()
 
 
 async def _fill(engine: AsyncEngine, media: MediaFiles, archive: Archive, program: postgres.Program) -> None:
-    """First the files, so that all is done when the database's transaction ends."""
-    start_stream: list[str] = []
+    """Put the files first, so that all is done when the database's transaction ends."""
+    put: list[str] = []
     try:
-        await media.fill(archive.keys, archive.media, start_stream)
+        await media.fill(archive.keys, archive.media, put)
         await postgres.load(program, engine.url, archive.dump())
     except BaseException as error:
-        if await _is_filled(engine):  # the end of the transaction came through, and only the word of it did not
+        if await _is_filled(engine):  # it was committed, and only the response was lost
             raise
-        left = await media.remove(start_stream)
+        left = await media.remove(put)
         if left and isinstance(error, BackupError):
             raise BackupError(f"{error} The media store kept {left} files that had been put: empty it.") from error
         raise
 
 
+async def _forget_files(connection: AsyncConnection, keys: list[str]) -> int:
+    """Remove the avatars without a file among the keys. Return the number of such users."""
+    kept = set(keys)
+    avatars = await connection.scalars(select(User.avatar).where(User.avatar.is_not(None)))
+    lost = [path for path in avatars if path and key_of(path) not in kept]
+    return (await connection.execute(_FORGET, {"lost": lost})).rowcount
+
+
 async def _is_filled(engine: AsyncEngine) -> bool:
     try:
         async with engine.connect() as connection:
-            return "alembic_version" in await schema.relations(connection)
-    except Exception:  # noqa: BLE001 - whatever it is, there is another error to tell of
+            return "alembic_version" in await postgres.relations(connection)
+    except Exception:  # noqa: BLE001 - the caller reports its own error
         return False

@@ -1,5 +1,5 @@
-"""AniList's JSON: `{"lists": ...}` as its API answers, with or without what GraphQL wraps around it, or the reduced
-shape that the front end sends, `{"animes": ...}`.
+"""AniList's JSON: `{"lists": ...}` of its API, with or without GraphQL's wrapping, or `{"animes": ...}`, the reduced
+shape of the front end.
 """
 
 import json
@@ -19,6 +19,7 @@ from kitsu.domain.viewer.list_import.entries import (
     ListFileError,
     ListTooLarge,
     Refusal,
+    Refused,
     Status,
     holdable,
     moment,
@@ -27,7 +28,7 @@ from kitsu.domain.viewer.list_import.entries import (
 )
 
 MAX_VALUES = 1_000_000
-"""In the whole file. The API's answer for 15,000 anime has fewer, and each takes up to 200 bytes of memory."""
+"""In the whole file. The API's response for 15,000 anime has fewer, and each takes up to 200 bytes of memory."""
 
 _LONGEST_INTEGER = 18
 
@@ -75,8 +76,13 @@ class _Date(msgspec.Struct):
         return reduced_date(self.year, self.month, self.day)
 
 
-class _Entry(msgspec.Struct, rename="camel"):
+class _WithMedia(msgspec.Struct):
+    """The part of an invalid entry that names it in a report."""
+
     media: _Media | None = None
+
+
+class _Entry(_WithMedia, rename="camel"):
     status: str | None = None
     score: float | None = None
     progress: _Count | None = None
@@ -85,12 +91,6 @@ class _Entry(msgspec.Struct, rename="camel"):
     started_at: _Date | None = None
     completed_at: _Date | None = None
     updated_at: int | None = None
-
-
-class _Named(msgspec.Struct):
-    """As much of an entry that is wrong as it takes to tell a person which one it is."""
-
-    media: _Media | None = None
 
 
 class _List(msgspec.Struct):
@@ -102,34 +102,39 @@ class _Row(NamedTuple):
     number: int
     media: _Media
     entry: _Entry | str
-    """Or the reason why it is none."""
+    """Or the reason why it can't be read."""
     list_status: str | None
 
 
-def read_anilist(data: bytes) -> Iterator[ListEntry | Refusal]:
-    """The entries of a list in UTF-8; a medium that stands in several lists comes once, at its first place.
+def read_anilist(data: bytes) -> list[ListEntry | Refusal]:
+    """Return the entries of a list in UTF-8. Raises ListFileError.
 
-    Raises ListFileError before the first.
+    A medium of several lists comes once, at its first place, with the copy that can be imported, has a status of its
+    own and has most fields.
     """
     rows = list(_rows(_lists(data)))
     scores = [row.entry.score for row in rows if isinstance(row.entry, _Entry) and row.entry.score is not None]
-    # The scale is a setting of the user, which the file does not tell; a score that is on none says nothing about it.
+    # The scale is a setting of the user, which the file does not tell; a score on no scale does not count.
     scale = 10 if any(10 < score <= 100 for score in scores) else 1
-    best: dict[object, tuple[tuple[bool, bool, int], ListEntry | Refusal]] = {}
+    best: dict[object, tuple[tuple[bool, int], ListEntry | Refusal]] = {}
     for row in rows:
-        result = _result(row, scale)
+        result: ListEntry | Refusal
+        try:
+            result = _entry(row, scale)
+            rank = bool(getattr(row.entry, "status", None)), sum(map(bool, msgspec.structs.astuple(result)))
+        except Refused as refused:
+            result, rank = Refusal(row.number, row.media.titled() or None, str(refused)), (False, 0)
         key = next(iter(row.media.ids()), row.number)
-        rank = _rank(row, result)
         if key not in best or rank > best[key][0]:
             best[key] = rank, result
-    return (result for _, result in best.values())
+    return [result for _, result in best.values()]
 
 
 def _lists(data: bytes) -> list[_List]:
     if sum(map(data.count, (b",", b"{", b"["))) > MAX_VALUES:
         raise ListTooLarge("The file holds more than a list of anime ever does.")
     try:
-        # Not msgspec's decoder: for it a NaN or half an emoji in one entry is a mistake of the file.
+        # msgspec's decoder would reject the file for a NaN or half an emoji in one entry.
         file = json.loads(data, parse_int=_integer)
     except RecursionError:
         raise ListFileError("The file is nested too deep for a list of AniList.") from None
@@ -148,7 +153,7 @@ def _lists(data: bytes) -> list[_List]:
 
 
 def _integer(digits: str) -> float:
-    # Python refuses to read a number of 5,000 digits; as a fraction it is the mistake of its entry.
+    # int() raises for 5,000 digits, for the whole file; as a float only its entry is refused.
     return int(digits) if len(digits) <= _LONGEST_INTEGER else float(digits)
 
 
@@ -170,58 +175,49 @@ def _rows(lists: list[_List]) -> Iterator[_Row]:
 
 def _media_of_wrong(raw: Any) -> _Media:
     try:
-        return msgspec.convert(raw, _Named).media or _Media()
+        return msgspec.convert(raw, _WithMedia).media or _Media()
     except msgspec.ValidationError:
         return _Media()
 
 
-def _rank(row: _Row, result: ListEntry | Refusal) -> tuple[bool, bool, int]:
-    """Of the copies of a medium the highest is taken: one that can be, with a status of its own, that says most."""
-    if isinstance(result, Refusal) or not isinstance(row.entry, _Entry):
-        return False, False, 0
-    said = sum(bool(getattr(result, field)) for field in result.__struct_fields__)
-    return True, bool(row.entry.status), said
-
-
-def _result(row: _Row, scale: int) -> ListEntry | Refusal:
-    title = row.media.titled()
-    reason = row.entry if isinstance(row.entry, str) else _objection(row.entry, row.list_status)
-    if reason or isinstance(row.entry, str):
-        return Refusal(row.number, title or None, reason)
+def _entry(row: _Row, scale: int) -> ListEntry:
+    """Return the entry of a row. Raises Refused."""
+    if isinstance(row.entry, str):
+        raise Refused(row.entry)
     entry = row.entry
-    status = (entry.status or row.list_status or "").upper()
+    status = entry.status or row.list_status or ""
+    _check(entry, status)
     return ListEntry(
         number=row.number,
-        title=title,
+        title=row.media.titled(),
         ids=row.media.ids(),
-        status=_STATUSES[status],
+        status=_STATUSES[status.upper()],
         score=max(1, math.floor(entry.score / scale + 0.5)) if entry.score else None,
         notes=holdable(entry.notes or "") or None,
         episodes_watched=entry.progress or 0,
         started_on=entry.started_at.reduced() if entry.started_at else None,
         completed_on=entry.completed_at.reduced() if entry.completed_at else None,
         times_rewatched=entry.repeat or 0,
-        is_rewatching=status == "REPEATING",
+        is_rewatching=status.upper() == "REPEATING",
         updated_at=moment(entry.updated_at),
     )
 
 
-def _objection(entry: _Entry, list_status: str | None) -> str:
-    status = entry.status or list_status
+def _check(entry: _Entry, status: str) -> None:
+    """Raise Refused for an entry that can't be imported."""
     if entry.media is None:
-        return "It has no `media`, so nothing says which anime it is."
+        raise Refused("It has no `media`, so nothing says which anime it is.")
     # Manga have numbers of their own on MyAnimeList, which would be taken for those of anime.
     if (entry.media.type or "").upper() == "MANGA":
-        return "It is a manga."
+        raise Refused("It is a manga.")
     if not entry.media.ids():
-        return "It has neither an id of AniList nor one of MyAnimeList."
+        raise Refused("It has neither an id of AniList nor one of MyAnimeList.")
     if not status:
-        return "It has no status, and neither has its list."
+        raise Refused("It has no status, and neither has its list.")
     if status.upper() not in _STATUSES:
-        return f"Its status {shown(holdable(status))} is none that AniList has."
-    # Turned around, for NaN is not below 0 either.
+        raise Refused(f"Its status {shown(holdable(status))} is not one of AniList's.")
+    # `not` comes first because NaN is not below 0 either.
     if entry.score is not None and not 0 <= entry.score <= 100:
-        return f"Its score {entry.score:g} is not from 0 to 100."
+        raise Refused(f"Its score {entry.score:g} is not from 0 to 100.")
     if len(entry.notes or "") > MAX_NOTES:
-        return f"Its notes are longer than {MAX_NOTES:,} characters."
-    return ""
+        raise Refused(f"Its notes are longer than {MAX_NOTES:,} characters.")

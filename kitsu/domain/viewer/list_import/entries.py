@@ -1,4 +1,4 @@
-"""One entry of a list, whatever site it comes from, and what the formats have in common."""
+"""One entry of a list of any site, and what the formats share."""
 
 import re
 from datetime import UTC, date, datetime
@@ -13,12 +13,12 @@ MAX_NOTES = 10_000
 MAX_TAGS = 2_000
 """Characters; an entry with more is refused."""
 MAX_TITLE = 1_000
-"""Characters; a longer title is cut: it only tells a person which anime it was."""
+"""Characters; a longer title is cut, since it only names the anime in a report."""
 
 Status = Literal["watching", "completed", "on_hold", "dropped", "plan_to_watch"]
 AnimeType = Literal["TV", "MOVIE", "OVA", "ONA", "SPECIAL", "UNKNOWN"]
 
-# With a NUL PostgreSQL could not hold a text, with the others XML could not, when the list is written again.
+# PostgreSQL can't hold a NUL, and an XML export none of the others.
 _UNHOLDABLE = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 _FIRST_YEAR_BEYOND = 253_402_300_800
@@ -26,15 +26,19 @@ _FIRST_YEAR_BEYOND = 253_402_300_800
 
 
 class ListFileError(Exception):
-    """The file as a whole can't be taken; the message is one sentence for a person."""
+    """The file as a whole can't be imported; the message is one sentence for a person."""
 
 
 class ListTooLarge(ListFileError):
     """The file holds more than a list of anime ever does."""
 
 
+class Refused(Exception):
+    """An entry can't be imported; the message is one sentence for a person."""
+
+
 class Refusal(NamedTuple):
-    """An entry that can't be taken."""
+    """An entry that can't be imported."""
 
     number: int
     title: str | None
@@ -43,7 +47,7 @@ class Refusal(NamedTuple):
 
 
 class LibraryFields(msgspec.Struct, frozen=True, kw_only=True):
-    """What a list says of an anime, in the columns of the library."""
+    """The columns of the library that a list fills."""
 
     status: Status
     score: int | None = None
@@ -60,7 +64,7 @@ class LibraryFields(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ListEntry(LibraryFields, frozen=True, kw_only=True):
-    """An entry as a file has it."""
+    """An entry of a file."""
 
     number: int
     """Its place in the file, from 1."""
@@ -82,17 +86,17 @@ class ExportEntry(LibraryFields, frozen=True, kw_only=True):
 
 
 def holdable(text: str) -> str:
-    """The text without the characters that XML or the database can't hold, lone surrogates among them."""
+    """Return the text without the characters that XML or the database can't hold, such as lone surrogates."""
     return _UNHOLDABLE.sub("", text)
 
 
 def shown(value: str) -> str:
-    """A value of the file as it can stand in a reason."""
+    """Return a value of the file, quoted and shortened for a reason."""
     return f'"{value[:50]}…"' if len(value) > 50 else f'"{value}"'
 
 
 def reduced_date(year: int | None, month: int | None, day: int | None) -> str | None:
-    """As much of the date as is known, 0 and None being unknown; None for one that can't be: no row is lost for it."""
+    """Return the known part of a date, 0 and None being unknown; None for an impossible one, which loses no row."""
     try:
         full = date(year or 0, month or 1, (month and day) or 1).isoformat()
     except (ValueError, OverflowError):
@@ -101,5 +105,5 @@ def reduced_date(year: int | None, month: int | None, day: int | None) -> str | 
 
 
 def moment(seconds: int | None) -> datetime | None:
-    """A moment from Unix seconds; None for 0 and for what can't be one."""
+    """Return the time of Unix seconds; None for 0 and for seconds that no datetime can hold."""
     return datetime.fromtimestamp(seconds, UTC) if seconds and 0 < seconds < _FIRST_YEAR_BEYOND else None

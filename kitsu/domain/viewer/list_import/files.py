@@ -1,9 +1,8 @@
-"""A file's bytes: unpacked within bounds, and which site's format they are in."""
+"""The bytes of a file: unpacked within bounds, and read by the reader of their format."""
 
 import codecs
 import zlib
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import Iterator
 
 from kitsu.domain.viewer.list_import.anilist import read_anilist
 from kitsu.domain.viewer.list_import.entries import ListEntry, ListFileError, ListTooLarge, Refusal
@@ -20,12 +19,8 @@ _CONTROLS = bytes(set(range(0x20)) - set(b"\t\n\r"))
 _NONCHARACTERS = ("\ufffe".encode(), "\uffff".encode())
 
 
-def read_list(data: bytes) -> Iterator[ListEntry | Refusal]:
-    """The entries of a viewer's list in the file's order, each once, or why there is none.
-
-    A file that can't be taken as a whole raises ListFileError, maybe after entries were given: XML is read as a stream,
-    and that it is cut short shows at its end.
-    """
+def read_list(data: bytes) -> list[ListEntry | Refusal]:
+    """Return the entries of a viewer's list in the file's order, each once. Raises ListFileError."""
     if data.startswith(_GZIP):
         data = _unpacked(data)
     if len(data) > MAX_BYTES:
@@ -57,7 +52,7 @@ def _unpacked(data: bytes) -> bytes:
 
 
 def _utf8(data: bytes) -> bytes:
-    """The text in valid UTF-8, without byte order mark and without what no text should hold."""
+    """Return the text in valid UTF-8, without byte order mark, control characters and noncharacters."""
     encoding = "utf-16" if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8"
     pieces = (data[start : start + _PIECE] for start in range(0, len(data), _PIECE))
     # Piece by piece: a single character beyond the first plane makes a text four times as large.

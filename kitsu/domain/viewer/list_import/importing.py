@@ -1,4 +1,4 @@
-"""Bringing a list into a viewer's library: which anime an entry is, and what becomes of one that is there already."""
+"""Import of a list into a viewer's library: the anime of each entry, and the policy for one that is there already."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -24,9 +24,9 @@ from kitsu.errors import Unauthorized
 Policy = Literal["keep", "replace", "newer"]
 
 MAX_CONCURRENT_IMPORTS = 1
-"""Imports of one process: a file is held whole while it is read, and the worst ones take 300 MB."""
+"""Concurrent imports of one process: a file is in memory while it is read, and the largest take 300 MB."""
 MAX_SUGGESTIONS = 200
-"""Entries for which an anime of that title is looked up."""
+"""Entries that get a suggestion by title."""
 
 
 class Suggestion(msgspec.Struct):
@@ -37,7 +37,7 @@ class Suggestion(msgspec.Struct):
 
 
 class NotImported(msgspec.Struct):
-    """An entry that stayed out."""
+    """An entry that was not imported."""
 
     number: Annotated[int, Meta(description="its place in the file, from 1")]
     title: str | None
@@ -46,7 +46,7 @@ class NotImported(msgspec.Struct):
 
 
 class ImportReport(msgspec.Struct):
-    """What became of the entries of a file."""
+    """Counts of the entries of a file, and those that were not imported."""
 
     added: int
     updated: int
@@ -58,7 +58,7 @@ class ImportReport(msgspec.Struct):
 _user, _entry, _known = models.User, models.LibraryEntry, models.ExternalId
 FIELDS = LibraryFields.__struct_fields__
 
-# Nothing of the user's own is added meanwhile: a new row waits for its user.
+# Other requests that add rows of the user wait: their foreign key needs the user's row.
 _LOCK = select(_user.id).where(_user.id == bindparam("user_id", type_=Uuid)).with_for_update()
 _wanted = (
     func.unnest(bindparam("providers", type_=ARRAY(Text)), bindparam("ids", type_=ARRAY(Text)))
@@ -101,19 +101,19 @@ class ListImporter:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._turns = asyncio.Semaphore(MAX_CONCURRENT_IMPORTS)
+        self._slot = asyncio.Semaphore(MAX_CONCURRENT_IMPORTS)
         self.outcomes = Outcomes("done", refused=ListFileError)
-        """Those of imports that were to be done, not only tried."""
+        """Outcomes of imports, without those of dry runs."""
 
     async def run(self, user_id: UUID, data: bytes, policy: Policy, *, dry_run: bool) -> ImportReport:
-        """Import a MyAnimeList or AniList file. Raises ListFileError for one that is none, Unauthorized.
+        """Import a MyAnimeList or AniList file. Raises ListFileError, Unauthorized.
 
-        An entry of the library that the file has too is kept, replaced, or replaced when the file's is newer: by its
-        time of change, else by the day it was completed or begun.
+        The policy says what becomes of an entry that the library has already: keep it, replace it, or replace it when
+        the file's is newer, by its time of change, else by the day it was completed or begun.
         """
         with nullcontext() if dry_run else self.outcomes.counted(), released_slot():
-            async with self._turns:
-                read = await asyncio.to_thread(lambda: list(read_list(data)))
+            async with self._slot:
+                read = await asyncio.to_thread(read_list, data)
                 async with self._engine.connect() as connection:
                     report = await _import(connection, user_id, read, policy)
                     await (connection.rollback() if dry_run else connection.commit())
@@ -132,7 +132,7 @@ async def _import(
     there = {row.anime_id: row for row in (await connection.execute(_THERE, {"user_id": user_id})).all()}
 
     to_store: dict[UUID, ListEntry] = {}
-    unknown, added, updated, unchanged = [], 0, 0, 0
+    unknown = []
     for entry in entries:
         anime_id = next((anime_of[known] for known in entry.ids if known in anime_of), None)
         if anime_id is None:
@@ -144,21 +144,18 @@ async def _import(
             to_store[anime_id] = entry
     changed = []
     for anime_id, entry in to_store.items():
-        old = there.get(anime_id)
-        if old is None:
-            added += 1
-        elif all(getattr(old, name) == getattr(entry, name) for name in FIELDS) or not _wins(entry, old, policy):
-            unchanged += 1
-            continue
-        else:
-            updated += 1
         fields = {name: getattr(entry, name) for name in FIELDS}
-        changed.append({"id": uuid7(), "user_id": user_id, "anime_id": anime_id, **fields})
+        old = there.get(anime_id)
+        if old is None or (
+            any(getattr(old, name) != value for name, value in fields.items()) and _wins(entry, old, policy)
+        ):
+            changed.append({"id": uuid7(), "user_id": user_id, "anime_id": anime_id, **fields})
     if changed:
         await connection.execute(_STORE, changed)
     await _suggest(connection, unknown)
+    added = len(to_store.keys() - there.keys())
     not_imported = sorted([*out, *unknown], key=lambda item: item.number)
-    return ImportReport(added, updated, unchanged, not_imported, dry_run=False)
+    return ImportReport(added, len(changed) - added, len(to_store) - len(changed), not_imported, dry_run=False)
 
 
 async def _anime_of(connection: AsyncConnection, entries: Iterable[ListEntry]) -> dict[tuple[str, str], UUID]:
@@ -178,7 +175,7 @@ def _wins(entry: ListEntry, old: Any, policy: Policy) -> bool:
 
 
 def _begin_of(day: str | None) -> datetime | None:
-    """The beginning of a day, a month or a year."""
+    """Return the beginning of a day, a month or a year."""
     return datetime.fromisoformat(day + "-01" * (2 - day.count("-"))).replace(tzinfo=UTC) if day else None
 
 

@@ -1,9 +1,7 @@
-"""MyAnimeList's export: what its rows mean, as that site and others write them, and the same written for it to take
-back. The XML itself is read in `myanimelist_xml`.
-"""
+"""MyAnimeList's export: the meaning of its rows, as that site and others write them, and a writer of the format."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from xml.sax.saxutils import escape
 
@@ -15,6 +13,7 @@ from kitsu.domain.viewer.list_import.entries import (
     ExportEntry,
     ListEntry,
     Refusal,
+    Refused,
     Status,
     holdable,
     moment,
@@ -23,26 +22,6 @@ from kitsu.domain.viewer.list_import.entries import (
 )
 from kitsu.domain.viewer.list_import.myanimelist_xml import MAX_TEXT, Row, read_rows
 
-_STATUSES: dict[str, Status] = {
-    "watching": "watching",
-    "completed": "completed",
-    "onhold": "on_hold",
-    "dropped": "dropped",
-    "plantowatch": "plan_to_watch",
-    "1": "watching",
-    "2": "completed",
-    "3": "on_hold",
-    "4": "dropped",
-    "6": "plan_to_watch",
-}
-_TYPE_WORDS: dict[AnimeType, str] = {
-    "TV": "TV",
-    "MOVIE": "Movie",
-    "OVA": "OVA",
-    "ONA": "ONA",
-    "SPECIAL": "Special",
-    "UNKNOWN": "Unknown",
-}
 _STATUS_WORDS: dict[Status, str] = {
     "watching": "Watching",
     "completed": "Completed",
@@ -50,34 +29,27 @@ _STATUS_WORDS: dict[Status, str] = {
     "dropped": "Dropped",
     "plan_to_watch": "Plan to Watch",
 }
-_TOTALS: dict[str, Status] = {
-    "user_total_watching": "watching",
-    "user_total_completed": "completed",
-    "user_total_onhold": "on_hold",
-    "user_total_dropped": "dropped",
-    "user_total_plantowatch": "plan_to_watch",
-}
+_TYPE_WORDS: dict[AnimeType, str] = {"MOVIE": "Movie", "SPECIAL": "Special", "UNKNOWN": "Unknown"}
+"""The other types have the same name here and there."""
+_BLANKS = re.compile(r"[\s_-]+")
+# Other sites write "On Hold", "on_hold" or the number.
+_STATUSES = {_BLANKS.sub("", word.lower()): status for status, word in _STATUS_WORDS.items()}
+_TOTALS = {f"user_total_{word}": status for word, status in _STATUSES.items()}
+_STATUSES |= dict(zip("12346", _STATUS_WORDS, strict=True))
 
 _DATE = re.compile(r"([0-9]{4})(?:-([0-9]{1,2})(?:-([0-9]{1,2}))?)?")
 _DIGITS = re.compile(r"[0-9]{1,20}")
 
 
-class _Refused(Exception):
-    pass
-
-
-def read_myanimelist(data: bytes) -> Iterator[ListEntry | Refusal]:
-    """The entries of an export in UTF-8, whatever encoding it claims.
-
-    Raises ListFileError, also after entries were given.
-    """
-    return map(_read, read_rows(data))
+def read_myanimelist(data: bytes) -> list[ListEntry | Refusal]:
+    """Return the entries of an export in UTF-8, whatever encoding it claims. Raises ListFileError."""
+    return read_rows(data, _read)
 
 
 def export_head(user_name: str, totals: Mapping[Status, int]) -> bytes:
-    """Return the begin of the file that MyAnimeList takes back; `totals` is how many entries have each status.
+    """Return the part of the file for MyAnimeList before the first entry; `totals` is the number of each status.
 
-    What XML can't hold is left out of the texts.
+    Characters that XML can't hold are left out.
     """
     counts = "".join(f"\t\t<{name}>{totals.get(status, 0)}</{name}>\n" for name, status in _TOTALS.items())
     return (
@@ -98,11 +70,11 @@ EXPORT_TAIL = b"</myanimelist>\n"
 
 
 def export_entry(entry: ExportEntry) -> bytes:
-    """The `<anime>` of an entry."""
+    """Return the `<anime>` element of an entry."""
     values = {
         "series_animedb_id": escape(entry.myanimelist_id),
         "series_title": _cdata(entry.title),
-        "series_type": _TYPE_WORDS[entry.type],
+        "series_type": _TYPE_WORDS.get(entry.type, entry.type),
         "series_episodes": entry.episodes or 0,
         "my_id": "",
         "my_watched_episodes": entry.episodes_watched,
@@ -129,39 +101,40 @@ def export_entry(entry: ExportEntry) -> bytes:
 
 
 def _cdata(text: str) -> str:
-    # A carriage return as it is would be read as a line feed.
+    # A parser reads a bare carriage return as a line feed.
     text = holdable(text).replace("]]>", "]]]]><![CDATA[>").replace("\r", "]]>&#13;<![CDATA[")
     return f"<![CDATA[{text}]]>"
 
 
 def _full_date(reduced: str | None) -> str:
-    return (reduced or "0000") + "-00-00"[len(reduced or "0000") - 4 :]
+    known = reduced or ""
+    return known + "0000-00-00"[len(known) :]
 
 
 def _read(row: Row) -> ListEntry | Refusal:
     title = row.fields.get("series_title", "")[:MAX_TITLE]
     try:
         return _entry(row, title)
-    except _Refused as refused:
+    except Refused as refused:
         return Refusal(row.number, title or None, str(refused))
 
 
 def _entry(row: Row, title: str) -> ListEntry:
     fields = row.fields
     if row.overlong:
-        raise _Refused(f"Its `{row.overlong}` is longer than {MAX_TEXT:,} characters.")
+        raise Refused(f"Its `{row.overlong}` is longer than {MAX_TEXT:,} characters.")
     anime_id = _whole(fields, "series_animedb_id", INT_MAX)
     if not anime_id:
-        raise _Refused("It has no MyAnimeList id.")
+        raise Refused("It has no MyAnimeList id.")
     word = fields.get("my_status", "").strip()
     if not word:
-        raise _Refused("It has no status.")
-    status = _STATUSES.get(re.sub(r"[\s_-]+", "", word.lower()))
+        raise Refused("It has no status.")
+    status = _STATUSES.get(_BLANKS.sub("", word.lower()))
     if status is None:
-        raise _Refused(f"Its status {shown(word)} is none that MyAnimeList has.")
+        raise Refused(f"Its status {shown(word)} is not one of MyAnimeList's.")
     tags = fields.get("my_tags")
     if tags and len(tags) > MAX_TAGS:
-        raise _Refused(f"Its `my_tags` is longer than {MAX_TAGS:,} characters.")
+        raise Refused(f"Its `my_tags` is longer than {MAX_TAGS:,} characters.")
     return ListEntry(
         number=row.number,
         title=title,
@@ -184,7 +157,7 @@ def _whole(fields: Mapping[str, str], name: str, most: int) -> int:
     if not text:
         return 0
     if not (_DIGITS.fullmatch(text) and int(text) <= most):
-        raise _Refused(f"Its `{name}` {shown(text)} is not a whole number from 0 to {most}.")
+        raise Refused(f"Its `{name}` {shown(text)} is not a whole number from 0 to {most}.")
     return int(text)
 
 

@@ -1,9 +1,9 @@
-"""MyAnimeList's XML as rows of texts: what is untidy is put right, what is hostile ends early. No meaning yet."""
+"""The rows of MyAnimeList's XML as texts, from untidy files too. It reads no meaning yet."""
 
 import re
 import sys
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Generic, NamedTuple, TypeVar
 from xml.parsers.expat import errors
 from xml.sax import SAXParseException
 from xml.sax.handler import ContentHandler, LexicalHandler, property_lexical_handler
@@ -14,8 +14,10 @@ from defusedxml.expatreader import create_parser  # type: ignore[import-untyped]
 
 from kitsu.domain.viewer.list_import.entries import MAX_ENTRIES, ListFileError, ListTooLarge, holdable
 
+T = TypeVar("T")
+
 MAX_TEXT = 10_000
-"""Characters of an element; what is beyond is not kept."""
+"""Characters of an element that are kept."""
 
 _FIELDS = {
     "user_export_type",
@@ -33,18 +35,17 @@ _FIELDS = {
     "my_last_updated",
 }
 
-# Bounds that no list comes near, a `<` or `&` being a mark. Without them 100 KB of compressed `<a>` take more than a
-# gigabyte while they are parsed, or ten seconds and more.
+# Bounds far above any list; a mark is a `<` or `&`. Without them 100 KB of compressed `<a>` take more than a gigabyte
+# or ten seconds.
 _MAX_DEPTH = 50
 _MAX_NAMES = 1000
 _MAX_MARKS = 1_500_000
-_BLOCK = 1 << 16
 
 _DECLARATION = re.compile(rb"<\?xml\s[^>]*\?>\s*")
-_OPENING = re.compile(rb"<!--|<!\[CDATA\[")
-_RAW_AMPERSAND = re.compile(rb"&(?!(?:amp|lt|gt|quot|apos|#[0-9]{1,7}|#x[0-9a-fA-F]{1,6});)")
-_NUMERIC_REFERENCE = re.compile(rb"&#(?:x([0-9a-fA-F]+)|([0-9]+));")
-_LONGEST_REFERENCE = len("&#x10FFFF;")
+# The openings of comments and CDATA sections, a tag of more than 128 KiB, references, and ampersands that are none.
+_UNTIDY = re.compile(
+    rb"<!--|<!\[CDATA\[|<[^<>]{131072}|&(?:(?:amp|lt|gt|quot|apos|#([0-9]{1,7})|#x([0-9a-fA-F]{1,6}));)?"
+)
 
 _CUT_SHORT = {
     errors.XML_ERROR_NO_ELEMENTS,
@@ -61,29 +62,19 @@ class Row(NamedTuple):
     fields: dict[str, str]
     """The texts of the elements that mean something to Kitsu."""
     overlong: str
-    """The name of one that is longer than MAX_TEXT, or nothing."""
+    """The name of one that is longer than MAX_TEXT, or an empty text."""
 
 
-def read_rows(data: bytes) -> Iterator[Row]:
-    """The rows of an export in UTF-8, whatever encoding it claims.
-
-    Raises ListFileError, also after rows were given.
-    """
+def read_rows(data: bytes, convert: Callable[[Row], T]) -> list[T]:
+    """Return the converted rows of an export in UTF-8, whatever encoding it claims. Raises ListFileError."""
     if data.count(b"<") + data.count(b"&") > _MAX_MARKS:
         raise ListTooLarge("The file holds more than a list of anime ever does.")
-    reader = _Reader()
+    reader = _Reader(convert)
     parser = create_parser(forbid_dtd=True)
     parser.setContentHandler(reader)
     parser.setProperty(property_lexical_handler, reader)
-    silent = 0
     try:
-        for block in _joined(_parts(data)):
-            parser.feed(block)
-            yield from reader.taken()
-            silent = 0 if reader.moved() else silent + len(block)
-            # The parser goes over an unfinished tag again with each block.
-            if silent > 2 * _BLOCK:
-                raise ListTooLarge("The file has a tag that is longer than any in a list of MyAnimeList.")
+        parser.feed(_tidied(data))
         parser.close()
     except SAXParseException as error:
         if error.getMessage() in _CUT_SHORT:
@@ -91,60 +82,52 @@ def read_rows(data: bytes) -> Iterator[Row]:
         raise ListFileError(f"The file is no well-formed XML: {error.getMessage()}.") from None
     except DefusedXmlException:
         raise ListFileError("The file defines a document type or entities, which no list needs.") from None
-    yield from reader.taken()
+    return reader.rows
 
 
-def _joined(parts: Iterable[bytes]) -> Iterator[bytes]:
-    block = bytearray()
-    for part in parts:
-        block += part
-        if len(block) >= _BLOCK:
-            yield bytes(block)
-            block.clear()
-    yield bytes(block)
-
-
-def _parts(data: bytes) -> Iterator[bytes]:
-    """The file as well-formed XML where it is only untidy, and without comments."""
-    # It may claim another encoding than the one in which the text is now.
+def _tidied(data: bytes) -> bytearray:
+    """Return the file as well-formed XML where it is only untidy, and without comments."""
+    # The declaration may name another encoding than the present one.
     declaration = _DECLARATION.match(data)
     place = declaration.end() if declaration else 0
-    while opening := _OPENING.search(data, place):
-        yield from _escaped(data, place, opening.start())
-        closing = b"-->" if opening[0] == b"<!--" else b"]]>"
-        end = data.find(closing, opening.end())
-        place = end + len(closing) if end >= 0 else len(data)
-        if closing == b"]]>":
-            for start in range(opening.start(), place, _BLOCK):
-                yield data[start : min(start + _BLOCK, place)]
-    yield from _escaped(data, place, len(data))
+    tidy = bytearray()
+    while found := _UNTIDY.search(data, place):
+        tidy += data[place : found.start()]
+        place = found.end()
+        if found[0] == b"<!--":
+            place = _end_of(b"-->", data, place)
+        elif found[0] == b"<![CDATA[":
+            place = _end_of(b"]]>", data, place)
+            tidy += data[found.start() : place]
+        elif found[0] == b"&":
+            tidy += b"&amp;"
+        elif found[0].startswith(b"<"):
+            raise ListTooLarge("The file has a tag that is longer than any in a list of MyAnimeList.")
+        elif _is_holdable(found):
+            tidy += found[0]
+    tidy += data[place:]
+    return tidy
 
 
-def _escaped(data: bytes, start: int, end: int) -> Iterator[bytes]:
-    while start < end:
-        stop = min(start + _BLOCK, end)
-        if stop < end and (ampersand := data.rfind(b"&", stop - _LONGEST_REFERENCE, stop)) >= 0:
-            stop = ampersand
-        block = _RAW_AMPERSAND.sub(b"&amp;", data[start:stop])
-        yield _NUMERIC_REFERENCE.sub(_holdable_reference, block)
-        start = stop
+def _end_of(closing: bytes, data: bytes, start: int) -> int:
+    end = data.find(closing, start)
+    return end + len(closing) if end >= 0 else len(data)
 
 
-def _holdable_reference(found: re.Match[bytes]) -> bytes:
-    code = int(found[1], 16) if found[1] else int(found[2])
-    return found[0] if code <= sys.maxunicode and holdable(chr(code)) else b""
+def _is_holdable(reference: re.Match[bytes]) -> bool:
+    code = int(reference[1] or 0) or int(reference[2] or b"0", 16)
+    return reference.lastindex is None or (code <= sys.maxunicode and bool(holdable(chr(code))))
 
 
-class _Reader(ContentHandler, LexicalHandler):
-    """What the parser tells, made into rows. Keeps the one that is being read, and those that nobody took yet."""
+class _Reader(ContentHandler, LexicalHandler, Generic[T]):
+    """Makes rows of what the parser reports."""
 
-    def __init__(self) -> None:
+    def __init__(self, convert: Callable[[Row], T]) -> None:
         super().__init__()
-        self._rows: list[Row] = []
-        self._number = 0
+        self.rows: list[T] = []
+        self._convert = convert
         self._depth = 0
         self._names: set[str] = set()
-        self._moved = False
         self._fields: dict[str, str] | None = None
         self._overlong = ""
         self._field = ""
@@ -152,20 +135,8 @@ class _Reader(ContentHandler, LexicalHandler):
         self._size = 0
         self._cdata: tuple[int, int] | None = None
 
-    def taken(self) -> list[Row]:
-        """The rows that are complete since it was last asked."""
-        rows, self._rows = self._rows, []
-        return rows
-
-    def moved(self) -> bool:
-        """Whether the parser told anything since it was last asked."""
-        moved, self._moved = self._moved, False
-        return moved
-
     def startElement(self, name: str, attrs: AttributesImpl) -> None:  # noqa: N802 - SAX names it
-        self._meet(name)
-        if len(attrs):
-            self._meet(*attrs.getNames())
+        self._count_names(name, *attrs.getNames())
         self._depth += 1
         if self._depth == 3:
             self._field, self._pieces, self._size, self._cdata = name if name in _FIELDS else "", [], 0, None
@@ -179,19 +150,16 @@ class _Reader(ContentHandler, LexicalHandler):
             raise ListTooLarge("The file is nested too deep for a list of MyAnimeList.")
 
     def endElement(self, name: str) -> None:  # noqa: N802 - SAX names it
-        self._moved = True
         if self._depth == 3 and self._field:
             self._end_field(name)
         elif self._depth == 2 and self._fields is not None:
-            self._number += 1
-            if self._number > MAX_ENTRIES:
+            if len(self.rows) == MAX_ENTRIES:
                 raise ListTooLarge(f"The file has more than {MAX_ENTRIES:,} entries.")
-            self._rows.append(Row(self._number, self._fields, self._overlong))
+            self.rows.append(self._convert(Row(len(self.rows) + 1, self._fields, self._overlong)))
             self._fields = None
         self._depth -= 1
 
     def characters(self, content: str) -> None:
-        self._moved = True
         if self._field and self._size <= MAX_TEXT:
             self._pieces.append(content)
             self._size += len(content)
@@ -205,10 +173,9 @@ class _Reader(ContentHandler, LexicalHandler):
             self._cdata = self._cdata[0], len(self._pieces)
 
     def processingInstruction(self, target: str, data: str) -> None:  # noqa: ARG002, N802 - SAX names it
-        self._meet(target)
+        self._count_names(target)
 
-    def _meet(self, *names: str) -> None:
-        self._moved = True
+    def _count_names(self, *names: str) -> None:
         self._names.update(names)
         if len(self._names) > _MAX_NAMES:
             raise ListTooLarge("The file has more kinds of elements than any list of MyAnimeList.")
@@ -224,7 +191,7 @@ class _Reader(ContentHandler, LexicalHandler):
             raise _manga()
 
     def _text(self) -> str:
-        # In a CDATA section blanks are the viewer's, around it they are the file's.
+        # White space in a CDATA section is the viewer's; that around it belongs to the layout of the file.
         first, last = self._cdata or (len(self._pieces), len(self._pieces))
         before, inside, after = self._pieces[:first], self._pieces[first:last], self._pieces[last:]
         if not self._cdata:

@@ -1,4 +1,4 @@
-"""`.env.example` and README's table of settings, written from the fields: `make settings`."""
+"""`make settings`: writes `.env.example` and README's table of settings from the fields of the settings."""
 
 import ast
 import inspect

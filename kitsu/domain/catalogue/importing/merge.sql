@@ -1,11 +1,8 @@
-"""The statements of an import, in the order of their use. `merge.py` says what they are for."""
+-- The statements of an import, which merge.py runs by the names of their sections, in this order. It replaces what
+-- stands in braces: {columns} are those of `anime` that the file has, {blank} is an entry that says nothing.
 
-from kitsu.domain.catalogue.importing.entries import BLANK
-
-_COLUMNS = tuple(BLANK)
-
-# An entry with `number = root` stands for its group; `target` is the anime of the catalogue that the group is.
-STAGING = """
+-- name: create_tables
+-- An entry with `number = root` stands for its group; `target` is the anime of the catalogue that the group is.
 CREATE TEMP TABLE import_entries (
     number int PRIMARY KEY, anime_id uuid NOT NULL, release_id uuid NOT NULL, root int NOT NULL, fields jsonb NOT NULL,
     target uuid
@@ -16,21 +13,19 @@ CREATE TEMP TABLE import_sources (
 CREATE TEMP TABLE import_episodes (release_id uuid NOT NULL, first int NOT NULL, last int NOT NULL) ON COMMIT DROP;
 CREATE TEMP TABLE import_updated (anime_id uuid NOT NULL) ON COMMIT DROP;
 CREATE TEMP TABLE import_changes (
-    anime_id uuid NOT NULL, new_release_id uuid NOT NULL, release_id uuid, by_hand bool NOT NULL, old jsonb NOT NULL,
+    anime_id uuid NOT NULL, new_release_id uuid NOT NULL, release_id uuid, is_first bool NOT NULL, old jsonb NOT NULL,
     new jsonb NOT NULL, was_sample bool NOT NULL
 ) ON COMMIT DROP;
-"""
 
-# An anime of the catalogue is one more thing that entries can share, of the provider ''.
-LINK_TO_CATALOGUE = """
+-- name: link_to_catalogue
+-- An anime of the catalogue is one more thing that entries can share, of the provider ''.
 ANALYZE import_entries, import_sources;
 INSERT INTO import_sources
 SELECT DISTINCT s.number, '', x.anime_id::text FROM import_sources s JOIN external_ids x USING (provider, external_id);
 CREATE INDEX ON import_sources (provider, external_id);
 ANALYZE import_sources;
-"""
 
-SPREAD_ROOTS = """
+-- name: spread_roots
 WITH shared AS (
     SELECT provider, external_id, min(root) AS root
     FROM import_sources JOIN import_entries USING (number)
@@ -44,19 +39,17 @@ WITH shared AS (
     RETURNING e.number
 )
 SELECT count(*) FROM spread
-"""
 
-# A whole group goes under another at a time, and then under that one's own: a chain of n entries, each sharing a source
-# with the next, takes some log n rounds.
-SHORTEN_ROOTS = """
+-- name: shorten_roots
+-- A whole group goes under another at a time, and then under that one's own: a chain of n entries, each sharing a
+-- source with the next, takes about log n rounds.
 WITH shortened AS (
     UPDATE import_entries e SET root = r.root FROM import_entries r WHERE r.number = e.root AND r.root < e.root
     RETURNING e.number
 )
 SELECT count(*) FROM shortened
-"""
 
-MATCH = """
+-- name: match
 WITH matches AS (
     SELECT root, array_agg(DISTINCT external_id) AS anime
     FROM import_sources JOIN import_entries USING (number) WHERE provider = '' GROUP BY root
@@ -69,21 +62,18 @@ WITH matches AS (
     RETURNING e.number, matches.anime[1:5] AS named, greatest(cardinality(matches.anime) - 5, 0) AS more
 )
 SELECT number, named, more FROM ambiguous
-"""
 
-DROP_AMBIGUOUS = """
+-- name: merge
 DELETE FROM import_sources USING import_entries e WHERE e.number = import_sources.number AND e.root = 0;
 DELETE FROM import_entries WHERE root = 0;
-"""
 
-# A microsecond apart, so that "newest first" is the file's own order, which begins with what most people look for.
-ADD = f"""
+-- A microsecond apart, so that "newest first" is the file's own order, which begins with what most people look for.
 WITH new AS (
     SELECT number, anime_id, release_id, now() - number * interval '1 microsecond' AS created_at, fields
     FROM import_entries WHERE number = root AND target IS NULL
 ), anime_rows AS (
-    INSERT INTO anime (id, created_at, updated_at, {", ".join(_COLUMNS)})
-    SELECT new.anime_id, new.created_at, new.created_at, {", ".join(f"r.{column}" for column in _COLUMNS)}
+    INSERT INTO anime (id, created_at, updated_at, {columns})
+    SELECT new.anime_id, new.created_at, new.created_at, {columns}
     FROM new, jsonb_populate_record(NULL::anime, new.fields) r
     ORDER BY new.number
 ), release_rows AS (
@@ -96,55 +86,60 @@ WITH new AS (
     SELECT release_id, 1, (fields->>'episode_count')::int FROM new WHERE (fields->>'episode_count')::int > 0
     ORDER BY number
 )
-SELECT count(*) FROM new
-"""
-
-REMEMBER_ADDED = """
 INSERT INTO catalogue_imports (anime_id, release_id, fields, sample)
-SELECT anime_id, release_id, fields, {sample} FROM import_entries WHERE number = root AND target IS NULL
-"""
+SELECT anime_id, release_id, fields, {sample} FROM new;
 
-# What the file says otherwise than at the last import, or for the first time of an anime that somebody made by hand.
-FIND_CHANGES = """
-WITH changes AS (
-    INSERT INTO import_changes
-    SELECT e.target, e.release_id, i.release_id, i.anime_id IS NULL, coalesce(i.fields, {blank}), e.fields,
-           coalesce(i.sample, false) AND NOT {sample}
-    FROM import_entries e LEFT JOIN catalogue_imports i ON i.anime_id = e.target
-    WHERE e.number = e.root AND e.target IS NOT NULL
-      AND (i.fields IS DISTINCT FROM e.fields OR (i.sample AND NOT {sample}))
-    RETURNING was_sample
-)
-SELECT (SELECT count(*) FROM changes WHERE was_sample),
-       (SELECT count(*) FROM import_entries WHERE number = root AND target IS NOT NULL)
-"""
+-- What differs from the last import, or comes for the first time for an anime that an editor made.
+INSERT INTO import_changes
+SELECT e.target, e.release_id, i.release_id, i.anime_id IS NULL, coalesce(i.fields, {blank}), e.fields,
+       coalesce(i.sample, false) AND NOT {sample}
+FROM import_entries e LEFT JOIN catalogue_imports i ON i.anime_id = e.target
+WHERE e.number = e.root AND e.target IS NOT NULL
+  AND (i.fields IS DISTINCT FROM e.fields OR (i.sample AND NOT {sample}));
 
+-- A sample title that became a real one is as new as the others of the file, in the file's order.
+UPDATE anime SET created_at = now() - e.number * interval '1 microsecond'
+FROM import_changes c JOIN import_entries e ON e.target = c.anime_id AND e.number = e.root
+WHERE c.was_sample AND anime.id = c.anime_id;
+UPDATE releases SET created_at = anime.created_at
+FROM import_changes c JOIN anime ON anime.id = c.anime_id WHERE c.was_sample AND releases.id = c.release_id;
 
-def _merged(table: str, column: str) -> str:
-    held = f"{table}.{column}"
-    return f"CASE WHEN coalesce(to_jsonb({held}), 'null') = c.old->'{column}' THEN r.{column} ELSE {held} END"
-
-
-def _update(table: str, columns: tuple[str, ...], *, key: str, also: str = "") -> str:
-    return f"""
-    WITH updated AS (
-        UPDATE {table} SET {", ".join(f"{column} = {_merged(table, column)}" for column in columns)} {also}
-        FROM import_changes c, jsonb_populate_record(NULL::anime, c.new) r
-        WHERE {table}.id = c.{key}
-          AND ({" OR ".join(f"{table}.{column} IS DISTINCT FROM {_merged(table, column)}" for column in columns)})
-        RETURNING c.anime_id
+-- A field takes its new value where it still holds the value of the last import.
+WITH updated AS (
+    UPDATE anime SET updated_at = now(), ({columns}) = (
+        SELECT {columns} FROM jsonb_populate_record(anime, (
+            SELECT jsonb_object_agg(key, value) FROM jsonb_each(c.new)
+            WHERE value <> c.old->key AND coalesce(to_jsonb(anime)->key, 'null') = c.old->key
+        ))
     )
-    INSERT INTO import_updated SELECT anime_id FROM updated
-    """
+    FROM import_changes c
+    WHERE anime.id = c.anime_id AND EXISTS (
+        SELECT FROM jsonb_each(c.new)
+        WHERE value <> c.old->key AND coalesce(to_jsonb(anime)->key, 'null') = c.old->key
+    )
+    RETURNING c.anime_id
+)
+INSERT INTO import_updated SELECT anime_id FROM updated;
+WITH updated AS (
+    UPDATE releases SET (title, year, status) = (
+        SELECT title, year, status FROM jsonb_populate_record(releases, (
+            SELECT jsonb_object_agg(key, value) FROM jsonb_each(c.new)
+            WHERE value <> c.old->key AND coalesce(to_jsonb(releases)->key, 'null') = c.old->key
+        ))
+    )
+    FROM import_changes c
+    WHERE releases.id = c.release_id AND EXISTS (
+        SELECT FROM jsonb_each(c.new)
+        WHERE key IN ('title', 'year', 'status')
+          AND value <> c.old->key AND coalesce(to_jsonb(releases)->key, 'null') = c.old->key
+    )
+    RETURNING c.anime_id
+)
+INSERT INTO import_updated SELECT anime_id FROM updated;
 
-
-UPDATE_ANIME = _update("anime", _COLUMNS, key="anime_id", also=", updated_at = now()")
-UPDATE_RELEASES = _update("releases", ("title", "year", "status"), key="release_id")
-
-# For an anime made by hand that has no release yet; and the episodes that have come since the last import.
-ADD_RELEASES = """
+-- A release for an anime of an editor that has none yet, and the episodes that have come since the last import.
 WITH lacking AS (
-    SELECT * FROM import_changes c WHERE by_hand AND NOT EXISTS (SELECT FROM releases r WHERE r.anime_id = c.anime_id)
+    SELECT * FROM import_changes c WHERE is_first AND NOT EXISTS (SELECT FROM releases r WHERE r.anime_id = c.anime_id)
 ), made AS (
     INSERT INTO releases (id, anime_id, title, year, status)
     SELECT l.new_release_id, l.anime_id, r.title, r.year, r.status
@@ -160,25 +155,12 @@ WITH lacking AS (
     WHERE coalesce(made.id, c.release_id) IS NOT NULL
       AND (c.new->>'episode_count')::int > coalesce((c.old->>'episode_count')::int, 0)
 )
-INSERT INTO import_updated SELECT anime_id FROM made
-"""
+INSERT INTO import_updated SELECT anime_id FROM made;
 
-# A sample title that became a real one is as new as the others of the file, in the file's order.
-RENEW_SAMPLES = """
-UPDATE anime SET created_at = now() - e.number * interval '1 microsecond'
-FROM import_changes c JOIN import_entries e ON e.target = c.anime_id AND e.number = e.root
-WHERE c.was_sample AND anime.id = c.anime_id;
-UPDATE releases SET created_at = anime.created_at
-FROM import_changes c JOIN anime ON anime.id = c.anime_id WHERE c.was_sample AND releases.id = c.release_id;
-"""
-
-REMEMBER_CHANGED = """
 INSERT INTO catalogue_imports (anime_id, release_id, fields, sample)
 SELECT anime_id, release_id, new, {sample} FROM import_changes
-ON CONFLICT (anime_id) DO UPDATE SET fields = excluded.fields, sample = excluded.sample
-"""
+ON CONFLICT (anime_id) DO UPDATE SET fields = excluded.fields, sample = excluded.sample;
 
-ADD_IDS = """
 WITH added AS (
     INSERT INTO external_ids (provider, external_id, anime_id)
     SELECT DISTINCT s.provider, s.external_id, coalesce(r.target, r.anime_id)
@@ -187,11 +169,9 @@ WITH added AS (
     ON CONFLICT DO NOTHING
     RETURNING anime_id
 )
-INSERT INTO import_updated SELECT anime_id FROM added
-"""
+INSERT INTO import_updated SELECT anime_id FROM added;
 
-# An import never removes an episode: viewers' history hangs on them.
-ADD_EPISODES = """
+-- An import never removes an episode: viewers' history hangs on them.
 WITH added AS (
     INSERT INTO episodes (id, release_id, number)
     SELECT {new_id}, i.release_id, n FROM import_episodes i, generate_series(i.first, i.last) n
@@ -199,14 +179,15 @@ WITH added AS (
     RETURNING release_id
 )
 INSERT INTO import_updated
-SELECT anime_id FROM import_changes WHERE release_id IN (SELECT release_id FROM added)
-"""
+SELECT anime_id FROM import_changes WHERE release_id IN (SELECT release_id FROM added);
 
-COUNT_UPDATED = """
-SELECT count(DISTINCT u.anime_id) FROM import_updated u
-JOIN import_entries e ON e.target = u.anime_id AND e.number = e.root
-LEFT JOIN import_changes c ON c.anime_id = u.anime_id
-WHERE NOT coalesce(c.was_sample, false)
-"""
-
-COUNT_MERGED = "SELECT count(*) FROM import_entries WHERE number <> root"
+-- name: count
+SELECT count(*) FILTER (WHERE e.number = e.root AND e.target IS NULL) AS new,
+       count(*) FILTER (WHERE c.was_sample) AS from_sample,
+       count(*) FILTER (WHERE e.number = e.root AND e.target IS NOT NULL) AS matched,
+       count(*) FILTER (
+           WHERE e.number = e.root AND NOT coalesce(c.was_sample, false)
+             AND e.target IN (SELECT anime_id FROM import_updated)
+       ) AS updated,
+       count(*) FILTER (WHERE e.number <> e.root) AS merged
+FROM import_entries e LEFT JOIN import_changes c ON c.anime_id = e.target AND e.number = e.root

@@ -1,0 +1,138 @@
+"""`kitsu import-catalogue` and `kitsu import-list`."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import get_args
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from kitsu.cli.database import with_database
+from kitsu.db.migrations import check_schema
+from kitsu.domain.accounts.administrators import user_of
+from kitsu.domain.catalogue import importing as catalogue_import
+from kitsu.domain.catalogue.importing import CatalogueFileError, ImportBusyError, Report
+from kitsu.domain.operations import command_runs
+from kitsu.domain.viewer.list_import.entries import ListFileError
+from kitsu.domain.viewer.list_import.files import MAX_BYTES
+from kitsu.domain.viewer.list_import.importing import ImportReport, ListImporter, Policy
+
+file_argument = click.argument("file", type=click.Path(path_type=Path))
+dry_run_option = click.option("--dry-run", is_flag=True, help="Report what would be done, and write nothing.")
+
+
+@click.command("import-catalogue")
+@file_argument
+@dry_run_option
+def import_catalogue(file: Path, *, dry_run: bool) -> None:
+    """Import the anime of FILE into the catalogue.
+
+    FILE is of the anime-offline-database: .jsonl, .jsonl.zst or .json. All or nothing; a field that an editor changed
+    since the last import is kept. The exit code is 1 when an entry was refused.
+    """
+    report = None
+
+    async def work(engine: AsyncEngine) -> None:
+        nonlocal report
+        await check_schema(engine)
+        with _progress(file) as progress:
+            report = await catalogue_import.import_catalogue(engine, file, dry_run=dry_run, progress=progress)
+        if not dry_run:
+            await command_runs.note(engine, command_runs.IMPORT)
+            if report.added:
+                await catalogue_import.tidy(engine)
+
+    try:
+        with_database(work)
+    except (CatalogueFileError, ImportBusyError) as error:
+        raise click.ClickException(f"{error} Nothing was imported.") from error
+    except KeyboardInterrupt:  # with a report all is imported, and only the planner's statistics are missing
+        if report is None:
+            raise click.ClickException("Interrupted; the catalogue is as it was.") from None
+    if report is not None:
+        _echo_catalogue_report(report, dry_run=dry_run)
+        sys.exit(bool(report.refused))
+
+
+def _echo_catalogue_report(report: Report, *, dry_run: bool) -> None:
+    for number, reason in report.refused:
+        click.echo(f"refused {number}: {reason}", err=True)
+    _echo_counts(report, f"{len(report.refused):,} refused", dry_run=dry_run)
+    if report.from_sample:
+        click.echo(f"{report.from_sample:,} of those added took the place of sample titles.")
+    if report.merged:
+        click.echo(f"{report.merged:,} entries were the same anime as an earlier one of the file.")
+
+
+@click.command("import-list")
+@file_argument
+@click.option("--user", "email", required=True, help="The e-mail of the user whose library it is.")
+@click.option(
+    "--policy",
+    type=click.Choice(get_args(Policy)),
+    default="keep",
+    show_default=True,
+    help="What becomes of an entry that the library has already.",
+)
+@dry_run_option
+def import_list(file: Path, email: str, policy: Policy, *, dry_run: bool) -> None:
+    """Import the list of FILE into a user's library.
+
+    FILE is an export of MyAnimeList (XML, gzip-compressed or not) or a list of AniList (JSON). The exit code is 1 when
+    an entry was not imported.
+    """
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise click.ClickException(f"{file} can't be read: {error.strerror}.") from error
+
+    async def work(engine: AsyncEngine) -> ImportReport:
+        await check_schema(engine)
+        user_id = await user_of(engine, email)
+        if user_id is None:
+            raise click.ClickException(f"There is no user with the e-mail {email}.")
+        return await ListImporter(engine).run(user_id, data, policy, dry_run=dry_run)
+
+    try:
+        report = with_database(work)
+    except ListFileError as error:
+        raise click.ClickException(f"{file}: {error} Nothing was imported.") from error
+    for item in report.not_imported:
+        hint = f" Is it {item.suggestion.title!r} ({item.suggestion.anime_id})?" if item.suggestion else ""
+        click.echo(f"not imported {item.number} {item.title or ''}: {item.reason}{hint}", err=True)
+    _echo_counts(report, f"{len(report.not_imported):,} not imported", dry_run=dry_run)
+    sys.exit(bool(report.not_imported))
+
+
+def _echo_counts(report: Report | ImportReport, left_out: str, *, dry_run: bool) -> None:
+    counts = f"{report.added:,} added, {report.updated:,} updated, {report.unchanged:,} unchanged, {left_out}"
+    click.echo(counts + (" (a dry run: nothing was written)" if dry_run else ""))
+
+
+@contextmanager
+def _progress(file: Path) -> Iterator[Callable[[int], None]]:
+    """Yield a function that shows how many bytes were read: a bar on a terminal, else a line each tenth."""
+    try:
+        size = file.stat().st_size
+    except OSError:  # the reader reports it
+        size = 0
+    if sys.stderr.isatty():
+        columns = (TextColumn("reading"), BarColumn(), TaskProgressColumn(), DownloadColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("", total=size)
+            yield lambda done: bar.update(task, completed=done)
+        return
+    shown = 0
+
+    def show(done: int) -> None:
+        nonlocal shown
+        if size and done * 10 // size > shown:
+            shown = done * 10 // size
+            click.echo(f"read {shown * 10} % of {file.name}", err=True)
+
+    yield show
