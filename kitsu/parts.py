@@ -156,14 +156,10 @@ def _account_context(settings: Settings, runner: StatementRunner, orphans: Orpha
         runner=runner,
         hasher=PasswordHasher(threads=settings.password_threads, queue=settings.password_queue),
         limiter=RateLimiter(
-            runner,
-            [Policy(name, *limit) for name, limit in policies.items()],
-            enabled=settings.rate_limit_enabled,
+            runner, [Policy(name, *limit) for name, limit in policies.items()], enabled=settings.rate_limit_enabled
         ),
         access_tokens=AccessTokens(
-            secret_key=settings.secret_key,
-            algorithm=settings.algorithm,
-            minutes=settings.access_token_expire_minutes,
+            secret_key=settings.secret_key, algorithm=settings.algorithm, minutes=settings.access_token_expire_minutes
         ),
         session_rules=SessionRules(
             lifetime=timedelta(days=settings.refresh_token_expire_days),

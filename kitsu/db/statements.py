@@ -109,11 +109,7 @@ def connect_arguments(url: URL, timeouts: Timeouts) -> dict[str, Any]:
     """What asyncpg's `connect` takes for an address of SQLAlchemy's."""
     arguments = address_arguments(url)
     verification(url)(arguments)
-    return {
-        **arguments,
-        "timeout": timeouts.connect,
-        "server_settings": SERVER_SETTINGS | timeouts.of_server(),
-    }
+    return {**arguments, "timeout": timeouts.connect, "server_settings": SERVER_SETTINGS | timeouts.of_server()}
 
 
 @lru_cache(maxsize=2048)

@@ -48,10 +48,7 @@ _HIT = _statement.on_conflict_do_update(
         "hits": case((_ended, 1), else_=func.least(RateLimit.hits + 1, bindparam("limit") + 1)),
         "ends_at": case((_ended, func.clock_timestamp() + _window), else_=RateLimit.ends_at),
     },
-).returning(
-    RateLimit.hits,
-    func.ceil(func.extract("epoch", RateLimit.ends_at - func.clock_timestamp())).label("reset"),
-)
+).returning(RateLimit.hits, func.ceil(func.extract("epoch", RateLimit.ends_at - func.clock_timestamp())).label("reset"))
 _FORGET = delete(RateLimit).where(RateLimit.key == bindparam("forgotten"))
 _REFUND = (
     update(RateLimit)

@@ -11,15 +11,7 @@ from litestar.exceptions import HTTPException, SerializationException, Validatio
 from litestar.types import ExceptionHandlersMap
 
 from kitsu.db.errors import is_bad_value, is_unavailable
-from kitsu.errors import (
-    AppError,
-    BadRequest,
-    ErrorBody,
-    ErrorDetail,
-    InternalError,
-    InvalidRequest,
-    ServiceUnavailable,
-)
+from kitsu.errors import AppError, BadRequest, ErrorBody, ErrorDetail, InternalError, InvalidRequest, ServiceUnavailable
 
 log = structlog.get_logger("kitsu.error")
 
@@ -78,10 +70,7 @@ def _answer(
     status: int, code: str, message: str, details: list[ErrorDetail], headers: Mapping[str, str]
 ) -> Response[ErrorBody]:
     return Response(
-        ErrorBody(code, message, details or None),
-        status_code=status,
-        headers=headers,
-        media_type=MediaType.JSON,
+        ErrorBody(code, message, details or None), status_code=status, headers=headers, media_type=MediaType.JSON
     )
 
 

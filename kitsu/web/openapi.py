@@ -1,6 +1,7 @@
 """The API's description: what all operations have in common, and the configuration of its making."""
 
 from collections.abc import Iterator, Sequence
+from http import HTTPStatus
 from typing import Any
 
 from litestar import Litestar, Router
@@ -112,7 +113,8 @@ def operation_id(handler: HTTPRouteHandler, _: Method, __: list[str | PathParame
 def openapi_schema(app: Litestar) -> dict[str, Any]:
     """Return the description of the API: Litestar's, with what it can't know or gets wrong.
 
-    Each operation gets its security and the errors that follow from its `opt`, its guards and its parameters.
+    The first line of a handler's docstring is the summary of its operation. Each operation gets its security and the
+    errors that follow from its `opt`, its guards and its parameters.
     """
     schema = app.openapi_schema.to_schema()
     for route in app.routes:
@@ -126,10 +128,15 @@ def openapi_schema(app: Litestar) -> dict[str, Any]:
 
 def _finish(operation: dict[str, Any], handler: HTTPRouteHandler) -> None:
     responses = operation["responses"]
+    summary, _, description = operation.get("description", "").partition("\n")
+    operation["summary"] = summary.removesuffix(".")
+    operation["description"] = " ".join(description.split()) or summary
     # Litestar adds a 400 of its own shape, headers without a schema, and drops null.
     if _schema_of(responses.get("400", {})) != _ERROR_BODY:
         responses.pop("400", None)
-    for response in responses.values():
+    for status, response in responses.items():
+        if int(status) < 300:
+            response["description"] = HTTPStatus(int(status)).phrase
         for header in response.get("headers", {}).values():
             header.setdefault("schema", {"type": "string"})
         for content in response.get("content", {}).values():

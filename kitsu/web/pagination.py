@@ -94,10 +94,7 @@ def provide_list_request(
     if updated_since is not None and updated_since.tzinfo is None:
         raise InvalidRequest([{"field": "updated_since", "message": "Expected a time with its zone, such as Z"}])
     changes = ChangesRequest(
-        updated_since or EARLIEST,
-        deleted,
-        limit,
-        None if cursor is None else _changes_cursor(cursor),
+        updated_since or EARLIEST, deleted, limit, None if cursor is None else _changes_cursor(cursor)
     )
     return ListRequest(page, changes)
 

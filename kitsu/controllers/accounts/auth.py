@@ -48,42 +48,34 @@ class AuthController(Controller):
     """Registration, login, sessions, passwords."""
 
     path = "/auth"
-    tags = ["Accounts"]  # noqa: RUF012 - Litestar's way to declare
+    tags = ["Accounts"]
     dependencies = DEVICE | {"accounts": service(AccountService), "sessions": service(SessionService)}
     reader: SessionReader
 
-    @post(
-        "/register",
-        opt=PUBLIC,
-        guards=[rate_limited("register")],
-        summary="Make an account",
-        response_description="The tokens of the new account's first session.",
-        responses=errors(BadRequest),
-    )
+    @post("/register", opt=PUBLIC, guards=[rate_limited("register")], responses=errors(BadRequest))
     async def register(
         self,
         data: JSONBody[Credentials],
         client_device: NamedDependency[Device],
         accounts: NamedDependency[AccountService],
     ) -> Tokens:
-        """An account for an e-mail that has none, signed in at once."""
+        """Create an account.
+
+        The e-mail must not belong to another account. The client is signed in at once.
+        """
         return await accounts.register(data.email, data.password, client_device)
 
-    @post(
-        "/login",
-        opt=PUBLIC,
-        status_code=200,
-        summary="Sign in",
-        response_description="The tokens of a new session.",
-        responses=errors(Unauthorized, RateLimited),
-    )
+    @post("/login", opt=PUBLIC, status_code=200, responses=errors(Unauthorized, RateLimited))
     async def login(
         self,
         data: JSONBody[Credentials],
         client_device: NamedDependency[Device],
         accounts: NamedDependency[AccountService],
     ) -> Tokens:
-        """A new session; those on other devices stay."""
+        """Log in.
+
+        Starts a new session. Sessions on other devices continue.
+        """
         return await accounts.login(data.email, data.password, client_device)
 
     @post(
@@ -91,62 +83,50 @@ class AuthController(Controller):
         opt=PUBLIC,
         guards=[rate_limited("refresh")],
         status_code=200,
-        summary="Trade a refresh token for new tokens",
-        response_description="New tokens; the old refresh token is spent.",
         responses=errors(Unauthorized, Forbidden),
     )
     async def refresh_tokens(self, data: JSONBody[Refresh], sessions: NamedDependency[SessionService]) -> Tokens:
-        """Each refresh token is good once; one that comes a second time ends its session."""
+        """Refresh the tokens.
+
+        A refresh token works once. A token that is used a second time ends its session.
+        """
         return await sessions.refresh(data.refresh_token)
 
-    @post(
-        "/logout",
-        opt=PUBLIC,
-        status_code=204,
-        summary="Sign out",
-        response_description="The session is over.",
-    )
+    @post("/logout", opt=PUBLIC, status_code=204)
     async def logout(self, data: JSONBody[Refresh], sessions: NamedDependency[SessionService]) -> None:
-        """Ends the session of the refresh token; a token that is unknown is no error."""
+        """Log out.
+
+        Ends the session of the refresh token. An unknown token is not an error.
+        """
         await sessions.logout(data.refresh_token)
 
-    @get(
-        "/sessions",
-        summary="List the devices that are signed in",
-        response_description="The sessions, last used first.",
-    )
+    @get("/sessions")
     async def list_sessions(self, request: ViewerRequest) -> list[Session]:
-        """The devices on which the caller is signed in."""
+        """List sessions.
+
+        The devices on which the user is signed in, last used first.
+        """
         return await self.reader.active_sessions(request.user)
 
-    @delete(
-        "/sessions/{session_id:str}",
-        summary="Sign one device out",
-        response_description="The session is over.",
-        responses=errors(NotFound),
-    )
+    @delete("/sessions/{session_id:str}", responses=errors(NotFound))
     async def end_session(
         self, request: ViewerRequest, session_id: FromPath[UUID], sessions: NamedDependency[SessionService]
     ) -> None:
-        """Its access token stops working with the next request."""
+        """End a session.
+
+        Its access token stops working with the next request.
+        """
         await sessions.end(request.user, session_id)
 
-    @delete(
-        "/sessions",
-        summary="Sign out all devices but this one",
-        response_description="The other sessions are over.",
-    )
+    @delete("/sessions")
     async def end_other_sessions(self, request: ViewerRequest, sessions: NamedDependency[SessionService]) -> None:
-        """All sessions of the caller end but the one that asks."""
+        """End all other sessions.
+
+        Only the session of this request continues.
+        """
         await sessions.end_others(request.user)
 
-    @post(
-        "/password",
-        status_code=204,
-        summary="Set a new password",
-        response_description="The password is set, and every other session is over.",
-        responses=errors(RateLimited),
-    )
+    @post("/password", status_code=204, responses=errors(RateLimited))
     async def change_password(
         self,
         request: ViewerRequest,
@@ -154,5 +134,8 @@ class AuthController(Controller):
         client_device: NamedDependency[Device],
         accounts: NamedDependency[AccountService],
     ) -> None:
-        """Takes the current password as well; every other session ends."""
+        """Change the password.
+
+        Requires the current password. Every other session ends.
+        """
         await accounts.change_password(request.user, data.current_password, data.new_password, client_device)

@@ -80,7 +80,7 @@ class UserController(Controller):
     """Accounts."""
 
     path = "/users"
-    tags = ["Accounts"]  # noqa: RUF012 - Litestar's way to declare
+    tags = ["Accounts"]
     dependencies = DEVICE | {
         "users": service(UserService),
         "accounts": service(AccountService),
@@ -88,13 +88,9 @@ class UserController(Controller):
     }
     reader: UserReader
 
-    @get(
-        "/me",
-        summary="Get one's own account",
-        response_description="The caller's account.",
-    )
+    @get("/me")
     async def get_me(self, request: ViewerRequest) -> User:
-        """The account of whoever asks."""
+        """Get the current user."""
         return await self.reader.detail(request.user.user_id)
 
     @patch(
@@ -102,14 +98,15 @@ class UserController(Controller):
         guards=[requires("write:profile")],
         request_max_body_size=MAX_BYTES + MAX_BODY_BYTES,
         operation_class=ProfileOperation,
-        summary="Change one's own account",
-        response_description="The account as it is now.",
         responses=errors(BadRequest, RateLimited),
     )
     async def change_me(
         self, request: ViewerRequest, users: NamedDependency[UserService], avatars: NamedDependency[AvatarService]
     ) -> User:
-        """Takes a form or JSON, a file only in a multipart form; a field that is left out stays as it is."""
+        """Update the current user.
+
+        Takes a form or JSON; a file only in a multipart form. Fields that are left out keep their value.
+        """
         username, avatar = await _profile(request)
         if avatar is not None:
             return await avatars.set(request.user.user_id, avatar, username)
@@ -117,13 +114,7 @@ class UserController(Controller):
             return await users.rename(request.user.user_id, username)
         return await self.reader.detail(request.user.user_id)
 
-    @delete(
-        "/me",
-        guards=[requires("write:profile")],
-        summary="Delete one's own account",
-        response_description="The account is gone, with all that was stored of it.",
-        responses=errors(BadRequest, RateLimited),
-    )
+    @delete("/me", guards=[requires("write:profile")], responses=errors(BadRequest, RateLimited))
     async def delete_me(
         self,
         request: ViewerRequest,
@@ -131,70 +122,61 @@ class UserController(Controller):
         client_device: NamedDependency[Device],
         accounts: NamedDependency[AccountService],
     ) -> None:
-        """Takes the password. There is no way back."""
+        """Delete the current user.
+
+        Requires the password. The account and all its data are deleted and cannot be restored.
+        """
         await accounts.leave(request.user, data.password, client_device)
 
     @get(
         "/",
         guards=[requires("admin:*")],
-        summary="List users",
-        response_description="A part of the users.",
         dependencies={"page_request": Provide(provide_page_request, sync_to_thread=False)},
         response_headers=LIST_HEADERS,
     )
     async def list_users(
-        self,
-        request: Request[Any, Any, Any],
-        page_request: NamedDependency[PageRequest],
+        self, request: Request[Any, Any, Any], page_request: NamedDependency[PageRequest]
     ) -> Response[list[User]]:
-        """All accounts, newest first."""
+        """List users.
+
+        All accounts, newest first.
+        """
         return page_response(request, await self.reader.page(page_request))
 
-    @post(
-        "/",
-        guards=[requires("admin:*")],
-        summary="Make an account for somebody",
-        response_description="The new account.",
-        responses=errors(BadRequest),
-    )
+    @post("/", guards=[requires("admin:*")], responses=errors(BadRequest))
     async def add_user(self, data: JSONBody[NewUser], users: NamedDependency[UserService]) -> User:
-        """An account, of a user or of an administrator."""
+        """Create a user.
+
+        The account of a user, an editor or an administrator.
+        """
         return await users.add(data.email, data.password, data.role)
 
-    @get(
-        "/{user_id:str}",
-        summary="Get one user",
-        response_description="The account.",
-        responses=errors(Forbidden, NotFound),
-    )
+    @get("/{user_id:str}", responses=errors(Forbidden, NotFound))
     async def get_user(self, request: ViewerRequest, user_id: FromPath[UUID]) -> User:
-        """Any account for administrators, for others their own."""
+        """Get a user.
+
+        Administrators may read any account, other users their own.
+        """
         if user_id != request.user.user_id and not request.user.may("admin:*"):
             raise Forbidden
         return await self.reader.detail(user_id)
 
-    @patch(
-        "/{user_id:str}",
-        guards=[requires("admin:*")],
-        summary="Change a user",
-        response_description="The account as it is now.",
-        responses=errors(BadRequest, NotFound),
-    )
+    @patch("/{user_id:str}", guards=[requires("admin:*")], responses=errors(BadRequest, NotFound))
     async def change_user(
         self, user_id: FromPath[UUID], data: JSONBody[UserChange], users: NamedDependency[UserService]
     ) -> User:
-        """What is left out stays. The last administrator can't be demoted or switched off."""
+        """Update a user.
+
+        Fields that are left out keep their value. The last administrator cannot be demoted or deactivated.
+        """
         return await users.change(user_id, data)
 
-    @delete(
-        "/{user_id:str}",
-        guards=[requires("admin:*")],
-        summary="Delete a user",
-        response_description="The account is gone, with all that was stored of it.",
-        responses=errors(BadRequest, NotFound),
-    )
+    @delete("/{user_id:str}", guards=[requires("admin:*")], responses=errors(BadRequest, NotFound))
     async def delete_user(self, user_id: FromPath[UUID], users: NamedDependency[UserService]) -> None:
-        """The last administrator can't be deleted."""
+        """Delete a user.
+
+        The account and all its data are deleted. The last administrator cannot be deleted.
+        """
         await users.remove(user_id)
 
 

@@ -40,14 +40,12 @@ class AnimeController(Controller):
     """The catalogue's anime."""
 
     path = "/anime"
-    tags = ["Catalogue"]  # noqa: RUF012 - Litestar's way to declare
+    tags = ["Catalogue"]
     opt = PUBLIC | CACHED
     anime: AnimeReader
 
     @get(
         "/",
-        summary="List anime",
-        response_description="A part of the catalogue.",
         dependencies={
             "filters": Provide(provide_anime_query, sync_to_thread=False),
             "page_request": Provide(provide_page_request, sync_to_thread=False),
@@ -61,16 +59,16 @@ class AnimeController(Controller):
         filters: NamedDependency[AnimeQuery],
         page_request: NamedDependency[PageRequest],
     ) -> Response[list[AnimeListItem]]:
-        """The catalogue, newest entries first unless `sort` says otherwise. An anime has to pass all the filters."""
+        """List anime.
+
+        Newest first unless `sort` says otherwise. An anime must match all filters.
+        """
         return page_response(request, await self.anime.page(filters, page_request))
 
-    @get(
-        "/{anime_id:str}",
-        summary="Get one anime",
-        response_description="The anime.",
-        response_headers=CATALOGUE_HEADERS,
-        responses=NOT_MODIFIED | errors(NotFound),
-    )
+    @get("/{anime_id:str}", response_headers=CATALOGUE_HEADERS, responses=NOT_MODIFIED | errors(NotFound))
     async def get_anime(self, anime_id: FromPath[UUID]) -> Anime:
-        """One anime with all that the catalogue knows of it."""
+        """Get an anime.
+
+        All that the catalogue knows about it.
+        """
         return await self.anime.detail(anime_id)

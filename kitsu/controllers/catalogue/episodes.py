@@ -17,20 +17,16 @@ class EpisodeController(Controller):
     """The catalogue's episodes."""
 
     path = "/episodes"
-    tags = ["Catalogue"]  # noqa: RUF012 - Litestar's way to declare
+    tags = ["Catalogue"]
     opt = PUBLIC | CACHED
     episodes: EpisodeReader
 
-    @get(
-        "/",
-        summary="List the episodes of a release",
-        response_description="The episodes.",
-        response_headers=CATALOGUE_HEADERS,
-        responses=NOT_MODIFIED | errors(NotFound),
-    )
+    @get("/", response_headers=CATALOGUE_HEADERS, responses=NOT_MODIFIED | errors(NotFound))
     async def list_episodes(
-        self,
-        release_id: Annotated[UUID, QueryParameter(description="the release")],
+        self, release_id: Annotated[UUID, QueryParameter(description="the release")]
     ) -> list[EpisodeListItem]:
-        """All episodes of the release, by number."""
+        """List the episodes of a release.
+
+        All of them, by number.
+        """
         return await self.episodes.of_release(release_id)

@@ -20,14 +20,12 @@ class ReleaseController(Controller):
     """The catalogue's releases."""
 
     path = "/releases"
-    tags = ["Catalogue"]  # noqa: RUF012 - Litestar's way to declare
+    tags = ["Catalogue"]
     opt = PUBLIC | CACHED
     releases: ReleaseReader
 
     @get(
         "/",
-        summary="List releases",
-        response_description="A part of the releases.",
         dependencies={"page_request": Provide(provide_page_request, sync_to_thread=False)},
         response_headers=[*CATALOGUE_HEADERS, *LIST_HEADERS],
         responses=NOT_MODIFIED,
@@ -38,17 +36,14 @@ class ReleaseController(Controller):
         page_request: NamedDependency[PageRequest],
         anime_id: Annotated[UUID | None, QueryParameter(description="only of this anime")] = None,
     ) -> Response[list[ReleaseListItem]]:
-        """The releases of one anime or of all, newest first."""
+        """List releases.
+
+        The releases of one anime or of all, newest first.
+        """
         refuse_null(request, "anime_id")
         return page_response(request, await self.releases.page(anime_id, page_request))
 
-    @get(
-        "/{release_id:str}",
-        summary="Get one release",
-        response_description="The release.",
-        response_headers=CATALOGUE_HEADERS,
-        responses=NOT_MODIFIED | errors(NotFound),
-    )
+    @get("/{release_id:str}", response_headers=CATALOGUE_HEADERS, responses=NOT_MODIFIED | errors(NotFound))
     async def get_release(self, release_id: FromPath[UUID]) -> Release:
-        """One release."""
+        """Get a release."""
         return await self.releases.detail(release_id)

@@ -23,15 +23,13 @@ class SearchController(Controller):
     """Search in the catalogue."""
 
     path = "/search"
-    tags = ["Catalogue"]  # noqa: RUF012 - Litestar's way to declare
+    tags = ["Catalogue"]
     opt = PUBLIC | ETAGGED
     search: SearchReader
 
     @get(
         "/anime",
         guards=[rate_limited("search")],
-        summary="Search anime",
-        response_description="The anime that were found.",
         dependencies={
             "filters": Provide(provide_anime_query, sync_to_thread=False),
             "page_request": Provide(provide_page_request, sync_to_thread=False),
@@ -48,5 +46,8 @@ class SearchController(Controller):
             str | None, QueryParameter(description="2 to 255 characters of any title; case and accents don't matter")
         ] = None,
     ) -> Response[list[AnimeListItem]]:
-        """Anime of which any title holds `q`, the best match first unless `sort` says otherwise."""
+        """Search anime.
+
+        The anime with a title that contains `q`, best match first unless `sort` says otherwise.
+        """
         return page_response(request, await self.search.anime(q, filters, page_request))

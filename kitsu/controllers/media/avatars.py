@@ -42,16 +42,14 @@ class AvatarController(Controller):
     """The pictures of users."""
 
     path = "/media/avatars"
-    tags = ["Media"]  # noqa: RUF012 - Litestar's way to declare
+    tags = ["Media"]
     opt = PUBLIC
     avatars: AvatarFiles
 
     @get(
         "/{name:str}",
         opt=STREAMED,
-        summary="Get an avatar",
         media_type="image/webp",
-        response_description="The picture.",
         response_headers=_HEADERS,
         responses={
             206: ResponseSpec(
@@ -62,7 +60,11 @@ class AvatarController(Controller):
         },
     )
     async def get_avatar(self, request: Request[Any, Any, Any], name: FromPath[str]) -> Response[Any]:
-        """A picture by the name that `avatar_url` ends with. It never changes. Takes one range of bytes."""
+        """Get an avatar.
+
+        The name is the last part of `avatar_url`. The picture of a name never changes. Supports one range of
+        bytes.
+        """
         file = await self.avatars.file(name)
         tag = f'"{file.tag}"'
         headers = {

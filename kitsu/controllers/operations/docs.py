@@ -19,11 +19,7 @@ from kitsu.web.openapi import openapi_schema
 from kitsu.web.streams import STREAMED, stream_bytes
 
 _ASSETS = Path(swagger_ui_bundle.swagger_ui_path)
-_FILES = {
-    "swagger-ui.css": "text/css",
-    "swagger-ui-bundle.js": "text/javascript",
-    "favicon-32x32.png": "image/png",
-}
+_FILES = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript", "favicon-32x32.png": "image/png"}
 
 _SCRIPT = """
 SwaggerUIBundle({url: document.getElementById("docs").dataset.schema, dom_id: "#docs", deepLinking: true,
@@ -81,7 +77,7 @@ class DocsController(Controller):
 
     @get("/openapi.json", opt=STREAMED, sync_to_thread=False)
     def get_openapi(self, request: Request[Any, Any, Any]) -> Stream:
-        """The API's description, OpenAPI 3.1."""
+        """The API description, OpenAPI 3.1."""
         state = request.app.state
         if "openapi_json" not in state:  # some 30 ms of work, the same each time
             state["openapi_json"] = msgspec.json.encode(openapi_schema(request.app))

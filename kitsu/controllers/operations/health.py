@@ -11,37 +11,34 @@ class HealthController(Controller):
     """What a load balancer or an operator asks."""
 
     path = "/health"
-    tags = ["Health"]  # noqa: RUF012 - Litestar's way to declare
+    tags = ["Health"]
     opt = PUBLIC
     health: HealthReader
 
-    @get(
-        "/",
-        summary="Is the service well?",
-        response_description="It is.",
-        responses={503: ResponseSpec(Health, description="The database is away.", generate_examples=False)},
-    )
+    @get("/", responses={503: ResponseSpec(Health, description="The database is away.", generate_examples=False)})
     async def get_health(self) -> Response[Health]:
-        """Whether the service and its database answer."""
+        """Get service health.
+
+        Whether the service and its database respond.
+        """
         well = await self.health.database()
         return Response(Health("ok" if well else "error"), status_code=200 if well else 503)
 
-    @get(
-        "/live",
-        summary="Is the process alive?",
-        response_description="It is.",
-    )
+    @get("/live")
     async def get_liveness(self) -> Health:
-        """Whether the process answers at all. It asks no other part: a restart would mend none."""
+        """Liveness probe.
+
+        Whether the process responds. It checks no other part, since a restart would not repair one.
+        """
         return Health("ok")
 
     @get(
-        "/ready",
-        summary="May requests be sent here?",
-        response_description="They may.",
-        responses={503: ResponseSpec(Readiness, description="A part is not ready.", generate_examples=False)},
+        "/ready", responses={503: ResponseSpec(Readiness, description="A part is not ready.", generate_examples=False)}
     )
     async def get_readiness(self) -> Response[Readiness]:
-        """Whether the database answers and stands at the schema of this version, and pictures can be stored."""
+        """Readiness probe.
+
+        Whether the database responds and has the schema of this version, and avatars can be stored.
+        """
         readiness = await self.health.readiness()
         return Response(readiness, status_code=200 if readiness.status == "ok" else 503)

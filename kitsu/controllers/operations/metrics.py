@@ -17,5 +17,5 @@ class MetricsController(Controller):
 
     @get(include_in_schema=False)
     async def get_metrics(self) -> Response[bytes]:
-        """Return the metrics of all workers."""
+        """Metrics of all workers, for Prometheus."""
         return Response(await self.metrics.text(), media_type=MEDIA_TYPE)

@@ -15,19 +15,21 @@ class AccountExportController(Controller):
     """The export of an account."""
 
     path = "/users/me/export"
-    tags = ["Accounts"]  # noqa: RUF012 - Litestar's way to declare
+    tags = ["Accounts"]
     account_exporter: AccountExporter
 
     @get(
         "/",
         opt=STREAMED,
-        summary="Take along all that is stored about oneself",
         responses={
             200: ResponseSpec(dict[str, Any], description="Everything, as one JSON object.", generate_examples=False)
         },
     )
     async def export_me(self, request: ViewerRequest) -> Stream:
-        """The account, its sessions, favourites, progress, history, library and collections."""
+        """Export the current user.
+
+        The account, its sessions, favourites, progress, history, library and collections, as JSON.
+        """
         return Stream(
             await start_stream(self.account_exporter.pieces(request.user.user_id)),
             media_type="application/json",

@@ -23,14 +23,7 @@ from kitsu.errors import NotFound, PreconditionFailed, Unauthorized
 from kitsu.web.authentication import GUESTS
 from kitsu.web.guards import requires
 from kitsu.web.openapi import errors
-from kitsu.web.pagination import (
-    CHANGES_HEADERS,
-    LIST_HEADERS,
-    LISTS,
-    PAGES,
-    list_response,
-    page_response,
-)
+from kitsu.web.pagination import CHANGES_HEADERS, LIST_HEADERS, LISTS, PAGES, list_response, page_response
 from kitsu.web.preconditions import ETAG, provide_expected, tagged
 from kitsu.web.request import GuestRequest, ViewerRequest
 from kitsu.web.services import service
@@ -42,64 +35,45 @@ class CollectionController(Controller):
     """Collections of anime."""
 
     path = "/collections"
-    tags = ["Viewer"]  # noqa: RUF012 - Litestar's way to declare
-    dependencies = {"collections": service(CollectionService)}  # noqa: RUF012 - Litestar's way to declare
+    tags = ["Viewer"]
+    dependencies = {"collections": service(CollectionService)}
     reader: CollectionReader
 
-    @get(
-        "/",
-        opt=GUESTS,
-        summary="List collections",
-        response_description="A part of the collections.",
-        dependencies=LISTS,
-        response_headers=CHANGES_HEADERS,
-    )
+    @get("/", opt=GUESTS, dependencies=LISTS, response_headers=CHANGES_HEADERS)
     async def list_collections(
-        self,
-        request: GuestRequest,
-        list_request: NamedDependency[ListRequest],
+        self, request: GuestRequest, list_request: NamedDependency[ListRequest]
     ) -> Response[list[Collection | Tombstone]]:
-        """The caller's own, for a guest the public ones; newest first. What changed is listed of one's own alone."""
+        """List collections.
+
+        Those of the user, for guests the public ones; newest first. Changes are listed only of one's own.
+        """
         if request.user is not None:
             return list_response(request, await self.reader.read(request.user.user_id, list_request))
         if list_request.changes is not None:
             raise Unauthorized
         return page_response(request, await self.reader.public(list_request.page))
 
-    @post(
-        "/",
-        guards=[requires("write:content")],
-        summary="Make a collection",
-        response_description="The new collection.",
-        response_headers=[ETAG],
-    )
+    @post("/", guards=[requires("write:content")], response_headers=[ETAG])
     async def add_collection(
         self, request: ViewerRequest, data: JSONBody[NewCollection], collections: NamedDependency[CollectionService]
     ) -> Response[Collection]:
-        """An empty one, for oneself unless `is_public` says otherwise."""
+        """Create a collection.
+
+        It is empty, and private unless `is_public` is true.
+        """
         return _tagged(await collections.add(request.user.user_id, data))
 
-    @get(
-        "/{collection_id:str}",
-        opt=GUESTS,
-        summary="Get one collection",
-        response_description="The collection.",
-        response_headers=[ETAG],
-        responses=errors(NotFound),
-    )
-    async def get_collection(
-        self,
-        request: GuestRequest,
-        collection_id: FromPath[UUID],
-    ) -> Response[Collection]:
-        """One's own, or a public one."""
+    @get("/{collection_id:str}", opt=GUESTS, response_headers=[ETAG], responses=errors(NotFound))
+    async def get_collection(self, request: GuestRequest, collection_id: FromPath[UUID]) -> Response[Collection]:
+        """Get a collection.
+
+        One of the user's own, or a public one.
+        """
         return _tagged(await self.reader.detail(_id_of(request.user), collection_id))
 
     @patch(
         "/{collection_id:str}",
         guards=[requires("write:content")],
-        summary="Change a collection",
-        response_description="The collection as it is now.",
         dependencies={"expected": Provide(provide_expected, sync_to_thread=False)},
         response_headers=[ETAG],
         responses=errors(NotFound, PreconditionFailed),
@@ -112,46 +86,42 @@ class CollectionController(Controller):
         expected: NamedDependency[Expected | None],
         collections: NamedDependency[CollectionService],
     ) -> Response[Collection]:
-        """What is left out stays. Its owner alone may."""
+        """Update a collection.
+
+        Fields that are left out keep their value. Only its owner may update it.
+        """
         return _tagged(await collections.change(request.user.user_id, collection_id, data, expected))
 
-    @delete(
-        "/{collection_id:str}",
-        guards=[requires("write:content")],
-        summary="Delete a collection",
-        response_description="It is gone.",
-        responses=errors(NotFound),
-    )
+    @delete("/{collection_id:str}", guards=[requires("write:content")], responses=errors(NotFound))
     async def remove_collection(
         self, request: ViewerRequest, collection_id: FromPath[UUID], collections: NamedDependency[CollectionService]
     ) -> None:
-        """Its owner alone may."""
+        """Delete a collection.
+
+        Only its owner may delete it.
+        """
         await collections.remove(request.user.user_id, collection_id)
 
     @get(
         "/{collection_id:str}/anime",
         opt=GUESTS,
-        summary="List the anime of a collection",
-        response_description="A part of the collection.",
         dependencies=PAGES,
         response_headers=LIST_HEADERS,
         responses=errors(NotFound),
     )
     async def list_collection_anime(
-        self,
-        request: GuestRequest,
-        collection_id: FromPath[UUID],
-        page_request: NamedDependency[PageRequest],
+        self, request: GuestRequest, collection_id: FromPath[UUID], page_request: NamedDependency[PageRequest]
     ) -> Response[list[CollectionItem]]:
-        """Of one's own or a public one, in its owner's order."""
+        """List the anime of a collection.
+
+        In the order of its owner.
+        """
         return page_response(request, await self.reader.items(_id_of(request.user), collection_id, page_request))
 
     @put(
         "/{collection_id:str}/anime/{anime_id:str}",
         status_code=204,
         guards=[requires("write:content")],
-        summary="Put an anime into a collection",
-        response_description="It is in it, or was before.",
         dependencies={"expected": Provide(provide_expected, sync_to_thread=False)},
         responses=errors(NotFound, PreconditionFailed),
     )
@@ -169,16 +139,13 @@ class CollectionController(Controller):
             ),
         ] = None,
     ) -> None:
-        """Its owner alone may."""
+        """Add an anime to a collection.
+
+        It is moved if it is in the collection already and a position is given. Only the owner may do so.
+        """
         await collections.put_item(request.user.user_id, collection_id, anime_id, position, expected)
 
-    @delete(
-        "/{collection_id:str}/anime/{anime_id:str}",
-        guards=[requires("write:content")],
-        summary="Take an anime out of a collection",
-        response_description="It is not in it, or was not before.",
-        responses=errors(NotFound),
-    )
+    @delete("/{collection_id:str}/anime/{anime_id:str}", guards=[requires("write:content")], responses=errors(NotFound))
     async def remove_collection_anime(
         self,
         request: ViewerRequest,
@@ -186,7 +153,10 @@ class CollectionController(Controller):
         anime_id: FromPath[UUID],
         collections: NamedDependency[CollectionService],
     ) -> None:
-        """Its owner alone may."""
+        """Remove an anime from a collection.
+
+        It is not an error if the collection does not contain it. Only the owner may do so.
+        """
         await collections.take_out(request.user.user_id, collection_id, anime_id)
 
 

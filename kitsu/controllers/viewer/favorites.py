@@ -27,46 +27,36 @@ class FavoriteController(Controller):
     """A viewer's favourites."""
 
     path = "/favorites"
-    tags = ["Viewer"]  # noqa: RUF012 - Litestar's way to declare
-    dependencies = {"favorites": service(FavoriteService)}  # noqa: RUF012 - Litestar's way to declare
+    tags = ["Viewer"]
+    dependencies = {"favorites": service(FavoriteService)}
     reader: FavoriteReader
 
-    @get(
-        "/",
-        summary="List one's favourites",
-        response_description="A part of the favourites.",
-        dependencies=LISTS,
-        response_headers=CHANGES_HEADERS,
-    )
+    @get("/", dependencies=LISTS, response_headers=CHANGES_HEADERS)
     async def list_favorites(
-        self,
-        request: ViewerRequest,
-        list_request: NamedDependency[ListRequest],
+        self, request: ViewerRequest, list_request: NamedDependency[ListRequest]
     ) -> Response[list[Favorite | Tombstone]]:
-        """The caller's favourites, newest first."""
+        """List favourites.
+
+        Newest first.
+        """
         return list_response(request, await self.reader.read(request.user.user_id, list_request))
 
-    @post(
-        "/",
-        guards=[requires("write:content")],
-        summary="Add a favourite",
-        response_description="The new favourite.",
-        responses=errors(NotFound, Conflict),
-    )
+    @post("/", guards=[requires("write:content")], responses=errors(NotFound, Conflict))
     async def add_favorite(
         self, request: ViewerRequest, data: JSONBody[NewFavorite], favorites: NamedDependency[FavoriteService]
     ) -> Favorite:
-        """One that was removed can be added again."""
+        """Add a favourite.
+
+        An anime that was removed can be added again.
+        """
         return await favorites.add(request.user.user_id, data.anime_id)
 
-    @delete(
-        "/{anime_id:str}",
-        guards=[requires("write:content")],
-        summary="Remove a favourite",
-        response_description="It is none, or was none before.",
-    )
+    @delete("/{anime_id:str}", guards=[requires("write:content")])
     async def remove_favorite(
         self, request: ViewerRequest, anime_id: FromPath[UUID], favorites: NamedDependency[FavoriteService]
     ) -> None:
-        """No error when it was none."""
+        """Remove a favourite.
+
+        It is not an error if the anime is not a favourite.
+        """
         await favorites.remove(request.user.user_id, anime_id)

@@ -23,17 +23,11 @@ class LibraryController(Controller):
     """A viewer's list."""
 
     path = "/library"
-    tags = ["Viewer"]  # noqa: RUF012 - Litestar's way to declare
-    dependencies = {"library": service(LibraryService)}  # noqa: RUF012 - Litestar's way to declare
+    tags = ["Viewer"]
+    dependencies = {"library": service(LibraryService)}
     reader: LibraryReader
 
-    @get(
-        "/",
-        summary="List one's library",
-        response_description="A part of the library.",
-        dependencies=LISTS,
-        response_headers=CHANGES_HEADERS,
-    )
+    @get("/", dependencies=LISTS, response_headers=CHANGES_HEADERS)
     async def list_library(
         self,
         request: ViewerRequest,
@@ -42,7 +36,10 @@ class LibraryController(Controller):
             Status | None, QueryParameter(description="only of this status; not for a list of changes")
         ] = None,
     ) -> Response[list[LibraryEntry | Tombstone]]:
-        """The anime on the caller's list, changed last first."""
+        """List the library.
+
+        Last changed first.
+        """
         refuse_null(request, "status")
         if status is None:
             return list_response(request, await self.reader.read(request.user.user_id, list_request))
@@ -51,22 +48,14 @@ class LibraryController(Controller):
             raise InvalidRequest([{"field": "status", "message": "Not for a list of changes"}])
         return page_response(request, await self.reader.of_status(request.user.user_id, status, list_request.page))
 
-    @get(
-        "/{anime_id:str}",
-        summary="Get one entry of one's library",
-        response_description="The entry.",
-        response_headers=[ETAG],
-        responses=errors(NotFound),
-    )
+    @get("/{anime_id:str}", response_headers=[ETAG], responses=errors(NotFound))
     async def get_library_entry(self, request: ViewerRequest, anime_id: FromPath[UUID]) -> Response[LibraryEntry]:
-        """What the caller's list says of an anime."""
+        """Get a library entry."""
         return _tagged(await self.reader.detail(request.user.user_id, anime_id))
 
     @put(
         "/{anime_id:str}",
         guards=[requires("write:content")],
-        summary="Put an anime on one's list, or change what it says",
-        response_description="The entry as it is now.",
         dependencies={"expected": Provide(provide_expected, sync_to_thread=False)},
         response_headers=[ETAG],
         responses=errors(NotFound, PreconditionFailed),
@@ -79,19 +68,20 @@ class LibraryController(Controller):
         library: NamedDependency[LibraryService],
         expected: NamedDependency[Expected | None],
     ) -> Response[LibraryEntry]:
-        """Status, score and notes are what the body says. Dates and episodes follow: they are never taken back."""
+        """Create or update a library entry.
+
+        Sets status, score and notes. Dates and watched episodes follow from the status and never go back.
+        """
         return _tagged(await library.put(request.user.user_id, anime_id, data, expected))
 
-    @delete(
-        "/{anime_id:str}",
-        guards=[requires("write:content")],
-        summary="Take an anime off one's list",
-        response_description="It is not on it, or was not before.",
-    )
+    @delete("/{anime_id:str}", guards=[requires("write:content")])
     async def remove_library_entry(
         self, request: ViewerRequest, anime_id: FromPath[UUID], library: NamedDependency[LibraryService]
     ) -> None:
-        """No error when it was not on it. The watch progress stays."""
+        """Remove a library entry.
+
+        It is not an error if there is none. The watch progress stays.
+        """
         await library.remove(request.user.user_id, anime_id)
 
 

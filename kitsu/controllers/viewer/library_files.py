@@ -47,7 +47,7 @@ class LibraryFileController(Controller):
     """A library as a file: lists of other sites come in, and the library goes out."""
 
     path = "/library"
-    tags = ["Viewer"]  # noqa: RUF012 - Litestar's way to declare
+    tags = ["Viewer"]
     list_importer: ListImporter
     library_exporter: LibraryExporter
     users: UserReader
@@ -58,8 +58,6 @@ class LibraryFileController(Controller):
         guards=[requires("write:content")],
         request_max_body_size=MAX_BYTES + FORM,
         operation_class=ListOperation,
-        summary="Bring a list of another site into one's library",
-        response_description="What became of the entries.",
     )
     async def import_library(
         self,
@@ -75,8 +73,10 @@ class LibraryFileController(Controller):
             bool, QueryParameter(description="only say what would become of the entries")
         ] = False,
     ) -> ImportReport:
-        """An anime is known by its id at MyAnimeList or AniList; one that the catalogue knows by its title alone is
-        suggested in the report, not imported.
+        """Import a library.
+
+        Takes a list of MyAnimeList or AniList. Anime are matched by their ids there; an anime that is known
+        only by its title is suggested in the report and not imported.
         """
         try:
             return await self.list_importer.run(request.user.user_id, await _file(request), policy, dry_run=dry_run)
@@ -88,7 +88,6 @@ class LibraryFileController(Controller):
     @get(
         "/export",
         opt=STREAMED,
-        summary="Take one's library along",
         responses={
             200: ResponseSpec(LibraryExport, description="The library; with `format=mal` XML.", generate_examples=False)
         },
@@ -100,7 +99,10 @@ class LibraryFileController(Controller):
             Literal["json", "mal"], QueryParameter(description="`mal`: the XML that MyAnimeList takes back")
         ] = "json",
     ) -> Stream:
-        """All of it, by title. MyAnimeList's XML leaves out what it has no id for."""
+        """Export the library.
+
+        By title. The XML for MyAnimeList leaves out anime that have no id there.
+        """
         user_id = request.user.user_id
         if format == "json":
             pieces, media_type, name = self.library_exporter.as_json(user_id), "application/json", "kitsu-library.json"

@@ -21,61 +21,39 @@ class ViewController(Controller):
     """A viewer's history."""
 
     path = "/views"
-    tags = ["Viewer"]  # noqa: RUF012 - Litestar's way to declare
-    dependencies = {"views": service(ViewService)}  # noqa: RUF012 - Litestar's way to declare
+    tags = ["Viewer"]
+    dependencies = {"views": service(ViewService)}
     reader: ViewReader
     recorder: ViewRecorder
 
-    @get(
-        "/",
-        summary="List one's history",
-        response_description="A part of the history.",
-        dependencies=LISTS,
-        response_headers=CHANGES_HEADERS,
-    )
+    @get("/", dependencies=LISTS, response_headers=CHANGES_HEADERS)
     async def list_views(
-        self,
-        request: ViewerRequest,
-        list_request: NamedDependency[ListRequest],
+        self, request: ViewerRequest, list_request: NamedDependency[ListRequest]
     ) -> Response[list[View | Tombstone]]:
-        """The episodes that the caller saw, last viewed first."""
+        """List the history.
+
+        The episodes that the user watched, last viewed first.
+        """
         return list_response(request, await self.reader.read(request.user.user_id, list_request))
 
-    @post(
-        "/",
-        guards=[requires("write:content")],
-        summary="Store that one sees an episode",
-        response_description="The view as it is now.",
-        responses=errors(NotFound),
-    )
+    @post("/", guards=[requires("write:content")], responses=errors(NotFound))
     async def post_view(
-        self,
-        request: ViewerRequest,
-        data: JSONBody[NewView],
-        idempotency_key: IdempotencyKey = None,
+        self, request: ViewerRequest, data: JSONBody[NewView], idempotency_key: IdempotencyKey = None
     ) -> View:
-        """One for each episode: a later one takes its place."""
+        """Mark an episode as watched.
+
+        There is one view per episode; a new one replaces it.
+        """
         return await self.recorder.post(request.user.user_id, data, idempotent_request(idempotency_key, request, data))
 
-    @delete(
-        "/",
-        guards=[requires("write:content")],
-        summary="Empty one's history",
-        response_description="The history is empty.",
-    )
+    @delete("/", guards=[requires("write:content")])
     async def clear_views(self, request: ViewerRequest, views: NamedDependency[ViewService]) -> None:
-        """All of the caller's views go."""
+        """Clear the history."""
         await views.clear(request.user.user_id)
 
-    @delete(
-        "/{view_id:str}",
-        guards=[requires("write:content")],
-        summary="Take one episode out of one's history",
-        response_description="It is gone.",
-        responses=errors(NotFound),
-    )
+    @delete("/{view_id:str}", guards=[requires("write:content")], responses=errors(NotFound))
     async def remove_view(
         self, request: ViewerRequest, view_id: FromPath[UUID], views: NamedDependency[ViewService]
     ) -> None:
-        """One view of the caller's."""
+        """Remove a view from the history."""
         await views.remove(request.user.user_id, view_id)

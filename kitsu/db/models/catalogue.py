@@ -63,12 +63,7 @@ Index("ix_anime_status", func.lower(Anime.status), *_NEWEST)
 Index("ix_anime_season", Anime.season, *_NEWEST)
 Index("ix_anime_year_newest", Anime.year, *_NEWEST)
 Index("ix_anime_genre_keys", Anime.genre_keys, postgresql_using="gin")
-Index(
-    "ix_anime_search_text",
-    Anime.search_text,
-    postgresql_using="gin",
-    postgresql_ops={"search_text": "gin_trgm_ops"},
-)
+Index("ix_anime_search_text", Anime.search_text, postgresql_using="gin", postgresql_ops={"search_text": "gin_trgm_ops"})
 
 
 class ExternalId(DefaultBase):

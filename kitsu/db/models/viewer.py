@@ -57,12 +57,7 @@ class WatchProgress(DefaultBase):
     """Left out of "continue watching" until it is played again."""
 
 
-Index(
-    "ix_watch_progress_newest",
-    WatchProgress.user_id,
-    WatchProgress.last_watched_at.desc(),
-    WatchProgress.id.desc(),
-)
+Index("ix_watch_progress_newest", WatchProgress.user_id, WatchProgress.last_watched_at.desc(), WatchProgress.id.desc())
 
 
 class View(DefaultBase):
@@ -158,12 +153,7 @@ class LibraryEntry(DefaultBase):
     updated_at: Mapped[CreatedAt]
 
 
-Index(
-    "ix_library_entries_newest",
-    LibraryEntry.user_id,
-    LibraryEntry.updated_at.desc(),
-    LibraryEntry.id.desc(),
-)
+Index("ix_library_entries_newest", LibraryEntry.user_id, LibraryEntry.updated_at.desc(), LibraryEntry.id.desc())
 
 
 TOMBSTONE_DAYS = 30

@@ -52,11 +52,7 @@ _is_own = _view.user_id == _user_id
 ROWS: Rows = (
     select(
         *columns_of(
-            View,
-            _view,
-            release_id=_episode.release_id,
-            anime_id=_release.anime_id,
-            episode_number=_episode.number,
+            View, _view, release_id=_episode.release_id, anime_id=_release.anime_id, episode_number=_episode.number
         )
     )
     .join(_episode, _episode.id == _view.episode_id)
@@ -98,11 +94,7 @@ class ViewReader(OwnListReader[View]):
     """Reads the history, last viewed first."""
 
     listing = Listing(
-        View,
-        ROWS,
-        descending(_view.last_viewed_at),
-        descending(_view.id),
-        counted=select(_view.id).where(_is_own),
+        View, ROWS, descending(_view.last_viewed_at), descending(_view.id), counted=select(_view.id).where(_is_own)
     )
     changes = ChangesListing(View, ROWS, _view.last_viewed_at, _view.id)
 

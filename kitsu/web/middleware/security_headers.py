@@ -4,11 +4,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from kitsu.domain.rate_limits import tightest_limit
 
-ALWAYS = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"x-frame-options", b"DENY"),
-)
+ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"), (b"x-frame-options", b"DENY"))
 NO_STORE = (b"cache-control", b"no-store")
 """Whatever does not say that it may be kept: accounts, tokens, errors."""
 HSTS = (b"strict-transport-security", b"max-age=31536000")
@@ -35,10 +31,7 @@ class SecurityHeaders:
                     policy = allowance.policy
                     headers += [
                         (b"ratelimit-policy", f'"{policy.name}";q={policy.limit};w={policy.seconds}'.encode()),
-                        (
-                            b"ratelimit",
-                            f'"{policy.name}";r={allowance.remaining};t={allowance.reset_seconds}'.encode(),
-                        ),
+                        (b"ratelimit", f'"{policy.name}";r={allowance.remaining};t={allowance.reset_seconds}'.encode()),
                     ]
                 message["headers"] = headers
             await send(message)

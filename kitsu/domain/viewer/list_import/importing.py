@@ -76,11 +76,7 @@ _THERE = (
 _new = insert(_entry).values({name: bindparam(name) for name in ("id", "user_id", "anime_id", *FIELDS)})
 _STORE = _new.on_conflict_do_update(
     index_elements=[_entry.user_id, _entry.anime_id],
-    set_={
-        **{name: _new.excluded[name] for name in FIELDS},
-        "version": _entry.version + 1,
-        "updated_at": func.now(),
-    },
+    set_={**{name: _new.excluded[name] for name in FIELDS}, "version": _entry.version + 1, "updated_at": func.now()},
 )
 # A title is a line of `search_text`, folded; the pattern is for the index.
 _SUGGEST = text(r"""
