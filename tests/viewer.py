@@ -128,10 +128,11 @@ async def belongings(rows: asyncpg.Connection, user_id: UUID, anime_id: str, epi
 
 
 async def kept(rows: asyncpg.Connection, user_id: UUID) -> list[Any]:
-    """What a viewer keeps, as PostgreSQL writes it."""
+    """Return all rows that a viewer keeps, as PostgreSQL writes them."""
     own = "(SELECT id FROM collections WHERE user_id = $1)"
     where = {table: f"collection_id IN {own}" if table == "collection_items" else "user_id = $1" for table in KEPT}
-    return [await rows.fetch(f"SELECT t::text FROM {table} t WHERE {where[table]}", user_id) for table in KEPT]
+    every = " UNION ALL ".join(f"SELECT '{table}', t::text FROM {table} t WHERE {where[table]}" for table in KEPT)
+    return list(await rows.fetch(every, user_id))
 
 
 async def insert(rows: asyncpg.Connection, table: str, columns: dict[str, Any]) -> str:
