@@ -14,7 +14,8 @@ from typing import Any
 from sqlalchemy.engine import URL
 
 from tests.cli.invoke import invoked
-from tests.conftest import ROOT, execute
+from tests.conftest import ROOT
+from tests.databases import execute
 from tests.domain.catalogue.test_import import dump, entry, import_entries, rows, write
 
 

@@ -14,7 +14,7 @@ from kitsu.db import migrations
 from kitsu.db.embedded import shared_server
 from tests.cli.invoke import invoke
 from tests.cli.process import free_port, kitsu, server_folder
-from tests.conftest import execute
+from tests.databases import execute
 
 PASSWORD = "hunter2:@/%"
 

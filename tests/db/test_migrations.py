@@ -19,7 +19,7 @@ from kitsu.db.engine import create_engine
 from kitsu.db.migrations import SchemaError
 from kitsu.domain.catalogue.importing import load_sample
 from tests.cli.process import kitsu
-from tests.conftest import connect, execute
+from tests.databases import connect, execute
 from tests.db.service_database import LOOSER, LOOSER_ROWS, ROWS, TABLES, rows, schema, tables
 
 ADVISORY_LOCK = 0x6B69747375

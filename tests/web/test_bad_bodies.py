@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy.engine import URL
 from structlog.testing import capture_logs
 
-from tests.conftest import ORIGIN, client_of, copy_of
+from tests.application import ORIGIN, client_of
+from tests.databases import copy_of
 
 PASSWORD = "a long enough password"
 LIMIT = 64 * 1024

@@ -23,7 +23,7 @@ from structlog.testing import capture_logs
 from kitsu.web.authentication import GUESTS, PUBLIC, requires
 from kitsu.web.request import GuestRequest
 from kitsu.web.streams import start_stream
-from tests.viewer import Shelf, Viewer, shelf_of
+from tests.factories import Shelf, Viewer, shelf_of
 
 seen: list[str] = []
 """What the parts of the test application did, in order."""

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from hashlib import sha256
 from itertools import product
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
@@ -19,9 +18,10 @@ from kitsu.app import create_app
 from kitsu.domain.accounts.access_tokens import AccessTokens
 from kitsu.domain.accounts.passwords import PasswordHasher
 from kitsu.settings import Settings
-from tests.conftest import client_of, connect, copy_of
+from tests.application import client_of
+from tests.databases import connect, copy_of
+from tests.factories import KEPT, belongings, insert, kept, sign_in
 from tests.media_places import folder_at
-from tests.viewer import KEPT, belongings, insert, kept
 
 KEY = "k" * 32
 PASSWORD = "the password of everybody here"
@@ -199,8 +199,9 @@ class Service:
     async def world(self) -> World:
         """Replace all users but the oldest, an administrator, by new ones."""
         await self.connection.execute("DELETE FROM users WHERE created_at > (SELECT min(created_at) FROM users)")
-        owner, user, other = [await self.sign_in("user") for _ in range(3)]
-        admin = await self.sign_in("admin")
+        owner, user, other, admin = [
+            await sign_in(self.connection, role, self.password_hash) for role in ("user", "user", "user", "admin")
+        ]
         collection_id, view_id = await belongings(self.connection, owner[0], ANIME, EPISODE)
         await belongings(self.connection, other[0], ANIME, EPISODE)
         fresh, expired = [AccessTokens(secret_key=KEY, algorithm="HS256", minutes=minutes) for minutes in (5, -1)]
@@ -208,24 +209,6 @@ class Service:
         for name, (user_id, session_id, _) in {"user": user, "owner": owner, "other": other, "admin": admin}.items():
             tokens[name] = fresh.issue(user_id, session_id)
         return World(*owner, collection_id, view_id, tokens)
-
-    async def sign_in(self, role: str) -> tuple[UUID, UUID, str]:
-        """Insert a user with a session; return both ids and the refresh token."""
-        user_id, session_id, refresh_token = uuid4(), uuid4(), uuid4().hex
-        await self.connection.execute(
-            "INSERT INTO users (id, email, username, password_hash, role) VALUES ($1, $2, $3, $4, $5)",
-            *(user_id, f"{user_id}@example.org", user_id.hex, self.password_hash, role),
-        )
-        await self.connection.execute(
-            "INSERT INTO auth_sessions (id, user_id, expires_at) VALUES ($1, $2, now() + interval '1 day')",
-            *(session_id, user_id),
-        )
-        await self.connection.execute(
-            "INSERT INTO refresh_tokens (session_id, generation, token_hash, expires_at) "
-            "VALUES ($1, 1, $2, now() + interval '1 day')",
-            *(session_id, sha256(refresh_token.encode()).hexdigest()),
-        )
-        return user_id, session_id, refresh_token
 
     async def stored(self) -> list[Any]:
         """Return all rows that a request could change, as PostgreSQL writes them."""
@@ -249,7 +232,7 @@ async def service(server: URL, template: URL, tmp_path_factory: pytest.TempPathF
         await insert(connection, "releases", {"id": UUID(RELEASE), "anime_id": UUID(ANIME), "title": "TV"})
         await insert(connection, "episodes", {"id": UUID(EPISODE), "release_id": UUID(RELEASE), "number": 1})
         service = Service(client, connection, password_hash)
-        await service.sign_in("admin")  # so that the caller is never the last administrator
+        await sign_in(connection, "admin")  # so that the caller is never the last administrator
         yield service
         await connection.close()
 

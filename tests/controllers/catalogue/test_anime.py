@@ -11,7 +11,7 @@ import httpx
 import pytest
 from sqlalchemy.engine import URL
 
-from tests.conftest import connect
+from tests.databases import connect
 
 Row = dict[str, Any]
 

@@ -8,8 +8,8 @@ import httpx
 import pytest
 from sqlalchemy.engine import URL
 
-from tests.conftest import connect
 from tests.controllers.catalogue.test_anime import UTC_TIME, add, pages
+from tests.databases import connect
 
 LIST_FIELDS = {"id", "anime_id", "title", "year", "status", "episode_count"}
 NOT_FOUND = {"code": "NOT_FOUND", "message": "Release not found", "details": None}

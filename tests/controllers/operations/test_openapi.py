@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from kitsu.app import create_app
 from kitsu.settings import Settings
-from tests.conftest import client_of
+from tests.application import client_of
 from tests.controllers.viewer import viewer_operations
 
 Schema = dict[str, Any]

@@ -8,8 +8,9 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from tests.checks import walk
 from tests.controllers.viewer.crowd import EARLIEST, FAR_AHEAD, MOMENTS, Crowd, asking, next_of
-from tests.viewer import Viewer, insert, walk
+from tests.factories import Viewer, insert
 
 
 class Kind(NamedTuple):

@@ -12,8 +12,9 @@ import httpx
 import pytest
 from sqlalchemy.engine import URL
 
-from tests.conftest import client_of, copy_of, execute
-from tests.controllers.accounts.test_auth import is_refused, login, me, register
+from tests.accounts import is_refused, login, me, register
+from tests.application import client_of
+from tests.databases import copy_of, execute
 
 KEY = "k" * 32
 LEEWAY = 10

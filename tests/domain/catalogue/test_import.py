@@ -13,7 +13,8 @@ from sqlalchemy.engine import URL
 
 from kitsu.db.engine import create_engine
 from kitsu.domain.catalogue.importing import Report, import_catalogue
-from tests.conftest import SHARED_DATA, connect
+from tests.conftest import SHARED_DATA
+from tests.databases import connect
 
 METADATA = {"license": {"name": "CC0-1.0"}, "lastUpdate": "2026-11-22"}
 

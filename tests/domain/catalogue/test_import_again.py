@@ -7,7 +7,7 @@ from sqlalchemy.engine import URL
 
 from kitsu.db.engine import create_engine
 from kitsu.domain.catalogue.importing import Report, load_sample
-from tests.conftest import execute
+from tests.databases import execute
 from tests.domain.catalogue.test_import import FULL, anime, dump, entry, import_entries, rows
 
 # A field of the file with another value, and what then stands in which column.

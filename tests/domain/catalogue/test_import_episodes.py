@@ -5,7 +5,7 @@ from pathlib import Path
 from sqlalchemy.engine import URL
 
 from kitsu.domain.catalogue.importing import Report
-from tests.conftest import execute
+from tests.databases import execute
 from tests.domain.catalogue.test_import import entry, import_entries, rows
 
 NUMBERS = "SELECT number FROM episodes ORDER BY number"

@@ -12,7 +12,7 @@ from sqlalchemy.engine import URL
 
 from kitsu.db.engine import create_engine
 from kitsu.domain.catalogue.importing import Report, import_catalogue
-from tests.conftest import execute
+from tests.databases import execute
 from tests.domain.catalogue.test_import import dump, entry, import_entries, rows, write
 
 A, B, C, D = (f"https://a.example.org/{letter}" for letter in "abcd")

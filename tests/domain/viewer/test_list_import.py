@@ -16,9 +16,11 @@ from sqlalchemy.engine import URL
 
 from kitsu.db.engine import create_engine
 from kitsu.domain.catalogue.importing import import_catalogue
+from tests.accounts import bearer, register
+from tests.application import client_of
 from tests.cli.invoke import invoked
-from tests.conftest import ROOT, SHARED_DATA, client_of, copy_of, execute
-from tests.controllers.accounts.test_auth import bearer, register
+from tests.conftest import ROOT, SHARED_DATA
+from tests.databases import copy_of, execute
 
 REAL = SHARED_DATA / "catalogue.jsonl"
 # All but one of the tests do with the sample, where the real catalogue is not here.

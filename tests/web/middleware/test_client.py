@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from kitsu.errors import ServiceUnavailable
 from kitsu.web.middleware import client as module
-from tests.conftest import client_of
+from tests.application import client_of
 from tests.observability.test_metrics import CREDENTIALS
 
 LARGE_BODY_BUDGET_BYTES = 300 * 1024
