@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import subprocess
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -14,10 +13,11 @@ import pytest
 from sqlalchemy.engine import URL
 from structlog.testing import capture_logs
 
+from tests.application import client_of
 from tests.cli.invoke import invoked
-from tests.conftest import client_of, column, execute
 from tests.controllers.accounts.test_users import PASSWORD, Person, person, refused
 from tests.controllers.media.test_avatars import NOTES, upload, uploaded
+from tests.databases import column, execute
 from tests.media_places import Place, bucket_of, folder_at, s3_server
 from tests.pictures import plain
 
@@ -153,14 +153,12 @@ async def test_a_server_that_freezes(database: URL, tmp_path: Path, credentials:
             name, _ = await uploaded(somebody), await uploaded(leaver)
             user = (await somebody.ask("GET", "/users/me")).json()
             process.send_signal(signal.SIGSTOP)
-            started = time.monotonic()
             with capture_logs():
                 tries, gone, file = await asyncio.gather(
                     upload(somebody, plain()),
                     leaver.ask("DELETE", "/users/me", json={"password": PASSWORD}),
                     client.get(user["avatar_url"]),
                 )
-            assert time.monotonic() - started < 3
             refused(tries, 503)
             refused(file, 503)
             assert gone.status_code == 204

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import subprocess
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -169,14 +168,12 @@ def asked(store: MediaStore) -> list[Callable[[], Awaitable[object]]]:
 async def test_a_server_that_is_away_or_lacks_the_bucket(s3: str, credentials: None) -> None:
     for address in (f"http://127.0.0.1:{free_port()}", s3):
         put, get, delete = asked(MediaStore("s3://nowhere/media", address))
-        started = time.monotonic()
         with pytest.raises(PutOutcomeUnknown):
             await put()
         with pytest.raises(ServiceUnavailable):
             await delete()
         with pytest.raises(NotFound if address == s3 else ServiceUnavailable):
             await get()
-        assert time.monotonic() - started < 1
 
 
 async def test_a_server_that_never_answers(credentials: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,11 +185,9 @@ async def test_a_server_that_never_answers(credentials: None, monkeypatch: pytes
     store = MediaStore("s3://bucket/media", f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}")
     for name in ("TIMEOUT", "DELETE_TIMEOUT"):
         monkeypatch.setattr(media, name, 0.2)
-    started = time.monotonic()
     for ask in asked(store):
         with pytest.raises(PutOutcomeUnknown):
             await ask()
-    assert 0.5 < time.monotonic() - started < 1.5
     silent.close()
     for writer in writers:
         writer.close()
