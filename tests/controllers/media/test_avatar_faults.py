@@ -3,8 +3,7 @@
 import asyncio
 import os
 import signal
-import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -107,15 +106,6 @@ async def test_a_commit_of_unknown_outcome(database: URL, folder: Place, tmp_pat
         await execute(database, LATER)
         assert await purged(tmp_path, database, folder) == "1 stray files."
         assert set(folder.files()) == {name}
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system with room for 64 KiB."""
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", tmp_path], check=False).returncode:
-        pytest.skip("NOT TESTED: a full disk takes the right to mount one")
-    yield tmp_path
-    subprocess.run(["umount", tmp_path], check=True)
 
 
 def fill(path: Path) -> None:

@@ -6,10 +6,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.checks import UNKNOWN_ID, refused, statements, walk
+from tests.checks import refused, statements, walk
 from tests.controllers.viewer.synced import EARLIEST, KINDS, Kind, Row, sync
 from tests.databases import connect
 from tests.factories import Shelf, Viewer, insert
+from tests.values import UNKNOWN_ID
 
 PASSWORD = "a long enough password"
 EVERY = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.table)

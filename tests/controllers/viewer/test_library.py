@@ -6,19 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.checks import (
-    BAD_IDS,
-    EXTRA,
-    NOT_INTEGERS,
-    NOT_TEXTS,
-    UNKNOWN_ID,
-    check_anime_by_one_query,
-    check_bodies_refused,
-    check_list,
-    check_needs_a_token,
-    refused,
-)
+from tests.checks import check_anime_by_one_query, check_bodies_refused, check_list, refused
 from tests.factories import Shelf, Viewer
+from tests.values import BAD_IDS, EXTRA, NOT_INTEGERS, NOT_TEXTS, UNKNOWN_ID
 
 FIELDS = {
     *("id", "anime_id", "status", "score", "notes", "episodes_watched", "started_on", "completed_on"),
@@ -29,20 +19,6 @@ STATUSES = ("watching", "completed", "on_hold", "dropped", "plan_to_watch")
 
 async def put(viewer: Viewer, anime_id: str, status: str = "watching", **more: Any) -> Any:
     return await viewer.write("PUT", f"/library/{anime_id}", {"status": status, **more})
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "body"),
-    [
-        ("GET", "/library", None),
-        ("GET", f"/library/{UNKNOWN_ID}", None),
-        ("PUT", f"/library/{UNKNOWN_ID}", {"status": "watching"}),
-        ("PUT", f"/library/{UNKNOWN_ID}", {}),
-        ("DELETE", f"/library/{UNKNOWN_ID}", None),
-    ],
-)
-async def test_a_token_is_needed(shelf: Shelf, method: str, path: str, body: Any) -> None:
-    await check_needs_a_token(shelf.client, method, path, body)
 
 
 @pytest.mark.parametrize("slash", ["", "/"])

@@ -9,10 +9,10 @@ from sqlalchemy.engine import URL
 
 from kitsu.app import create_app
 from kitsu.settings import Settings
-from tests.checks import UNKNOWN_ID
 from tests.controllers.operations.test_openapi import check_answer
 from tests.controllers.viewer import viewer_operations
 from tests.factories import shelf_of
+from tests.values import UNKNOWN_ID
 
 Call = tuple[str, str, str, dict[str, Any]]
 # No role of today's is signed in and lacks a permission that these need; a body of 5 MB is another test's.

@@ -6,21 +6,9 @@ from uuid import UUID
 
 import pytest
 
-from tests.checks import (
-    BAD_IDS,
-    EXTRA,
-    MAX_INTEGER,
-    NOT_INTEGERS,
-    NOT_TEXTS,
-    UNKNOWN_ID,
-    check_bodies_refused,
-    check_list,
-    check_needs_a_token,
-    refused,
-    statements,
-    without_each,
-)
+from tests.checks import check_bodies_refused, check_list, refused, statements, without_each
 from tests.factories import Shelf, Viewer
+from tests.values import BAD_IDS, EXTRA, MAX_INTEGER, NOT_INTEGERS, NOT_TEXTS, UNKNOWN_ID
 
 FIELDS = {"id", "episode_id", "release_id", "anime_id", "episode_number", "progress", "device", "last_viewed_at"}
 
@@ -32,20 +20,6 @@ async def see(viewer: Viewer, episode_id: str, progress: int = 60, **more: Any) 
 async def episodes(shelf: Shelf, count: int) -> list[str]:
     anime_id = await shelf.anime()
     return [await shelf.episode(anime_id, number) for number in range(1, count + 1)]
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "body"),
-    [
-        ("GET", "/views", None),
-        ("POST", "/views", {"episode_id": UNKNOWN_ID, "progress": 1}),
-        ("POST", "/views", {}),
-        ("DELETE", "/views", None),
-        ("DELETE", f"/views/{UNKNOWN_ID}", None),
-    ],
-)
-async def test_a_token_is_needed(shelf: Shelf, method: str, path: str, body: Any) -> None:
-    await check_needs_a_token(shelf.client, method, path, body)
 
 
 @pytest.mark.parametrize("slash", ["", "/"])

@@ -6,20 +6,14 @@ from typing import Any
 import pytest
 
 from tests.checks import (
-    BAD_IDS,
-    EXTRA,
-    MAX_INTEGER,
-    NOT_INTEGERS,
-    NOT_TEXTS,
-    UNKNOWN_ID,
     check_anime_by_one_query,
     check_bodies_refused,
     check_list,
-    check_needs_a_token,
     refused,
     without_each,
 )
 from tests.factories import Shelf, Viewer
+from tests.values import BAD_IDS, EXTRA, MAX_INTEGER, NOT_INTEGERS, NOT_TEXTS, UNKNOWN_ID
 
 FIELDS = {
     *("id", "anime_id", "episode", "position_seconds", "progress_percent", "created_at", "last_watched_at"),
@@ -35,20 +29,6 @@ SECONDS = "Position in seconds must be non-negative"
 async def watch(viewer: Viewer, anime_id: str, episode: int = 1, **more: Any) -> Any:
     body = {"anime_id": anime_id, "episode": episode, **(more or {"position_seconds": 60})}
     return await viewer.write("POST", "/watch/progress", body)
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "body"),
-    [
-        ("GET", "/watch/progress", None),
-        ("POST", "/watch/progress", {"anime_id": UNKNOWN_ID, "episode": 1, "position_seconds": 1}),
-        ("POST", "/watch/progress", {}),
-        ("GET", "/watch/continue", None),
-        ("DELETE", f"/watch/continue/{UNKNOWN_ID}", None),
-    ],
-)
-async def test_a_token_is_needed(shelf: Shelf, method: str, path: str, body: Any) -> None:
-    await check_needs_a_token(shelf.client, method, path, body)
 
 
 @pytest.mark.parametrize("slash", ["", "/"])

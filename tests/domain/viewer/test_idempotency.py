@@ -7,8 +7,9 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from tests.checks import UNKNOWN_ID, refused
+from tests.checks import refused
 from tests.factories import Shelf, Viewer
+from tests.values import UNKNOWN_ID
 
 AGE = "UPDATE idempotency_keys SET created_at = created_at - make_interval(secs => $2) WHERE user_id = $1"
 DAY = 86_400
