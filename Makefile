@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run dev migrate migration test test-slow test-faults bench bench-long check format settings lock wheel clean
+.PHONY: help install run dev migrate migration test test-slow test-faults coverage bench bench-long check format settings lock wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ test-slow: $(STAMP) ## run the tests that take minutes: two workers, timing
 
 test-faults: $(STAMP) ## stop, freeze, kill and overload the service and its database, and print what came of it
 	$(BIN)/python -m pytest -m faults --capture=no $(ARGS)
+
+coverage: $(STAMP) ## run every test and list the lines that none of them ran
+	$(BIN)/python -m pytest --numprocesses 2 --cov --cov-report=term $(ARGS)
 
 bench: $(STAMP) ## load the service and bare handlers on one database (needs wrk); writes tests/bench/RESULTS.md
 	@command -v wrk >/dev/null || { echo 'The benchmark needs wrk (Debian: apt install wrk).' >&2; exit 1; }
