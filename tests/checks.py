@@ -1,7 +1,7 @@
 """Checks that several modules of tests share."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -65,6 +65,17 @@ async def check_needs_a_token(client: httpx.AsyncClient, method: str, path: str,
             response = await client.request(method, path + slash, json=body, headers=headers)
             refused(response, 401, "Authentication failed")
             assert response.headers["www-authenticate"] == "Bearer"
+
+
+async def pages(client: httpx.AsyncClient, path: str, query: dict[str, Any]) -> AsyncIterator[httpx.Response]:
+    """Yield a list's pages, by its Link headers until there is none."""
+    response = await client.get(path, params=query)
+    yield response
+    while link := response.headers.get("link"):
+        match = re.fullmatch(r'<([^<>]+)>; rel="next"', link)
+        assert match, link
+        response = await client.get(match[1])
+        yield response
 
 
 async def walk(viewer: Viewer, target: str) -> list[httpx.Response]:

@@ -30,13 +30,12 @@ from sqlalchemy.engine import URL
 
 from kitsu.db import migrations
 from kitsu.db.embedded import DATABASE, shared_server
-from kitsu.db.engine import create_engine
 from kitsu.domain import concurrency
 from kitsu.domain.accounts import passwords
 from kitsu.domain.catalogue.importing import load_sample
 from kitsu.observability.logs import configure_logs
 from tests.application import ORIGIN, PATIENCE_MS, client_of
-from tests.databases import column, connect, copy_database, copy_of, execute
+from tests.databases import column, connect, copy_database, copy_of, engine_of, execute
 from tests.factories import Shelf, Viewer, shelf_of
 from tests.media_places import Place, bucket_of, folder_at, s3_server
 
@@ -143,9 +142,8 @@ def template(server: URL) -> Iterator[URL]:
 
     async def make() -> None:
         await copy_database(server, DATABASE, name)
-        engine = create_engine(url)
-        await migrations.migrate(engine)
-        await engine.dispose()
+        async with engine_of(url) as engine:
+            await migrations.migrate(engine)
 
     asyncio.run(make())
     yield url
@@ -185,9 +183,8 @@ async def client(database: URL) -> AsyncIterator[httpx.AsyncClient]:
 async def catalogue(server: URL, template: URL) -> AsyncIterator[URL]:
     """A database with the sample catalogue, for tests that only read."""
     async with copy_of(template, server) as url:
-        engine = create_engine(url)
-        await load_sample(engine)
-        await engine.dispose()
+        async with engine_of(url) as engine:
+            await load_sample(engine)
         yield url
 
 

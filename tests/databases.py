@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
 import asyncpg
 from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from kitsu.db.engine import create_engine
 
 COPY_TIMEOUT_SECONDS = 20
 """How long a copy waits for other sessions on its template."""
@@ -58,3 +61,12 @@ async def copy_of(template: URL, server: URL) -> AsyncIterator[URL]:
         yield server.set(database=name)
     finally:
         await execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@asynccontextmanager
+async def engine_of(url: URL) -> AsyncIterator[AsyncEngine]:
+    """An engine of Kitsu's, as its commands make it."""
+    async with AsyncExitStack() as stack:
+        engine = create_engine(url)
+        stack.push_async_callback(engine.dispose)
+        yield engine

@@ -135,3 +135,12 @@ async def insert(rows: asyncpg.Connection, table: str, columns: dict[str, Any]) 
     values = ", ".join(f"${number}" for number in range(1, len(columns) + 1))
     await rows.execute(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values})", *columns.values())
     return str(columns.get("id"))
+
+
+async def add(url: URL, table: str, *rows: dict[str, Any]) -> list[str]:
+    """Insert rows as something older than Kitsu would; return their ids."""
+    connection = await connect(url)
+    try:
+        return [await insert(connection, table, row) for row in rows]
+    finally:
+        await connection.close()
