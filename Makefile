@@ -37,7 +37,7 @@ migration: $(STAMP) .env ## write a new revision from the models: make migration
 	@exec $(BIN)/kitsu makemigration "$(m)"
 
 test: $(STAMP) ## run every test
-	$(BIN)/python -m pytest --numprocesses 2 $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal $(ARGS)
 
 test-slow: $(STAMP) ## run the tests that take minutes: two workers, timing
 	$(BIN)/python -m pytest -m slow $(ARGS)
@@ -46,7 +46,7 @@ test-faults: $(STAMP) ## stop, freeze, kill and overload the service and its dat
 	$(BIN)/python -m pytest -m faults --capture=no $(ARGS)
 
 coverage: $(STAMP) ## run every test and list the lines that none of them ran
-	$(BIN)/python -m pytest --numprocesses 2 --cov --cov-report=term $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal --cov --cov-report=term $(ARGS)
 
 bench: $(STAMP) ## load the service and bare handlers on one database (needs wrk); writes tests/bench/RESULTS.md
 	@command -v wrk >/dev/null || { echo 'The benchmark needs wrk (Debian: apt install wrk).' >&2; exit 1; }
