@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run dev migrate migration test test-slow test-faults bench bench-long check format settings lock wheel clean
+.PHONY: help install run dev migrate migration test test-slow test-faults coverage bench bench-long check format settings lock wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,13 +37,16 @@ migration: $(STAMP) .env ## write a new revision from the models: make migration
 	@exec $(BIN)/kitsu makemigration "$(m)"
 
 test: $(STAMP) ## run every test
-	$(BIN)/python -m pytest --numprocesses 2 $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal $(ARGS)
 
 test-slow: $(STAMP) ## run the tests that take minutes: two workers, timing
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
 test-faults: $(STAMP) ## stop, freeze, kill and overload the service and its database, and print what came of it
 	$(BIN)/python -m pytest -m faults --capture=no $(ARGS)
+
+coverage: $(STAMP) ## run every test and list the lines that none of them ran
+	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal --cov --cov-report=term $(ARGS)
 
 bench: $(STAMP) ## load the service and bare handlers on one database (needs wrk); writes tests/bench/RESULTS.md
 	@command -v wrk >/dev/null || { echo 'The benchmark needs wrk (Debian: apt install wrk).' >&2; exit 1; }
@@ -74,4 +77,4 @@ wheel: $(STAMP) ## build the wheel into dist/
 	$(BIN)/uv build --quiet --wheel --no-build-isolation --out-dir dist
 
 clean: ## remove the virtual environment and what the tools left; data in .local/ stays
-	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

@@ -1,42 +1,48 @@
 """A real PostgreSQL for every test that touches data: the embedded one, with the schema that the migrations make.
 
 database        an empty database at the newest schema, its own for each test
+rows            a plain connection to that database
 client          the application on that database, over ASGI
 catalogue       one database for all tests that only read, with the sample catalogue in it
 reader          the application on that one
+shelf, viewer   the application on a database of the module's own, and a new signed-in user of it
 folder, place   where a media store keeps its files: a folder; that, then a bucket of an S3 server
 """
 
 import asyncio
 import fcntl
+import gc
 import os
+import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import disk_usage, rmtree
 from tempfile import TemporaryDirectory
-from typing import Any
+from unittest.mock import patch
 from uuid import uuid4
 
 import asyncpg
 import httpx
 import pytest
 import structlog
-from litestar import Litestar
 from sqlalchemy.engine import URL
 
-from kitsu.app import create_app
 from kitsu.db import migrations
 from kitsu.db.embedded import DATABASE, shared_server
-from kitsu.db.engine import create_engine
+from kitsu.domain import concurrency
+from kitsu.domain.accounts import passwords
 from kitsu.domain.catalogue.importing import load_sample
 from kitsu.observability.logs import configure_logs
-from kitsu.settings import Settings
+from tests.application import ORIGIN, PATIENCE_MS, client_of
+from tests.databases import column, connect, copy_database, copy_of, engine_of, execute
+from tests.factories import Shelf, Viewer, shelf_of
 from tests.media_places import Place, bucket_of, folder_at, s3_server
+
+__all__ = ["ORIGIN", "client_of", "column", "connect", "copy_of", "execute"]
 
 ROOT = Path(__file__).parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
-ORIGIN = "https://kitsu.example.org"
 
 
 FOLDER = "KITSU_TEST_FOLDER"
@@ -71,70 +77,48 @@ def _remove_left(place: Path) -> None:
             rmtree(users.parent)
 
 
-async def execute(url: URL, *statements: str) -> None:
-    """Run statements on a database, each in a transaction of its own."""
-    connection = await connect(url)
-    try:
-        for statement in statements:
-            await connection.execute(statement)
-    finally:
-        await connection.close()
-
-
-async def column(database: URL, query: str) -> list[Any]:
-    """The first column of a query, from outside of Kitsu."""
-    connection = await connect(database)
-    try:
-        return [row[0] for row in await connection.fetch(query)]
-    finally:
-        await connection.close()
-
-
-async def connect(url: URL) -> asyncpg.Connection:
-    """A plain connection, to look at a database from outside of Kitsu."""
-    return await asyncpg.connect(url.set(drivername="postgresql").render_as_string(hide_password=False))
-
-
-@asynccontextmanager
-async def client_of(url: URL, **settings: object) -> AsyncIterator[httpx.AsyncClient]:
-    """The application on a database, over ASGI."""
-    values = {"secret_key": "k" * 32, "allowed_origins": (ORIGIN,), "database_url": url, "db_pool_size": 3}
-    # With answers from memory a test that changes a row would have to wait until that is heard.
-    values["catalogue_memory_mb"] = 0
-    with TemporaryDirectory() as uploads:
-        app = create_app(Settings(**{**values, "media_url": f"file://{uploads}", **settings}))  # type: ignore[arg-type] # the values are of many types
-        # An error that the application lets through would be a 500 behind a real server, not an exception.
-        transport = httpx.ASGITransport(app, raise_app_exceptions=False)  # type: ignore[arg-type] # Litestar types scopes closer
-        async with _running(app), httpx.AsyncClient(transport=transport, base_url="http://kitsu.test") as client:
-            yield client
-
-
-@asynccontextmanager
-async def _running(app: Litestar) -> AsyncIterator[None]:
-    """The application's lifespan, in a task of its own: pytest enters and leaves a fixture in different ones."""
-    started, stop = asyncio.Event(), asyncio.Event()
-
-    async def live() -> None:
-        async with app.lifespan():
-            started.set()
-            await stop.wait()
-
-    life = asyncio.create_task(live())
-    starting = asyncio.create_task(started.wait())
-    await asyncio.wait({life, starting}, return_when=asyncio.FIRST_COMPLETED)
-    if life.done():
-        await life
-    yield
-    stop.set()
-    await life
-
-
 @pytest.fixture(scope="session", autouse=True)
 def logs() -> None:
     """Logs as the service writes them: structlog's default draws each exception for seconds."""
     configure_logs("info")
     # A logger that keeps what it was made of writes where this test did, for a command of the next one as well.
     structlog.configure(cache_logger_on_first_use=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def frozen_modules() -> None:
+    """Keep the garbage collector from walking all that was imported: each application that a test makes sets it off."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patient_queue() -> Iterator[None]:
+    """Let requests wait for a slot for as long as they may wait for the database."""
+    with patch.object(concurrency, "QUEUE_TIMEOUT_SECONDS", PATIENCE_MS / 1000):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cheap_passwords() -> Iterator[None]:
+    """Hash passwords at the lowest cost: at that of the service the tests would hash for minutes."""
+    with password_cost(memory_cost=64, time_cost=1):
+        yield
+
+
+@pytest.fixture
+def real_passwords() -> Iterator[None]:
+    """Hash passwords at the cost of the service."""
+    with password_cost(memory_cost=19_456, time_cost=2):
+        yield
+
+
+@contextmanager
+def password_cost(**cost: int) -> Iterator[None]:
+    """Hash passwords at this cost."""
+    context = passwords._context.copy(**{f"argon2__{name}": value for name, value in cost.items()})  # noqa: SLF001 - no setting
+    with patch.multiple(passwords, _context=context, _NOBODY=context.hash("nobody has this password")):
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -157,25 +141,13 @@ def template(server: URL) -> Iterator[URL]:
     url = server.set(database=name)
 
     async def make() -> None:
-        await execute(server, f"CREATE DATABASE {name} TEMPLATE {DATABASE}")
-        engine = create_engine(url)
-        await migrations.migrate(engine)
-        await engine.dispose()
+        await copy_database(server, DATABASE, name)
+        async with engine_of(url) as engine:
+            await migrations.migrate(engine)
 
     asyncio.run(make())
     yield url
     asyncio.run(execute(server, f"DROP DATABASE {name} WITH (FORCE)"))
-
-
-@asynccontextmanager
-async def copy_of(template: URL, server: URL) -> AsyncIterator[URL]:
-    """A copy of a database, for as long as the context lasts."""
-    name = f"test_{uuid4().hex}"
-    await execute(server, f"CREATE DATABASE {name} TEMPLATE {template.database}")
-    try:
-        yield server.set(database=name)
-    finally:
-        await execute(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
@@ -188,10 +160,16 @@ async def database(server: URL, template: URL) -> AsyncIterator[URL]:
 @pytest.fixture
 async def bare_database(server: URL) -> AsyncIterator[URL]:
     """A database without any table."""
-    name = f"bare_{uuid4().hex}"
-    await execute(server, f"CREATE DATABASE {name} TEMPLATE {DATABASE}")
-    yield server.set(database=name)
-    await execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+    async with copy_of(server.set(database=DATABASE), server) as url:
+        yield url
+
+
+@pytest.fixture
+async def rows(database: URL) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to that database, from outside."""
+    connection = await connect(database)
+    yield connection
+    await connection.close()
 
 
 @pytest.fixture
@@ -205,9 +183,8 @@ async def client(database: URL) -> AsyncIterator[httpx.AsyncClient]:
 async def catalogue(server: URL, template: URL) -> AsyncIterator[URL]:
     """A database with the sample catalogue, for tests that only read."""
     async with copy_of(template, server) as url:
-        engine = create_engine(url)
-        await load_sample(engine)
-        await engine.dispose()
+        async with engine_of(url) as engine:
+            await load_sample(engine)
         yield url
 
 
@@ -216,6 +193,19 @@ async def reader(catalogue: URL) -> AsyncIterator[httpx.AsyncClient]:
     """The application on the sample catalogue."""
     async with client_of(catalogue) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+async def shelf(server: URL, template: URL) -> AsyncIterator[Shelf]:
+    """The application on a database that the tests of a module share: each test makes viewers of its own."""
+    async with shelf_of(server, template) as shelf:
+        yield shelf
+
+
+@pytest.fixture
+async def viewer(shelf: Shelf) -> Viewer:
+    """A new viewer, who keeps nothing yet."""
+    return await shelf.viewer()
 
 
 @pytest.fixture(scope="session")
@@ -237,6 +227,15 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 def folder(tmp_path: Path) -> Place:
     """A folder for a media store."""
     return folder_at(tmp_path / "uploads")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with room for 64 KiB."""
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", tmp_path], check=False).returncode:
+        pytest.skip("NOT TESTED: a full disk takes the right to mount one")
+    yield tmp_path
+    subprocess.run(["umount", tmp_path], check=True)
 
 
 @pytest.fixture(params=["folder", "bucket"])

@@ -74,8 +74,7 @@ def upgrade() -> None:
         ),
     )
     op.add_column(
-        "anime",
-        sa.Column("genre_keys", texts, sa.Computed("kitsu_lower(genres)", persisted=True), nullable=False),
+        "anime", sa.Column("genre_keys", texts, sa.Computed("kitsu_lower(genres)", persisted=True), nullable=False)
     )
     op.add_column(
         "anime",

@@ -31,10 +31,7 @@ def sizes(small: URL, large: URL) -> list[str]:
                     loaded(server, port, todo[name].requests, 1)
                     figures = loaded(server, port, todo[name].requests)
                     found.setdefault(name, {}).setdefault(url, []).append(figures.p50_ms)
-    lines = [
-        f"| work | p50 ms at {SMALL_BODY_BYTES:,} | p50 ms at {LARGE:,} | ratio |",
-        "| --- | --- | --- | --- |",
-    ]
+    lines = [f"| work | p50 ms at {SMALL_BODY_BYTES:,} | p50 ms at {LARGE:,} | ratio |", "| --- | --- | --- | --- |"]
     for name, of in found.items():
         at_small, at_large = sorted(of[small])[ROUNDS // 2], sorted(of[large])[ROUNDS // 2]
         lines.append(f"| {name} | {at_small:.2f} | {at_large:.2f} | {at_large / at_small:.2f} |")

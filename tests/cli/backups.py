@@ -14,7 +14,7 @@ from kitsu.domain.operations import backup
 from kitsu.domain.operations.backup.archive import writing
 from kitsu.domain.operations.backup.files import MediaFiles
 from tests.cli.invoke import invoke
-from tests.conftest import connect
+from tests.databases import connect
 from tests.media_places import Place
 
 T = TypeVar("T")

@@ -11,9 +11,10 @@ import pytest
 from sqlalchemy.engine import URL
 
 from kitsu.domain.operations.purge import BATCH
+from tests.application import client_of
 from tests.cli.invoke import invoked
 from tests.cli.process import ROOT, SECRET_KEY, kitsu
-from tests.conftest import client_of, connect, execute
+from tests.databases import connect, execute
 
 PASSWORD = "a long enough password"
 

@@ -15,7 +15,7 @@ from kitsu.db.engine import create_engine
 from tests.cli.backups import FILES, PASSWORD, UNFINISHED, USERS, contents, settings_of
 from tests.cli.invoke import invoke
 from tests.cli.process import kitsu
-from tests.conftest import column, copy_of, execute
+from tests.databases import column, copy_of, execute
 from tests.media_places import Place, bucket_of, folder_at
 
 

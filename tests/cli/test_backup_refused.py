@@ -18,7 +18,7 @@ from kitsu.domain.operations.backup.archive import BackupError, opened
 from tests.cli.backups import AWS, FILES, UNFINISHED, USERS, contents, made_of, refused, restore, settings_of
 from tests.cli.invoke import invoke
 from tests.cli.process import free_port
-from tests.conftest import connect, copy_of, execute
+from tests.databases import connect, copy_of, execute
 from tests.media_places import Place, bucket_of, folder_at
 
 

@@ -13,10 +13,10 @@ from sqlalchemy.engine import URL
 
 from tests.cli.backups import FILES, UNFINISHED, USERS, contents, restore, settings_of, take
 from tests.cli.process import Process, kitsu
-from tests.conftest import column, connect, copy_of, execute
+from tests.databases import column, connect, copy_of, execute
+from tests.factories import Shelf, Viewer, shelf_of
 from tests.media_places import Place, folder_at
 from tests.pictures import plain
-from tests.viewer import Shelf, Viewer, shelf_of
 
 pytestmark = pytest.mark.slow
 

@@ -80,10 +80,7 @@ async def test_check_after_a_failed_one_is_skipped() -> None:
 
 @pytest.mark.parametrize(
     ("error", "problem"),
-    [
-        ("It is old: run it: now.", Problem("It is old.", "Run it: now.")),
-        ("It is old.", Problem("It is old.")),
-    ],
+    [("It is old: run it: now.", Problem("It is old.", "Run it: now.")), ("It is old.", Problem("It is old."))],
 )
 def test_problem_of_an_error(error: str, problem: Problem) -> None:
     assert Problem.from_error(error) == problem

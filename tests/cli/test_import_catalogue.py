@@ -14,7 +14,8 @@ from typing import Any
 from sqlalchemy.engine import URL
 
 from tests.cli.invoke import invoked
-from tests.conftest import ROOT, execute
+from tests.conftest import ROOT
+from tests.databases import execute
 from tests.domain.catalogue.test_import import dump, entry, import_entries, rows, write
 
 
@@ -138,10 +139,7 @@ async def test_progress_bar_on_a_terminal(database: URL, tmp_path: Path) -> None
 
 async def test_files(database: URL, tmp_path: Path) -> None:
     before = await dump(database)
-    messages = {
-        "missing.jsonl": "does not exist",
-        f"{'x' * 300}.jsonl": "name too long",
-    }
+    messages = {"missing.jsonl": "does not exist", f"{'x' * 300}.jsonl": "name too long"}
     told = [await fails(database, tmp_path, name) for name in messages]
     for (name, message), line in zip(messages.items(), told, strict=True):
         assert name in line

@@ -13,7 +13,7 @@ from sqlalchemy.engine import URL
 
 from kitsu.domain.catalogue.importing import Report
 from tests.cli.test_import_catalogue import ended, fails, start, terminal, without_progress
-from tests.conftest import connect
+from tests.databases import connect
 from tests.domain.catalogue.test_import import dump, entry, import_entries, rows, run_import, write
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.engine import URL
 
 from kitsu.db import migrations
 from tests.cli.process import Process, kitsu, server_folder, until
-from tests.conftest import execute
+from tests.databases import execute
 
 ANIME = {
     "sources": ["https://myanimelist.net/anime/9000001", "https://example.org/anime/x"],

@@ -14,7 +14,7 @@ from kitsu.db import migrations
 from kitsu.db.embedded import shared_server
 from tests.cli.invoke import invoke
 from tests.cli.process import free_port, kitsu, server_folder
-from tests.conftest import execute
+from tests.databases import execute
 
 PASSWORD = "hunter2:@/%"
 
@@ -117,10 +117,7 @@ def test_missing_database_and_missing_rights(tmp_path: Path, server: URL, bare_d
 
 @pytest.mark.parametrize(
     ("revision", "commands"),
-    [
-        ("9999", [("run",), ("serve",)]),
-        ("0008", [("serve",), ("import-catalogue", os.devnull)]),
-    ],
+    [("9999", [("run",), ("serve",)]), ("0008", [("serve",), ("import-catalogue", os.devnull)])],
 )
 def test_schema_of_another_version(
     tmp_path: Path, bare_database: URL, revision: str, commands: list[tuple[str, ...]]

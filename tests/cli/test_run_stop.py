@@ -16,7 +16,7 @@ from sqlalchemy.engine import URL
 
 from kitsu.db.embedded import shared_server
 from tests.cli.process import Process, at_once, kitsu, server_folder
-from tests.conftest import connect, execute
+from tests.databases import connect, execute
 
 MIGRATION_LOCK = 0x6B69747375
 

@@ -6,7 +6,7 @@ from sqlalchemy.engine import URL
 
 from tests.cli.invoke import invoked
 from tests.cli.test_accounts import fetch, run
-from tests.conftest import execute
+from tests.databases import execute
 from tests.db.service_database import TABLES, rows
 
 PAIRS = """

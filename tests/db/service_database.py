@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy.engine import URL
 
-from tests.conftest import connect
+from tests.databases import connect
 
 TABLES = """
 CREATE TABLE alembic_version (version_num varchar(32) NOT NULL CONSTRAINT alembic_version_pkc PRIMARY KEY);

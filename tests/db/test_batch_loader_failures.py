@@ -9,6 +9,13 @@ from tests.db.look_ups import Source, answers, ask
 from tests.db.waiting import soon, turns
 
 
+async def check_next_call(together: BatchLoader[str, int], source: Source, key: str) -> None:
+    """A call after all others is answered by a look-up of its own."""
+    (again,) = await ask(together, key)
+    (await source.next()).answer.set_result({key: 1})
+    assert await soon(again) == 1
+
+
 async def test_error_of_the_first_look_up_is_of_nobody_else(together: BatchLoader[str, int], source: Source) -> None:
     (first,) = await ask(together, "a")
     call = await source.next()
@@ -35,9 +42,7 @@ async def test_error_reaches_all_that_were_asked_together_and_nobody_else(
             await soon(task)
     (await source.next()).answer.set_result({"d": 4})
     assert await answers(first, later) == [1, 4]
-    (again,) = await ask(together, "b")
-    (await source.next()).answer.set_result({"b": 2})
-    assert await soon(again) == 2
+    await check_next_call(together, source, "b")
 
 
 async def test_error_without_anybody_behind_it_leaves_the_next_call_working(
@@ -47,9 +52,7 @@ async def test_error_without_anybody_behind_it_leaves_the_next_call_working(
     (await source.next()).answer.set_exception(ConnectionError("away"))
     with pytest.raises(ConnectionError, match="away"):
         await soon(first)
-    (again,) = await ask(together, "a")
-    (await source.next()).answer.set_result({"a": 1})
-    assert await soon(again) == 1
+    await check_next_call(together, source, "a")
 
 
 async def test_look_up_that_ends_as_cancelled_leaves_nobody_waiting(
@@ -129,9 +132,7 @@ async def test_first_that_is_cancelled_alone_leaves_the_next_call_working(
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await soon(first)
-    (again,) = await ask(together, "a")
-    (await source.next()).answer.set_result({"a": 1})
-    assert await soon(again) == 1
+    await check_next_call(together, source, "a")
 
 
 @pytest.mark.parametrize("is_first_cancelled", [False, True])

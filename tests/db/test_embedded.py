@@ -15,7 +15,7 @@ from sqlalchemy.engine import URL
 
 from kitsu.db.embedded import DATABASE, EmbeddedError, shared_server
 from tests.cli.process import ROOT, Process, server_folder, started, until
-from tests.conftest import connect
+from tests.databases import connect
 
 USER = """
 import sys

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from kitsu.db.engine import Timeouts, create_engine
 from kitsu.db.errors import is_bad_value, is_disconnect, is_unavailable, sqlstate
 from tests.cli.process import free_port
-from tests.conftest import execute
+from tests.databases import execute
 
 
 @pytest.fixture

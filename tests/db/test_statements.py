@@ -13,7 +13,7 @@ from kitsu.db.engine import Timeouts
 from kitsu.db.errors import is_bad_value, is_unavailable
 from kitsu.db.models import Anime
 from kitsu.db.statements import StatementRunner
-from tests.conftest import column, connect, execute
+from tests.databases import column, connect, execute
 
 PID = text("SELECT pg_backend_pid()")
 SLOW_PID = text("SELECT pg_backend_pid() FROM pg_sleep(0.1)")

@@ -11,8 +11,9 @@ from sqlalchemy.engine import URL
 from kitsu.db import migrations
 from kitsu.db.engine import create_engine
 from kitsu.db.migrations import SchemaError
+from tests.application import client_of
 from tests.cli.invoke import invoked
-from tests.conftest import client_of, connect, execute
+from tests.databases import connect, execute
 from tests.db.service_database import ROWS, TABLES, rows, schema, tables
 
 PASSWORD = "пароль of the old service"

@@ -9,12 +9,12 @@ T = TypeVar("T")
 
 async def soon(awaitable: Awaitable[T]) -> T:
     """What it says; an error instead of a test that never ends."""
-    return await asyncio.wait_for(awaitable, 10)
+    return await asyncio.wait_for(awaitable, 20)
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
     """Wait for what only the server knows the time of."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not await holds():  # noqa: ASYNC110 - no event tells of it
             await asyncio.sleep(0.01)
 

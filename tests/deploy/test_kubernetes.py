@@ -53,11 +53,7 @@ def test_an_update_takes_no_pod_away_before_another_is_ready() -> None:
 def test_probes_ask_paths_that_exist() -> None:
     server = _container(pods()["Deployment"])
     asked = {name: server[name]["httpGet"]["path"] for name in ("startupProbe", "livenessProbe", "readinessProbe")}
-    assert asked == {
-        "startupProbe": "/health/live",
-        "livenessProbe": "/health/live",
-        "readinessProbe": "/health/ready",
-    }
+    assert asked == {"startupProbe": "/health/live", "livenessProbe": "/health/live", "readinessProbe": "/health/ready"}
     served = {HealthController.path + path for path in ("/live", "/ready")}
     assert set(asked.values()) == served
 
@@ -95,11 +91,7 @@ def test_a_pod_has_settings_limits_and_no_rights(kind: str) -> None:
 
 def test_commands_are_steps_of_their_own() -> None:
     commands = {kind: _container(pod)["command"] for kind, pod in pods().items()}
-    assert commands == {
-        "Deployment": ["kitsu", "serve"],
-        "Job": ["kitsu", "migrate"],
-        "CronJob": ["kitsu", "purge"],
-    }
+    assert commands == {"Deployment": ["kitsu", "serve"], "Job": ["kitsu", "migrate"], "CronJob": ["kitsu", "purge"]}
 
 
 def test_the_most_pods_fit_into_the_memory_and_the_connections_that_they_are_given() -> None:

@@ -5,16 +5,40 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import nullcontext
 
 import pytest
+import pytest_asyncio
 
 from kitsu.domain import concurrency as module
 from kitsu.domain.concurrency import ConcurrencyLimiter, RequestDeadline, released_slot
 
+pytestmark = pytest.mark.asyncio(loop_scope="function")
 
-@pytest.fixture(autouse=True)
-async def no_turn_is_left() -> AsyncIterator[None]:
-    """The context of a request ends with it; all tests have one context."""
-    yield
-    ConcurrencyLimiter(1, waiting=0).end()
+
+class Clock:
+    """The clock of the event loop, which stands still until a test advances it."""
+
+    def __init__(self, now: float) -> None:
+        self._now = now
+
+    def time(self) -> float:
+        """Return the time that the loop and its timers see."""
+        return self._now
+
+    async def advance(self, seconds: float) -> None:
+        """Move the time, and let the timers that are due run."""
+        self._now += seconds
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+
+@pytest_asyncio.fixture(loop_scope="function", autouse=True)
+async def clock(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Clock]:
+    """A clock of the test's own, on a loop of its own; no slot is left in the context that all tests share."""
+    loop = asyncio.get_running_loop()
+    clock = Clock(loop.time())
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "time", clock.time)
+        yield clock
+        ConcurrencyLimiter(1, waiting=0).end()
 
 
 async def waiting(turns: ConcurrencyLimiter, number: int) -> list[asyncio.Task[bool]]:
@@ -70,11 +94,11 @@ async def test_the_newest_first_while_the_room_is_more_than_half_full() -> None:
     asked[2].cancel()
 
 
-async def test_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "QUEUE_TIMEOUT_SECONDS", 0.01)
+async def test_request_that_waits_too_long_gets_no_slot(clock: Clock) -> None:
     turns = ConcurrencyLimiter(1, waiting=2)
     asked = await waiting(turns, 3)
-    assert await asyncio.gather(*asked) == [True, False, False]
+    await clock.advance(module.QUEUE_TIMEOUT_SECONDS + 1)
+    assert results(asked) == [True, False, False]
     assert (turns.in_flight, turns.refused) == (1, 2)
     turns.give_back()
     assert turns.in_flight == 0
@@ -114,80 +138,92 @@ async def test_without_turns_there_is_nothing_to_let_go() -> None:
         pass
 
 
-async def is_late(seconds: float, *waits: float, aside_from: Collection[int] = ()) -> bool:
-    """Whether these waits, some of which are aside, end in time."""
+async def is_late(clock: Clock, seconds: float, *waits: float, aside_from: Collection[int] = ()) -> bool:
+    """Return whether these waits, some of which are aside, run into the deadline."""
     try:
         async with RequestDeadline(seconds):
             for number, wait in enumerate(waits):
                 with released_slot() if number in aside_from else nullcontext():
-                    await asyncio.sleep(wait)
+                    await clock.advance(wait)
     except TimeoutError:
         return True
     return False
 
 
-async def test_nothing_takes_longer_than_it_may() -> None:
+async def test_request_ends_at_its_deadline(clock: Clock) -> None:
     assert await ConcurrencyLimiter(1, waiting=0).take()
-    assert not await is_late(10, 0, 0.01)
-    assert await is_late(0.01, 0, 10)
+    assert not await is_late(clock, 10, 0, 9)
+    assert await is_late(clock, 20, 0, 12)
 
 
-async def test_the_waiting_for_a_turn_counts() -> None:
+async def test_time_in_the_queue_counts(clock: Clock) -> None:
     turns = ConcurrencyLimiter(1, waiting=1)
     assert await turns.take()
-    asyncio.get_running_loop().call_later(0.15, turns.give_back)
+    waiter = asyncio.create_task(wait_then_work(clock, turns))
+    await asyncio.sleep(0)
+    await clock.advance(0.5)
+    turns.give_back()
+    assert await waiter
+
+
+async def wait_then_work(clock: Clock, turns: ConcurrencyLimiter) -> bool:
+    """Return whether a request that waited for its slot is late."""
     assert await turns.take()
-    assert await is_late(0.2, 0, 0.15)
+    return await is_late(clock, 1, 0, 0.6)
 
 
-async def test_what_is_aside_does_not_count() -> None:
+async def test_time_aside_does_not_count(clock: Clock) -> None:
     assert await ConcurrencyLimiter(1, waiting=0).take()
-    assert not await is_late(0.5, 0.3, 0, 0.3, 0, aside_from={0, 2})
-    assert await is_late(0.5, 0.3, 0, 0.3, 10, aside_from={0, 2})
+    assert not await is_late(clock, 5, 3, 0, 3, 0, aside_from={0, 2})
+    assert await is_late(clock, 5, 3, 0, 3, 10, aside_from={0, 2})
 
 
-async def test_aside_within_aside_gives_one_turn_back() -> None:
+async def test_aside_within_aside_gives_one_slot_back(clock: Clock) -> None:
     turns = ConcurrencyLimiter(1, waiting=0)
     assert await turns.take()
     with released_slot():
-        assert not await is_late(0.05, 0.1, aside_from={0})
+        assert not await is_late(clock, 5, 10, aside_from={0})
         assert turns.in_flight == 0
     assert turns.in_flight == 1
 
 
-async def test_what_ran_out_of_time_may_still_wait_aside() -> None:
+async def test_cut_request_may_still_wait_aside(clock: Clock) -> None:
     turns = ConcurrencyLimiter(1, waiting=0)
     assert await turns.take()
 
     async def tidied() -> None:
-        async with RequestDeadline(0.01):
+        async with RequestDeadline(1):
             try:
-                await asyncio.sleep(10)
+                await clock.advance(2)
             finally:
                 with released_slot():
-                    await asyncio.sleep(0.01)
+                    await clock.advance(2)
 
     with pytest.raises(TimeoutError):
         await tidied()
     assert turns.in_flight == 1
 
 
-async def test_a_cancellation_by_others_stays_one() -> None:
-    async def asked() -> bool:
+async def test_cancellation_by_others_stays_one(clock: Clock) -> None:
+    begun = asyncio.Event()
+
+    async def asked() -> None:
         assert await ConcurrencyLimiter(1, waiting=0).take()
-        return await is_late(10, 10)
+        async with RequestDeadline(10):
+            begun.set()
+            await asyncio.Event().wait()
 
     task = asyncio.create_task(asked())
-    await asyncio.sleep(0.01)
+    await begun.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
 
-async def test_without_a_turn_nothing_ends() -> None:
-    assert not await is_late(0, 0.01)
+async def test_without_a_slot_there_is_no_deadline(clock: Clock) -> None:
+    assert not await is_late(clock, 0, 1)
     turns = ConcurrencyLimiter(1, waiting=0)
     assert await turns.take()
     turns.end()
     assert turns.in_flight == 0
-    assert not await is_late(0, 0.01)
+    assert not await is_late(clock, 0, 1)

@@ -100,11 +100,7 @@ def test_requests_and_their_statements(database: URL, tmp_path: Path) -> None:
     with (
         collecting() as (collector, endpoint),
         kitsu(
-            tmp_path,
-            "serve",
-            database=database,
-            OTEL_EXPORTER_OTLP_ENDPOINT=endpoint,
-            OTEL_BSP_SCHEDULE_DELAY="100",
+            tmp_path, "serve", database=database, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_BSP_SCHEDULE_DELAY="100"
         ) as service,
     ):
         service.serves()

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.slow
 PAIRS = 100
 
 
+@pytest.mark.usefixtures("real_passwords")
 async def test_every_refusal_takes_the_same_time(database: URL) -> None:
     old = bcrypt.using(rounds=12).hash(sha256(b"an old password").hexdigest())
     async with client_of(database, rate_limit_enabled=False) as client:

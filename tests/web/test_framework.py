@@ -24,7 +24,7 @@ from kitsu.web.authentication import GUESTS, PUBLIC
 from kitsu.web.guards import requires
 from kitsu.web.request import GuestRequest
 from kitsu.web.streams import start_stream
-from tests.viewer import Shelf, Viewer, shelf_of
+from tests.factories import Shelf, Viewer, shelf_of
 
 seen: list[str] = []
 """What the parts of the test application did, in order."""

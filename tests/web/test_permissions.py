@@ -1,8 +1,8 @@
-"""Who may do what: every path and method of the application, against everybody who may ask."""
+"""The permission matrix: every path and method of the application, for every kind of caller."""
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from hashlib import sha256
+from itertools import product
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
@@ -18,9 +18,10 @@ from kitsu.app import create_app
 from kitsu.domain.accounts.access_tokens import AccessTokens
 from kitsu.domain.accounts.passwords import PasswordHasher
 from kitsu.settings import Settings
-from tests.conftest import client_of, connect, copy_of
+from tests.application import client_of
+from tests.databases import connect, copy_of
+from tests.factories import KEPT, belongings, insert, kept, sign_in
 from tests.media_places import folder_at
-from tests.viewer import KEPT, belongings, kept
 
 KEY = "k" * 32
 PASSWORD = "the password of everybody here"
@@ -31,13 +32,13 @@ UNTOUCHED = "10000000-0000-4000-8000-000000000002"
 RELEASE = "20000000-0000-4000-8000-000000000001"
 EPISODE = "30000000-0000-4000-8000-000000000001"
 
-WHO = ("guest", "user", "owner", "other", "admin", "expired")
-"""`owner` owns what the path names; `other` has such a thing too, and `user` is signed in and that is all."""
+CALLERS = ("guest", "user", "owner", "other", "admin", "expired")
+"""`owner` owns what the path names; `other` owns a thing of the same kind; `user` is signed in and owns nothing."""
 
 
 @dataclass
 class World:
-    """The people of one request, and what the owner has."""
+    """The users, what the owner owns, and each caller's access token."""
 
     owner_id: UUID
     session_id: UUID
@@ -45,12 +46,11 @@ class World:
     collection_id: UUID
     """A private one."""
     view_id: UUID
-    token: str | None
-    """Of the one who asks."""
+    tokens: dict[str, str | None]
 
 
 class Row(NamedTuple):
-    """One path and method: what each of WHO is answered, how it is asked, and what the path names."""
+    """One path and method: the status for each of CALLERS, and the request."""
 
     statuses: tuple[int, ...]
     body: Callable[[World], Any] = lambda _: None
@@ -188,11 +188,38 @@ def test_a_route_without_a_row_is_found() -> None:
     assert unlike(app) == {("GET", "/new/{thing}"), ("OPTIONS", "/new/{thing}")}
 
 
+@dataclass
+class Service:
+    """The application, and its database from outside."""
+
+    client: httpx.AsyncClient
+    connection: asyncpg.Connection
+    password_hash: str
+
+    async def world(self) -> World:
+        """Replace all users but the oldest, an administrator, by new ones."""
+        await self.connection.execute("DELETE FROM users WHERE created_at > (SELECT min(created_at) FROM users)")
+        owner, user, other, admin = [
+            await sign_in(self.connection, role, self.password_hash) for role in ("user", "user", "user", "admin")
+        ]
+        collection_id, view_id = await belongings(self.connection, owner[0], ANIME, EPISODE)
+        await belongings(self.connection, other[0], ANIME, EPISODE)
+        fresh, expired = [AccessTokens(secret_key=KEY, algorithm="HS256", minutes=minutes) for minutes in (5, -1)]
+        tokens = {"guest": None, "expired": expired.issue(owner[0], owner[1])}
+        for name, (user_id, session_id, _) in {"user": user, "owner": owner, "other": other, "admin": admin}.items():
+            tokens[name] = fresh.issue(user_id, session_id)
+        return World(*owner, collection_id, view_id, tokens)
+
+    async def stored(self) -> list[Any]:
+        """Return all rows that a request could change, as PostgreSQL writes them."""
+        tables = ("users", "auth_sessions", "refresh_tokens", "anime", "releases", "episodes", *KEPT)
+        rows = " UNION ALL ".join(f"SELECT '{table}', t::text FROM {table} t" for table in tables)
+        return list(await self.connection.fetch(f"{rows} ORDER BY 1, 2"))
+
+
 @pytest.fixture(scope="module")
-async def shared(
-    server: URL, template: URL, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[tuple[httpx.AsyncClient, asyncpg.Connection, str]]:
-    """The application, a connection to its database, and the hash of everybody's password."""
+async def service(server: URL, template: URL, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Service]:
+    """The application with two anime, an episode, an avatar and an administrator."""
     hasher = PasswordHasher(threads=1, queue=1)
     password_hash = await hasher.hash(PASSWORD)
     hasher.close()
@@ -202,84 +229,38 @@ async def shared(
         connection = await connect(url)
         for anime_id in (ANIME, UNTOUCHED):
             await connection.execute("INSERT INTO anime (id, title) VALUES ($1, 'A work')", UUID(anime_id))
-        await connection.execute(
-            "INSERT INTO releases (id, anime_id, title) VALUES ($1, $2, 'TV')", UUID(RELEASE), UUID(ANIME)
-        )
-        await connection.execute(
-            "INSERT INTO episodes (id, release_id, number) VALUES ($1, $2, 1)", UUID(EPISODE), UUID(RELEASE)
-        )
-        await person(connection, password_hash, "admin")  # so that the one who asks is not the last
-        yield client, connection, password_hash
+        await insert(connection, "releases", {"id": UUID(RELEASE), "anime_id": UUID(ANIME), "title": "TV"})
+        await insert(connection, "episodes", {"id": UUID(EPISODE), "release_id": UUID(RELEASE), "number": 1})
+        service = Service(client, connection, password_hash)
+        await sign_in(connection, "admin")  # so that the caller is never the last administrator
+        yield service
         await connection.close()
 
 
-async def person(connection: asyncpg.Connection, password_hash: str, role: str) -> tuple[UUID, UUID, str]:
-    """Somebody who is signed in: the user's id, the session's, and the refresh token."""
-    user_id, session_id, refresh_token = uuid4(), uuid4(), uuid4().hex
-    await connection.execute(
-        "INSERT INTO users (id, email, username, password_hash, role) VALUES ($1, $2, $3, $4, $5)",
-        *(user_id, f"{user_id}@example.org", user_id.hex, password_hash, role),
-    )
-    await connection.execute(
-        "INSERT INTO auth_sessions (id, user_id, expires_at) VALUES ($1, $2, now() + interval '1 day')",
-        *(session_id, user_id),
-    )
-    await connection.execute(
-        "INSERT INTO refresh_tokens (session_id, generation, token_hash, expires_at) "
-        "VALUES ($1, 1, $2, now() + interval '1 day')",
-        *(session_id, sha256(refresh_token.encode()).hexdigest()),
-    )
-    return user_id, session_id, refresh_token
-
-
-async def world(connection: asyncpg.Connection, password_hash: str, who: str) -> World:
-    # Of the world before only the oldest stays, an administrator: what a request could change is read again and again.
-    await connection.execute("DELETE FROM users WHERE created_at > (SELECT min(created_at) FROM users)")
-    owner = asking = await person(connection, password_hash, "user")
-    collection_id, view_id = await belongings(connection, owner[0], ANIME, EPISODE)
-    if who in {"user", "other", "admin"}:
-        asking = await person(connection, password_hash, "admin" if who == "admin" else "user")
-    if who == "other":
-        await belongings(connection, asking[0], ANIME, EPISODE)
-    tokens = AccessTokens(secret_key=KEY, algorithm="HS256", minutes=-1 if who == "expired" else 5)
-    token = None if who == "guest" else tokens.issue(asking[0], asking[1])
-    return World(*owner, collection_id, view_id, token)
-
-
-async def stored(connection: asyncpg.Connection) -> list[Any]:
-    """All that a request could change, as PostgreSQL writes it."""
-    return [
-        await connection.fetch(f"SELECT t::text FROM {table} t ORDER BY 1")
-        for table in ("users", "auth_sessions", "refresh_tokens", "anime", "releases", "episodes", *KEPT)
-    ]
-
-
-@pytest.mark.parametrize("slash", ["", "/"], ids=["plain", "slash"])
-@pytest.mark.parametrize("who", WHO)
 @pytest.mark.parametrize(("method", "path"), TABLE)
-async def test_cell(
-    shared: tuple[httpx.AsyncClient, asyncpg.Connection, str], method: str, path: str, who: str, slash: str
-) -> None:
-    client, connection, password_hash = shared
+async def test_each_caller_gets_the_status_of_the_table(service: Service, method: str, path: str) -> None:
     row = TABLE[method, path]
-    people = await world(connection, password_hash, who)
-    token, body = people.token, row.body(people)
-    before, own = await stored(connection), await kept(connection, people.owner_id)
-    response = await client.request(
-        method,
-        path.format(**row.parameters(people)) + slash + (row.query if method == "GET" else ""),
-        json=body,
-        headers={"Authorization": f"Bearer {token}"} if token else {},
-    )
-    status = row.statuses[WHO.index(who)]
-    assert response.status_code == status, response.text
-    if status >= 400 or method in {"GET", "OPTIONS"}:
-        assert await stored(connection) == before
-    if who != "owner" and (method, path) in VIEWER:
-        assert await kept(connection, people.owner_id) == own
-        assert str(people.collection_id) not in response.text
-        assert str(people.view_id) not in response.text
-    if status in {401, 403, 404}:
-        assert list(response.json()) == ["code", "message", "details"]
-        assert str(people.owner_id) not in response.text
-        assert ("www-authenticate" in response.headers) is (status == 401)
+    world = await service.world()
+    for slash, (caller, status) in product(("", "/"), zip(CALLERS, row.statuses, strict=True)):
+        case = f"{method} {path}{slash} as {caller}"
+        token = world.tokens[caller]
+        before, own = await service.stored(), await kept(service.connection, world.owner_id)
+        response = await service.client.request(
+            method,
+            path.format(**row.parameters(world)) + slash + (row.query if method == "GET" else ""),
+            json=row.body(world),
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+        )
+        assert response.status_code == status, f"{case}: {response.text}"
+        if caller != "owner" and (method, path) in VIEWER:
+            assert await kept(service.connection, world.owner_id) == own, case
+            assert str(world.collection_id) not in response.text, case
+            assert str(world.view_id) not in response.text, case
+        if status in {401, 403, 404}:
+            assert list(response.json()) == ["code", "message", "details"], case
+            assert str(world.owner_id) not in response.text, case
+            assert ("www-authenticate" in response.headers) is (status == 401), case
+        if status >= 400 or method in {"GET", "OPTIONS"}:
+            assert await service.stored() == before, case
+        else:
+            world = await service.world()

@@ -10,12 +10,10 @@ import httpx
 import pytest
 from sqlalchemy.engine import URL
 
-from tests.conftest import client_of, connect, copy_of
+from tests.accounts import EMAIL, FORBIDDEN, PASSWORD, is_refused, login, logout, me, refresh, register
+from tests.application import client_of
+from tests.databases import connect, copy_of
 
-EMAIL = "kaguya@example.org"
-PASSWORD = "a long enough password"
-UNAUTHORIZED = {"code": "AUTH_ERROR", "message": "Authentication failed", "details": None}
-FORBIDDEN = {"code": "PERMISSION_DENIED", "message": "Insufficient permissions", "details": None}
 UNAVAILABLE = {"code": "SERVICE_UNAVAILABLE", "message": "Service temporarily unavailable", "details": None}
 TAKEN = {"code": "VALIDATION_ERROR", "message": "Email already registered", "details": None}
 
@@ -33,47 +31,6 @@ async def shared(server: URL, template: URL) -> AsyncIterator[httpx.AsyncClient]
     rules = {"login_refusal_ms": 0, "rate_limit_enabled": False}
     async with copy_of(template, server) as url, client_of(url, **rules) as client:
         yield client
-
-
-async def register(client: httpx.AsyncClient, email: str = EMAIL, password: str = PASSWORD) -> dict[str, str]:
-    """The tokens of a new account."""
-    answer = await client.post("/auth/register", json={"email": email, "password": password})
-    assert answer.status_code == 201, answer.text
-    tokens: dict[str, str] = answer.json()
-    return tokens
-
-
-async def login(client: httpx.AsyncClient, email: str = EMAIL, password: str = PASSWORD) -> httpx.Response:
-    """The answer to a login."""
-    return await client.post("/auth/login", json={"email": email, "password": password})
-
-
-async def refresh(client: httpx.AsyncClient, token: str) -> httpx.Response:
-    """The answer to a refresh."""
-    return await client.post("/auth/refresh", json={"refresh_token": token})
-
-
-async def logout(client: httpx.AsyncClient, token: str) -> httpx.Response:
-    """The answer to a logout."""
-    return await client.post("/auth/logout", json={"refresh_token": token})
-
-
-def bearer(tokens: dict[str, str]) -> dict[str, str]:
-    """The headers of somebody who is signed in."""
-    return {"Authorization": f"Bearer {tokens['access_token']}"}
-
-
-async def me(client: httpx.AsyncClient, tokens: dict[str, str]) -> httpx.Response:
-    """What an access token opens."""
-    return await client.get("/users/me", headers=bearer(tokens))
-
-
-def is_refused(answer: httpx.Response) -> bool:
-    """Whether it is the 401 of the contract, entirely."""
-    assert (answer.status_code, answer.json()) == (401, UNAUTHORIZED)
-    assert answer.headers["www-authenticate"] == "Bearer"
-    assert answer.headers["cache-control"] == "no-store"
-    return True
 
 
 def fields_at_fault(answer: httpx.Response) -> list[str]:

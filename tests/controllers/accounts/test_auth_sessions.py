@@ -7,19 +7,9 @@ import httpx
 import pytest
 from sqlalchemy.engine import URL
 
-from tests.conftest import client_of
-from tests.controllers.accounts.test_auth import (
-    FORBIDDEN,
-    PASSWORD,
-    bearer,
-    fields_at_fault,
-    is_refused,
-    login,
-    logout,
-    me,
-    refresh,
-    register,
-)
+from tests.accounts import FORBIDDEN, PASSWORD, bearer, is_refused, login, logout, me, refresh, register
+from tests.application import client_of
+from tests.controllers.accounts.test_auth import fields_at_fault
 
 NEW_PASSWORD = "an entirely new password"
 NOT_FOUND = {"code": "NOT_FOUND", "message": "Session not found", "details": None}

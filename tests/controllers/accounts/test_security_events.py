@@ -10,8 +10,9 @@ from sqlalchemy.engine import URL
 from structlog.testing import capture_logs
 
 from kitsu.observability.logs import with_request
-from tests.conftest import client_of, execute
-from tests.controllers.accounts.test_auth import EMAIL, PASSWORD, bearer, login, logout, me, refresh, register
+from tests.accounts import EMAIL, PASSWORD, bearer, login, logout, me, refresh, register
+from tests.application import client_of
+from tests.databases import execute
 
 
 class Log:

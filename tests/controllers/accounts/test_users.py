@@ -9,7 +9,8 @@ import httpx
 import pytest
 from sqlalchemy.engine import URL
 
-from tests.conftest import client_of, column, connect
+from tests.application import client_of
+from tests.databases import column, connect
 
 PASSWORD = "a long enough password"
 UNKNOWN_ID = "019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b"

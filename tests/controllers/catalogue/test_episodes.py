@@ -6,7 +6,7 @@ import httpx
 import pytest
 from sqlalchemy.engine import URL
 
-from tests.controllers.catalogue.test_anime import add
+from tests.factories import add
 
 NOT_FOUND = {"code": "NOT_FOUND", "message": "Release not found", "details": None}
 

@@ -1,15 +1,16 @@
 """GET /releases and /releases/{release_id}."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
 from sqlalchemy.engine import URL
 
-from tests.conftest import connect
-from tests.controllers.catalogue.test_anime import UTC_TIME, add, pages
+from tests.checks import pages
+from tests.controllers.catalogue.test_anime import UTC_TIME
+from tests.databases import connect
+from tests.factories import add
 
 LIST_FIELDS = {"id", "anime_id", "title", "year", "status", "episode_count"}
 NOT_FOUND = {"code": "NOT_FOUND", "message": "Release not found", "details": None}
@@ -43,37 +44,6 @@ async def test_newest_first_with_the_episodes_counted(reader: httpx.AsyncClient,
     assert [item["id"] for item in items] == [str(row["id"]) for row in rows]
     assert {item["id"]: item["episode_count"] for item in items} == {item["id"]: 0 for item in items} | counts
     assert {item["title"]: item["episode_count"] for item in items}["Detective Conan"] == 0
-
-
-@pytest.mark.parametrize(
-    ("query", "count"),
-    [({"limit": 1}, 1), ({"limit": 100}, 60), ({"offset": 59}, 1), ({"offset": 60}, 0), ({"offset": 2**63 - 1}, 0)],
-)
-async def test_limit_and_offset(reader: httpx.AsyncClient, query: dict[str, int], count: int) -> None:
-    response = await reader.get("/releases", params=query)
-    assert response.status_code == 200
-    assert len(response.json()) == count
-    assert ("link" in response.headers) is (query == {"limit": 1})
-
-
-@pytest.mark.parametrize("limit", [None, 1, 13, 59, 60])
-async def test_pages_hold_every_row_once(reader: httpx.AsyncClient, limit: int | None) -> None:
-    asked = {"total": "true"} | ({"limit": str(limit)} if limit else {})
-    every = (await reader.get("/releases?limit=100")).json()
-    seen: list[dict[str, Any]] = []
-    count = 0
-    async for page in pages(reader, "/releases", asked):
-        seen += page.json()
-        count += 1
-        assert page.headers["x-total-count"] == "60"
-        if link := page.headers.get("link"):
-            target = httpx.URL(link[1 : link.index(">")])
-            assert (target.host, target.path) == ("", "/releases")
-            parameters = dict(target.params)
-            assert parameters.pop("cursor")
-            assert parameters == asked
-    assert seen == every
-    assert count == -(-60 // (limit or 20))
 
 
 async def test_total_only_when_asked(reader: httpx.AsyncClient) -> None:

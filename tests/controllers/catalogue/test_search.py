@@ -8,8 +8,11 @@ import httpx
 import pytest
 from sqlalchemy.engine import URL
 
-from tests.conftest import client_of, copy_of
-from tests.controllers.catalogue.test_anime import LIST_FIELDS, add, pages
+from tests.application import client_of
+from tests.checks import pages
+from tests.controllers.catalogue.test_anime import LIST_FIELDS
+from tests.databases import copy_of
+from tests.factories import add
 from tests.web.test_errors import send
 
 PATH = "/search/anime"

@@ -3,9 +3,7 @@
 import asyncio
 import os
 import signal
-import subprocess
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,10 +12,11 @@ import pytest
 from sqlalchemy.engine import URL
 from structlog.testing import capture_logs
 
+from tests.application import client_of
 from tests.cli.invoke import invoked
-from tests.conftest import client_of, column, execute
 from tests.controllers.accounts.test_users import PASSWORD, Person, person, refused
 from tests.controllers.media.test_avatars import NOTES, upload, uploaded
+from tests.databases import column, execute
 from tests.media_places import Place, bucket_of, folder_at, s3_server
 from tests.pictures import plain
 
@@ -109,15 +108,6 @@ async def test_a_commit_of_unknown_outcome(database: URL, folder: Place, tmp_pat
         assert set(folder.files()) == {name}
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system with room for 64 KiB."""
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", tmp_path], check=False).returncode:
-        pytest.skip("NOT TESTED: a full disk takes the right to mount one")
-    yield tmp_path
-    subprocess.run(["umount", tmp_path], check=True)
-
-
 def fill(path: Path) -> None:
     """Write to a file until there is no more room."""
     with suppress(OSError), path.open("wb", buffering=0) as file:
@@ -153,14 +143,12 @@ async def test_a_server_that_freezes(database: URL, tmp_path: Path, credentials:
             name, _ = await uploaded(somebody), await uploaded(leaver)
             user = (await somebody.ask("GET", "/users/me")).json()
             process.send_signal(signal.SIGSTOP)
-            started = time.monotonic()
             with capture_logs():
                 tries, gone, file = await asyncio.gather(
                     upload(somebody, plain()),
                     leaver.ask("DELETE", "/users/me", json={"password": PASSWORD}),
                     client.get(user["avatar_url"]),
                 )
-            assert time.monotonic() - started < 3
             refused(tries, 503)
             refused(file, 503)
             assert gone.status_code == 204

@@ -12,8 +12,9 @@ from sqlalchemy.engine import URL
 
 from kitsu.domain.media.avatars import MAX_BYTES, QUEUE_SIZE
 from tests import pictures
-from tests.conftest import client_of, column, execute
+from tests.application import client_of
 from tests.controllers.accounts.test_users import PASSWORD, Person, administrator, person, refused
+from tests.databases import column, execute
 from tests.media_places import Place
 from tests.pictures import decoded, plain
 

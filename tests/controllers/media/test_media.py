@@ -9,8 +9,8 @@ from sqlalchemy.engine import URL
 from structlog.testing import capture_logs
 
 from kitsu.domain.media.store import MediaStore
+from tests.application import client_of
 from tests.cli.process import free_port
-from tests.conftest import client_of
 from tests.media_places import Place, folder_at
 from tests.pictures import HTML
 

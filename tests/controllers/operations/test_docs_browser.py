@@ -21,11 +21,10 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.mark.parametrize("path", ["/docs", "/docs/"])
-def test_docs_show_every_operation_and_ask_no_other_host(path: str, catalogue: URL, tmp_path: Path) -> None:
+def test_docs_show_every_operation_and_ask_no_other_host(catalogue: URL, tmp_path: Path) -> None:
     with kitsu(tmp_path, "serve", database=catalogue) as server:
         server.serves()
-        dom, asked = _visit(f"http://{server.address}{path}", tmp_path)
+        dom, asked = _visit(f"http://{server.address}/docs/", tmp_path)
         schema = server.get("/openapi.json")
         assert set(re.findall(r'data-path="([^"]+)"', dom)) == set(schema.json()["paths"])
         assert f"http://{server.address}/docs/assets/swagger-ui-bundle.js" in asked

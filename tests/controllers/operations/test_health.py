@@ -6,8 +6,9 @@ from pathlib import Path
 import httpx
 from sqlalchemy.engine import URL
 
-from tests.conftest import client_of, execute
-from tests.viewer import statements
+from tests.application import client_of
+from tests.checks import statements
+from tests.databases import execute
 
 
 async def test_all_is_well(reader: httpx.AsyncClient) -> None:

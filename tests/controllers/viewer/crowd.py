@@ -1,16 +1,14 @@
-"""What the tests of cursors share: a crowded database, who reads its lists, and how they are walked."""
+"""A crowded database for the tests of cursors: its rows, its readers, and the walk over a list."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from random import Random
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 import httpx
-import pytest
-from sqlalchemy.engine import URL
 
-from tests.viewer import Shelf, Viewer, insert, shelf_of, walk
+from tests.checks import walk
+from tests.factories import Shelf, Viewer, insert
 
 LIMITS = (1, 2, 3, 7)
 SORTS = ("", "created_at", "-created_at", "title", "-title", "year", "-year", "score", "-score")
@@ -61,24 +59,6 @@ async def crowd_of(shelf: Shelf) -> Crowd:
     collection_id = await insert(shelf.rows, "collections", own)
     names = {"anime_id": anime_id, "release_id": release_id, "collection_id": collection_id}
     return Crowd(shelf, viewer, Guest(shelf.client, viewer.id, ""), names)
-
-
-@pytest.fixture(scope="module")
-async def crowd(server: URL, template: URL) -> AsyncIterator[Crowd]:
-    """Some forty rows of everything, for the tests here that only read."""
-    async with shelf_of(server, template) as shelf:
-        crowd = await crowd_of(shelf)
-        chosen = Random(4)  # noqa: S311 - the same rows each time
-        for _ in range(40):
-            await add_one_of_all(crowd, chosen)
-        yield crowd
-
-
-@pytest.fixture(scope="module")
-async def busy(server: URL, template: URL) -> AsyncIterator[Crowd]:
-    """A database for the tests that change something: each looks at rows of its own."""
-    async with shelf_of(server, template) as shelf:
-        yield await crowd_of(shelf)
 
 
 async def add_one_of_all(crowd: Crowd, chosen: Random) -> None:

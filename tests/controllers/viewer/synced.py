@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
-from tests.viewer import Shelf, Viewer, walk
+from tests.checks import walk
+from tests.factories import Shelf, Viewer
 
 Row = dict[str, Any]
 EARLIEST = "2000-01-01T00:00:00Z"

@@ -8,8 +8,9 @@ from sqlalchemy.engine import URL
 
 from kitsu.db.engine import create_engine
 from kitsu.domain.catalogue.importing import load_sample
-from tests.conftest import client_of, connect
-from tests.controllers.accounts.test_auth import EMAIL, PASSWORD, bearer, register
+from tests.accounts import EMAIL, PASSWORD, bearer, register
+from tests.application import client_of
+from tests.databases import connect
 
 MANY = 1200
 """More rows than are read at once."""

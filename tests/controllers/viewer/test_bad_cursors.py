@@ -8,8 +8,8 @@ from uuid import UUID
 import httpx
 import pytest
 
+from tests.checks import refused
 from tests.controllers.viewer.crowd import EACH, MOMENTS, SHAPES, Crowd, asking, cursor_at, next_of
-from tests.viewer import refused
 
 FITS_ELSEWHERE = {
     ("year", "score"),
@@ -56,7 +56,8 @@ BAD = [
 @pytest.mark.parametrize(("shape", "path"), EACH)
 async def test_what_is_no_cursor_is_refused(crowd: Crowd, shape: str, path: str) -> None:
     path, viewer = path.format(**crowd.names), crowd.reader(path)
-    for cursor in BAD:
+    # The lists of a shape share the parser: the first of them is tested with all.
+    for cursor in BAD if path == SHAPES[shape][0].format(**crowd.names) else ("", "x", "🦊"):
         refused_for(await viewer.ask("GET", asking(path, cursor=cursor)), "cursor")
 
 
@@ -108,7 +109,7 @@ RAW = {
 }
 
 
-@pytest.mark.parametrize(("shape", "path"), EACH)
+@pytest.mark.parametrize(("shape", "path"), [*{shape: (shape, path) for shape, path in reversed(EACH)}.values()])
 async def test_a_hostile_cursor_is_no_error_of_the_server(crowd: Crowd, shape: str, path: str) -> None:
     path, viewer = path.format(**crowd.names), crowd.reader(path)
     places = [json.dumps(place).encode() for place in PLACES[shape]] + RAW.get(shape, [])

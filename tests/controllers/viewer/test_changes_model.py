@@ -4,27 +4,20 @@ Beside the API transactions of others write, which began before a page was read 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from random import Random
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 import pytest
-from sqlalchemy.engine import URL
 
-from tests.conftest import connect
+from tests.checks import walk
 from tests.controllers.viewer.synced import KINDS, Device, Kind, Row
-from tests.viewer import Shelf, Viewer, insert, shelf_of, walk
+from tests.databases import connect
+from tests.factories import Shelf, Viewer, insert
 
 SYNCS = 12
-
-
-@pytest.fixture(scope="module")
-async def shelf(server: URL, template: URL) -> AsyncIterator[Shelf]:
-    """The application, for all tests here."""
-    async with shelf_of(server, template) as shelf:
-        yield shelf
 
 
 class Others:

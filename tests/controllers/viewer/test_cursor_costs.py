@@ -11,8 +11,8 @@ from kitsu.db.engine import Timeouts
 from kitsu.db.statements import StatementRunner
 from kitsu.domain import pagination as paging
 from kitsu.domain.pagination import Listing, PageRequest, ascending
+from tests.checks import statements
 from tests.controllers.viewer.crowd import Crowd, asking, next_of
-from tests.viewer import statements
 
 
 @pytest.mark.parametrize("total", [False, True])

@@ -6,9 +6,9 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from tests.checks import walk
 from tests.controllers.catalogue.test_anime import passes
 from tests.controllers.viewer.crowd import EACH, MOMENTS, SORTS, Crowd, asking, check_walks, next_of
-from tests.viewer import walk
 
 FILTERS: tuple[dict[str, str], ...] = (
     {},

@@ -8,8 +8,9 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from tests.checks import walk
 from tests.controllers.viewer.crowd import EARLIEST, FAR_AHEAD, MOMENTS, Crowd, asking, next_of
-from tests.viewer import Viewer, insert, walk
+from tests.factories import Viewer, insert
 
 
 class Kind(NamedTuple):
@@ -101,10 +102,7 @@ class Rows:
         of = {"anime_id": UUID(await self._shelf.anime())}
         if table == "collection_items":
             return of | {"collection_id": UUID(self._names["collection_id"])}
-        more: dict[str, dict[str, Any]] = {
-            "watch_progress": {"episode": 1},
-            "library_entries": {"status": "watching"},
-        }
+        more: dict[str, dict[str, Any]] = {"watch_progress": {"episode": 1}, "library_entries": {"status": "watching"}}
         return {**of, "user_id": self._owner, **more.get(table, {})}
 
 

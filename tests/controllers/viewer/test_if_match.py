@@ -2,28 +2,15 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 import httpx
 import pytest
-from sqlalchemy.engine import URL
 
-from tests.viewer import Shelf, Viewer, refused, shelf_of
+from tests.checks import refused
+from tests.factories import Shelf, Viewer
 
 STALE = "It was changed meanwhile"
-
-
-@pytest.fixture(scope="module")
-async def shelf(server: URL, template: URL) -> AsyncIterator[Shelf]:
-    """The application, for all tests here."""
-    async with shelf_of(server, template) as shelf:
-        yield shelf
-
-
-@pytest.fixture
-async def viewer(shelf: Shelf) -> Viewer:
-    """Somebody with nothing."""
-    return await shelf.viewer()
 
 
 async def tag_of(viewer: Viewer, path: str) -> str:

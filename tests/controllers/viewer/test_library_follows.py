@@ -1,33 +1,19 @@
 """What watch progress makes of a library entry that exists."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy.engine import URL
 
-from tests.viewer import Shelf, Viewer, shelf_of
+from tests.factories import Shelf, Viewer
 
 Player = Mapping[str, float]
 Posts = list[tuple[int, Player]]
 LAST = {"progress_percent": 90}
 """So much of an episode is all of it."""
 BEGUN = {"position_seconds": 1}
-
-
-@pytest.fixture(scope="module")
-async def shelf(server: URL, template: URL) -> AsyncIterator[Shelf]:
-    """The application, for all tests here."""
-    async with shelf_of(server, template) as shelf:
-        yield shelf
-
-
-@pytest.fixture
-async def viewer(shelf: Shelf) -> Viewer:
-    """Somebody with an empty list."""
-    return await shelf.viewer()
 
 
 def today() -> str:

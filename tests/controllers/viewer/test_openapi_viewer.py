@@ -11,7 +11,8 @@ from kitsu.app import create_app
 from kitsu.settings import Settings
 from tests.controllers.operations.test_openapi import check_answer
 from tests.controllers.viewer import viewer_operations
-from tests.viewer import UNKNOWN_ID, shelf_of
+from tests.factories import shelf_of
+from tests.values import UNKNOWN_ID
 
 Call = tuple[str, str, str, dict[str, Any]]
 # No role of today's is signed in and lacks a permission that these need; a body of 5 MB is another test's.

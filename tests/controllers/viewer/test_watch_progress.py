@@ -1,27 +1,13 @@
 """/watch: how far a viewer is, and what to go on with. What the library makes of it: test_library_follows.py."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from sqlalchemy.engine import URL
 
-from tests.viewer import (
-    BAD_IDS,
-    EXTRA,
-    MAX_INTEGER,
-    NOT_INTEGERS,
-    NOT_TEXTS,
-    UNKNOWN_ID,
-    Shelf,
-    Viewer,
-    check_anime_by_one_query,
-    check_list,
-    check_needs_a_token,
-    refused,
-    shelf_of,
-)
+from tests.checks import check_anime_by_one_query, check_bodies_refused, check_list, refused, without_each
+from tests.factories import Shelf, Viewer
+from tests.values import BAD_IDS, EXTRA, MAX_INTEGER, NOT_INTEGERS, NOT_TEXTS, UNKNOWN_ID
 
 FIELDS = {
     *("id", "anime_id", "episode", "position_seconds", "progress_percent", "created_at", "last_watched_at"),
@@ -34,36 +20,9 @@ PERCENT = "Progress percent must be between 0 and 100"
 SECONDS = "Position in seconds must be non-negative"
 
 
-@pytest.fixture(scope="module")
-async def shelf(server: URL, template: URL) -> AsyncIterator[Shelf]:
-    """The application, for all tests here."""
-    async with shelf_of(server, template) as shelf:
-        yield shelf
-
-
-@pytest.fixture
-async def viewer(shelf: Shelf) -> Viewer:
-    """Somebody who has watched nothing."""
-    return await shelf.viewer()
-
-
 async def watch(viewer: Viewer, anime_id: str, episode: int = 1, **more: Any) -> Any:
     body = {"anime_id": anime_id, "episode": episode, **(more or {"position_seconds": 60})}
     return await viewer.write("POST", "/watch/progress", body)
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "body"),
-    [
-        ("GET", "/watch/progress", None),
-        ("POST", "/watch/progress", {"anime_id": UNKNOWN_ID, "episode": 1, "position_seconds": 1}),
-        ("POST", "/watch/progress", {}),
-        ("GET", "/watch/continue", None),
-        ("DELETE", f"/watch/continue/{UNKNOWN_ID}", None),
-    ],
-)
-async def test_a_token_is_needed(shelf: Shelf, method: str, path: str, body: Any) -> None:
-    await check_needs_a_token(shelf.client, method, path, body)
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
@@ -135,26 +94,17 @@ async def test_what_makes_no_sense(shelf: Shelf, viewer: Viewer, body: dict[str,
     assert await viewer.read("/watch/progress") == []
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
+async def test_body_of_another_form_is_422(shelf: Shelf, viewer: Viewer) -> None:
+    body = {"anime_id": await shelf.anime(), "episode": 1, "position_seconds": 1}
+    changes = [
         *[{"anime_id": it} for it in (None, 1, *BAD_IDS, *NOT_TEXTS)],
         *[{name: it} for name in ("episode", "position_seconds") for it in NOT_INTEGERS],
         {"episode": None},
         *[{"progress_percent": it} for it in NOT_NUMBERS],
-    ],
-    ids=lambda change: str(change)[:40],
-)
-async def test_a_body_of_another_form(shelf: Shelf, viewer: Viewer, change: dict[str, Any]) -> None:
-    body = {"anime_id": await shelf.anime(), "episode": 1, "position_seconds": 1}
-    refused(await viewer.ask("POST", "/watch/progress", json={**body, **change}), 422)
+    ]
+    await check_bodies_refused(viewer, "POST", "/watch/progress", [body | it for it in changes])
+    await check_bodies_refused(viewer, "POST", "/watch/progress", without_each(body, "anime_id", "episode"))
     assert await viewer.read("/watch/progress") == []
-
-
-@pytest.mark.parametrize("missing", ["anime_id", "episode"])
-async def test_a_body_without_what_it_needs(shelf: Shelf, viewer: Viewer, missing: str) -> None:
-    body = {"anime_id": await shelf.anime(), "episode": 1, "position_seconds": 1}
-    refused(await viewer.ask("POST", "/watch/progress", json={k: v for k, v in body.items() if k != missing}), 422)
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400", "-1e400"])

@@ -15,8 +15,8 @@ from sqlalchemy.engine import URL
 from kitsu.domain.accounts import passwords
 from kitsu.domain.accounts.passwords import PasswordHasher, Verdict
 from kitsu.errors import ServiceUnavailable
-from tests.conftest import client_of, connect
-from tests.controllers.accounts.test_auth import EMAIL, PASSWORD, is_refused, login, register
+from tests.accounts import EMAIL, PASSWORD, is_refused, login, register
+from tests.application import client_of
 
 STORED = "SELECT password_hash FROM users"
 QUEUE_TIMEOUT_SECONDS = 30
@@ -28,14 +28,6 @@ async def client(database: URL) -> AsyncIterator[httpx.AsyncClient]:
     """The application, which refuses logins at once."""
     async with client_of(database, login_refusal_ms=0, rate_limit_enabled=False) as client:
         yield client
-
-
-@pytest.fixture
-async def rows(database: URL) -> AsyncIterator[asyncpg.Connection]:
-    """The database, from outside."""
-    connection = await connect(database)
-    yield connection
-    await connection.close()
 
 
 class Gate:
@@ -91,6 +83,7 @@ async def add(rows: asyncpg.Connection, password_hash: str) -> None:
     )
 
 
+@pytest.mark.usefixtures("real_passwords")
 async def test_new_hash_is_argon2id_at_its_price(client: httpx.AsyncClient, rows: asyncpg.Connection) -> None:
     await register(client)
     await register(client, "chika@example.org")
@@ -151,6 +144,7 @@ async def test_nul_is_no_end_of_a_password(client: httpx.AsyncClient, rows: asyn
         assert is_refused(await login(client, password=guess))
 
 
+@pytest.mark.usefixtures("real_passwords")
 async def test_weaker_argon2_is_replaced(client: httpx.AsyncClient, rows: asyncpg.Connection) -> None:
     await add(rows, argon2.using(memory_cost=64, time_cost=1, parallelism=1).hash(PASSWORD))
     assert (await login(client)).status_code == 200

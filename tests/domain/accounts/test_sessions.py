@@ -10,8 +10,8 @@ import httpx
 import pytest
 from sqlalchemy.engine import URL
 
-from tests.conftest import client_of, connect
-from tests.controllers.accounts.test_auth import is_refused, login, logout, me, refresh, register
+from tests.accounts import is_refused, login, logout, me, refresh, register
+from tests.application import client_of
 
 ALIVE = "SELECT count(*) FROM auth_sessions WHERE revoked_at IS NULL AND expires_at > clock_timestamp()"
 PAST_LEEWAY = "UPDATE refresh_tokens SET used_at = used_at - interval '11 seconds' WHERE token_hash = $1"
@@ -24,14 +24,6 @@ async def client(database: URL) -> AsyncIterator[httpx.AsyncClient]:
     """The application, which refuses logins at once."""
     async with client_of(database, login_refusal_ms=0) as client:
         yield client
-
-
-@pytest.fixture
-async def rows(database: URL) -> AsyncIterator[asyncpg.Connection]:
-    """The database, from outside."""
-    connection = await connect(database)
-    yield connection
-    await connection.close()
 
 
 def hashed(token: str) -> str:

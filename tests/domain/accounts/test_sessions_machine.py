@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from sqlalchemy.engine import URL
 
-from tests.conftest import client_of, execute
-from tests.controllers.accounts.test_auth import bearer
+from tests.accounts import bearer
+from tests.application import client_of
+from tests.databases import execute
 
 T = TypeVar("T")
 

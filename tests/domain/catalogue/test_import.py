@@ -13,7 +13,8 @@ from sqlalchemy.engine import URL
 
 from kitsu.db.engine import create_engine
 from kitsu.domain.catalogue.importing import Report, import_catalogue
-from tests.conftest import SHARED_DATA, connect
+from tests.conftest import SHARED_DATA
+from tests.databases import connect
 
 METADATA = {"license": {"name": "CC0-1.0"}, "lastUpdate": "2026-11-22"}
 
@@ -106,6 +107,18 @@ FULL = entry(
     tags=["mystery", "thriller"],
     relatedAnime=["https://anidb.net/anime/8146"],
 )
+FULL_COLUMNS = {
+    "status": "FINISHED",
+    "type": "TV",
+    "season": "FALL",
+    "episode_count": 2,
+    "duration_seconds": 1380,
+    "score": 8.71,
+    "poster": "https://cdn.example.org/1535.jpg",
+    "thumbnail": "https://cdn.example.org/1535t.jpg",
+    "synonyms": ["Death Note", "DN", "Тетрадь смерти"],
+}
+"""What of it an anime takes over that lacks it."""
 
 
 async def test_first_import(database: URL, tmp_path: Path) -> None:
@@ -138,15 +151,7 @@ async def test_every_column(database: URL, tmp_path: Path) -> None:
         "title_original": None,
         "description": None,
         "year": 2006,
-        "status": "FINISHED",
-        "type": "TV",
-        "season": "FALL",
-        "episode_count": 2,
-        "duration_seconds": 1380,
-        "score": 8.71,
-        "poster": "https://cdn.example.org/1535.jpg",
-        "thumbnail": "https://cdn.example.org/1535t.jpg",
-        "synonyms": ["Death Note", "DN", "Тетрадь смерти"],
+        **FULL_COLUMNS,
         "genres": ["mystery", "thriller"],
         "studios": ["madhouse"],
     }

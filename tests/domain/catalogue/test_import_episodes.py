@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+import pytest
 from sqlalchemy.engine import URL
 
 from kitsu.domain.catalogue.importing import Report
-from tests.conftest import execute
+from tests.databases import execute
 from tests.domain.catalogue.test_import import entry, import_entries, rows
 
 NUMBERS = "SELECT number FROM episodes ORDER BY number"
@@ -47,28 +48,21 @@ async def test_first_known_number_of_episodes(database: URL, tmp_path: Path) -> 
     assert await rows(database, NUMBERS) == [1, 2]
 
 
-async def test_episodes_that_an_editor_added_are_not_made_twice(database: URL, tmp_path: Path) -> None:
-    await import_entries(database, tmp_path, entry(1, episodes=1))
-    await execute(
-        database,
-        "INSERT INTO episodes (id, release_id, number, title) SELECT gen_random_uuid(), id, 2, 'B' FROM releases",
-    )
-    await import_entries(database, tmp_path, entry(1, episodes=3))
-    assert await rows(database, "SELECT number, title FROM episodes ORDER BY number") == [
-        (1, None),
-        (2, "B"),
-        (3, None),
-    ]
-
-
-async def test_episodes_that_an_editor_added_before_the_file_knew_a_number(database: URL, tmp_path: Path) -> None:
-    await import_entries(database, tmp_path, entry(1, episodes=0))
-    await execute(
-        database,
-        "INSERT INTO episodes (id, release_id, number, title) SELECT gen_random_uuid(), id, 1, 'A' FROM releases",
-    )
-    await import_entries(database, tmp_path, entry(1, episodes=2))
-    assert await rows(database, "SELECT number, title FROM episodes ORDER BY number") == [(1, "A"), (2, None)]
+@pytest.mark.parametrize(
+    ("known", "added", "later", "episodes"),
+    [
+        (1, 2, 3, [(1, None), (2, "By hand"), (3, None)]),
+        (0, 1, 2, [(1, "By hand"), (2, None)]),  # before the file knew how many there are
+    ],
+)
+async def test_episode_that_an_editor_added_is_not_made_twice(
+    database: URL, tmp_path: Path, known: int, added: int, later: int, episodes: list[tuple[int, str | None]]
+) -> None:
+    await import_entries(database, tmp_path, entry(1, episodes=known))
+    columns = f"gen_random_uuid(), id, {added}, 'By hand'"
+    await execute(database, f"INSERT INTO episodes (id, release_id, number, title) SELECT {columns} FROM releases")
+    await import_entries(database, tmp_path, entry(1, episodes=later))
+    assert await rows(database, "SELECT number, title FROM episodes ORDER BY number") == episodes
 
 
 async def test_new_episodes_alone_are_an_update(database: URL, tmp_path: Path) -> None:

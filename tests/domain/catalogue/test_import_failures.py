@@ -13,7 +13,7 @@ from sqlalchemy.engine import URL
 
 from kitsu.domain.catalogue.importing import CatalogueFileError, ImportBusyError, Report
 from kitsu.domain.catalogue.importing.files import MAX_LINE
-from tests.conftest import connect
+from tests.databases import connect
 from tests.domain.catalogue.test_import import dump, entry, import_entries, line_of, rows, run_import, write
 
 DEEP = b"[" * 10_000 + b"]" * 10_000

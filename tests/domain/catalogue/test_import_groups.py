@@ -12,7 +12,7 @@ from sqlalchemy.engine import URL
 
 from kitsu.db.engine import create_engine
 from kitsu.domain.catalogue.importing import Report, import_catalogue
-from tests.conftest import execute
+from tests.databases import execute
 from tests.domain.catalogue.test_import import dump, entry, import_entries, rows, write
 
 A, B, C, D = (f"https://a.example.org/{letter}" for letter in "abcd")
@@ -72,8 +72,7 @@ async def test_twice_in_one_file(database: URL, tmp_path: Path, how: str) -> Non
     assert await rows(database, "SELECT title FROM releases ORDER BY title") == ["Anime 1", "Anime 8", "Anime 9"]
     assert await rows(database, "SELECT count(*) FROM episodes") == [9]
     assert await rows(
-        database,
-        "SELECT external_id FROM external_ids JOIN anime ON id = anime_id WHERE title = 'Anime 1' ORDER BY 1",
+        database, "SELECT external_id FROM external_ids JOIN anime ON id = anime_id WHERE title = 'Anime 1' ORDER BY 1"
     ) == sorted({source for found in SAME[how] for source in found["sources"]})
 
     before = await dump(database)

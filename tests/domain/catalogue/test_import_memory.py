@@ -15,7 +15,8 @@ import pytest
 from sqlalchemy.engine import URL
 
 from kitsu.domain.catalogue.importing.files import MAX_LINE
-from tests.conftest import ROOT, connect, execute
+from tests.conftest import ROOT
+from tests.databases import connect, execute
 from tests.domain.catalogue.test_import import METADATA, entry, line_of, rows
 from tests.domain.catalogue.test_import_failures import WAITS
 

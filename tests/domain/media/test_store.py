@@ -2,9 +2,7 @@
 
 import asyncio
 import os
-import subprocess
-import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -124,24 +122,15 @@ async def test_a_folder_of_the_working_directory(tmp_path: Path, monkeypatch: py
     assert (tmp_path / "my uploads" / KEY).read_bytes() == DATA
 
 
-@pytest.fixture
-def full_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system with room for 64 KiB."""
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", tmp_path], check=False).returncode:
-        pytest.skip("NOT TESTED: a full disk takes the right to mount one")
-    yield tmp_path
-    subprocess.run(["umount", tmp_path], check=True)
-
-
-async def test_a_full_disk(full_disk: Path) -> None:
-    store = MediaStore(f"file://{full_disk}/uploads")
+async def test_a_full_disk(small_disk: Path) -> None:
+    store = MediaStore(f"file://{small_disk}/uploads")
     await store.put("avatars/old.webp", DATA, "image/webp")
     with capture_logs() as lines, pytest.raises(ServiceUnavailable) as caught:
         await store.put(KEY, os.urandom(200_000), "image/webp")
     assert not isinstance(caught.value, PutOutcomeUnknown)
-    assert list(folder_at(full_disk / "uploads").files()) == ["old.webp"]
+    assert list(folder_at(small_disk / "uploads").files()) == ["old.webp"]
     (line,) = lines
-    assert (line["log_level"], str(full_disk) in str(line)) == ("warning", False)
+    assert (line["log_level"], str(small_disk) in str(line)) == ("warning", False)
     assert "No space left on device" in line["reason"]
 
 
@@ -169,14 +158,12 @@ def asked(store: MediaStore) -> list[Callable[[], Awaitable[object]]]:
 async def test_a_server_that_is_away_or_lacks_the_bucket(s3: str, credentials: None) -> None:
     for address in (f"http://127.0.0.1:{free_port()}", s3):
         put, get, delete = asked(MediaStore("s3://nowhere/media", address))
-        started = time.monotonic()
         with pytest.raises(PutOutcomeUnknown):
             await put()
         with pytest.raises(ServiceUnavailable):
             await delete()
         with pytest.raises(NotFound if address == s3 else ServiceUnavailable):
             await get()
-        assert time.monotonic() - started < 1
 
 
 async def test_a_server_that_never_answers(credentials: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,11 +175,9 @@ async def test_a_server_that_never_answers(credentials: None, monkeypatch: pytes
     store = MediaStore("s3://bucket/media", f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}")
     for name in ("TIMEOUT", "DELETE_TIMEOUT"):
         monkeypatch.setattr(media, name, 0.2)
-    started = time.monotonic()
     for ask in asked(store):
         with pytest.raises(PutOutcomeUnknown):
             await ask()
-    assert 0.5 < time.monotonic() - started < 1.5
     silent.close()
     for writer in writers:
         writer.close()

@@ -1,16 +1,15 @@
 """What a row is about, the viewer, the anime or the episode, may go while the row is written: 401 or 404, never 500."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
 import httpx
 import pytest
-from sqlalchemy.engine import URL
 
-from tests.conftest import connect
-from tests.viewer import Shelf, Viewer, refused, shelf_of
+from tests.checks import refused
+from tests.databases import connect
+from tests.factories import Shelf, Viewer
 
 WAITS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 KEY = {"Idempotency-Key": "a key"}
@@ -25,13 +24,6 @@ WRITES: list[tuple[str, str, dict[str, Any] | None, dict[str, str]]] = [
     ("POST", "/collections", {"name": "x"}, {}),
     *[("PUT", f"/collections/{{collection}}/anime/{{anime}}{query}", None, {}) for query in ("", "?position=0")],
 ]
-
-
-@pytest.fixture(scope="module")
-async def shelf(server: URL, template: URL) -> AsyncIterator[Shelf]:
-    """The application, for all tests here."""
-    async with shelf_of(server, template) as shelf:
-        yield shelf
 
 
 async def while_it_goes(

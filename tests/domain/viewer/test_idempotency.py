@@ -1,33 +1,20 @@
 """`Idempotency-Key` on POST /watch/progress and /views: what is said twice is done once."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from sqlalchemy.engine import URL
 
-from tests.viewer import UNKNOWN_ID, Shelf, Viewer, refused, shelf_of
+from tests.checks import refused
+from tests.factories import Shelf, Viewer
+from tests.values import UNKNOWN_ID
 
 AGE = "UPDATE idempotency_keys SET created_at = created_at - make_interval(secs => $2) WHERE user_id = $1"
 DAY = 86_400
 PATHS = {"/watch/progress": 200, "/views": 201}
 EVERY = pytest.mark.parametrize("path", PATHS)
-
-
-@pytest.fixture(scope="module")
-async def shelf(server: URL, template: URL) -> AsyncIterator[Shelf]:
-    """The application, for all tests here."""
-    async with shelf_of(server, template) as shelf:
-        yield shelf
-
-
-@pytest.fixture
-async def viewer(shelf: Shelf) -> Viewer:
-    """Somebody with nothing."""
-    return await shelf.viewer()
 
 
 async def body_of(shelf: Shelf, path: str, seconds: int = 60) -> dict[str, Any]:

@@ -14,11 +14,12 @@ import httpx
 import pytest
 from sqlalchemy.engine import URL
 
-from kitsu.db.engine import create_engine
 from kitsu.domain.catalogue.importing import import_catalogue
+from tests.accounts import bearer, register
+from tests.application import client_of
 from tests.cli.invoke import invoked
-from tests.conftest import ROOT, SHARED_DATA, client_of, copy_of, execute
-from tests.controllers.accounts.test_auth import bearer, register
+from tests.conftest import ROOT, SHARED_DATA
+from tests.databases import copy_of, engine_of, execute
 
 REAL = SHARED_DATA / "catalogue.jsonl"
 # All but one of the tests do with the sample, where the real catalogue is not here.
@@ -89,9 +90,8 @@ def real_anime() -> list[dict[str, Any]]:
 async def real(server: URL, template: URL) -> AsyncIterator[tuple[httpx.AsyncClient, URL]]:
     """The application on the real catalogue."""
     async with copy_of(template, server) as url:
-        engine = create_engine(url)
-        await import_catalogue(engine, CATALOGUE, dry_run=False, progress=lambda _: None)
-        await engine.dispose()
+        async with engine_of(url) as engine:
+            await import_catalogue(engine, CATALOGUE, dry_run=False, progress=lambda _: None)
         async with client_of(url, rate_limit_enabled=False) as client:
             yield client, url
 

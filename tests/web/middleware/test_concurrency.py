@@ -1,4 +1,4 @@
-"""More requests at once than can be worked on: some wait, the rest is refused, and what needs no work goes on."""
+"""The limit of concurrent requests: some wait in the queue, further ones get 503, and cheap paths stay available."""
 
 import asyncio
 import re
@@ -14,10 +14,13 @@ import pytest
 from sqlalchemy.engine import URL
 from structlog.testing import capture_logs
 
+from kitsu.domain import concurrency
 from kitsu.errors import ServiceUnavailable
 from kitsu.observability.logs import RequestLines
 from kitsu.observability.snapshots import FOLDER
-from tests.conftest import ORIGIN, client_of, connect, execute
+from tests.application import ORIGIN, client_of
+from tests.databases import connect, execute
+from tests.db.waiting import soon, turns, until
 from tests.observability.test_metrics import CREDENTIALS, scraped, value
 from tests.web.middleware.test_response_cache import ROWS, is_kept, until_async
 
@@ -31,7 +34,7 @@ async def client(database: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv(FOLDER, str(tmp_path))
     await execute(database, *ROWS)
     few = {"db_pool_size": 1, "db_max_overflow": 1, "metrics_enabled": True, "catalogue_memory_mb": 1}
-    async with client_of(database, **few, db_pool_timeout_ms=5000, rate_limit_enabled=False) as client:
+    async with client_of(database, **few, rate_limit_enabled=False) as client:
         await until_async(lambda: is_kept(client, "/anime"))
         yield client
 
@@ -47,20 +50,30 @@ async def locked(database: URL, client: httpx.AsyncClient) -> AsyncIterator[asyn
 
 
 async def asked(client: httpx.AsyncClient, number: int, begin: int = 0) -> list[asyncio.Task[httpx.Response]]:
-    """So many requests that need the table, under way."""
+    """Send requests that need the table, and return when each has a slot, waits for one or is refused."""
     tasks = [
         asyncio.create_task(client.get(f"/anime?offset={n}", headers={"Origin": ORIGIN, "X-Request-ID": f"ask-{n}"}))
         for n in range(begin, begin + number)
     ]
-    await asyncio.sleep(0.1)
+    await turns()
     return tasks
+
+
+async def completed(tasks: list[asyncio.Task[httpx.Response]], number: int) -> list[int]:
+    """Return the statuses of the completed requests, once there are so many."""
+
+    async def are_there() -> bool:
+        return sum(task.done() for task in tasks) >= number
+
+    await until(are_there)
+    return [task.result().status_code for task in tasks if task.done()]
 
 
 async def test_a_burst_waits_and_what_is_over_is_refused_at_once(
     client: httpx.AsyncClient, locked: asyncpg.Connection
 ) -> None:
     tasks = await asked(client, AT_ONCE + WAITING + 6)
-    assert Counter(task.result().status_code for task in tasks if task.done()) == {503: 6}
+    assert await completed(tasks, 6) == [503] * 6
     await locked.close()
     assert Counter([(await task).status_code for task in tasks]) == {200: AT_ONCE + WAITING, 503: 6}
 
@@ -68,13 +81,9 @@ async def test_a_burst_waits_and_what_is_over_is_refused_at_once(
 async def test_a_refusal_is_an_answer_like_any_other(client: httpx.AsyncClient, locked: asyncpg.Connection) -> None:
     tasks = await asked(client, AT_ONCE + WAITING)
     (refusal,) = await asked(client, 1, begin=77)
-    response = refusal.result()
+    response = await soon(refusal)
     assert response.status_code == 503
-    assert response.json() == {
-        "code": ServiceUnavailable.code,
-        "message": ServiceUnavailable.message,
-        "details": None,
-    }
+    assert response.json() == {"code": ServiceUnavailable.code, "message": ServiceUnavailable.message, "details": None}
     # The same answer, but for its id, as when the database is away.
     other = await client.get("/anime/x", headers={"Origin": ORIGIN, "X-Request-ID": "ask-77"})
     assert other.status_code == 503
@@ -97,29 +106,33 @@ async def test_a_refused_request_without_an_id_gets_one(client: httpx.AsyncClien
     await asyncio.gather(*tasks)
 
 
-async def test_who_waits_too_long_is_refused(client: httpx.AsyncClient, locked: asyncpg.Connection) -> None:
+async def test_request_that_waits_too_long_for_a_slot_is_refused(
+    client: httpx.AsyncClient, locked: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(concurrency, "QUEUE_TIMEOUT_SECONDS", 0.01)
     tasks = await asked(client, AT_ONCE + 3)
-    await asyncio.sleep(1)
-    assert [task.result().status_code for task in tasks if task.done()] == [503, 503, 503]
+    assert await completed(tasks, 3) == [503] * 3
     await locked.close()
     assert Counter([(await task).status_code for task in tasks]) == {200: AT_ONCE, 503: 3}
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "status"),
-    [
-        *(("GET", "/health/live", 200), ("GET", "/health/ready", 200), ("GET", "/metrics", 200)),
-        *(("GET", "/docs", 200), ("GET", "/openapi.json", 200), ("GET", "/media/avatars/none.webp", 404)),
-        *(("OPTIONS", "/favorites", 204), ("GET", "/anime", 200), ("GET", "/health", 200), ("GET", "/nope", 503)),
-    ],
-)
-async def test_what_needs_no_work_goes_on(
-    client: httpx.AsyncClient, locked: asyncpg.Connection, method: str, path: str, status: int
+async def test_paths_without_work_are_answered_while_all_slots_are_taken(
+    client: httpx.AsyncClient, locked: asyncpg.Connection
 ) -> None:
     tasks = await asked(client, AT_ONCE + WAITING)
-    headers = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
-    assert (await client.request(method, path, headers=headers)).status_code == status
+    for method, path, status in (
+        *(("GET", "/health/live", 200), ("GET", "/health/ready", 200), ("GET", "/metrics", 200)),
+        *(("GET", "/docs", 200), ("GET", "/openapi.json", 200), ("GET", "/media/avatars/none.webp", 404)),
+        *(("OPTIONS", "/favorites", 204), ("GET", "/anime", 200), ("GET", "/nope", 503)),
+    ):
+        headers = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
+        assert (await client.request(method, path, headers=headers)).status_code == status, path
+    # It waits for a connection, but not for a slot.
+    health = asyncio.create_task(client.get("/health"))
+    await turns()
+    assert not health.done()
     await locked.close()
+    assert (await health).status_code == 200
     await asyncio.gather(*tasks)
 
 
@@ -133,7 +146,7 @@ async def test_slow_clients_and_passwords_keep_nobody_waiting(client: httpx.Asyn
 
     slow = [asyncio.create_task(client.post("/auth/login", content=body())) for _ in range(3 * AT_ONCE)]
     logins = [asyncio.create_task(client.post("/auth/login", json=CREDENTIALS)) for _ in range(3 * AT_ONCE)]
-    await asyncio.sleep(0.1)
+    await turns()
     assert (await client.get("/releases?limit=2")).status_code == 200
     is_over.set()
     assert Counter([(await task).status_code for task in slow]) == {422: len(slow)}
@@ -144,11 +157,16 @@ async def test_slow_clients_and_passwords_keep_nobody_waiting(client: httpx.Asyn
 async def test_a_client_that_reads_slowly_keeps_nobody_waiting(client: httpx.AsyncClient) -> None:
     tokens = (await client.post("/auth/register", json=CREDENTIALS)).json()
     app: Any = client._transport.app  # type: ignore[attr-defined] # noqa: SLF001 - httpx reads answers at once
-    is_over = asyncio.Event()
+    is_over, held = asyncio.Event(), 0
+
+    async def all_held() -> bool:
+        return held == 3 * AT_ONCE
 
     async def slow(scope: Any, receive: Any, send: Any) -> None:
         async def send_slowly(message: Any) -> None:
+            nonlocal held
             if message.get("more_body"):
+                held += 1
                 await is_over.wait()
             await send(message)
 
@@ -157,7 +175,7 @@ async def test_a_client_that_reads_slowly_keeps_nobody_waiting(client: httpx.Asy
     headers = {"Authorization": f"Bearer {tokens['access_token']}"}
     async with httpx.AsyncClient(transport=httpx.ASGITransport(slow), base_url="http://kitsu.test") as reader:
         exports = [asyncio.create_task(reader.get("/users/me/export", headers=headers)) for _ in range(3 * AT_ONCE)]
-        await asyncio.sleep(0.3)
+        await until(all_held)
         assert (await client.get("/releases?limit=2")).status_code == 200
         assert not any(export.done() for export in exports)
         is_over.set()
@@ -176,7 +194,7 @@ async def test_refusals_are_counted_and_told_once_a_second(
         async def all_told() -> bool:
             return bool(sum(entry["count"] for entry in logs) >= 50)
 
-        await until_async(all_told, 5)
+        await until_async(all_told)
     assert {(entry["log_level"], entry["event"]) for entry in logs} == {("warning", "requests rejected")}
     assert len(logs) <= 2
     assert (value(await scraped(client), "kitsu_http_requests_rejected_total") or 0) >= 50

@@ -7,8 +7,8 @@ import httpx
 import pytest
 from sqlalchemy.engine import URL
 
-from tests.conftest import execute
-from tests.controllers.catalogue.test_anime import add
+from tests.databases import execute
+from tests.factories import add
 
 STRONG = re.compile(r'"[\x21\x23-\x7e]+"')
 UNKNOWN_ID = "019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b"

@@ -93,11 +93,7 @@ async def test_a_preflight_succeeds_for_every_method_and_header(
     reader: httpx.AsyncClient, path: str, method: str
 ) -> None:
     wanted = "authorization, content-type, if-none-match, x-anything-at-all"
-    headers = {
-        "Origin": ORIGIN,
-        "Access-Control-Request-Method": method,
-        "Access-Control-Request-Headers": wanted,
-    }
+    headers = {"Origin": ORIGIN, "Access-Control-Request-Method": method, "Access-Control-Request-Headers": wanted}
     response = await reader.options(path, headers=headers)
     assert response.status_code == 204
     assert response.content == b""

@@ -114,10 +114,7 @@ async def test_json_lines_on_stdout(
 
 
 async def test_a_bug_is_one_line_with_its_traceback_beside_the_requests(
-    reader: httpx.AsyncClient,
-    configured: None,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    reader: httpx.AsyncClient, configured: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(*_: object) -> None:
         raise RuntimeError("what\nwent wrong")

@@ -12,8 +12,9 @@ from sqlalchemy.engine import URL
 
 from kitsu.db.statements import StatementRunner
 from kitsu.web.middleware.response_cache import ENTRY_OVERHEAD_BYTES, CachedResponse, ResponseCache
-from tests.conftest import client_of, connect, execute
-from tests.viewer import statements
+from tests.application import client_of
+from tests.checks import statements
+from tests.databases import connect, execute
 
 ANIME = "10000000-0000-4000-8000-000000000001"
 RELEASE = "20000000-0000-4000-8000-000000000001"
@@ -130,11 +131,17 @@ async def test_a_change_in_the_middle_of_a_read_is_not_lost(
 ) -> None:
     """The row is read, then changed, and the change heard of before the answer is kept."""
     fetch = StatementRunner._fetch  # noqa: SLF001 - where a read can be held
+    app: Any = client._transport.app  # type: ignore[attr-defined] # noqa: SLF001 - httpx has no other way
+    cache = app.state.parts.cache
+    before = cache.epoch
+
+    async def heard() -> bool:
+        return bool(cache.epoch > before)
 
     async def slow(direct: StatementRunner, statement: Any, parameters: Any) -> Any:
         found = await fetch(direct, statement, parameters)
         await rows.execute(f"UPDATE anime SET title = 'Another' WHERE id = '{ANIME}'")
-        await asyncio.sleep(0.3)
+        await until_async(heard)
         return found
 
     with patch.object(StatementRunner, "_fetch", slow):

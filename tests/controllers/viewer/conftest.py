@@ -1,0 +1,28 @@
+"""Fixtures for the lists of a viewer: a crowded database to read, and one to change."""
+
+from collections.abc import AsyncIterator
+from random import Random
+
+import pytest
+from sqlalchemy.engine import URL
+
+from tests.controllers.viewer.crowd import Crowd, add_one_of_all, crowd_of
+from tests.factories import shelf_of
+
+
+@pytest.fixture(scope="module")
+async def crowd(server: URL, template: URL) -> AsyncIterator[Crowd]:
+    """Some forty rows of everything, for tests that only read."""
+    async with shelf_of(server, template) as shelf:
+        crowd = await crowd_of(shelf)
+        chosen = Random(4)  # noqa: S311 - the same rows each time
+        for _ in range(40):
+            await add_one_of_all(crowd, chosen)
+        yield crowd
+
+
+@pytest.fixture(scope="module")
+async def busy(server: URL, template: URL) -> AsyncIterator[Crowd]:
+    """A database for tests that change something: each looks at rows of its own."""
+    async with shelf_of(server, template) as shelf:
+        yield await crowd_of(shelf)
