@@ -1,8 +1,7 @@
-"""How many requests a worker works on at once, and for how long on each. The others wait for their turn, or are told at
-once to come again.
+"""How many requests a worker handles at once, and for how long each. The others wait for a slot, or are rejected.
 
-Without a bound all that is asked is begun, shares what there is of processor and database, and takes longer the more
-there is, until everything runs into its timeouts and nothing is answered any more.
+Without a limit every request starts at once, shares the processor and the database with all others, and takes longer the
+more there are, until everything runs into its timeouts and nothing is answered any more.
 """
 
 import asyncio
@@ -15,179 +14,179 @@ from typing import Any
 from kitsu.db.engine import checked_out
 
 QUEUE_TIMEOUT_SECONDS = 0.6
-"""Seconds that a request waits for its turn. It has to wait for a connection and a statement too, all within three."""
+"""How long a request waits for a slot. It waits for a connection and a statement too, all within three seconds."""
 DEADLINE_CHECK_SECONDS = 0.05
-"""How often it is looked who takes too long. A timer for each would cost more than all else that is done here."""
+"""How often deadlines are checked. A timer for each request would cost more than all else that is done here."""
 
 
-class _Turn:
-    """What is known of the request that has it."""
+class _Slot:
+    """The slot of a request."""
 
-    __slots__ = ("came", "limit", "turns")
+    __slots__ = ("deadline", "limiter", "requested_at")
 
-    def __init__(self, turns: "ConcurrencyLimiter", came: float) -> None:
-        self.turns = turns
-        self.came = came
-        """When it asked for its turn, on the loop's clock."""
-        self.limit: RequestDeadline | None = None
+    def __init__(self, limiter: "ConcurrencyLimiter", requested_at: float) -> None:
+        self.limiter = limiter
+        self.requested_at = requested_at
+        """When the request came, on the loop's clock."""
+        self.deadline: RequestDeadline | None = None
 
 
-_mine: ContextVar[_Turn | None] = ContextVar("turn", default=None)
+_current: ContextVar[_Slot | None] = ContextVar("slot", default=None)
 
 
 class ConcurrencyLimiter:
-    """Given out to requests; those of a request that waits for something else are given to others meanwhile."""
+    """Gives slots to requests. The slot of a request that waits for something else is lent to others meanwhile."""
 
-    def __init__(self, at_once: int, waiting: int) -> None:
-        """So many turns `at_once`, and room for so many that wait for one."""
-        self._at_once = at_once
-        self._room = waiting
-        self._waiting: deque[asyncio.Future[bool]] = deque()
-        self._timed: set[RequestDeadline] = set()
-        self._is_looking = False
+    def __init__(self, slots: int, waiting: int) -> None:
+        """`waiting` is how many requests may wait for one of the `slots`."""
+        self._slots = slots
+        self._queue_size = waiting
+        self._queue: deque[asyncio.Future[bool]] = deque()
+        self._watched: set[RequestDeadline] = set()
+        self._is_checking = False
         self.in_flight = 0
-        """Requests that are worked on."""
+        """Requests that have a slot."""
         self.refused = 0
 
-    async def take(self) -> bool:
-        """Whether the request has a turn, until its `end`, at once or after some waiting."""
+    async def acquire(self) -> bool:
+        """Return whether the request has a slot, until `finish`: at once, or after some waiting."""
         loop = asyncio.get_running_loop()
-        came = loop.time()
-        if self.in_flight < self._at_once:
+        requested_at = loop.time()
+        if self.in_flight < self._slots:
             self.in_flight += 1
-            _mine.set(_Turn(self, came))
+            _current.set(_Slot(self, requested_at))
             return True
-        if len(self._waiting) >= self._room:
+        if len(self._queue) >= self._queue_size:
             self.refused += 1
             return False
-        turn: asyncio.Future[bool] = loop.create_future()
-        self._waiting.append(turn)
-        # Not a timeout around the waiting: that could end it in the moment in which the turn is given.
-        end = loop.call_later(QUEUE_TIMEOUT_SECONDS, self._give_up, turn)
+        slot: asyncio.Future[bool] = loop.create_future()
+        self._queue.append(slot)
+        # Not asyncio.timeout: it could expire at the moment in which the slot is given.
+        timer = loop.call_later(QUEUE_TIMEOUT_SECONDS, self._refuse, slot)
         try:
-            is_given = await turn
+            is_given = await slot
         except asyncio.CancelledError:
-            if turn.cancelled():
+            if slot.cancelled():
                 with suppress(ValueError):
-                    self._waiting.remove(turn)
-            elif turn.result():
-                self.give_back()
+                    self._queue.remove(slot)
+            elif slot.result():
+                self.release()
             raise
         finally:
-            end.cancel()
+            timer.cancel()
         if is_given:
-            _mine.set(_Turn(self, came))
+            _current.set(_Slot(self, requested_at))
         return is_given
 
-    def end(self) -> None:
-        """The request is answered."""
-        _mine.set(None)
-        self.give_back()
+    def finish(self) -> None:
+        """Release the slot of a request that has been answered."""
+        _current.set(None)
+        self.release()
 
-    def give_back(self) -> None:
-        """A turn is free, for good or for a while."""
+    def release(self) -> None:
+        """Release a slot, for good or for a while."""
         self.in_flight -= 1
-        while self._waiting and self.in_flight < self._at_once:
-            # One after the other, unless there is more to do than can be done: then all would be answered late, where
-            # of the newest most are answered soon.
-            is_full = len(self._waiting) > self._room // 2
-            turn = self._waiting.pop() if is_full else self._waiting.popleft()
-            if not turn.done():
+        while self._queue and self.in_flight < self._slots:
+            # First in, first out, unless there is more to do than can be done: then all would be answered late, where
+            # most of the newest are answered soon.
+            is_overloaded = len(self._queue) > self._queue_size // 2
+            slot = self._queue.pop() if is_overloaded else self._queue.popleft()
+            if not slot.done():
                 self.in_flight += 1
-                turn.set_result(True)
+                slot.set_result(True)
 
-    def resume(self) -> None:
-        """One that was given back for a while goes on."""
+    def reacquire(self) -> None:
+        """Take a slot back that was released for a while, even beyond the limit."""
         self.in_flight += 1
 
-    def time(self, limit: "RequestDeadline") -> None:
-        """Cut it when its time is over."""
-        self._timed.add(limit)
-        if not self._is_looking:
-            self._is_looking = True
-            asyncio.get_running_loop().call_later(DEADLINE_CHECK_SECONDS, self._look)
+    def watch(self, deadline: "RequestDeadline") -> None:
+        """Cancel the request when its deadline has passed."""
+        self._watched.add(deadline)
+        if not self._is_checking:
+            self._is_checking = True
+            asyncio.get_running_loop().call_later(DEADLINE_CHECK_SECONDS, self._check_deadlines)
 
-    def hold(self, limit: "RequestDeadline") -> None:
-        """Its time does not run out."""
-        self._timed.discard(limit)
+    def unwatch(self, deadline: "RequestDeadline") -> None:
+        """Let the deadline pass."""
+        self._watched.discard(deadline)
 
-    def _look(self) -> None:
+    def _check_deadlines(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
-        for limit in [limit for limit in self._timed if limit.ends <= now]:
-            self._timed.discard(limit)
-            limit.cut()
-        self._is_looking = bool(self._timed)
-        if self._is_looking:
-            loop.call_later(DEADLINE_CHECK_SECONDS, self._look)
+        for deadline in [deadline for deadline in self._watched if deadline.ends_at <= now]:
+            self._watched.discard(deadline)
+            deadline.expire()
+        self._is_checking = bool(self._watched)
+        if self._is_checking:
+            loop.call_later(DEADLINE_CHECK_SECONDS, self._check_deadlines)
 
-    def _give_up(self, turn: asyncio.Future[bool]) -> None:
-        if not turn.done():
-            self._waiting.remove(turn)
+    def _refuse(self, slot: asyncio.Future[bool]) -> None:
+        if not slot.done():
+            self._queue.remove(slot)
             self.refused += 1
-            turn.set_result(False)
+            slot.set_result(False)
 
 
 class RequestDeadline:
-    """Raises TimeoutError so long after the request came, its waiting for a turn included, but not what is `aside`."""
+    """Raises TimeoutError some seconds after the request came, waiting for its slot included, `released_slot` not."""
 
     def __init__(self, seconds: float) -> None:
-        self._mine = _mine.get()
-        self.ends = self._mine.came + seconds if self._mine else 0.0
-        """On the loop's clock; without a turn it means nothing."""
-        self.is_late = False
+        self._slot = _current.get()
+        self.ends_at = self._slot.requested_at + seconds if self._slot else 0.0
+        """On the loop's clock; of no meaning without a slot."""
+        self.is_expired = False
         self._connections: set[Any] = set()
 
-    def cut(self) -> None:
-        """The time is over."""
-        self.is_late = True
+    def expire(self) -> None:
+        """Cancel the request."""
+        self.is_expired = True
         for connection in self._connections:
             connection.terminate()
         self._task.cancel()
 
-    async def __aenter__(self) -> None:
-        if self._mine is not None:
-            self._task: Any = asyncio.current_task()
-            self._mine.limit = self
-            self._mine.turns.time(self)
-            checked_out.set(self._connections)
-
     def stop(self) -> None:
         """Let the request take as long as it takes from now on."""
-        if self._mine is not None and self._mine.limit is self:
-            self._mine.limit = None
-            self._mine.turns.hold(self)
+        if self._slot is not None and self._slot.deadline is self:
+            self._slot.deadline = None
+            self._slot.limiter.unwatch(self)
+
+    async def __aenter__(self) -> None:
+        if self._slot is not None:
+            self._task: Any = asyncio.current_task()
+            self._slot.deadline = self
+            self._slot.limiter.watch(self)
+            checked_out.set(self._connections)
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if self._mine is None:
+        if self._slot is None:
             return
         self.stop()
         checked_out.set(None)
-        # As asyncio.timeout has it: whoever else cancelled the task wants it cancelled.
-        if self.is_late and self._task.uncancel() == 0 and kind is asyncio.CancelledError:
+        # As asyncio.timeout does it: another cancellation of the task stays one.
+        if self.is_expired and self._task.uncancel() == 0 and kind is asyncio.CancelledError:
             raise TimeoutError from error
 
 
 @contextmanager
 def released_slot() -> Iterator[None]:
-    """What a request waits for in here neither needs this worker's processor nor its database: others go on."""
-    mine = _mine.get()
-    if mine is None:
+    """Release the slot of this request while it waits for what needs neither this worker's processor nor its database."""
+    slot = _current.get()
+    if slot is None:
         yield
         return
-    # What is within, and has asides of its own, has no turn to give back.
-    token = _mine.set(None)
+    # What runs within, and releases slots itself, has none to release.
+    token = _current.set(None)
     clock = asyncio.get_running_loop().time
     began = clock()
-    limit = mine.limit
-    if limit is not None:
-        mine.turns.hold(limit)
-    mine.turns.give_back()
+    deadline = slot.deadline
+    if deadline is not None:
+        slot.limiter.unwatch(deadline)
+    slot.limiter.release()
     try:
         yield
     finally:
-        if limit is not None and not limit.is_late:
-            limit.ends += clock() - began
-            mine.turns.time(limit)
-        mine.turns.resume()
-        _mine.reset(token)
+        if deadline is not None and not deadline.is_expired:
+            deadline.ends_at += clock() - began
+            slot.limiter.watch(deadline)
+        slot.limiter.reacquire()
+        _current.reset(token)

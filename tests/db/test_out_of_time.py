@@ -58,13 +58,13 @@ async def late(line: SlowLine, late_from: str) -> None:
 @pytest.mark.parametrize("late_from", ["statement", "commit", "rollback", "something else"])
 @pytest.mark.parametrize("kind", [by_connection, by_session])
 async def test_it_leaves_at_once(engine: AsyncEngine, line: SlowLine, kind: Callable[..., Any], late_from: str) -> None:
-    turns = ConcurrencyLimiter(1, waiting=0)
-    assert await turns.take()
+    limiter = ConcurrencyLimiter(1, waiting=0)
+    assert await limiter.acquire()
     async with asyncio.timeout(20) as limit:
         with pytest.raises(Exception) as raised:  # noqa: PT011 - of several kinds, which all mean the same
             async with RequestDeadline(0.3):
                 await transaction(engine, line, late_from, kind)
-    turns.end()
+    limiter.finish()
     assert not limit.expired()
     assert is_unavailable(raised.value) or isinstance(raised.value, LookupError)
     assert engine_states(engine)[0] == 0

@@ -38,12 +38,12 @@ async def clock(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Clock]:
     with monkeypatch.context() as patched:
         patched.setattr(loop, "time", clock.time)
         yield clock
-        ConcurrencyLimiter(1, waiting=0).end()
+        ConcurrencyLimiter(1, waiting=0).finish()
 
 
-async def waiting(turns: ConcurrencyLimiter, number: int) -> list[asyncio.Task[bool]]:
+async def waiting(limiter: ConcurrencyLimiter, number: int) -> list[asyncio.Task[bool]]:
     """So many that ask one after the other, and wait."""
-    tasks = [asyncio.create_task(turns.take()) for _ in range(number)]
+    tasks = [asyncio.create_task(limiter.acquire()) for _ in range(number)]
     await asyncio.sleep(0)
     return tasks
 
@@ -61,75 +61,75 @@ async def settled(tasks: list[asyncio.Task[bool]]) -> list[bool | None]:
 
 
 async def test_so_many_at_once_then_so_many_wait_then_none() -> None:
-    turns = ConcurrencyLimiter(2, waiting=4)
-    asked = await waiting(turns, 7)
+    limiter = ConcurrencyLimiter(2, waiting=4)
+    asked = await waiting(limiter, 7)
     assert await settled(asked) == [True, True, None, None, None, None, False]
-    assert (turns.in_flight, turns.refused) == (2, 1)
+    assert (limiter.in_flight, limiter.refused) == (2, 1)
     for task in asked:
         task.cancel()
 
 
 async def test_who_waits_gets_the_turn_that_is_given_back() -> None:
-    turns = ConcurrencyLimiter(1, waiting=4)
-    asked = await waiting(turns, 3)
-    turns.give_back()
+    limiter = ConcurrencyLimiter(1, waiting=4)
+    asked = await waiting(limiter, 3)
+    limiter.release()
     assert await settled(asked) == [True, True, None]
-    turns.give_back()
+    limiter.release()
     assert await settled(asked) == [True, True, True]
-    assert turns.in_flight == 1
-    turns.give_back()
-    assert turns.in_flight == 0
-    assert await turns.take()
+    assert limiter.in_flight == 1
+    limiter.release()
+    assert limiter.in_flight == 0
+    assert await limiter.acquire()
 
 
 async def test_the_newest_first_while_the_room_is_more_than_half_full() -> None:
-    turns = ConcurrencyLimiter(1, waiting=4)
-    asked = await waiting(turns, 5)
-    turns.give_back()
+    limiter = ConcurrencyLimiter(1, waiting=4)
+    asked = await waiting(limiter, 5)
+    limiter.release()
     assert await settled(asked) == [True, None, None, None, True]
-    turns.give_back()
+    limiter.release()
     assert await settled(asked) == [True, None, None, True, True]
-    turns.give_back()  # two are left: half of the room
+    limiter.release()  # two are left: half of the room
     assert await settled(asked) == [True, True, None, True, True]
     asked[2].cancel()
 
 
 async def test_request_that_waits_too_long_gets_no_slot(clock: Clock) -> None:
-    turns = ConcurrencyLimiter(1, waiting=2)
-    asked = await waiting(turns, 3)
+    limiter = ConcurrencyLimiter(1, waiting=2)
+    asked = await waiting(limiter, 3)
     await clock.advance(module.QUEUE_TIMEOUT_SECONDS + 1)
     assert results(asked) == [True, False, False]
-    assert (turns.in_flight, turns.refused) == (1, 2)
-    turns.give_back()
-    assert turns.in_flight == 0
+    assert (limiter.in_flight, limiter.refused) == (1, 2)
+    limiter.release()
+    assert limiter.in_flight == 0
 
 
 async def test_who_goes_away_takes_no_turn_along() -> None:
-    turns = ConcurrencyLimiter(1, waiting=2)
-    asked = await waiting(turns, 3)
+    limiter = ConcurrencyLimiter(1, waiting=2)
+    asked = await waiting(limiter, 3)
     asked[1].cancel()
-    turns.give_back()
+    limiter.release()
     assert (await asyncio.gather(*asked, return_exceptions=True))[2] is True
-    assert turns.in_flight == 1
-    last = await waiting(turns, 1)
-    turns.give_back()
+    assert limiter.in_flight == 1
+    last = await waiting(limiter, 1)
+    limiter.release()
     last[0].cancel()  # in the moment in which it is given the turn
     await asyncio.gather(*last, return_exceptions=True)
-    assert turns.in_flight == 0
-    assert turns.refused == 0
+    assert limiter.in_flight == 0
+    assert limiter.refused == 0
 
 
 async def test_one_that_waits_for_something_else_lets_another_go_on() -> None:
-    turns = ConcurrencyLimiter(1, waiting=2)
-    assert await turns.take()
+    limiter = ConcurrencyLimiter(1, waiting=2)
+    assert await limiter.acquire()
     with released_slot():
-        assert turns.in_flight == 0
-        assert await turns.take()
-    assert turns.in_flight == 2
-    asked = await waiting(turns, 1)
-    turns.give_back()
+        assert limiter.in_flight == 0
+        assert await limiter.acquire()
+    assert limiter.in_flight == 2
+    asked = await waiting(limiter, 1)
+    limiter.release()
     assert await settled(asked) == [None]
-    turns.give_back()
+    limiter.release()
     assert await settled(asked) == [True]
 
 
@@ -151,45 +151,45 @@ async def is_late(clock: Clock, seconds: float, *waits: float, aside_from: Colle
 
 
 async def test_request_ends_at_its_deadline(clock: Clock) -> None:
-    assert await ConcurrencyLimiter(1, waiting=0).take()
+    assert await ConcurrencyLimiter(1, waiting=0).acquire()
     assert not await is_late(clock, 10, 0, 9)
     assert await is_late(clock, 20, 0, 12)
 
 
 async def test_time_in_the_queue_counts(clock: Clock) -> None:
-    turns = ConcurrencyLimiter(1, waiting=1)
-    assert await turns.take()
-    waiter = asyncio.create_task(wait_then_work(clock, turns))
+    limiter = ConcurrencyLimiter(1, waiting=1)
+    assert await limiter.acquire()
+    waiter = asyncio.create_task(wait_then_work(clock, limiter))
     await asyncio.sleep(0)
     await clock.advance(0.5)
-    turns.give_back()
+    limiter.release()
     assert await waiter
 
 
-async def wait_then_work(clock: Clock, turns: ConcurrencyLimiter) -> bool:
+async def wait_then_work(clock: Clock, limiter: ConcurrencyLimiter) -> bool:
     """Return whether a request that waited for its slot is late."""
-    assert await turns.take()
+    assert await limiter.acquire()
     return await is_late(clock, 1, 0, 0.6)
 
 
 async def test_time_aside_does_not_count(clock: Clock) -> None:
-    assert await ConcurrencyLimiter(1, waiting=0).take()
+    assert await ConcurrencyLimiter(1, waiting=0).acquire()
     assert not await is_late(clock, 5, 3, 0, 3, 0, aside_from={0, 2})
     assert await is_late(clock, 5, 3, 0, 3, 10, aside_from={0, 2})
 
 
 async def test_aside_within_aside_gives_one_slot_back(clock: Clock) -> None:
-    turns = ConcurrencyLimiter(1, waiting=0)
-    assert await turns.take()
+    limiter = ConcurrencyLimiter(1, waiting=0)
+    assert await limiter.acquire()
     with released_slot():
         assert not await is_late(clock, 5, 10, aside_from={0})
-        assert turns.in_flight == 0
-    assert turns.in_flight == 1
+        assert limiter.in_flight == 0
+    assert limiter.in_flight == 1
 
 
 async def test_cut_request_may_still_wait_aside(clock: Clock) -> None:
-    turns = ConcurrencyLimiter(1, waiting=0)
-    assert await turns.take()
+    limiter = ConcurrencyLimiter(1, waiting=0)
+    assert await limiter.acquire()
 
     async def tidied() -> None:
         async with RequestDeadline(1):
@@ -201,14 +201,14 @@ async def test_cut_request_may_still_wait_aside(clock: Clock) -> None:
 
     with pytest.raises(TimeoutError):
         await tidied()
-    assert turns.in_flight == 1
+    assert limiter.in_flight == 1
 
 
 async def test_cancellation_by_others_stays_one(clock: Clock) -> None:
     begun = asyncio.Event()
 
     async def asked() -> None:
-        assert await ConcurrencyLimiter(1, waiting=0).take()
+        assert await ConcurrencyLimiter(1, waiting=0).acquire()
         async with RequestDeadline(10):
             begun.set()
             await asyncio.Event().wait()
@@ -222,8 +222,8 @@ async def test_cancellation_by_others_stays_one(clock: Clock) -> None:
 
 async def test_without_a_slot_there_is_no_deadline(clock: Clock) -> None:
     assert not await is_late(clock, 0, 1)
-    turns = ConcurrencyLimiter(1, waiting=0)
-    assert await turns.take()
-    turns.end()
-    assert turns.in_flight == 0
+    limiter = ConcurrencyLimiter(1, waiting=0)
+    assert await limiter.acquire()
+    limiter.finish()
+    assert limiter.in_flight == 0
     assert not await is_late(clock, 0, 1)

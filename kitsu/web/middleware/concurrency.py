@@ -63,7 +63,7 @@ class ConcurrencyLimit:
         ):
             await self._app(scope, receive, send)
             return
-        if not await self._limiter.take():
+        if not await self._limiter.acquire():
             if not self._is_log_scheduled:
                 self._is_log_scheduled = True
                 asyncio.get_running_loop().call_later(LOG_INTERVAL_SECONDS, self._log)
@@ -72,7 +72,7 @@ class ConcurrencyLimit:
         try:
             await self._app(scope, receive, send)
         finally:
-            self._limiter.end()
+            self._limiter.finish()
 
     def _log(self) -> None:
         log.warning("requests rejected", reason="queue_full", count=self._limiter.refused - self._logged)
