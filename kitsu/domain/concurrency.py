@@ -1,7 +1,7 @@
 """How many requests a worker handles at once, and for how long each. The others wait for a slot, or are rejected.
 
-Without a limit every request starts at once, shares the processor and the database with all others, and takes longer the
-more there are, until everything runs into its timeouts and nothing is answered any more.
+Without a limit every request starts at once and shares the processor and the database with all others. It takes longer
+the more there are, until everything runs into its timeouts and nothing is answered any more.
 """
 
 import asyncio
@@ -169,7 +169,7 @@ class RequestDeadline:
 
 @contextmanager
 def released_slot() -> Iterator[None]:
-    """Release the slot of this request while it waits for what needs neither this worker's processor nor its database."""
+    """Release the slot of this request while it waits for neither this worker's processor nor its database."""
     slot = _current.get()
     if slot is None:
         yield
