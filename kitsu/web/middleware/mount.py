@@ -1,24 +1,33 @@
 """What a mounted ASGI application is told of its place."""
 
+import re
 from urllib.parse import unquote_to_bytes
 
 from litestar.handlers import ASGIRouteHandler
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from kitsu.errors import NotFound
+
+SLASHES = re.compile("/+")
+
 
 class MountMiddleware(ASGIMiddleware):
     """Puts the prefix of a mounted application in `root_path`, and its path as the client sent it in `path`.
 
-    Litestar sets no `root_path` and ends each path with a slash.
+    Litestar sets no `root_path`, ends each path with a slash, and routes by the path with repeated slashes as one.
     """
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        """Handle one request."""
+        """Handle one request. Raises NotFound for a path that only begins with the same letters as the prefix."""
         handler = scope["route_handler"]
         if isinstance(handler, ASGIRouteHandler) and handler.is_mount:
-            whole = unquote_to_bytes(scope["raw_path"].partition(b"?")[0]).decode("utf-8", "replace")
-            prefix = whole.rstrip("/").removesuffix(scope["path"].rstrip("/"))
+            sent = unquote_to_bytes(scope["raw_path"].partition(b"?")[0]).decode("utf-8", "replace")
+            routed = SLASHES.sub("/", sent)
+            prefix = routed.rstrip("/").removesuffix(scope["path"].rstrip("/")).rstrip("/")
+            path = (sent if sent.startswith(prefix) else routed).removeprefix(prefix) or "/"
+            if not path.startswith("/"):  # Litestar's match has no end: a mount at /admin gets /administrators
+                raise NotFound
             scope["root_path"] = scope.get("root_path", "") + prefix
-            scope["path"] = whole.removeprefix(prefix) or "/"
+            scope["path"] = path
         await next_app(scope, receive, send)
