@@ -1,6 +1,8 @@
 """The request class of the application: JSON bodies are read more strictly than Litestar reads them."""
 
 import json
+import math
+from collections.abc import AsyncGenerator
 from typing import Any, TypeVar
 
 import msgspec
@@ -8,7 +10,7 @@ from litestar import Request
 from litestar.datastructures import State
 
 from kitsu.domain.accounts.sessions import Identity
-from kitsu.errors import InvalidRequest, UnsupportedMediaType
+from kitsu.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
 
 JSON = "application/json"
 MAX_BODY_BYTES = 64 * 1024
@@ -18,7 +20,38 @@ UserT = TypeVar("UserT", Identity, Identity | None)
 
 
 class StrictRequest(Request[UserT, Any, State]):
-    """A request whose JSON body must be declared as JSON, be UTF-8 and have no key twice."""
+    """A request whose JSON body must be declared as JSON, be UTF-8 and have no key twice.
+
+    Its body is read in one piece: Litestar's way through an asynchronous generator takes a tenth of a short request.
+    """
+
+    whole_body: bytes | None = None
+
+    async def body(self) -> bytes:
+        """Return the body. Raises PayloadTooLarge."""
+        if self.whole_body is None:
+            limit = self.route_handler.resolve_request_max_body_size() or math.inf
+            announced = next((value for name, value in self.scope["headers"] if name == b"content-length"), b"")
+            if announced.isdigit() and int(announced) > limit:
+                raise PayloadTooLarge
+            pieces, size, more = [], 0, True
+            while more:
+                message: Any = await self.receive()
+                size += len(message["body"])
+                if size > limit:
+                    raise PayloadTooLarge
+                pieces.append(message["body"])
+                more = message.get("more_body", False)
+            self.whole_body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return self.whole_body
+
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        """Yield the body in pieces, for forms."""
+        if self.whole_body is None:
+            async for piece in super().stream():
+                yield piece
+        else:
+            yield self.whole_body
 
     async def json(self) -> Any:
         """Return the body as JSON.
@@ -26,7 +59,8 @@ class StrictRequest(Request[UserT, Any, State]):
         Raises UnsupportedMediaType for another content type, and InvalidRequest for what is not valid JSON or has a
         key twice: of two keys Litestar takes the last, and a proxy may take the first.
         """
-        if "content-type" in self.headers and self.content_type[0] != JSON:
+        declared = next((value for name, value in self.scope["headers"] if name == b"content-type"), None)
+        if declared not in {None, b"application/json"} and self.content_type[0] != JSON:
             raise UnsupportedMediaType
         body = await self.body()
         try:
