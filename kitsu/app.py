@@ -25,7 +25,6 @@ from kitsu.web.middleware.mount import MountMiddleware
 from kitsu.web.middleware.request_log import RequestLog
 from kitsu.web.middleware.response_cache import CachedResponses
 from kitsu.web.middleware.security_headers import SecurityHeaders
-from kitsu.web.middleware.streams import StreamMiddleware
 from kitsu.web.openapi import openapi_config, without_own_pages
 from kitsu.web.request import MAX_BODY_BYTES, StrictRequest
 from kitsu.web.services import provide_db_session
@@ -49,7 +48,6 @@ def create_app(settings: Settings) -> Litestar:
         plugins=[SQLAlchemyInitPlugin(_database(parts.engine))],
         dependencies={"db_session": provide_db_session},
         middleware=[
-            StreamMiddleware(),
             DeadlineMiddleware(parts.timeouts.request),
             DefineMiddleware(AuthenticationMiddleware, sessions=parts.sessions),
             MountMiddleware(),

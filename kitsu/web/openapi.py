@@ -27,6 +27,7 @@ from kitsu.errors import (
     Unauthorized,
     UnsupportedMediaType,
 )
+from kitsu.web.preconditions import IDEMPOTENCY_KEY
 
 DESCRIPTION = """\
 Accounts, and the catalogue of anime, their releases and episodes.
@@ -145,6 +146,8 @@ def _finish(operation: dict[str, Any], handler: HTTPRouteHandler) -> None:
                 example["value"].setdefault("details", None)
     if not handler.opt.get("public"):
         operation["security"] = [*([{}] if handler.opt.get("guests") else []), {"bearer": []}]
+    if handler.opt.get("idempotent"):
+        operation.setdefault("parameters", []).append(IDEMPOTENCY_KEY)
     for kind in _errors_of(operation, handler):
         responses.setdefault(str(kind.status), _response(kind))
     operation["responses"] = dict(sorted(responses.items()))

@@ -11,6 +11,7 @@ from litestar.params import HeaderParameter
 
 from kitsu.domain.idempotency import IdempotentRequest
 from kitsu.domain.versions import Expected, version_tag
+from kitsu.errors import InvalidRequest
 
 ETAG = ResponseHeader(
     name="ETag",
@@ -18,15 +19,15 @@ ETAG = ResponseHeader(
     documentation_only=True,
     required=False,
 )
-IdempotencyKey = Annotated[
-    str | None,
-    HeaderParameter(
-        name="Idempotency-Key",
-        min_length=1,
-        max_length=255,
-        description="any text of the client's; the same one within a day gets the first answer again, and does nothing",
-    ),
-]
+IDEMPOTENT: dict[str, Any] = {"idempotent": True}
+"""`opt` of a handler that calls `idempotent_request`; `/openapi.json` lists the header for it."""
+IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Any text of the client. A request that repeats it within a day gets the first response again.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+}
 
 _TAG = re.compile(r'\s*(\*|"?[^"\s*]+"?)\s*')
 
@@ -46,11 +47,15 @@ def provide_expected(
     return Expected(frozenset(part[1].strip('"') for part in parts if part is not None))
 
 
-def idempotent_request(
-    key: str | None, request: Request[Any, Any, Any], body: msgspec.Struct
-) -> IdempotentRequest | None:
-    """What `Idempotency-Key` calls this request, None without it."""
-    return None if key is None else IdempotentRequest.of(key, request.scope["path_template"], body)
+def idempotent_request(request: Request[Any, Any, Any], body: msgspec.Struct) -> IdempotentRequest | None:
+    """Return the request that `Idempotency-Key` names, None without it. Raises InvalidRequest."""
+    # Not a header parameter: most requests have no key, and Litestar's parameter takes 10 µs of each.
+    for name, value in request.scope["headers"]:
+        if name == b"idempotency-key":
+            if not 1 <= len(value) <= 255:
+                raise InvalidRequest([{"field": "Idempotency-Key", "message": "Must have 1 to 255 characters"}])
+            return IdempotentRequest.of(value.decode("latin-1"), request.scope["path_template"], body)
+    return None
 
 
 def tagged(body: Any, row_id: UUID, version: int) -> Response[Any]:

@@ -2,9 +2,6 @@
 
 from collections.abc import AsyncIterator
 
-OPT_KEY = "stream"
-STREAMED = {OPT_KEY: True}
-"""The `opt` of handlers whose response may be a stream."""
 STREAM_BYTES = 64 * 1024
 """Larger responses are streamed. A whole one is held in memory until the client has read it."""
 

@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 from uuid import UUID
 
+import msgspec
 from litestar import Controller, Request, Response, get
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, QueryParameter
@@ -14,10 +15,17 @@ from kitsu.errors import NotFound
 from kitsu.web.authentication import PUBLIC
 from kitsu.web.middleware.response_cache import CACHED
 from kitsu.web.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors
-from kitsu.web.pagination import LIST_HEADERS, page_response, provide_page_request, refuse_null
+from kitsu.web.pagination import LIST_HEADERS, Cursor, Limit, Offset, Total, page_response, refuse_null
 
 
-def provide_anime_query(
+class AnimeListRequest(msgspec.Struct, frozen=True):
+    """Which anime are asked for, and which page of them."""
+
+    query: AnimeQuery
+    page: PageRequest
+
+
+def provide_anime_request(
     request: Request[Any, Any, Any],
     type: Annotated[AnimeType | None, QueryParameter(description="only of this type")] = None,  # noqa: A002 - the parameter's name in the contract
     status: Annotated[
@@ -29,11 +37,20 @@ def provide_anime_query(
         str | None, QueryParameter(max_length=1000, description="comma-separated; only with all of them")
     ] = None,
     sort: Annotated[Sort | None, QueryParameter(description="the order; `-` for descending")] = None,
-) -> AnimeQuery:
-    """Read the filters and the order that a request asks for."""
+    limit: Limit = 20,
+    offset: Offset = 0,
+    total: Total = False,  # noqa: FBT002 - a query parameter
+    cursor: Cursor = None,
+) -> AnimeListRequest:
+    """Return the filters, the order and the page that a request asks for."""
     refuse_null(request, "type", "year", "season", "sort")
     wanted = tuple(genre.strip().lower() for genre in (genres or "").split(",") if genre.strip())
-    return AnimeQuery(type=type, status=status, year=year, season=season, genres=wanted, sort=sort)
+    query = AnimeQuery(type=type, status=status, year=year, season=season, genres=wanted, sort=sort)
+    return AnimeListRequest(query, PageRequest(limit, offset, total, cursor))
+
+
+ANIME_LIST = {"list_request": Provide(provide_anime_request, sync_to_thread=False)}
+"""The dependency of a handler that lists anime: one, since two cost a task group."""
 
 
 class AnimeController(Controller):
@@ -44,26 +61,15 @@ class AnimeController(Controller):
     opt = PUBLIC | CACHED
     anime: AnimeReader
 
-    @get(
-        "/",
-        dependencies={
-            "filters": Provide(provide_anime_query, sync_to_thread=False),
-            "page_request": Provide(provide_page_request, sync_to_thread=False),
-        },
-        response_headers=[*CATALOGUE_HEADERS, *LIST_HEADERS],
-        responses=NOT_MODIFIED,
-    )
+    @get("/", dependencies=ANIME_LIST, response_headers=[*CATALOGUE_HEADERS, *LIST_HEADERS], responses=NOT_MODIFIED)
     async def list_anime(
-        self,
-        request: Request[Any, Any, Any],
-        filters: NamedDependency[AnimeQuery],
-        page_request: NamedDependency[PageRequest],
+        self, request: Request[Any, Any, Any], list_request: NamedDependency[AnimeListRequest]
     ) -> Response[list[AnimeListItem]]:
         """List anime.
 
         Newest first unless `sort` says otherwise. An anime must match all filters.
         """
-        return page_response(request, await self.anime.page(filters, page_request))
+        return page_response(request, await self.anime.page(list_request.query, list_request.page))
 
     @get("/{anime_id:str}", response_headers=CATALOGUE_HEADERS, responses=NOT_MODIFIED | errors(NotFound))
     async def get_anime(self, anime_id: FromPath[UUID]) -> Anime:

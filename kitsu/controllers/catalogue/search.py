@@ -3,20 +3,18 @@
 from typing import Annotated, Any
 
 from litestar import Controller, Request, Response, get
-from litestar.di import NamedDependency, Provide
+from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
-from kitsu.controllers.catalogue.anime import provide_anime_query
+from kitsu.controllers.catalogue.anime import ANIME_LIST, AnimeListRequest
 from kitsu.domain.catalogue.anime import AnimeListItem
-from kitsu.domain.catalogue.anime_query import AnimeQuery
 from kitsu.domain.catalogue.search import SearchReader
-from kitsu.domain.pagination import PageRequest
 from kitsu.errors import BadRequest
 from kitsu.web.authentication import PUBLIC
 from kitsu.web.guards import rate_limited
 from kitsu.web.middleware.response_cache import ETAGGED
 from kitsu.web.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors
-from kitsu.web.pagination import LIST_HEADERS, page_response, provide_page_request
+from kitsu.web.pagination import LIST_HEADERS, page_response
 
 
 class SearchController(Controller):
@@ -30,18 +28,14 @@ class SearchController(Controller):
     @get(
         "/anime",
         guards=[rate_limited("search")],
-        dependencies={
-            "filters": Provide(provide_anime_query, sync_to_thread=False),
-            "page_request": Provide(provide_page_request, sync_to_thread=False),
-        },
+        dependencies=ANIME_LIST,
         response_headers=[*CATALOGUE_HEADERS, *LIST_HEADERS],
         responses=NOT_MODIFIED | errors(BadRequest),
     )
     async def search_anime(
         self,
         request: Request[Any, Any, Any],
-        filters: NamedDependency[AnimeQuery],
-        page_request: NamedDependency[PageRequest],
+        list_request: NamedDependency[AnimeListRequest],
         q: Annotated[
             str | None, QueryParameter(description="2 to 255 characters of any title; case and accents don't matter")
         ] = None,
@@ -50,4 +44,4 @@ class SearchController(Controller):
 
         The anime with a title that contains `q`, best match first unless `sort` says otherwise.
         """
-        return page_response(request, await self.search.anime(q, filters, page_request))
+        return page_response(request, await self.search.anime(q, list_request.query, list_request.page))

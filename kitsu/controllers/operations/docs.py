@@ -15,8 +15,9 @@ from litestar.response import Stream
 
 from kitsu.errors import NotFound
 from kitsu.web.authentication import PUBLIC
+from kitsu.web.middleware.streams import STREAMED
 from kitsu.web.openapi import openapi_schema
-from kitsu.web.streams import STREAMED, stream_bytes
+from kitsu.web.streams import stream_bytes
 
 _ASSETS = Path(swagger_ui_bundle.swagger_ui_path)
 _FILES = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript", "favicon-32x32.png": "image/png"}
@@ -68,14 +69,14 @@ class DocsController(Controller):
         page = _PAGE.format(title=title, script=_SCRIPT, base=base)
         return Response(page, media_type=MediaType.HTML, headers={"Content-Security-Policy": _POLICY})
 
-    @get("/docs/assets/{name:str}", opt=STREAMED, sync_to_thread=False)
+    @get("/docs/assets/{name:str}", middleware=[STREAMED], sync_to_thread=False)
     def get_docs_asset(self, name: FromPath[str]) -> Stream:
         """A file of Swagger UI."""
         if name not in _FILES:
             raise NotFound
         return _stream(_asset(name), _FILES[name], {"Cache-Control": "public, max-age=3600"})
 
-    @get("/openapi.json", opt=STREAMED, sync_to_thread=False)
+    @get("/openapi.json", middleware=[STREAMED], sync_to_thread=False)
     def get_openapi(self, request: Request[Any, Any, Any]) -> Stream:
         """The API description, OpenAPI 3.1."""
         state = request.app.state

@@ -7,8 +7,9 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.response import Stream
 
 from kitsu.domain.viewer.account_export import AccountExporter
+from kitsu.web.middleware.streams import STREAMED
 from kitsu.web.request import ViewerRequest
-from kitsu.web.streams import STREAMED, start_stream
+from kitsu.web.streams import start_stream
 
 
 class AccountExportController(Controller):
@@ -20,7 +21,7 @@ class AccountExportController(Controller):
 
     @get(
         "/",
-        opt=STREAMED,
+        middleware=[STREAMED],
         responses={
             200: ResponseSpec(dict[str, Any], description="Everything, as one JSON object.", generate_examples=False)
         },

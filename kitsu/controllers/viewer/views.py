@@ -12,7 +12,7 @@ from kitsu.errors import NotFound
 from kitsu.web.guards import requires
 from kitsu.web.openapi import errors
 from kitsu.web.pagination import CHANGES_HEADERS, LISTS, list_response
-from kitsu.web.preconditions import IdempotencyKey, idempotent_request
+from kitsu.web.preconditions import IDEMPOTENT, idempotent_request
 from kitsu.web.request import ViewerRequest
 from kitsu.web.services import service
 
@@ -36,15 +36,13 @@ class ViewController(Controller):
         """
         return list_response(request, await self.reader.read(request.user.user_id, list_request))
 
-    @post("/", guards=[requires("write:content")], responses=errors(NotFound))
-    async def post_view(
-        self, request: ViewerRequest, data: JSONBody[NewView], idempotency_key: IdempotencyKey = None
-    ) -> View:
+    @post("/", guards=[requires("write:content")], opt=IDEMPOTENT, responses=errors(NotFound))
+    async def post_view(self, request: ViewerRequest, data: JSONBody[NewView]) -> View:
         """Mark an episode as watched.
 
         There is one view per episode; a new one replaces it.
         """
-        return await self.recorder.post(request.user.user_id, data, idempotent_request(idempotency_key, request, data))
+        return await self.recorder.post(request.user.user_id, data, idempotent_request(request, data))
 
     @delete("/", guards=[requires("write:content")])
     async def clear_views(self, request: ViewerRequest, views: NamedDependency[ViewService]) -> None:

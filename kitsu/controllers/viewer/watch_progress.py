@@ -19,7 +19,7 @@ from kitsu.errors import BadRequest, NotFound
 from kitsu.web.guards import requires
 from kitsu.web.openapi import errors
 from kitsu.web.pagination import CHANGES_HEADERS, LIST_HEADERS, LISTS, PAGES, list_response, page_response
-from kitsu.web.preconditions import IdempotencyKey, idempotent_request
+from kitsu.web.preconditions import IDEMPOTENT, idempotent_request
 from kitsu.web.request import ViewerRequest
 from kitsu.web.services import service
 
@@ -33,16 +33,20 @@ class WatchProgressController(Controller):
     reader: WatchProgressReader
     recorder: WatchProgressRecorder
 
-    @post("/progress", status_code=200, guards=[requires("write:content")], responses=errors(BadRequest, NotFound))
-    async def post_watch_progress(
-        self, request: ViewerRequest, data: JSONBody[NewProgress], idempotency_key: IdempotencyKey = None
-    ) -> WatchProgress:
+    @post(
+        "/progress",
+        opt=IDEMPOTENT,
+        status_code=200,
+        guards=[requires("write:content")],
+        responses=errors(BadRequest, NotFound),
+    )
+    async def post_watch_progress(self, request: ViewerRequest, data: JSONBody[NewProgress]) -> WatchProgress:
         """Update watch progress.
 
         There is one position per anime. A library entry of the anime follows: it becomes `watching`, and
         `completed` when 90 % of the last episode are watched.
         """
-        return await self.recorder.post(request.user.user_id, data, idempotent_request(idempotency_key, request, data))
+        return await self.recorder.post(request.user.user_id, data, idempotent_request(request, data))
 
     @get("/progress", dependencies=LISTS, response_headers=CHANGES_HEADERS)
     async def list_watch_progress(

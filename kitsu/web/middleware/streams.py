@@ -9,7 +9,6 @@ from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from kitsu.errors import ServiceUnavailable
-from kitsu.web.streams import OPT_KEY
 
 PIECE_BYTES = 8 * 1024
 """Granian buffers about nine pieces of a response whose client reads nothing, whatever their size."""
@@ -24,7 +23,8 @@ log = structlog.get_logger("kitsu.load")
 class StreamMiddleware(ASGIMiddleware):
     """Bounds the memory of streamed responses, which are those with more than one body message.
 
-    A request beyond MAX_STREAMS of a route with STREAMED gets 503. A client that reads nothing for
+    A handler whose response may be a stream declares `middleware=[STREAMED]`. A request beyond MAX_STREAMS of its route
+    gets 503. A client that reads nothing for
     PIECE_TIMEOUT_SECONDS gets no more: the response stays incomplete, and the connection is closed.
     """
 
@@ -35,9 +35,6 @@ class StreamMiddleware(ASGIMiddleware):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Handle one request."""
-        if OPT_KEY not in scope["route_handler"].opt:
-            await next_app(scope, receive, send)
-            return
         route = scope["path_template"]
         if self._open[route] >= MAX_STREAMS:
             raise ServiceUnavailable
@@ -68,3 +65,7 @@ class StreamMiddleware(ASGIMiddleware):
             log.warning("response interrupted", reason="client_timeout", route=route)
         finally:
             self._open[route] -= 1
+
+
+STREAMED = StreamMiddleware()
+"""The one instance of a process, which counts the streams of each route."""
