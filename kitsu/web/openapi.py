@@ -27,7 +27,6 @@ from kitsu.errors import (
     Unauthorized,
     UnsupportedMediaType,
 )
-from kitsu.web.preconditions import IDEMPOTENCY_KEY
 
 DESCRIPTION = """\
 Accounts, and the catalogue of anime, their releases and episodes.
@@ -37,15 +36,23 @@ the `Link` header holds the next page, which begins right behind the last item w
 have the same body: `code`, `message` and `details`, which names the fields on 422. Times are RFC 3339 in UTC.
 """
 
-CATALOGUE_HEADERS: Sequence[ResponseHeader] = (
-    ResponseHeader(
-        name="ETag",
-        description="send it back as `If-None-Match` for a 304 while nothing has changed",
-        documentation_only=True,
-    ),
-    ResponseHeader(name="Cache-Control", description="`public, no-cache`", documentation_only=True),
-)
 
+def documented_header(name: str, description: str, *, required: bool = True) -> ResponseHeader:
+    """Return a response header for the API description; the handler or a middleware sets it."""
+    return ResponseHeader(name=name, description=description, documentation_only=True, required=required)
+
+
+CATALOGUE_HEADERS: Sequence[ResponseHeader] = (
+    documented_header("ETag", "send it as `If-None-Match` for a 304 while nothing has changed"),
+    documented_header("Cache-Control", "`public, no-cache`"),
+)
+IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Any text of the client. A request that repeats it within a day gets the first response again.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+}
 
 _ERROR_BODY = {"$ref": "#/components/schemas/ErrorBody"}
 

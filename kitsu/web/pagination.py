@@ -14,30 +14,20 @@ from litestar.params import QueryParameter
 from kitsu.domain.changes import Changes, ChangesCursor, ChangesRequest, ListRequest
 from kitsu.domain.pagination import MAX_TOTAL, Page, PageRequest, cursor_of, json_of
 from kitsu.errors import InvalidRequest
+from kitsu.web.openapi import documented_header
 
 BIGINT_MAX = 2**63 - 1
 
 LIST_HEADERS: Sequence[ResponseHeader] = (
-    ResponseHeader(
-        name="Link",
-        description='`<…>; rel="next"` when the list goes on, right behind the last item of this part',
-        documentation_only=True,
-        required=False,
-    ),
-    ResponseHeader(
-        name="X-Total-Count",
-        description=f"length of the whole list, with `total=true`; {MAX_TOTAL} for longer ones",
-        documentation_only=True,
-        required=False,
+    documented_header("Link", '`<…>; rel="next"`: the next page, if there is one', required=False),
+    documented_header(
+        "X-Total-Count", f"the length of the whole list, with `total=true`; {MAX_TOTAL} for longer ones", required=False
     ),
 )
 CHANGES_HEADERS: Sequence[ResponseHeader] = (
     *LIST_HEADERS,
-    ResponseHeader(
-        name="X-Updated-Until",
-        description="with `updated_since`: what to send as it the next time",
-        documentation_only=True,
-        required=False,
+    documented_header(
+        "X-Updated-Until", "with `updated_since`: the value of `updated_since` for the next time", required=False
     ),
 )
 EARLIEST = datetime(1, 1, 1, tzinfo=UTC)

@@ -6,29 +6,16 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, Response
-from litestar.datastructures import ResponseHeader
 from litestar.params import HeaderParameter
 
 from kitsu.domain.idempotency import IdempotentRequest
 from kitsu.domain.versions import Expected, version_tag
 from kitsu.errors import InvalidRequest
+from kitsu.web.openapi import documented_header
 
-ETAG = ResponseHeader(
-    name="ETag",
-    description="of this state; send it back as `If-Match` with a change",
-    documentation_only=True,
-    required=False,
-)
+ETAG = documented_header("ETag", "names this state; send it as `If-Match` with a change", required=False)
 IDEMPOTENT: dict[str, Any] = {"idempotent": True}
 """`opt` of a handler that calls `idempotent_request`; `/openapi.json` lists the header for it."""
-IDEMPOTENCY_KEY = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "required": False,
-    "description": "Any text of the client. A request that repeats it within a day gets the first response again.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-}
-
 _TAG = re.compile(r'\s*(\*|"?[^"\s*]+"?)\s*')
 
 

@@ -17,7 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from sqlalchemy.engine import URL
 
 from kitsu.observability.spans import Spans
-from tests.cli.process import ROOT, SECRET_KEY, kitsu, until
+from tests.cli.process import ROOT, SECRET_KEY, Process, kitsu, until
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 CREDENTIALS = {"email": "secret@example.org", "password": "a secret password"}
@@ -96,14 +96,21 @@ def collecting() -> Iterator[tuple[Collector, str]]:
             thread.join()
 
 
-def test_requests_and_their_statements(database: URL, tmp_path: Path) -> None:
+@contextmanager
+def traced(database: URL, folder: Path) -> Iterator[tuple[Collector, Process]]:
+    """Serve with traces, and yield what collects them too."""
     with (
         collecting() as (collector, endpoint),
         kitsu(
-            tmp_path, "serve", database=database, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_BSP_SCHEDULE_DELAY="100"
+            folder, "serve", database=database, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_BSP_SCHEDULE_DELAY="100"
         ) as service,
     ):
         service.serves()
+        yield collector, service
+
+
+def test_requests_and_their_statements(database: URL, tmp_path: Path) -> None:
+    with traced(database, tmp_path) as (collector, service):
         with httpx.Client(base_url=f"http://{service.address}", trust_env=False) as client:
             headers = {"X-Request-ID": "one", "traceparent": f"00-{TRACE}-{SPAN}-01"}
             client.get(f"/anime/{UNKNOWN_ID}?secret=secret", headers=headers)
@@ -136,13 +143,7 @@ def test_requests_and_their_statements(database: URL, tmp_path: Path) -> None:
 
 
 def test_a_failed_statement_is_marked_and_says_nothing_of_values(database: URL, tmp_path: Path) -> None:
-    with (
-        collecting() as (collector, endpoint),
-        kitsu(
-            tmp_path, "serve", database=database, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_BSP_SCHEDULE_DELAY="100"
-        ) as service,
-    ):
-        service.serves()
+    with traced(database, tmp_path) as (collector, service):
         with httpx.Client(base_url=f"http://{service.address}", trust_env=False) as client:
             client.post("/auth/register", json=CREDENTIALS)
             client.post("/auth/register", json=CREDENTIALS, headers={"X-Request-ID": "again"})

@@ -17,7 +17,7 @@ from kitsu.errors import NotFound, RangeNotSatisfiable
 from kitsu.web.authentication import PUBLIC
 from kitsu.web.middleware.response_cache import has_tag
 from kitsu.web.middleware.streams import STREAMED
-from kitsu.web.openapi import NOT_MODIFIED, errors
+from kitsu.web.openapi import NOT_MODIFIED, documented_header, errors
 from kitsu.web.streams import STREAM_BYTES, start_stream
 
 TYPES = {
@@ -32,9 +32,9 @@ TYPES = {
 POLICY = "default-src 'none'; sandbox"
 
 _HEADERS: Sequence[ResponseHeader] = (
-    ResponseHeader(name="ETag", description="send it back as `If-None-Match` for a 304", documentation_only=True),
-    ResponseHeader(name="Cache-Control", description=f"`{CACHE_CONTROL}`", documentation_only=True),
-    ResponseHeader(name="Accept-Ranges", description="`bytes`", documentation_only=True),
+    documented_header("ETag", "send it back as `If-None-Match` for a 304"),
+    documented_header("Cache-Control", f"`{CACHE_CONTROL}`"),
+    documented_header("Accept-Ranges", "`bytes`"),
 )
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})", re.IGNORECASE)
 
