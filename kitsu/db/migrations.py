@@ -111,7 +111,8 @@ async def migrate(
 
 
 async def make_revision(engine: AsyncEngine, message: str) -> Path:
-    """Write a new revision with what the models have and the database lacks. Return its file."""
+    """Write a new revision with what the models have and the database lacks. Return its file. Raises SchemaError."""
+    await check_schema(engine)
     async with engine.connect() as connection:
         return await connection.run_sync(_make_revision, message)
 

@@ -362,6 +362,18 @@ async def test_websocket_without_a_token_is_refused(client: httpx.AsyncClient) -
     assert [message["type"] for message in messages] == ["websocket.close"]
 
 
+@pytest.mark.parametrize(
+    ("path", "own"), [("/mounted", "/"), ("/mounted/", "/"), ("/mounted/a/", "/a/"), ("/mounted/a//b", "/a//b")]
+)
+async def test_mounted_application_gets_path_as_sent(client: httpx.AsyncClient, path: str, own: str) -> None:
+    response = (await get_path(client, path)).json()
+    assert (response["root_path"], response["path"]) == ("/mounted", own)
+
+
+async def test_path_that_only_begins_like_a_mount_is_not_found(client: httpx.AsyncClient) -> None:
+    assert (await get_path(client, "/mountedx")).status_code == 404
+
+
 async def test_mounted_application_gets_its_own_request(client: httpx.AsyncClient) -> None:
     response = await client.post("/mounted/health/live?a=1&b=2", content=b"a body")
     assert response.json() == {

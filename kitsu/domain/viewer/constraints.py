@@ -1,17 +1,27 @@
 """What it means when a write of a viewer's rows violates a constraint."""
 
+from collections.abc import Callable, Mapping
 from functools import partial
 
+from kitsu.db import models
 from kitsu.domain.constraints import ConstraintErrors, translate_constraint_errors
-from kitsu.errors import Conflict, NotFound, Unauthorized
+from kitsu.errors import AppError, Conflict, NotFound, Unauthorized
 
-_OF_USER = ("collections", "favorites", "idempotency_keys", "library_entries", "views", "watch_progress")
-_OF_ANIME = ("collection_items", "favorites", "library_entries", "watch_progress")
+# What is gone when a row can't refer to it, by its table.
+_GONE: Mapping[str, Callable[[], AppError]] = {
+    "users": Unauthorized,
+    "anime": partial(NotFound, "Anime not found"),
+    "episodes": partial(NotFound, "Episode not found"),
+    "collections": partial(NotFound, "Collection not found"),
+}
 _ERRORS: ConstraintErrors = {
     "uq_favorites_user_id": partial(Conflict, "Favorite already exists"),
-    "fk_views_episode_id_episodes": partial(NotFound, "Episode not found"),
-    **{f"fk_{table}_user_id_users": Unauthorized for table in _OF_USER},
-    **{f"fk_{table}_anime_id_anime": partial(NotFound, "Anime not found") for table in _OF_ANIME},
+    **{
+        str(key.name): _GONE[key.referred_table.name]
+        for table in models.User.metadata.sorted_tables
+        for key in table.foreign_key_constraints
+        if key.referred_table.name in _GONE
+    },
 }
 
 viewer_constraints = partial(translate_constraint_errors, _ERRORS)
