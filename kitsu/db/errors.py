@@ -16,25 +16,28 @@ _AWAY_STATES = ("25006", "55P03", "40001", "40P01", "58030")
 
 def sqlstate(error: BaseException) -> str | None:
     """The five-character SQLSTATE behind an error, at whatever depth it is wrapped."""
-    return _said_by_driver(error, "sqlstate")
+    return _of_driver(error, "sqlstate")
 
 
 def violated_constraint(error: BaseException) -> str | None:
     """The name of the constraint or index that an error of class 23 is about."""
-    return _said_by_driver(error, "constraint_name")
+    return _of_driver(error, "constraint_name")
 
 
-def _said_by_driver(error: BaseException, name: str) -> str | None:
-    seen: list[BaseException] = []
+def _of_driver(error: BaseException, name: str) -> str | None:
+    values = (getattr(each, name, None) for each in _chain(error))
+    return next((value for value in values if isinstance(value, str)), None)
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """Return the error and what it wraps, down to the driver's."""
+    found: list[BaseException] = []
     current: BaseException | None = error
     # Nothing keeps an error from being its own cause, and following that would never end.
-    while current is not None and not any(current is each for each in seen):
-        value = getattr(current, name, None)
-        if isinstance(value, str):
-            return value
-        seen.append(current)
+    while current is not None and not any(current is each for each in found):
+        found.append(current)
         current = getattr(current, "orig", None) or current.__cause__
-    return None
+    return found
 
 
 def is_disconnect(error: BaseException) -> bool:
@@ -47,12 +50,13 @@ def is_disconnect(error: BaseException) -> bool:
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Whether the database is away, overloaded or out of reach, so that the same request may succeed later."""
-    # OSError has ConnectionError and TimeoutError under it; a host that is no name is a UnicodeError.
-    if isinstance(error, (OSError, PoolTimeoutError, *_CLOSED)) or _is_bad_host(error):
-        return True
-    if isinstance(error, DBAPIError) and error.connection_invalidated:
-        return True
+    """Return whether the database is away, overloaded or out of reach, so that the same request may succeed later."""
+    for each in _chain(error):
+        # OSError has ConnectionError and TimeoutError under it; a host that is no name is a UnicodeError.
+        if isinstance(each, (OSError, PoolTimeoutError, *_CLOSED)) or _is_bad_host(each):
+            return True
+        if isinstance(each, DBAPIError) and each.connection_invalidated:
+            return True
     state = sqlstate(error) or ""
     return state.startswith(_AWAY_CLASSES) or state in _AWAY_STATES
 
