@@ -39,12 +39,15 @@ class Postgres:
     def freeze(self) -> None:
         """Stop all its processes where they stand."""
         for process in [self.postmaster, *self.postmaster.children(recursive=True)]:
-            process.suspend()
+            with suppress(psutil.NoSuchProcess):
+                process.suspend()
 
     def thaw(self) -> None:
         """Let them go on."""
         for process in [self.postmaster, *self.postmaster.children(recursive=True)]:
-            process.resume()
+            # Those that served a request to cancel end as soon as they run again.
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
 
     def stop(self) -> None:
         """End it as an operator does."""
