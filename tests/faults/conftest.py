@@ -124,7 +124,13 @@ def service(folder: Path, database: URL, **settings: str) -> Iterator[Process]:
 
 def workers(running: Process) -> list[psutil.Process]:
     """The processes that serve."""
-    return [child for child in psutil.Process(running.pid).children() if child.status() != psutil.STATUS_ZOMBIE]
+    return [child for child in psutil.Process(running.pid).children() if _is_alive(child)]
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    return False
 
 
 async def connections(postgres: Postgres, *, within: float = 5) -> int:

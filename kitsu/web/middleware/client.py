@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Any
 
 import structlog
 from litestar.di import Provide
@@ -16,7 +17,7 @@ from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Sen
 from kitsu.domain.accounts.sessions import Device
 from kitsu.domain.concurrency import released_slot
 from kitsu.domain.rate_limits import plain_address
-from kitsu.errors import AppError, ClientGone, RequestTimeout, ServiceUnavailable
+from kitsu.errors import ClientGone, RequestTimeout, ServiceUnavailable
 
 Networks = tuple[IPv4Network | IPv6Network, ...]
 
@@ -27,6 +28,8 @@ LARGE_BODY_BUDGET_BYTES = 64 * 1024 * 1024
 
 DRAIN_SECONDS = 1.0
 BODILESS = {"GET", "HEAD", "OPTIONS"}
+REJECTED = "kitsu_rejected"
+"""Key in the scope of a request whose body is not worth reading: a rejection has to be cheap."""
 
 log = structlog.get_logger("kitsu.load")
 
@@ -58,7 +61,7 @@ class Client:
         body = _Body(receive, self._body_seconds, self._hold)
 
         async def send_behind_body(message: Message) -> None:
-            if message["type"] == "http.response.start" and not body.is_whole:
+            if message["type"] == "http.response.start" and not body.is_whole and REJECTED not in scope:
                 await body.drain()
             await send(message)
 
@@ -128,10 +131,12 @@ class _Body:
         """Read what is left of a small body: the server closes the connection of one that is not read, and the client
         may see that before the response.
         """
-        with suppress(AppError, TimeoutError):
+        with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_SECONDS):
                 while not self.is_whole and self._size <= SMALL_BODY_BYTES:
-                    await self.receive()
+                    message: Any = await self._receive()
+                    self.is_whole = message["type"] == "http.disconnect" or not message.get("more_body", False)
+                    self._size += len(message.get("body", b""))
 
     def _keep(self, size: int) -> None:
         self._size += size

@@ -10,6 +10,7 @@ from litestar.types import ASGIApp, HTTPResponseStartEvent, HTTPScope, Receive, 
 
 from kitsu.domain.concurrency import ConcurrencyLimiter
 from kitsu.errors import ErrorBody, ServiceUnavailable
+from kitsu.web.middleware.client import REJECTED
 from kitsu.web.middleware.cors import VARY, CorsHeaders
 from kitsu.web.middleware.request_log import HEADER, request_id
 from kitsu.web.middleware.security_headers import ALWAYS, HSTS, NO_STORE
@@ -80,6 +81,7 @@ class ConcurrencyLimit:
         self._is_log_scheduled = False
 
     async def _refuse(self, scope: Scope, send: Send) -> None:
+        scope[REJECTED] = True  # type: ignore[literal-required] # Kitsu's own
         headers = [*_HEADERS, (HEADER, request_id(scope))]
         for name, value in scope["headers"]:
             if name == b"origin":
