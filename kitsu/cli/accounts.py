@@ -41,7 +41,7 @@ def createsuperuser(email: str, password: str | None) -> None:
 
 
 @click.command("settle-emails")
-@click.option("--keep", multiple=True, help="Keep the account of this e-mail, as it is spelled there; repeatable.")
+@click.option("--keep", multiple=True, help="Keep the account whose e-mail is spelled like this; repeatable.")
 @click.option("--yes", is_flag=True, help="Merge; without it the command only reports what it would do.")
 def settle_emails(keep: tuple[str, ...], *, yes: bool) -> None:
     """Merge accounts whose e-mails differ in case alone, before `kitsu migrate` takes a database over.

@@ -17,7 +17,7 @@ SERVER_GRACE_SECONDS = 0.2
 REQUEST_GRACE_SECONDS = 0.4
 """Seconds beside a statement that takes as long as one may, for all else that a request waits for."""
 
-checked_out: ContextVar[set[Any] | None] = ContextVar("in_hand", default=None)
+checked_out: ContextVar[set[Any] | None] = ContextVar("checked_out", default=None)
 """asyncpg's connections that a request has of the engine, noted where it wants to know.
 
 Whoever is out of time ends them first: a cancelled transaction is left in order, for which the server is waited for.

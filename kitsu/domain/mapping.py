@@ -1,4 +1,4 @@
-"""From a row to a Struct: the columns are found by name, once for each statement."""
+"""From a row to a Struct: the columns are found by name, once for each statement. From a Struct to what it changes."""
 
 from collections.abc import Callable, Sequence
 from operator import itemgetter
@@ -42,6 +42,11 @@ def mapper(kind: type[T], rows: Rows) -> Callable[[Sequence[Any]], T]:
     inner_kind: Any = inner.type
     inner_own = _getter(places, [f"{inner.name}__{name}" for name in inner_kind.__struct_fields__])
     return lambda row: make(*own(row), inner_kind(*inner_own(row)))
+
+
+def given(change: msgspec.Struct) -> dict[str, Any]:
+    """Return the fields of a change that the client gave: those that are not UNSET."""
+    return {name: value for name in change.__struct_fields__ if (value := getattr(change, name)) is not msgspec.UNSET}
 
 
 def _getter(places: dict[str, int], names: Sequence[str]) -> Callable[[Sequence[Any]], Sequence[Any]]:

@@ -12,6 +12,7 @@ from litestar.types import ASGIApp
 from kitsu.domain.accounts.sessions import SessionReader
 from kitsu.errors import Unauthorized
 from kitsu.observability.logs import of_request
+from kitsu.web.request import header
 
 PUBLIC: dict[str, Any] = {"public": True}
 """`opt` of a handler that is open to everybody: the token is not looked at."""
@@ -40,10 +41,10 @@ class AuthenticationMiddleware(AbstractAuthenticationMiddleware):
 
 def _bearer_token(connection: ASGIConnection[Any, Any, Any, Any]) -> str | None:
     """Return the token of the `Authorization` header, None without one. Raises Unauthorized for another form."""
-    for name, value in connection.scope["headers"]:
-        if name == b"authorization":
-            scheme, _, token = value.decode("latin-1").partition(" ")
-            if scheme.lower() != "bearer" or not token.strip():
-                raise Unauthorized
-            return token.strip()
-    return None
+    value = header(connection.scope, b"authorization")
+    if value is None:
+        return None
+    scheme, _, token = value.decode("latin-1").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthorized
+    return token.strip()

@@ -67,7 +67,7 @@ def errors(*kinds: type[AppError]) -> dict[int, ResponseSpec]:
 
 
 def openapi_config(title: str) -> OpenAPIConfig:
-    """Litestar's OpenAPI configuration. `controllers/docs.py` serves what it makes."""
+    """Litestar's OpenAPI configuration. `controllers/operations/docs.py` serves what it makes."""
     return OpenAPIConfig(
         title=title,
         version=__version__,

@@ -6,12 +6,14 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, Response
+from litestar.di import Provide
 from litestar.params import HeaderParameter
 
 from kitsu.domain.idempotency import IdempotentRequest
 from kitsu.domain.versions import Expected, version_tag
 from kitsu.errors import InvalidRequest
 from kitsu.web.openapi import documented_header
+from kitsu.web.request import header
 
 ETAG = documented_header("ETag", "names this state; send it as `If-Match` with a change", required=False)
 IDEMPOTENT: dict[str, Any] = {"idempotent": True}
@@ -34,15 +36,19 @@ def provide_expected(
     return Expected(frozenset(part[1].strip('"') for part in parts if part is not None))
 
 
+EXPECTED = {"expected": Provide(provide_expected, sync_to_thread=False)}
+"""The dependency of a handler that checks `If-Match`."""
+
+
 def idempotent_request(request: Request[Any, Any, Any], body: msgspec.Struct) -> IdempotentRequest | None:
     """Return the request that `Idempotency-Key` names, None without it. Raises InvalidRequest."""
     # Not a header parameter: most requests have no key, and Litestar's parameter takes 10 µs of each.
-    for name, value in request.scope["headers"]:
-        if name == b"idempotency-key":
-            if not 1 <= len(value) <= 255:
-                raise InvalidRequest([{"field": "Idempotency-Key", "message": "Must have 1 to 255 characters"}])
-            return IdempotentRequest.of(value.decode("latin-1"), request.scope["path_template"], body)
-    return None
+    key = header(request.scope, b"idempotency-key")
+    if key is None:
+        return None
+    if not 1 <= len(key) <= 255:
+        raise InvalidRequest([{"field": "Idempotency-Key", "message": "Must have 1 to 255 characters"}])
+    return IdempotentRequest.of(key.decode("latin-1"), request.scope["path_template"], body)
 
 
 def tagged(body: Any, row_id: UUID, version: int) -> Response[Any]:

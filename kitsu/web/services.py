@@ -13,9 +13,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 log = structlog.get_logger("kitsu.sql")
 
-Parts = Mapping[type, Any]
-"""What all requests of a process share, by type: `app.state.parts`."""
-
 
 async def provide_db_session(plugin_session: NamedDependency[AsyncSession]) -> AsyncIterator[AsyncSession]:
     """Yield the session of the library's plugin, and close it when the handler has returned or failed.
@@ -46,7 +43,7 @@ def service(kind: type[SQLAlchemyAsyncRepositoryService[Any]]) -> Provide:
     }
 
     def provide_service(db_session: NamedDependency[AsyncSession], state: State) -> Any:
-        parts: Parts = state.parts
+        parts: Mapping[type, Any] = state.parts
         return kind(db_session, **{name: parts[part] for name, part in wanted.items()})
 
     return Provide(provide_service, sync_to_thread=False)

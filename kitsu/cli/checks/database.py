@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from sqlalchemy import text
+from sqlalchemy import bindparam, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from kitsu.cli.checks.registry import Problem, Tag, check
@@ -13,6 +13,10 @@ from kitsu.settings import Settings
 
 OLDEST_VERSION, NEWEST_VERSION = 15, 18
 PURGE_MAX_AGE = timedelta(days=7)
+
+_SERVER_SETTINGS = text("SELECT name, setting FROM pg_settings WHERE name IN :names").bindparams(
+    bindparam("names", expanding=True)
+)
 
 
 @check("kitsu.E101", Tag.DATABASE)
@@ -35,7 +39,7 @@ async def schema(engine: AsyncEngine) -> list[Problem]:
 @check("kitsu.W103", Tag.DATABASE, deploy=True, requires=connection)
 async def server_version(engine: AsyncEngine) -> list[Problem]:
     """Report a version of PostgreSQL that Kitsu is not tested with."""
-    version = int((await _server_settings(engine))["server_version_num"]) // 10_000
+    version = int((await _server_settings(engine, "server_version_num"))["server_version_num"]) // 10_000
     problem = Problem(
         f"The version of PostgreSQL is {version}.",
         f"Use a version from {OLDEST_VERSION} to {NEWEST_VERSION}, which Kitsu is tested with.",
@@ -46,7 +50,7 @@ async def server_version(engine: AsyncEngine) -> list[Problem]:
 @check("kitsu.E104", Tag.DATABASE, deploy=True, requires=connection)
 async def encoding(engine: AsyncEngine) -> list[Problem]:
     """Report an encoding that can't store every title."""
-    found = (await _server_settings(engine))["server_encoding"]
+    found = (await _server_settings(engine, "server_encoding"))["server_encoding"]
     problem = Problem(f"The encoding of the database is {found}.", "Create the database with ENCODING 'UTF8'.")
     return [problem] if found != "UTF8" else []
 
@@ -54,8 +58,8 @@ async def encoding(engine: AsyncEngine) -> list[Problem]:
 @check("kitsu.E105", Tag.DATABASE, deploy=True, requires=connection)
 async def connection_limit(engine: AsyncEngine, settings: Settings) -> list[Problem]:
     """Report workers that may open more connections than PostgreSQL accepts."""
-    server = await _server_settings(engine)
     reserved = ("superuser_reserved_connections", "reserved_connections")
+    server = await _server_settings(engine, "max_connections", *reserved)
     accepted = int(server["max_connections"]) - sum(int(server.get(name, "0")) for name in reserved)
     # Each worker listens on one more connection for changes of the catalogue.
     wanted = settings.workers * (settings.db_pool_size + settings.db_max_overflow + 1)
@@ -69,10 +73,11 @@ async def connection_limit(engine: AsyncEngine, settings: Settings) -> list[Prob
 @check("kitsu.E106", Tag.DATABASE, deploy=True, requires=connection)
 async def durability(engine: AsyncEngine) -> list[Problem]:
     """Report a server that may lose committed transactions."""
-    server = await _server_settings(engine)
+    names = ("fsync", "full_page_writes", "synchronous_commit")
+    server = await _server_settings(engine, *names)
     return [
         Problem(f"{name} of PostgreSQL is off: committed data can be lost.", f"Set {name} = on in PostgreSQL.")
-        for name in ("fsync", "full_page_writes", "synchronous_commit")
+        for name in names
         if server[name] == "off"
     ]
 
@@ -116,7 +121,8 @@ def _too_old(command: str, age: timedelta | None, max_age: timedelta, hint: str)
     return [Problem(f"`kitsu {command}` last finished {words} ago.", hint)] if age > max_age else []
 
 
-async def _server_settings(engine: AsyncEngine) -> dict[str, str]:
+async def _server_settings(engine: AsyncEngine, *names: str) -> dict[str, str]:
+    """Return these settings of the server, but those that it does not have."""
     async with engine.connect() as open_connection:
-        rows = await open_connection.execute(text("SELECT name, setting FROM pg_settings"))
+        rows = await open_connection.execute(_SERVER_SETTINGS, {"names": names})
         return dict(map(tuple, rows))

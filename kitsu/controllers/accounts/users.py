@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 from litestar import Controller, Request, Response, delete, get, patch, post
 from litestar.datastructures import UploadFile
-from litestar.di import NamedDependency, Provide
+from litestar.di import NamedDependency
 from litestar.openapi.spec import OpenAPIFormat, OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
 from litestar.params import FromPath, JSONBody
 
@@ -30,7 +30,7 @@ from kitsu.errors import (
 from kitsu.web.guards import requires
 from kitsu.web.middleware.client import DEVICE
 from kitsu.web.openapi import errors
-from kitsu.web.pagination import LIST_HEADERS, page_response, provide_page_request
+from kitsu.web.pagination import LIST_HEADERS, PAGES, page_response
 from kitsu.web.request import JSON, MAX_BODY_BYTES, ViewerRequest
 from kitsu.web.services import service
 
@@ -128,12 +128,7 @@ class UserController(Controller):
         """
         await accounts.leave(request.user, data.password, client_device)
 
-    @get(
-        "/",
-        guards=[requires("admin:*")],
-        dependencies={"page_request": Provide(provide_page_request, sync_to_thread=False)},
-        response_headers=LIST_HEADERS,
-    )
+    @get("/", guards=[requires("admin:*")], dependencies=PAGES, response_headers=LIST_HEADERS)
     async def list_users(
         self, request: Request[Any, Any, Any], page_request: NamedDependency[PageRequest]
     ) -> Response[list[User]]:

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from litestar import Controller, Request, Response, get
-from litestar.di import NamedDependency, Provide
+from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
 from kitsu.domain.catalogue.releases import Release, ReleaseListItem, ReleaseReader
@@ -13,7 +13,7 @@ from kitsu.errors import NotFound
 from kitsu.web.authentication import PUBLIC
 from kitsu.web.middleware.response_cache import CACHED
 from kitsu.web.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors
-from kitsu.web.pagination import LIST_HEADERS, page_response, provide_page_request, refuse_null
+from kitsu.web.pagination import LIST_HEADERS, PAGES, page_response, refuse_null
 
 
 class ReleaseController(Controller):
@@ -24,12 +24,7 @@ class ReleaseController(Controller):
     opt = PUBLIC | CACHED
     releases: ReleaseReader
 
-    @get(
-        "/",
-        dependencies={"page_request": Provide(provide_page_request, sync_to_thread=False)},
-        response_headers=[*CATALOGUE_HEADERS, *LIST_HEADERS],
-        responses=NOT_MODIFIED,
-    )
+    @get("/", dependencies=PAGES, response_headers=[*CATALOGUE_HEADERS, *LIST_HEADERS], responses=NOT_MODIFIED)
     async def list_releases(
         self,
         request: Request[Any, Any, Any],

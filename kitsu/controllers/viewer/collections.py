@@ -4,7 +4,7 @@ from typing import Annotated
 from uuid import UUID
 
 from litestar import Controller, Response, delete, get, patch, post, put
-from litestar.di import NamedDependency, Provide
+from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from kitsu.domain.accounts.sessions import Identity
@@ -24,7 +24,7 @@ from kitsu.web.authentication import GUESTS
 from kitsu.web.guards import requires
 from kitsu.web.openapi import errors
 from kitsu.web.pagination import CHANGES_HEADERS, LIST_HEADERS, LISTS, PAGES, list_response, page_response
-from kitsu.web.preconditions import ETAG, provide_expected, tagged
+from kitsu.web.preconditions import ETAG, EXPECTED, tagged
 from kitsu.web.request import GuestRequest, ViewerRequest
 from kitsu.web.services import service
 
@@ -74,7 +74,7 @@ class CollectionController(Controller):
     @patch(
         "/{collection_id:str}",
         guards=[requires("write:content")],
-        dependencies={"expected": Provide(provide_expected, sync_to_thread=False)},
+        dependencies=EXPECTED,
         response_headers=[ETAG],
         responses=errors(NotFound, PreconditionFailed),
     )
@@ -122,7 +122,7 @@ class CollectionController(Controller):
         "/{collection_id:str}/anime/{anime_id:str}",
         status_code=204,
         guards=[requires("write:content")],
-        dependencies={"expected": Provide(provide_expected, sync_to_thread=False)},
+        dependencies=EXPECTED,
         responses=errors(NotFound, PreconditionFailed),
     )
     async def put_collection_anime(

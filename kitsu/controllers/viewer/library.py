@@ -4,7 +4,7 @@ from typing import Annotated
 from uuid import UUID
 
 from litestar import Controller, Response, delete, get, put
-from litestar.di import NamedDependency, Provide
+from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from kitsu.domain.changes import ListRequest, Tombstone
@@ -14,7 +14,7 @@ from kitsu.errors import InvalidRequest, NotFound, PreconditionFailed
 from kitsu.web.guards import requires
 from kitsu.web.openapi import errors
 from kitsu.web.pagination import CHANGES_HEADERS, LISTS, list_response, page_response, refuse_null
-from kitsu.web.preconditions import ETAG, provide_expected, tagged
+from kitsu.web.preconditions import ETAG, EXPECTED, tagged
 from kitsu.web.request import ViewerRequest
 from kitsu.web.services import service
 
@@ -56,7 +56,7 @@ class LibraryController(Controller):
     @put(
         "/{anime_id:str}",
         guards=[requires("write:content")],
-        dependencies={"expected": Provide(provide_expected, sync_to_thread=False)},
+        dependencies=EXPECTED,
         response_headers=[ETAG],
         responses=errors(NotFound, PreconditionFailed),
     )

@@ -24,7 +24,7 @@ from kitsu.domain.accounts.context import AccountContext
 from kitsu.domain.accounts.emails import normalised
 from kitsu.domain.accounts.passwords import check_new
 from kitsu.domain.accounts.permissions import Role
-from kitsu.domain.mapping import columns_of
+from kitsu.domain.mapping import columns_of, given
 from kitsu.domain.pagination import Listing, Page, PageRequest, descending
 from kitsu.errors import BadRequest, InvalidRequest, NotFound
 
@@ -163,7 +163,7 @@ class UserService(UserRows):
 
     async def change(self, user_id: UUID, change: UserChange) -> User:
         """Change what an administrator may. Raises NotFound, BadRequest, InvalidRequest."""
-        values = {name: value for name in change.__struct_fields__ if (value := getattr(change, name)) is not UNSET}
+        values = given(change)
         if isinstance(change.email, str):
             values["email"] = valid_email(change.email)
         if change.is_active is False or change.role == "user":

@@ -16,8 +16,6 @@ from kitsu.domain.viewer import collections, favorites, library, views, watch_pr
 
 CHUNK = 50
 """Rows read at once. A client that reads slowly keeps a chunk of them in memory, and no connection."""
-
-
 MIN_POSITION = -(1 << 31)
 
 
@@ -74,6 +72,7 @@ _SECTIONS = {
     "collections": Section(collections.Collection, collections.ROWS, _collection.id),
 }
 _STATEMENTS = {name: _statement(section) for name, section in _SECTIONS.items()}
+_STRUCT_OF = {name: mapper(section.kind, section.rows) for name, section in _SECTIONS.items()}
 _after: Any = tuple_(
     bindparam("collection_id", type_=Uuid), bindparam("position", type_=Integer), bindparam("anime_id", type_=Uuid)
 )
@@ -86,8 +85,6 @@ _ITEMS: Rows = (
     .order_by(_item.collection_id, _item.position, _item.anime_id)
     .limit(CHUNK)
 )
-
-
 _item_of = mapper(ExportedItem, _ITEMS)
 
 
@@ -103,12 +100,12 @@ class AccountExporter:
         user = await self._users.detail(user_id)
         head = msgspec.json.encode({"exported_at": datetime.now(UTC), "user": user})
         yield head[:-1]
-        for name, section in _SECTIONS.items():
-            struct_of = mapper(section.kind, section.rows)
+        for name, statement in _STATEMENTS.items():
+            struct_of = _STRUCT_OF[name]
             yield b',"%s":[' % name.encode()
             comma = b""
             after = UUID(int=0)
-            while rows := await self._runner.rows(_STATEMENTS[name], {"user_id": user_id, "after": after}):
+            while rows := await self._runner.rows(statement, {"user_id": user_id, "after": after}):
                 piece = comma + msgspec.json.encode([struct_of(row) for row in rows])[1:-1]
                 comma, after = b",", rows[-1]["key"]
                 del rows

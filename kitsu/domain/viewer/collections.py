@@ -15,7 +15,7 @@ from kitsu.db import models
 from kitsu.db.engine import execute_core
 from kitsu.domain.catalogue.anime import LIST_COLUMNS, AnimeListItem
 from kitsu.domain.changes import ChangesListing
-from kitsu.domain.mapping import Rows, columns_of, mapper
+from kitsu.domain.mapping import Rows, columns_of, given, mapper
 from kitsu.domain.pagination import Listing, Page, PageRequest, ascending, descending
 from kitsu.domain.versions import Expected
 from kitsu.domain.viewer.constraints import viewer_constraints
@@ -170,8 +170,7 @@ class CollectionService(SQLAlchemyAsyncRepositoryService[models.Collection]):
     ) -> Collection:
         """Change one's own collection. Raises NotFound, Forbidden, PreconditionFailed."""
         collection = await self._own(user_id, collection_id, expected)
-        values = {name: value for name in change.__struct_fields__ if (value := getattr(change, name)) is not UNSET}
-        for name, value in values.items():
+        for name, value in given(change).items():
             setattr(collection, name, value)
         _touch(collection)
         return await self._committed(collection_id)

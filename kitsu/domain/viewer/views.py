@@ -10,17 +10,15 @@ from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from msgspec import Meta
 from sqlalchemy import String, Uuid, bindparam, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from uuid_utils.compat import uuid7
 
 from kitsu.db import models
-from kitsu.db.statements import StatementRunner
 from kitsu.domain.changes import ChangesListing
 from kitsu.domain.idempotency import IdempotentRequest
-from kitsu.domain.mapping import Rows, columns_of, mapper
+from kitsu.domain.mapping import Rows, columns_of
 from kitsu.domain.pagination import Listing, descending
-from kitsu.domain.viewer.constraints import viewer_constraints
 from kitsu.domain.viewer.lists import OwnListReader
+from kitsu.domain.viewer.recorder import Recorder
 from kitsu.errors import NotFound
 
 
@@ -87,7 +85,6 @@ _stored = (
 POST: Rows = select(*_stored.c, _seen.c.release_id, _seen.c.anime_id, _seen.c.number.label("episode_number")).join_from(
     _stored, _seen, _seen.c.id == _stored.c.episode_id
 )
-_posted_view_of = mapper(View, POST)
 
 
 class ViewReader(OwnListReader[View]):
@@ -99,21 +96,17 @@ class ViewReader(OwnListReader[View]):
     changes = ChangesListing(View, ROWS, _view.last_viewed_at, _view.id)
 
 
-class ViewRecorder:
-    """Stores which episodes are watched, in one statement on the runner: players send this every few seconds."""
+class ViewRecorder(Recorder[View]):
+    """Stores which episodes are watched."""
 
-    def __init__(self, runner: StatementRunner, engine: AsyncEngine) -> None:
-        self._runner = runner
-        self._engine = engine
+    kind = View
+    statement = POST
+    missing = "Episode not found"
 
     async def post(self, user_id: UUID, new: NewView, idempotent: IdempotentRequest | None) -> View:
         """Store that an episode is watched. Raises NotFound; for a repeated request InvalidRequest."""
         parameters = {**msgspec.structs.asdict(new), "id": uuid7(), "user_id": user_id}
-        with viewer_constraints():
-            if idempotent is None:
-                return _found(await self._runner.write(POST, parameters))
-            async with self._engine.begin() as connection:
-                return await idempotent.run(connection, user_id, View, lambda: _execute(connection, parameters))
+        return await self.record(user_id, parameters, idempotent)
 
 
 class ViewService(SQLAlchemyAsyncRepositoryService[models.View]):
@@ -138,13 +131,3 @@ class ViewService(SQLAlchemyAsyncRepositoryService[models.View]):
         session = self.repository.session
         await session.execute(delete(_view).where(_view.user_id == user_id))  # delete_where would load them all
         await session.commit()
-
-
-async def _execute(connection: AsyncConnection, parameters: dict[str, Any]) -> View:
-    return _found((await connection.execute(POST, parameters)).first())
-
-
-def _found(row: Any) -> View:
-    if row is None:
-        raise NotFound("Episode not found")
-    return _posted_view_of(row)

@@ -24,20 +24,18 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from uuid_utils.compat import uuid7
 
 from kitsu.db import models
-from kitsu.db.statements import StatementRunner
 from kitsu.domain.catalogue.anime import LIST_COLUMNS, AnimeListItem
 from kitsu.domain.changes import ChangesListing
 from kitsu.domain.idempotency import IdempotentRequest
-from kitsu.domain.mapping import Rows, columns_of, mapper, nested
+from kitsu.domain.mapping import Rows, columns_of, nested
 from kitsu.domain.pagination import Listing, Page, PageRequest, descending
-from kitsu.domain.viewer.constraints import viewer_constraints
 from kitsu.domain.viewer.library import TODAY
 from kitsu.domain.viewer.lists import OwnListReader
-from kitsu.errors import BadRequest, NotFound
+from kitsu.domain.viewer.recorder import Recorder
+from kitsu.errors import BadRequest
 
 FINISHED_PERCENT = 90
 """So much of an episode is all of it: who watches on through the credits?"""
@@ -159,7 +157,6 @@ def _post() -> Rows:
 
 
 POST = _post()
-_posted_progress_of = mapper(WatchProgress, POST)
 
 
 class WatchProgressReader(OwnListReader[WatchProgress]):
@@ -173,15 +170,12 @@ class WatchProgressReader(OwnListReader[WatchProgress]):
         return await CONTINUE.page(self.runner, {"user_id": user_id}, request)
 
 
-class WatchProgressRecorder:
-    """Stores where players are, in one statement on the runner: players send this every few seconds.
+class WatchProgressRecorder(Recorder[WatchProgress]):
+    """Stores where players are."""
 
-    A service on the request's session takes three times the CPU; see ARCHITECTURE.md.
-    """
-
-    def __init__(self, runner: StatementRunner, engine: AsyncEngine) -> None:
-        self._runner = runner
-        self._engine = engine
+    kind = WatchProgress
+    statement = POST
+    missing = "Anime not found"
 
     async def post(self, user_id: UUID, new: NewProgress, idempotent: IdempotentRequest | None) -> WatchProgress:
         """Store where a player is. Raises BadRequest, NotFound; for a repeated request InvalidRequest."""
@@ -194,13 +188,7 @@ class WatchProgressRecorder:
             "at_position": new.position_seconds,
             "at_percent": new.progress_percent,
         }
-        with viewer_constraints():
-            if idempotent is None:
-                return _found(await self._runner.write(POST, parameters))
-            async with self._engine.begin() as connection:
-                return await idempotent.run(
-                    connection, user_id, WatchProgress, lambda: _execute(connection, parameters)
-                )
+        return await self.record(user_id, parameters, idempotent)
 
 
 class WatchProgressService(SQLAlchemyAsyncRepositoryService[models.WatchProgress]):
@@ -224,10 +212,6 @@ class WatchProgressService(SQLAlchemyAsyncRepositoryService[models.WatchProgress
         await session.commit()
 
 
-async def _execute(connection: AsyncConnection, parameters: dict[str, Any]) -> WatchProgress:
-    return _found((await connection.execute(POST, parameters)).first())
-
-
 def _check(new: NewProgress) -> None:
     if new.episode <= 0:
         raise BadRequest("Episode number must be positive")
@@ -237,9 +221,3 @@ def _check(new: NewProgress) -> None:
         raise BadRequest("Progress percent must be between 0 and 100")
     if new.position_seconds is not None and new.position_seconds < 0:
         raise BadRequest("Position in seconds must be non-negative")
-
-
-def _found(row: Any) -> WatchProgress:
-    if row is None:
-        raise NotFound("Anime not found")
-    return _posted_progress_of(row)

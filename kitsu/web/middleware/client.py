@@ -18,6 +18,7 @@ from kitsu.domain.accounts.sessions import Device
 from kitsu.domain.concurrency import released_slot
 from kitsu.domain.rate_limits import plain_address
 from kitsu.errors import ClientGone, RequestTimeout, ServiceUnavailable
+from kitsu.web.request import header
 
 Networks = tuple[IPv4Network | IPv6Network, ...]
 
@@ -27,7 +28,9 @@ LARGE_BODY_BUDGET_BYTES = 64 * 1024 * 1024
 """Bytes of larger bodies that a worker holds at once. Handlers copy them, some twice."""
 
 DRAIN_SECONDS = 1.0
+"""How long a response waits for the rest of a small body that no handler has read."""
 BODILESS = {"GET", "HEAD", "OPTIONS"}
+"""Methods whose requests have no body to wait for."""
 REJECTED = "kitsu_rejected"
 """Key in the scope of a request whose body is not worth reading: a rejection has to be cheap."""
 
@@ -79,7 +82,7 @@ class Client:
 
 def provide_device(scope: Scope) -> Device:
     """Return the device that a request comes from."""
-    agent = next((value for name, value in scope["headers"] if name == b"user-agent"), None)
+    agent = header(scope, b"user-agent")
     client = scope.get("client")
     return Device(ip=client[0] if client else "", user_agent=agent.decode("latin-1") if agent else None)
 

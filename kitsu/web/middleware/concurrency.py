@@ -14,6 +14,7 @@ from kitsu.web.middleware.client import REJECTED
 from kitsu.web.middleware.cors import VARY, CorsHeaders
 from kitsu.web.middleware.request_log import HEADER, request_id
 from kitsu.web.middleware.security_headers import ALWAYS, HSTS, NO_STORE
+from kitsu.web.request import header
 
 UNLIMITED_PATHS = ("/health", "/metrics", "/docs", "/openapi.json", "/media/")
 """Prefixes of paths. A probe must not take a busy service for one that is down; the others need no database."""
@@ -83,9 +84,7 @@ class ConcurrencyLimit:
     async def _refuse(self, scope: Scope, send: Send) -> None:
         scope[REJECTED] = True  # type: ignore[literal-required] # Kitsu's own
         headers = [*_HEADERS, (HEADER, request_id(scope))]
-        for name, value in scope["headers"]:
-            if name == b"origin":
-                headers += self._cors_headers.get(value, ())
+        headers += self._cors_headers.get(header(scope, b"origin") or b"", ())
         if scope["scheme"] == "https":
             headers.append(HSTS)
         start: HTTPResponseStartEvent = {"type": "http.response.start", "status": 503, "headers": headers}

@@ -10,6 +10,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from kitsu.observability.logs import RequestLine, of_request, request_lines
+from kitsu.web.request import header
 
 HEADER = b"x-request-id"
 # The id goes into logs and headers: it must not break a line, nor be long.
@@ -80,9 +81,5 @@ class RequestLog:
 
 def request_id(scope: Scope) -> bytes:
     """Return the request's `X-Request-ID`, or a new id where it is missing or not acceptable."""
-    for name, value in scope["headers"]:
-        if name == HEADER:
-            if _ACCEPTABLE.fullmatch(value):
-                return value
-            break
-    return b"%032x" % getrandbits(128)
+    sent = header(scope, HEADER)
+    return sent if sent is not None and _ACCEPTABLE.fullmatch(sent) else b"%032x" % getrandbits(128)

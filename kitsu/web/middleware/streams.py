@@ -24,8 +24,7 @@ class StreamMiddleware(ASGIMiddleware):
     """Bounds the memory of streamed responses, which are those with more than one body message.
 
     A handler whose response may be a stream declares `middleware=[STREAMED]`. A request beyond MAX_STREAMS of its route
-    gets 503. A client that reads nothing for
-    PIECE_TIMEOUT_SECONDS gets no more: the response stays incomplete, and the connection is closed.
+    gets 503. A client that reads nothing for PIECE_TIMEOUT_SECONDS gets no more: the response stays incomplete.
     """
 
     scopes = (ScopeType.HTTP,)
@@ -61,7 +60,7 @@ class StreamMiddleware(ASGIMiddleware):
         except Exception:  # Litestar's streams raise groups
             if not is_late:
                 raise
-            # Granian closes the connection of a response without an end.
+            # The response has no end, so the connection breaks; `web/connections.py` limits how long that takes.
             log.warning("response interrupted", reason="client_timeout", route=route)
         finally:
             self._open[route] -= 1
