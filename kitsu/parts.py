@@ -1,6 +1,6 @@
 """What all requests of a process share: connections, readers, rules and counters, made from the settings."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -35,7 +35,6 @@ from kitsu.domain.viewer.library_export import LibraryExporter
 from kitsu.domain.viewer.list_import.importing import ListImporter
 from kitsu.domain.viewer.views import ViewReader, ViewRecorder
 from kitsu.domain.viewer.watch_progress import WatchProgressReader, WatchProgressRecorder
-from kitsu.observability.families import Readings
 from kitsu.observability.metrics import Metrics
 from kitsu.observability.tracing import create_spans
 from kitsu.settings import Settings
@@ -88,17 +87,7 @@ class Parts(Mapping[type, Any]):
         self.sessions = SessionReader(self.runner, self.accounts.access_tokens)
         self.last_runs = LastRuns(self.runner)
         imports = ListImporter(self.engine)
-        readings = Readings(
-            connections={"statements": self.runner.states, "transactions": lambda: engine_states(self.engine)},
-            connections_limits=limits,
-            limiter=self.concurrency,
-            passwords=self.accounts.hasher,
-            logins=self.accounts.logins.counts,
-            imports={"library": imports.outcomes.counts},
-            catalogue=self.cache,
-            runs=self.last_runs,
-        )
-        self.metrics = Metrics(__version__, readings) if settings.metrics_enabled else None
+        self.metrics = self._metrics(imports, limits) if settings.metrics_enabled else None
         users = UserReader(self.runner, self.accounts.media_url)
         anime = AnimeReader(self.runner)
         parts = [
@@ -123,6 +112,57 @@ class Parts(Mapping[type, Any]):
 
     def __len__(self) -> int:
         return len(self._by_type)
+
+    def _metrics(self, imports: ListImporter, limits: Mapping[str, int]) -> Metrics:
+        """Return the metrics, with those that the parts count."""
+
+        def connections() -> dict[tuple[str, ...], float]:
+            numbers = {"statements": self.runner.states(), "transactions": engine_states(self.engine)}
+            states = ("in_use", "idle")
+            return {(pool, state): n for pool, both in numbers.items() for state, n in zip(states, both, strict=True)}
+
+        def by_label(counts: Mapping[str, float]) -> Callable[[], dict[tuple[str, ...], float]]:
+            return lambda: {(label,): number for label, number in counts.items()}
+
+        limiter, cache, hasher, outcomes = self.concurrency, self.cache, self.accounts.hasher, imports.outcomes.counts
+        metrics = Metrics(__version__)
+        metrics.add_counter("kitsu_http_requests_rejected", "Requests beyond the limit.", lambda: {(): limiter.refused})
+        metrics.add_gauge(
+            "kitsu_http_requests_in_flight", "Uncached requests in progress.", lambda: {(): limiter.in_flight}
+        )
+        metrics.add_gauge("kitsu_db_connections", "Database connections.", connections, ("pool", "state"))
+        metrics.add_gauge("kitsu_db_connections_max", "Limit of database connections.", by_label(limits), ("pool",))
+        metrics.add_counter("kitsu_logins", "Logins.", by_label(self.accounts.logins.counts), ("outcome",))
+        metrics.add_counter(
+            "kitsu_imports",
+            "Imports over HTTP.",
+            lambda: {("library", outcome): number for outcome, number in outcomes.items()},
+            ("kind", "outcome"),
+        )
+        metrics.add_gauge(
+            "kitsu_password_queue_length", "Passwords being hashed or waiting.", lambda: {(): hasher.busy}
+        )
+        metrics.add_counter(
+            "kitsu_response_cache_requests",
+            "Lookups in the response cache.",
+            lambda: {("hit",): cache.hits, ("miss",): cache.misses},
+            ("result",),
+        )
+        metrics.add_gauge("kitsu_response_cache_bytes", "Memory of cached responses.", lambda: {(): cache.size})
+        metrics.add_gauge(
+            "kitsu_catalogue_last_change_timestamp_seconds",
+            "Time of the last change to the catalogue; 0: none since the start.",
+            lambda: {(): cache.changed_at},
+            mode="max",
+        )
+        metrics.add_gauge(
+            "kitsu_command_last_success_timestamp_seconds",
+            "Time at which a command last succeeded; 0: never.",
+            by_label(self.last_runs.timestamps),
+            ("command",),
+            mode="max",
+        )
+        return metrics
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -24,7 +24,7 @@ from kitsu.db import migrations
 from kitsu.domain.catalogue.importing import load_sample
 from kitsu.domain.media.store import MediaStore
 from kitsu.observability.logs import configure_logs, stdlib_config
-from kitsu.observability.snapshots import snapshot_folder
+from kitsu.observability.metrics_folder import metrics_folder
 from kitsu.observability.tracing import is_tracing_wanted
 from kitsu.settings import Settings, load_settings
 
@@ -171,7 +171,7 @@ def _serve(settings: Settings, address: str, url: URL, *, reload: bool = False) 
     with ExitStack() as stack:
         if settings.metrics_enabled:
             try:
-                stack.enter_context(snapshot_folder())
+                stack.enter_context(metrics_folder())
             except OSError as error:
                 raise click.ClickException(f"METRICS_ENABLED needs room for temporary files: {error}.") from error
         server.serve()

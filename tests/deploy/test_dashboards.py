@@ -15,7 +15,6 @@ from sqlalchemy.engine import URL
 
 from kitsu.app import create_app
 from kitsu.controllers.operations.metrics import MetricsController
-from kitsu.observability.snapshots import FOLDER
 from kitsu.settings import Settings
 from tests.conftest import client_of
 
@@ -49,14 +48,12 @@ EXPR = pytest.mark.parametrize("expr", [expr for _, expr in EXPRESSIONS], ids=[w
 
 
 @pytest.fixture(scope="session")
-async def exposed(catalogue: URL, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, set[str]]]:
-    """What the service tells: the name of each sample to its labels and their values."""
+async def exposed(catalogue: URL) -> dict[str, dict[str, set[str]]]:
+    """Return the exposed samples: name to label to values."""
     found: dict[str, dict[str, set[str]]] = {}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(FOLDER, str(tmp_path_factory.mktemp("figures")))
-        async with client_of(catalogue, metrics_enabled=True) as client:
-            await client.get("/anime")
-            text = (await client.get("/metrics")).text
+    async with client_of(catalogue, metrics_enabled=True) as client:
+        await client.get("/anime")
+        text = (await client.get("/metrics")).text
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             labels = found.setdefault(sample.name, {})

@@ -14,7 +14,7 @@ from sqlalchemy.engine import URL
 from kitsu import __version__
 from kitsu.domain.outcomes import Outcomes
 from kitsu.observability.metrics import METHODS
-from kitsu.observability.snapshots import FOLDER, snapshot_folder
+from kitsu.observability.metrics_folder import VARIABLE, metrics_folder
 from tests.cli.invoke import invoked
 from tests.conftest import client_of, execute
 from tests.domain.catalogue.test_import import entry, write
@@ -42,9 +42,8 @@ def value(text: str, name: str, **labels: str) -> float | None:
 
 
 @pytest.fixture
-async def client(database: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
+async def client(database: URL) -> AsyncIterator[httpx.AsyncClient]:
     """The application with figures, on a database with one anime."""
-    monkeypatch.setenv(FOLDER, str(tmp_path))
     await execute(database, *ROWS)
     async with client_of(database, metrics_enabled=True, rate_limit_login=(3, 900), login_refusal_ms=0) as client:
         yield client
@@ -121,10 +120,7 @@ async def test_logins_by_outcome(client: httpx.AsyncClient) -> None:
     assert await logins() == [1, 3, 2, 0]
 
 
-async def test_a_full_queue_of_passwords_is_busy(
-    database: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(FOLDER, str(tmp_path))
+async def test_a_full_queue_of_passwords_is_busy(database: URL) -> None:
     async with client_of(database, metrics_enabled=True, password_queue=1, login_refusal_ms=0) as client:
         bodies = [{"email": f"{number}@example.org", "password": "a password"} for number in range(20)]
         answers = await asyncio.gather(*(client.post("/auth/login", json=body) for body in bodies))
@@ -145,10 +141,7 @@ async def test_imports_of_lists_by_outcome(client: httpx.AsyncClient) -> None:
     assert value(text, "kitsu_imports_total", kind="library", outcome="refused") == 2
 
 
-async def test_answers_from_memory_and_the_time_of_a_change(
-    database: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(FOLDER, str(tmp_path))
+async def test_answers_from_memory_and_the_time_of_a_change(database: URL) -> None:
     await execute(database, *ROWS)
     async with client_of(database, metrics_enabled=True, catalogue_memory_mb=1) as client:
         await until_async(lambda: is_kept(client, "/anime"))
@@ -173,16 +166,13 @@ async def test_answers_from_memory_and_the_time_of_a_change(
         await until_async(heard)
 
 
-async def test_commands_by_when_they_ended(
-    database: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, client: httpx.AsyncClient
-) -> None:
+async def test_commands_by_when_they_ended(database: URL, tmp_path: Path, client: httpx.AsyncClient) -> None:
     name = "kitsu_command_last_success_timestamp_seconds"
     commands = ("backup", "purge", "import-catalogue")
     assert {value(await scraped(client), name, command=command) for command in commands} == {0}
     assert (await invoked(tmp_path, "purge", database=database))[0] == 0
     catalogue = write(tmp_path, entry())
     assert (await invoked(tmp_path, "import-catalogue", "--dry-run", str(catalogue), database=database))[0] == 0
-    monkeypatch.setenv(FOLDER, str(tmp_path))
     async with client_of(database, metrics_enabled=True) as another:
 
         async def read() -> bool:
@@ -209,8 +199,7 @@ async def test_connections_by_state(client: httpx.AsyncClient) -> None:
     assert 1 <= (value(text, "kitsu_db_connections", pool="statements", state="idle") or 0) <= 3
 
 
-async def test_no_database_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(FOLDER, str(tmp_path))
+async def test_no_database_is_needed() -> None:
     nowhere = URL.create("postgresql+asyncpg", username="kitsu", host="127.0.0.1", port=1, database="kitsu")
     async with client_of(nowhere, metrics_enabled=True) as client:
         assert (await client.get("/health")).status_code == 503
@@ -218,33 +207,28 @@ async def test_no_database_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert value(text, "kitsu_http_requests_total", method="GET", route="/health", status="503") == 1
 
 
-def test_without_its_folder_it_says_who_makes_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(FOLDER, raising=False)
-
-    async def start() -> None:
-        url = URL.create("postgresql+asyncpg", host="127.0.0.1", database="kitsu")
-        async with client_of(url, metrics_enabled=True):
-            pass
-
-    with pytest.raises(ValueError, match="kitsu serve"):
-        asyncio.run(start())
-
-
 def test_the_folder_goes_and_takes_along_what_a_killed_service_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setenv(FOLDER, "")
+    monkeypatch.setenv(VARIABLE, "")
     left, foreign = tmp_path / "kitsu-metrics-left", tmp_path / "kitsu-metrics-foreign"
     for folder in (left, foreign):
         folder.mkdir()
     (left / "in-use").touch()
-    with snapshot_folder():
-        first = Path(os.environ[FOLDER])
-        with snapshot_folder():
+    with metrics_folder():
+        first = Path(os.environ[VARIABLE])
+        with metrics_folder():
             # Another service, which is alive, keeps its own.
-            assert {first, Path(os.environ[FOLDER]), foreign} == set(tmp_path.iterdir())
+            assert {first, Path(os.environ[VARIABLE]), foreign} == set(tmp_path.iterdir())
     assert set(tmp_path.iterdir()) == {foreign}
+
+
+def test_metrics_folder_on_full_disk_is_refused(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(small_disk))
+    with pytest.raises(OSError, match="No space left"), metrics_folder():
+        pass
+    assert list(small_disk.iterdir()) == []
 
 
 def test_only_ends_of_the_named_kinds_are_counted() -> None:

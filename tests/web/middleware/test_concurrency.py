@@ -4,7 +4,6 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -17,7 +16,6 @@ from structlog.testing import capture_logs
 from kitsu.domain import concurrency
 from kitsu.errors import ServiceUnavailable
 from kitsu.observability.logs import RequestLines
-from kitsu.observability.snapshots import FOLDER
 from tests.application import ORIGIN, client_of
 from tests.databases import connect, execute
 from tests.db.waiting import soon, turns, until
@@ -29,9 +27,8 @@ AT_ONCE, WAITING = 2, 20
 
 
 @pytest.fixture
-async def client(database: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
+async def client(database: URL) -> AsyncIterator[httpx.AsyncClient]:
     """The application with two connections to the database."""
-    monkeypatch.setenv(FOLDER, str(tmp_path))
     await execute(database, *ROWS)
     few = {"db_pool_size": 1, "db_max_overflow": 1, "metrics_enabled": True, "catalogue_memory_mb": 1}
     async with client_of(database, **few, rate_limit_enabled=False) as client:
