@@ -47,19 +47,24 @@ def measured(url: URL, workers: int, todo: dict[str, Work], works_file: Path) ->
         rest = memory_of(server)
         for name in ("list", "detail"):
             loaded(server, port, todo[name].requests, 1)
-            yield line(f"{name}, from memory", workers, loaded(server, port, todo[name].requests), base["constant"])
+            cached = loaded(server, port, todo[name].requests)
+            yield line(f"{name}, from memory", workers, cached, base["constant"])
+        yield storm("detail, from memory", workers, server, port, todo["detail"], cached)
     with kitsu(url, workers, CATALOGUE_MEMORY_MB="0") as (server, port):
         ours: dict[str, Figures] = {}
         for work in todo.values():
             ours[work.name] = loaded(server, port, work.requests)
             yield line(work.name, workers, ours[work.name], base[work.name])
         yield line("list, page 4,000 and on", workers, loaded(server, port, far_pages(port)), ours["list"])
-        with under_load(port, logins(), SECONDS):
-            yield line(
-                "detail, in a storm of logins", workers, loaded(server, port, todo["detail"].requests), ours["detail"]
-            )
+        yield storm("detail", workers, server, port, todo["detail"], ours["detail"])
         asyncio.run(world.as_built(url))
     yield f"| worker at rest | {workers} | | | | | {rest:.0f} | | |"
+
+
+def storm(name: str, workers: int, server: psutil.Process, port: int, work: Work, alone: Figures) -> str:
+    """The line of a work while another wrk signs in."""
+    with under_load(port, logins(), SECONDS):
+        return line(f"{name}, in a storm of logins", workers, loaded(server, port, work.requests), alone)
 
 
 def far_pages(port: int) -> list[Request]:

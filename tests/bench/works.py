@@ -44,6 +44,7 @@ async def works(url: URL) -> dict[str, Work]:
     chosen = random.Random(1)  # noqa: S311 - the same choice each time
     ids = [str(found) for found in await world.ids(url, "SELECT id FROM anime ORDER BY created_at DESC LIMIT 20000")]
     users = await world.ids(url, "SELECT user_id FROM auth_sessions ORDER BY id")
+    words = await world.ids(url, "SELECT left(split_part(title, ' ', 6), 8) FROM anime ORDER BY created_at LIMIT 1000")
     episodes = await world.ids(url, "SELECT id FROM episodes LIMIT 5000")
     tokens = await world.tokens(url)
     offsets = range(0, 2000, 20)
@@ -77,6 +78,12 @@ async def works(url: URL) -> dict[str, Work]:
             anime.DETAILS,
             [("GET", f"/anime/{each}", "", "") for each in some],
             [{"anime_ids": padded([each])} for each in some],
+        ),
+        made(
+            "search",
+            listing_of(anime.AnimeListItem, frozenset({"q"}), None).first,
+            [("GET", f"/search/anime?q={word}", "", "") for word in words],
+            [{"q": word, "limit": 21, "offset": 0} for word in words],
         ),
         made("favorites", favorites.FavoriteReader.listing.first, own("/favorites"), pages),
         made("continue", watch_progress.CONTINUE.first, own("/watch/continue"), pages),

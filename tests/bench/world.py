@@ -1,7 +1,6 @@
 """The database of the benchmark: a made catalogue and viewers with something on their lists."""
 
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 from passlib.hash import argon2
@@ -107,7 +106,7 @@ def plain(url: URL) -> str:
     return url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
-async def ids(url: URL, query: str) -> list[UUID]:
+async def ids(url: URL, query: str) -> list[Any]:
     """The first column of a query."""
     connection: Any = await asyncpg.connect(plain(url))
     found = [row[0] for row in await connection.fetch(query)]
