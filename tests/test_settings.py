@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import URL
 
-from kitsu.settings import Settings, SettingsError, load_database_url, load_settings, misspelled_names
+from kitsu.settings import Settings, SettingsError, load_database_url, load_settings
 from kitsu.settings.fields import SETTINGS
 from scripts import settings_documentation as documentation
 
@@ -96,7 +96,7 @@ def test_number_within_its_bounds_is_accepted(name: str, low: int, high: int) ->
     for value in (low, high):
         assert getattr(load(**{name: str(value)}), name.lower()) == value
     for text in (str(low - 1), str(high + 1), "five", "1.5", "1e3", "0x10", "+5", "1_000", "٣", "9" * 5000):
-        assert problem(**{name: text}).startswith(f"{name} must be a whole number from {low} to {high}, not ")
+        assert problem(**{name: text}).startswith(f"{name} must be {low} to {high}")
 
 
 REFUSED = """
@@ -131,11 +131,10 @@ REFUSED_CASES += [
 
 @pytest.mark.parametrize(("name", "text"), REFUSED_CASES)
 def test_value_is_refused(name: str, text: str) -> None:
-    said = problem(**{name: text})
-    assert said.startswith(f"{name} ")
+    message = problem(**{name: text})
+    assert message.startswith(f"{name} must be ")
     if not name.startswith(("MEDIA", "ALLOWED")):  # which may hold a password that the message must not repeat
-        assert said.startswith(f"{name} must ")
-        assert text.rsplit(",", maxsplit=1)[-1] in said
+        assert text.rsplit(",", maxsplit=1)[-1] in message
 
 
 def test_s3_endpoint_needs_a_bucket() -> None:
@@ -196,7 +195,7 @@ def test_all_problems_at_once() -> None:
 def test_secret_key_refused(key: str) -> None:
     said = problem(SECRET_KEY=key)
     assert said.startswith("SECRET_KEY ")
-    assert "32" in said
+    assert "32 random bytes or more" in said
 
 
 def test_secret_key_of_the_example_is_refused() -> None:
@@ -218,40 +217,39 @@ def test_database_url_of_a_socket() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "reason"),
     [
-        ("mysql://kitsu@db/kitsu", "must begin with postgresql"),
-        ("postgresql+psycopg://kitsu@db/kitsu", "must begin with postgresql"),
-        ("sqlite:///kitsu.db", "must begin with postgresql"),
-        ("postgresql://kitsu@db", "names no database"),
-        ("postgresql://kitsu@db/", "names no database"),
-        ("garbage", "is no database address"),
-        ("db.example:5432/kitsu", "is no database address"),
-        ("postgresql://kitsu@db:port/kitsu", "is no database address"),
-        ("postgresql://kitsu@db:99999/kitsu", "is no database address"),
+        ("mysql://kitsu@db/kitsu", "it begins with mysql://."),
+        ("postgresql+psycopg://kitsu@db/kitsu", "it begins with postgresql+psycopg://."),
+        ("sqlite:///kitsu.db", "it begins with sqlite://."),
+        ("postgresql://kitsu@db", "it names no database."),
+        ("postgresql://kitsu@db/", "it names no database."),
+        ("garbage", "it has another form."),
+        ("db.example:5432/kitsu", "it has another form."),
+        ("postgresql://kitsu@db:port/kitsu", "it has another form."),
+        ("postgresql://kitsu@db:99999/kitsu", "the port 99999 is out of range."),
     ],
 )
-def test_database_url_refused(text: str, said: str) -> None:
-    refusal = problem(DATABASE_URL=text)
-    assert refusal.startswith(f"DATABASE_URL {said}")
-    assert "postgresql+asyncpg://" in refusal
+def test_wrong_database_url_is_refused(text: str, reason: str) -> None:
+    form = "postgresql+asyncpg://user:password@host:5432/name"
+    assert problem(DATABASE_URL=text) == f"DATABASE_URL must be {form}; {reason}"
 
 
 @pytest.mark.parametrize(
-    ("query", "said"),
+    ("query", "reason"),
     [
-        ("sslmode=verify-full&sslrootcert=/nowhere/ca.crt", "/nowhere/ca.crt that can't be read: No such file"),
-        ("sslmode=verify-full&sslrootcert=/dev/null", "/dev/null that can't be read: it holds no certificate"),
-        ("sslmode=require&sslrootcert=system", "sslrootcert, which is for ssl=verify-full or verify-ca"),
-        ("sslrootcert=system", "sslrootcert, which is for ssl=verify-full or verify-ca"),
+        ("sslmode=verify-full&sslrootcert=/nowhere/ca.crt", "=/nowhere/ca.crt can't be read: No such file"),
+        ("sslmode=verify-full&sslrootcert=/dev/null", "=/dev/null can't be read: it holds no certificate"),
+        ("sslmode=require&sslrootcert=system", "sslrootcert, which needs ssl=verify-full or verify-ca"),
+        ("sslrootcert=system", "sslrootcert, which needs ssl=verify-full or verify-ca"),
         ("sslcert=/nowhere/client.crt", "an option that asyncpg does not know: sslcert"),
     ],
 )
-def test_certificates_refused(query: str, said: str) -> None:
-    refusal = problem(DATABASE_URL=f"postgresql://kitsu:hunter2@db.example/kitsu?{query}")
-    assert refusal.startswith("DATABASE_URL ")
-    assert said in refusal
-    assert "hunter2" not in refusal
+def test_wrong_certificates_are_refused(query: str, reason: str) -> None:
+    message = problem(DATABASE_URL=f"postgresql://kitsu:hunter2@db.example/kitsu?{query}")
+    assert message.startswith("DATABASE_URL must be ")
+    assert reason in message
+    assert "hunter2" not in message
 
 
 def test_certificates_of_the_machine() -> None:
@@ -286,7 +284,7 @@ def test_database_parts_incomplete(given: tuple[str, ...], missing: str) -> None
 
 @pytest.mark.parametrize("port", ["0", "65536", "five"])
 def test_database_port_refused(port: str) -> None:
-    assert problem(DATABASE_URL="", **(PARTS | {"DB_PORT": port})).startswith("DB_PORT must be a whole number")
+    assert problem(DATABASE_URL="", **(PARTS | {"DB_PORT": port})).startswith("DB_PORT must be 1 to 65535; ")
 
 
 def test_database_is_asked_for_without_the_embedded_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -342,12 +340,3 @@ def test_env_example_shows_the_defaults() -> None:
     assert values.pop("ALLOWED_ORIGINS") == "http://localhost:3000"
     shown = {name: text for name, text in values.items() if name not in {"SECRET_KEY", "DATABASE_URL", *PARTS}}
     assert load(**shown) == load()
-
-
-def test_misspelled_names_are_found_in_the_file(tmp_path: Path) -> None:
-    file = tmp_path / ".env"
-    file.write_text(
-        "WORKER=2\nRATE_LIMITS_LOGIN=5/900\nport=1\nAWS_REGION=x\nKITSU_SITE=a\nHOSTNAME=b\nPORT=1\nDEBUG\n"
-    )
-    assert misspelled_names(file) == {"RATE_LIMITS_LOGIN": "RATE_LIMIT_LOGIN", "WORKER": "WORKERS", "port": "PORT"}
-    assert misspelled_names(NO_FILE) == {}

@@ -2,18 +2,15 @@
 
 import asyncio
 import sys
-from collections.abc import Iterable
 
 import click
 
 from kitsu.cli.checks import database
-from kitsu.cli.checks.registry import Check, Finding, Level, Problem, run, select
+from kitsu.cli.checks.registry import Check, Finding, Level, run, select
 from kitsu.cli.database import with_database
 from kitsu.db.embedded import EmbeddedError
 from kitsu.domain.media.store import MediaStore
 from kitsu.settings import Settings, load_settings
-
-LEVELS = {level.name.lower(): level for level in Level}
 
 
 @click.command()
@@ -22,12 +19,12 @@ LEVELS = {level.name.lower(): level for level in Level}
 @click.option("--list-tags", is_flag=True, help="List the tags and exit.")
 @click.option(
     "--fail-level",
-    type=click.Choice([*LEVELS], case_sensitive=False),
-    default="warning",
+    type=click.Choice(Level, case_sensitive=False),
+    default=Level.WARNING,
     show_default=True,
     help="Lowest level of a finding for exit code 1.",
 )
-def check(*, deploy: bool, tags: tuple[str, ...], list_tags: bool, fail_level: str) -> None:
+def check(*, deploy: bool, tags: tuple[str, ...], list_tags: bool, fail_level: Level) -> None:
     """Check the settings, the database and, with --deploy, all that a production install needs.
 
     The exit code is 1 when a setting is wrong or a check reports a problem. SILENCED_CHECKS hides checks by id.
@@ -42,8 +39,14 @@ def check(*, deploy: bool, tags: tuple[str, ...], list_tags: bool, fail_level: s
     settings = load_settings()
     found = _run(select(deploy=deploy, tags=tags), settings)
     shown = [finding for finding in found if finding.check.id not in settings.silenced_checks]
-    _report(shown, silenced=len(found) - len(shown))
-    if any(finding.check.level >= LEVELS[fail_level] for finding in shown):
+    shown.sort(key=lambda finding: (-finding.check.level, finding.check.id))
+    for finding in shown:
+        click.echo(f"{finding.check.level.name} {finding.check.id}: {finding.message}")
+        if finding.check.hint:
+            click.echo(f"    Hint: {finding.check.hint}")
+    count = f"{len(shown) or 'no'} problem{'' if len(shown) == 1 else 's'}"
+    click.echo(f"Kitsu check found {count} ({len(found) - len(shown)} silenced).")
+    if any(finding.check.level >= fail_level for finding in shown):
         sys.exit(1)
 
 
@@ -57,17 +60,5 @@ def _run(checks: list[Check], settings: Settings) -> list[Finding]:
         try:
             found += with_database(lambda engine: run(online, settings=settings, store=store, engine=engine))
         except (click.ClickException, EmbeddedError) as error:
-            hint = "The other database checks were skipped; run `kitsu check` again when this is fixed."
-            found.append(Finding(database.connection, Problem(str(error), hint)))
+            found.append(Finding(database.connection, str(error)))
     return found
-
-
-def _report(findings: Iterable[Finding], *, silenced: int) -> None:
-    """Print the findings, errors first, and a summary."""
-    ordered = sorted(findings, key=lambda finding: (-finding.check.level, finding.check.id))
-    for each, (message, hint) in ordered:
-        click.echo(f"{each.level.name} {each.id}: {message}")
-        if hint:
-            click.echo(f"    Hint: {hint}")
-    count = f"{len(ordered)} problem{'' if len(ordered) == 1 else 's'}" if ordered else "no problems"
-    click.echo(f"Kitsu check found {count} ({silenced} silenced).")

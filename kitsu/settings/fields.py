@@ -4,9 +4,8 @@ The loader, `.env.example` and README's table are made from these fields. The en
 name in upper case.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple, get_args
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 from sqlalchemy.engine import URL
@@ -28,6 +27,9 @@ from kitsu.settings.parsers import (
     one_of,
 )
 
+EXAMPLE_DATABASE_URL = "postgresql+asyncpg://kitsu:password@localhost:5432/kitsu"
+_OPERATION = "Operation. Traces are sent to OTEL_EXPORTER_OTLP_ENDPOINT, read from the environment alone"
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -46,19 +48,18 @@ class DatabaseParts(msgspec.Struct, frozen=True, kw_only=True):
 
     db_host: Annotated[Text, Shown(example="localhost")] = ""
     """Host of the database, or the folder of its socket."""
-    db_port: Annotated[int, integer(1, 65_535), Shown(example="5432")] | None = None
+    db_port: Annotated[int | None, integer(1, 65_535), Shown(example="5432")] = None
     """Port of the database."""
     db_name: Annotated[Text, Shown(example="kitsu")] = ""
     """Name of the database."""
     db_user: Annotated[Text, Shown(example="kitsu")] = ""
     """User of the database."""
-    db_password: Text | None = None
+    db_password: Text = ""
     """Password of that user."""
 
     def url(self) -> URL:
         """Return the address that the parts make."""
-        user, password, database = self.db_user or None, self.db_password, self.db_name or None
-        url = URL.create("postgresql+asyncpg", username=user, password=password, database=database)
+        url = URL.create("postgresql+asyncpg", self.db_user, self.db_password or None, database=self.db_name)
         if self.db_host.startswith("/"):  # the folder of a Unix socket is not a host in a URL
             port = {"port": str(self.db_port)} if self.db_port else {}
             return url.update_query_dict({"host": self.db_host} | port)
@@ -71,12 +72,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     secret_key: Annotated[SecretKey, Shown(preset=EXAMPLE_SECRET_KEY)]
     """Key that signs access tokens: it allows to sign in as any user. Kitsu refuses to start with the key of
     .env.example."""
-    database_url: Annotated[
-        DatabaseURL | None,
-        Shown(
-            section="Database: PostgreSQL 15 to 18", example="postgresql+asyncpg://kitsu:password@localhost:5432/kitsu"
-        ),
-    ] = None
+    database_url: Annotated[DatabaseURL, Shown("Database: PostgreSQL 15 to 18", EXAMPLE_DATABASE_URL)] = None
     """Address of the database. Over a network add ?ssl=verify-full&sslrootcert=FILE (or =system). Without
     DATABASE_URL and DB_HOST a development install starts an embedded PostgreSQL."""
     db_pool_size: Annotated[int, integer(1, 1000)] = 10
@@ -137,10 +133,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted."""
     media_url: Annotated[MediaURL, Shown(section="Avatars")] = "file://./uploads"
     """Where avatars are stored."""
-    media_s3_endpoint: WebURL | None = None
+    media_s3_endpoint: WebURL = None
     """Address of an S3 store other than Amazon's. Credentials are read from the environment alone, from
     AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION."""
-    media_public_url: WebURL | None = None
+    media_public_url: WebURL = None
     """Where browsers fetch avatars from, such as a CDN: avatar_url is this and /avatars/NAME. Without it, this
     service under /media."""
     allowed_origins: Annotated[Origins, Shown(section="Browsers", preset="http://localhost:3000")] = ()
@@ -162,10 +158,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Time that a client has to send its request, then 408. The header has its own 10 s."""
     stop_timeout_seconds: Annotated[int, integer(1, 600, "seconds")] = 25
     """Time that requests in progress have to finish when the service stops."""
-    metrics_enabled: Annotated[
-        Flag,
-        Shown(section="Operation. Traces are sent to OTEL_EXPORTER_OTLP_ENDPOINT, read from the environment alone"),
-    ] = False
+    metrics_enabled: Annotated[Flag, Shown(_OPERATION)] = False
     """Serve /metrics for Prometheus. A proxy must not pass it on."""
     log_level: Annotated[str, one_of("debug", "info", "warning", "error", "critical", fold_case=True)] = "info"
     """Least severe level that is logged."""
@@ -190,16 +183,9 @@ class Setting(NamedTuple):
 def _declared(struct: type[msgspec.Struct]) -> dict[str, Setting]:
     declared = {}
     for field in msgspec.structs.fields(struct):
-        metadata = {type(each): each for each in _metadata(field.type)}
+        metadata = {type(each): each for each in field.type.__metadata__}
         declared[field.name.upper()] = Setting(metadata[Parser], field.default, metadata.get(Shown, Shown()))
     return declared
-
-
-def _metadata(annotation: Any) -> Iterator[Any]:
-    """Yield the metadata of an annotation and of the annotations in it."""
-    yield from getattr(annotation, "__metadata__", ())
-    for argument in get_args(annotation):
-        yield from _metadata(argument)
 
 
 _own = _declared(Settings)

@@ -25,7 +25,7 @@ GOOD: dict[str, Any] = {
     "REFUSE_COMMON_PASSWORDS": "true",
 }
 DURABILITY = [
-    ("kitsu.E106", f"{name} of PostgreSQL is off: committed data can be lost. Set {name} = on in PostgreSQL.")
+    ("kitsu.E106", f"{name} of PostgreSQL is off: committed data can be lost. Set it to on in PostgreSQL.")
     for name in ("fsync", "full_page_writes", "synchronous_commit")
 ]
 """What the tests' own server leaves out, to be fast."""
@@ -88,7 +88,7 @@ async def test_deployment_without_problems(database: URL, tmp_path: Path) -> Non
 async def test_schema(database: URL, bare_database: URL, tmp_path: Path) -> None:
     code, output, _ = await invoked(tmp_path, "check", database=bare_database)
     assert code == 1
-    assert parsed(output) == [("kitsu.E102", "The database has no tables yet. Run `kitsu migrate`.")]
+    assert parsed(output) == [("kitsu.E102", "The database has no tables yet: run `kitsu migrate`.")]
     await execute(database, "UPDATE alembic_version SET version_num = '0009'")
     code, output, _ = await invoked(tmp_path, "check", database=database)
     assert code == 1
@@ -111,7 +111,7 @@ async def test_required_check_is_reported_for_a_tag(bare_database: URL, tmp_path
 async def test_wrong_settings_end_the_check(database: URL, tmp_path: Path) -> None:
     code, _, errors = await invoked(tmp_path, "check", database=database, SECRET_KEY="short", PORT="x")
     assert code == 1
-    assert "SECRET_KEY has 5 bytes" in errors
+    assert "SECRET_KEY must be 32 random bytes or more; it has 5 bytes." in errors
     assert "PORT must be" in errors
 
 
@@ -175,8 +175,16 @@ async def test_fail_level(level: tuple[str, ...], code: int, tmp_path: Path) -> 
     options = [f"--fail-level={each}" for each in level]
     exit_code, output, _ = await invoked(tmp_path, "check", "--tag", "settings", *options)
     assert exit_code == code
-    text = ".env sets WORKER, which is not a setting. Rename it to WORKERS, or remove it."
+    text = ".env sets WORKER, which is not a setting: rename it to WORKERS, or remove it."
     assert parsed(output) == [("kitsu.W001", text)]
+
+
+async def test_misspelled_names_in_env_file_are_reported(tmp_path: Path) -> None:
+    names = "WORKER=2\nRATE_LIMITS_LOGIN=5/900\nport=1\nAWS_REGION=x\nKITSU_SITE=a\nHOSTNAME=b\nPORT=1\nDEBUG\n"
+    (tmp_path / ".env").write_text(names)
+    _, output, _ = await invoked(tmp_path, "check", "--tag", "settings")
+    renamed = re.findall(r"sets (\w+), which is not a setting: rename it to (\w+),", output)
+    assert renamed == [("RATE_LIMITS_LOGIN", "RATE_LIMIT_LOGIN"), ("WORKER", "WORKERS"), ("port", "PORT")]
 
 
 async def test_tags_select_checks(tmp_path: Path) -> None:
@@ -270,7 +278,7 @@ async def test_pg_dump_that_is_too_old(database: URL, tmp_path: Path, monkeypatc
     ((check_id, text),) = await found(tmp_path, database)
     assert check_id == "kitsu.E201"
     assert text.startswith("`kitsu backup` can't run: pg_dump is only there in version 9.6.24")
-    assert "Install its client programs" in text
+    assert "install its client programs" in text
     assert await found(tmp_path, database, BACKUP_MAX_AGE_HOURS="0") == []
 
 
@@ -279,8 +287,8 @@ async def test_folder_of_the_media_that_is_missing(database: URL, tmp_path: Path
     (tmp_path / "file").touch()
     for place in ("nowhere", "file"):
         problem = (
-            f"Files can't be stored at file://{tmp_path}/{place}: {tmp_path}/{place} is no folder. "
-            "Make it, or mount the volume that it is on."
+            f"Files can't be stored at file://{tmp_path}/{place}: {tmp_path}/{place} is no folder: "
+            "make it, or mount the volume that it is on."
         )
         assert await found(tmp_path, database, MEDIA_URL=f"file://{tmp_path}/{place}") == [("kitsu.E301", problem)]
 

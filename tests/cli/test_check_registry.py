@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kitsu.cli.checks.registry import CHECKS, Check, Level, Problem, Tag, check, run, select
+from kitsu.cli.checks.registry import CHECKS, Check, Level, Tag, check, run, select
 
 README = Path(__file__).parents[2] / "deploy" / "README.md"
 
@@ -63,24 +63,16 @@ def test_every_parameter_is_a_resource() -> None:
 async def test_check_after_a_failed_one_is_skipped() -> None:
     calls = []
 
-    def add(number: int, requires: Check | None, *problems: Problem) -> Check:
-        def function() -> list[Problem]:
+    def add(number: int, requires: Check | None, *messages: str) -> Check:
+        def function() -> Iterator[str]:
             calls.append(number)
-            return list(problems)
+            yield from messages
 
         return check(f"kitsu.W{number}", Tag.SETTINGS, requires=requires)(function)
 
-    first = add(901, None, Problem("wrong"))
+    first = add(901, None, "wrong")
     last = add(903, add(902, first))
     findings = await run([last, last])
-    assert [(finding.check, finding.problem.message) for finding in findings] == [(first, "wrong")]
+    assert [(finding.check, finding.message) for finding in findings] == [(first, "wrong")]
     assert calls == [901]
     assert await run([add(904, None)]) == []
-
-
-@pytest.mark.parametrize(
-    ("error", "problem"),
-    [("It is old: run it: now.", Problem("It is old.", "Run it: now.")), ("It is old.", Problem("It is old."))],
-)
-def test_problem_of_an_error(error: str, problem: Problem) -> None:
-    assert Problem.from_error(error) == problem

@@ -4,7 +4,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from kitsu.cli.checks import database
-from kitsu.cli.checks.registry import Problem, Tag, check
+from kitsu.cli.checks.registry import Tag, check
 from kitsu.db.models import User
 from kitsu.domain.media.orphans import key_of
 from kitsu.domain.media.store import MediaStore
@@ -12,26 +12,25 @@ from kitsu.errors import NotFound, ServiceUnavailable
 from kitsu.settings import Settings
 
 AVATAR_SAMPLE = 20
-"""Avatars that the check looks for."""
+"""Number of avatars that the check looks for."""
+_RESTORE_HINT = "Mount the volume that holds them, or restore them from a backup."
 
 
 @check("kitsu.E301", Tag.MEDIA, deploy=True)
-async def media_store(store: MediaStore, settings: Settings) -> list[Problem]:
-    """Report a store that takes no files."""
-    message = f"Files can't be stored at {settings.media_url}"
-    if error := store.folder_problem():
-        reason, hint = Problem.from_error(error)
-        return [Problem(f"{message}: {reason}", hint)]
+async def media_store(store: MediaStore, settings: Settings) -> list[str]:
+    if problem := store.folder_problem():
+        return [f"Files can't be stored at {settings.media_url}: {problem}"]
     try:
         await store.probe()
     except ServiceUnavailable:
-        return [Problem(f"{message}.", "Create the bucket, and give Kitsu the right to write to it.")]
+        hint = "create the bucket, and give Kitsu the right to write to it"
+        return [f"Files can't be stored at {settings.media_url}: {hint}."]
     return []
 
 
-@check("kitsu.E302", Tag.MEDIA, deploy=True, requires=database.schema)
-async def missing_avatars(engine: AsyncEngine, store: MediaStore, settings: Settings) -> list[Problem]:
-    """Report a store without the avatars that the database has: a volume that is not mounted is an empty folder."""
+@check("kitsu.E302", Tag.MEDIA, deploy=True, requires=database.schema, hint=_RESTORE_HINT)
+async def missing_avatars(engine: AsyncEngine, store: MediaStore, settings: Settings) -> list[str]:
+    """Look for some avatars of users in the store: a volume that is not mounted is an empty folder."""
     async with engine.connect() as connection:
         query = select(User.avatar).where(User.avatar.is_not(None)).limit(AVATAR_SAMPLE)
         avatars = (await connection.scalars(query)).all()
@@ -43,8 +42,4 @@ async def missing_avatars(engine: AsyncEngine, store: MediaStore, settings: Sett
         except ServiceUnavailable:  # kitsu.E301 reports it
             return []
         return []
-    problem = Problem(
-        f"Users have avatars, but {settings.media_url} has none of them.",
-        "Mount the volume that holds them, or restore them from a backup.",
-    )
-    return [problem] if avatars else []
+    return [f"Users have avatars, but {settings.media_url} has none of them."] if avatars else []

@@ -1,4 +1,4 @@
-"""The registry of checks: a check is one function with `@check`, in any module that `kitsu.cli.checks` imports."""
+"""The registry of checks: a check is one function with `@check`, in a module that `kitsu.cli.checks` imports."""
 
 import inspect
 import re
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Level(IntEnum):
-    """How serious a problem is, as Django's levels."""
+    """How serious a problem is, with Django's numbers."""
 
     WARNING = 30
     ERROR = 40
@@ -25,27 +25,7 @@ class Tag(StrEnum):
     SETTINGS = "settings"
 
 
-class Problem(NamedTuple):
-    """What is wrong, and how to fix it."""
-
-    message: str
-    hint: str = ""
-
-    @classmethod
-    def from_error(cls, error: object) -> "Problem":
-        """Split the one line of an error, "message: hint.", into its two parts."""
-        message, _, hint = str(error).rstrip(".").partition(": ")
-        return cls(f"{message}.", f"{hint[:1].upper()}{hint[1:]}." if hint else "")
-
-
-class Finding(NamedTuple):
-    """A problem that a check reported."""
-
-    check: "Check"
-    problem: Problem
-
-
-CheckFunction = Callable[..., list[Problem] | Awaitable[list[Problem]]]
+CheckFunction = Callable[..., Iterable[str] | Awaitable[Iterable[str]]]
 
 
 @dataclass(frozen=True)
@@ -54,6 +34,8 @@ class Check:
 
     id: str
     tags: frozenset[Tag]
+    hint: str
+    """How to fix the problem; empty if the messages say it."""
     deploy: bool
     """Whether it runs only with `--deploy`."""
     requires: "Check | None"
@@ -70,12 +52,17 @@ class Check:
         """Return the names of the function's parameters: what it looks at."""
         return frozenset(inspect.signature(self.function).parameters)
 
-    async def run(self, resources: Mapping[str, object]) -> list[Finding]:
+    async def run(self, resources: Mapping[str, object]) -> list["Finding"]:
         """Call the function with the resources that it names."""
-        problems = self.function(**{name: resources[name] for name in self.resources})
-        if inspect.isawaitable(problems):
-            problems = await problems
-        return [Finding(self, problem) for problem in problems]
+        messages = self.function(**{name: resources[name] for name in self.resources})
+        return [Finding(self, each) for each in (await messages if inspect.isawaitable(messages) else messages)]
+
+
+class Finding(NamedTuple):
+    """A problem that a check reported."""
+
+    check: Check
+    message: str
 
 
 CHECKS: dict[str, Check] = {}
@@ -83,13 +70,13 @@ CHECKS: dict[str, Check] = {}
 
 
 def check(
-    check_id: str, *tags: Tag, deploy: bool = False, requires: Check | None = None
+    check_id: str, *tags: Tag, hint: str = "", deploy: bool = False, requires: Check | None = None
 ) -> Callable[[CheckFunction], Check]:
     """Register a function as a check.
 
-    The letter of the id is the level: E for an error, W for a warning. Its number is used once and never again. The
-    function returns its problems and may be a coroutine. Its parameters name what it looks at: `settings` (Settings),
-    `engine` (AsyncEngine) or `store` (MediaStore).
+    The letter of the id is the level: E for an error, W for a warning. Its number is never used again. The function
+    returns or yields a message for each problem and may be a coroutine function. Its parameters name what it looks at:
+    `settings` (Settings), `engine` (AsyncEngine) or `store` (MediaStore).
     """
     if not re.fullmatch(r"kitsu\.[EW][0-9]{3}", check_id) or not tags:
         raise ValueError(f"The check {check_id} needs an id such as kitsu.W001, and a tag.")
@@ -97,7 +84,7 @@ def check(
         raise ValueError(f"The number of {check_id} is taken.")
 
     def register(function: CheckFunction) -> Check:
-        CHECKS[check_id] = Check(check_id, frozenset(tags), deploy, requires, function)
+        CHECKS[check_id] = Check(check_id, frozenset(tags), hint, deploy, requires, function)
         return CHECKS[check_id]
 
     return register
