@@ -20,7 +20,7 @@ from kitsu.settings import Settings, load_settings
 @click.option(
     "--fail-level",
     type=click.Choice(Level, case_sensitive=False),
-    default=Level.WARNING,
+    default="warning",
     show_default=True,
     help="Lowest level of a finding for exit code 1.",
 )
