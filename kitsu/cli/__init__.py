@@ -1,4 +1,4 @@
-"""The `kitsu` command. Each module holds a few commands; an error is a message and an exit code, never a traceback."""
+"""The `kitsu` command. Each module has a few commands."""
 
 import sys
 from typing import Any
@@ -10,18 +10,18 @@ from kitsu import __version__
 from kitsu.cli import accounts, backup, check, imports, migrate, run
 from kitsu.db.embedded import EmbeddedError
 from kitsu.db.migrations import SchemaError
+from kitsu.errors import AppError
 from kitsu.observability.tracing import TracingUnavailable
 from kitsu.settings import SettingsError
 
 
 class Commands(click.Group):
-    """The commands. The message of an error that an operator can fix is all that they print of it."""
+    """The commands. Of errors that an operator can fix they print the message, without a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command. Raises ClickException."""
         try:
             return super().invoke(ctx)
-        except (EmbeddedError, SchemaError, SettingsError, TracingUnavailable) as error:
+        except (AppError, EmbeddedError, SchemaError, SettingsError, TracingUnavailable) as error:
             raise click.ClickException(str(error)) from error
 
 
@@ -32,7 +32,7 @@ def main() -> None:
 
     Settings come from the environment and from .env in this folder; .env.example lists them.
     """
-    # Standard output has the results of a command only; logs go to standard error.
+    # Logs go to standard error: standard output has only the results of a command.
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 
 

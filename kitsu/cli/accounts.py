@@ -1,17 +1,17 @@
 """`kitsu createsuperuser`, `kitsu settle-emails` and `kitsu purge`."""
 
+from functools import partial
+
 import click
 import msgspec
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from kitsu.cli.database import with_database
-from kitsu.db.migrations import check_schema
 from kitsu.domain.accounts import email_pairs
 from kitsu.domain.accounts.administrators import make_administrator
 from kitsu.domain.media.orphans import OrphanFiles
 from kitsu.domain.media.store import MediaStore
 from kitsu.domain.operations import purge as purging
-from kitsu.errors import AppError, InvalidRequest
+from kitsu.errors import InvalidRequest
 from kitsu.settings import load_settings
 
 
@@ -23,57 +23,43 @@ def createsuperuser(email: str, password: str | None) -> None:
 
     An existing user keeps the old password unless --password gives a new one.
     """
-
-    def prompt() -> str:
-        return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
-
-    async def work(engine: AsyncEngine) -> str:
-        await check_schema(engine)
-        return await make_administrator(engine, email, password, prompt)
-
+    prompt = partial(click.prompt, "Password", hide_input=True, confirmation_prompt=True)
     try:
-        click.echo(with_database(work))
+        click.echo(with_database(lambda engine: make_administrator(engine, email, password, prompt), is_migrated=True))
     except InvalidRequest as error:
         problems = "; ".join(f"{detail['field']}: {detail['message']}" for detail in error.details or [])
         raise click.ClickException(problems) from error
-    except AppError as error:
-        raise click.ClickException(error.message) from error
 
 
 @click.command("settle-emails")
 @click.option("--keep", multiple=True, help="Keep the account whose e-mail is spelled like this; repeatable.")
 @click.option("--yes", is_flag=True, help="Merge; without it the command only reports what it would do.")
 def settle_emails(keep: tuple[str, ...], *, yes: bool) -> None:
-    """Merge accounts whose e-mails differ in case alone, before `kitsu migrate` takes a database over.
+    """Merge accounts whose e-mails differ only in case, before `kitsu migrate` takes a database over.
 
     Of each pair the account stays that --keep names, else the one that watched last. It gets the other's favourites
-    and progress; the other account goes, with its password.
+    and progress. The other account is deleted, with its password.
     """
     try:
         pairs = with_database(lambda engine: email_pairs.settle(engine, frozenset(keep), dry_run=not yes))
     except ValueError as error:
         raise click.ClickException(f"{error} Nothing was changed.") from error
-    for pair in pairs:
-        for account in pair:
-            verb = "keep " if account.kept else "merge"
-            click.echo(f"{verb} {account.email} ({account.favorites} favourites, {account.progress} in progress)")
+    for account in (account for pair in pairs for account in pair):
+        verb = "keep " if account.kept else "merge"
+        click.echo(f"{verb} {account.email} ({account.favorites} favourites, {account.progress} in progress)")
     if not pairs:
-        click.echo("No e-mails differ in case alone.")
+        click.echo("No e-mails differ only in case.")
     elif not yes:
         click.echo("Nothing was changed: run it again with --yes, and --keep EMAIL where another account should stay.")
 
 
 @click.command()
 def purge() -> None:
-    """Remove what is no longer needed: ended sessions, spent refresh tokens, stray files and the like."""
+    """Delete what is no longer needed, such as ended sessions, used refresh tokens and stray files."""
     settings = load_settings()
-
-    async def work(engine: AsyncEngine) -> purging.Purged:
-        await check_schema(engine)
-        media = MediaStore(settings.media_url, settings.media_s3_endpoint)
-        return await purging.purge(engine, OrphanFiles(engine, media))
-
-    counts = msgspec.structs.asdict(with_database(work))
+    media = MediaStore(settings.media_url, settings.media_s3_endpoint)
+    purged = with_database(lambda engine: purging.purge(engine, OrphanFiles(engine, media)), is_migrated=True)
+    counts = msgspec.structs.asdict(purged)
     files_left = counts.pop("files_left")
     removed = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
     click.echo(f"Removed {removed}.")

@@ -20,22 +20,21 @@ T = TypeVar("T")
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 def backup(file: Path) -> None:
-    """Write the database and the media store to FILE, a new file, while the service runs or not.
+    """Write the database and the media store to FILE, a new file. The service may run meanwhile.
 
     All or nothing. It needs pg_dump, as new as the server.
     """
     taken = _run(lambda engine, media: backups.take(engine, media, file), "nothing was written")
-    click.echo(
-        f"Wrote {file}: the database (schema {taken.revision}) and {taken.files:,} files, {taken.size:,} bytes in all."
-    )
+    contents = f"the database (schema {taken.revision}) and {taken.files:,} files, {taken.size:,} bytes in all"
+    click.echo(f"Wrote {file}: {contents}.")
     if taken.lost:
         click.echo(
-            f"{taken.lost:,} avatars are not in it: their users have changed them meanwhile, or their files are not in "
-            "the media store (check MEDIA_URL if they are many). A restore leaves those users without one.",
+            f"{taken.lost:,} avatars are missing: their users changed them meanwhile, or their files are not in the "
+            "media store (check MEDIA_URL if they are many). A restore leaves those users without an avatar.",
             err=True,
         )
     if not taken.is_noted:
-        click.echo("The database could not be told of it: `kitsu check --deploy` does not count this backup.", err=True)
+        click.echo("The database could not store the time: `kitsu check --deploy` ignores this backup.", err=True)
 
 
 @click.command()
@@ -43,27 +42,25 @@ def backup(file: Path) -> None:
 def restore(file: Path) -> None:
     """Restore the backup in FILE into an empty database and an empty media store.
 
-    All or nothing, and only after all of FILE was checked. It needs pg_restore, as new as the server and as the
-    backup's pg_dump.
+    All or nothing, and only after checking all of FILE. It needs pg_restore, as new as the server and as the backup's
+    pg_dump.
     """
     restored = _run(lambda engine, media: backups.restore(engine, media, file), "nothing was restored")
-    click.echo(
-        f"Restored {file}, taken at {restored.taken_at}: the database (schema {restored.revision}) and "
-        f"{restored.files:,} files, {restored.size:,} bytes in all."
-    )
+    contents = f"the database (schema {restored.revision}) and {restored.files:,} files, {restored.size:,} bytes in all"
+    click.echo(f"Restored {file}, taken at {restored.taken_at}: {contents}.")
     if restored.lost:
-        click.echo(f"{restored.lost:,} users have no avatar any more: the backup has no file for it.", err=True)
+        click.echo(f"{restored.lost:,} users lost their avatar: the backup has no file for it.", err=True)
     if restored.revision != head():
         click.echo(f"This version of Kitsu needs the schema {head()}: run `kitsu migrate`.")
 
 
 def _run(work: Callable[[AsyncEngine, MediaFiles], Awaitable[T]], undone: str) -> T:
-    """Do the work on the database and the media store of the settings. Raises ClickException; then it is undone."""
+    """Run the work on the database and the media store of the settings. Raises ClickException; then it is undone."""
     settings = load_settings()
-    # Ctrl-C unwinds the work and its clean-up; SIGTERM does the same.
+    media = MediaFiles(settings.media_url, settings.media_s3_endpoint)
+    # Ctrl-C cancels the work, which cleans up; SIGTERM does the same.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    media = MediaFiles(settings.media_url, settings.media_s3_endpoint)
     try:
         return with_database(lambda engine: work(engine, media))
     except backups.BackupError as error:

@@ -1,4 +1,4 @@
-"""How a command gets its database, and the message for an operator when there is a problem with it."""
+"""The database of a command, and the messages for an operator when it can't be used."""
 
 import asyncio
 import ssl
@@ -15,30 +15,36 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from kitsu.db.embedded import shared_server
 from kitsu.db.engine import create_engine
 from kitsu.db.errors import is_unavailable, sqlstate
+from kitsu.db.migrations import check_schema
 from kitsu.settings import load_database_url
 
 T = TypeVar("T")
 
 
-def the_database(url: URL | None) -> AbstractContextManager[URL]:
-    """Return a context with the address of the database; without one it runs the embedded PostgreSQL."""
+def open_database(url: URL | None) -> AbstractContextManager[URL]:
+    """Return a context with the address of the database; without a URL it runs the embedded PostgreSQL."""
     return shared_server() if url is None else nullcontext(url)
 
 
-def with_database(work: Callable[[AsyncEngine], Awaitable[T]]) -> T:
-    """Run the work on the database that the settings name. Raises ClickException with one line for the operator."""
-    with the_database(load_database_url()) as url:
-        return on_database(url, work)
+def with_database(work: Callable[[AsyncEngine], Awaitable[T]], *, is_migrated: bool = False) -> T:
+    """Run the work on the database of the settings, as `on_database`."""
+    with open_database(load_database_url()) as url:
+        return on_database(url, work, is_migrated=is_migrated)
 
 
-def on_database(url: URL, work: Callable[[AsyncEngine], Awaitable[T]]) -> T:
-    """Run the work on this database. Raises ClickException with one line for the operator."""
+def on_database(url: URL, work: Callable[[AsyncEngine], Awaitable[T]], *, is_migrated: bool = False) -> T:
+    """Run the work on this database; with `is_migrated` only if it has the schema of this version.
+
+    Raises SchemaError, and ClickException with one line for the operator.
+    """
 
     async def run() -> T:
-        # A broken connection is reported once, by the error below, and not by the event loop as well.
+        # The error below reports a broken connection; the event loop must not report it too.
         asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
         engine = create_engine(url)
         try:
+            if is_migrated:
+                await check_schema(engine)
             return await work(engine)
         finally:
             await engine.dispose()
@@ -66,10 +72,7 @@ def _explanation(error: BaseException, url: URL) -> str:
         case "42501":
             return f"The user {url.username!r} lacks a right on the database {url.database!r}: {reason}"
     if isinstance(error, ssl.SSLError):
-        return (
-            f"{server} has a certificate that is not to be trusted ({reason}): "
-            "check the host, and sslrootcert in DATABASE_URL."
-        )
+        return f"{server} has an untrusted certificate ({reason}): check the host, and sslrootcert in DATABASE_URL."
     if is_unavailable(error):
         return f"{server} can't be reached ({reason}): start it, or check DATABASE_URL or DB_HOST and DB_PORT."
     return f"The database refused: {reason}"

@@ -12,7 +12,6 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskProgressColum
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from kitsu.cli.database import with_database
-from kitsu.db.migrations import check_schema
 from kitsu.domain.accounts.administrators import user_of
 from kitsu.domain.catalogue import importing as catalogue_import
 from kitsu.domain.catalogue.importing import CatalogueFileError, ImportBusyError, Report
@@ -38,7 +37,6 @@ def import_catalogue(file: Path, *, dry_run: bool) -> None:
 
     async def work(engine: AsyncEngine) -> None:
         nonlocal report
-        await check_schema(engine)
         with _progress(file) as progress:
             report = await catalogue_import.import_catalogue(engine, file, dry_run=dry_run, progress=progress)
         if not dry_run:
@@ -47,7 +45,7 @@ def import_catalogue(file: Path, *, dry_run: bool) -> None:
                 await catalogue_import.tidy(engine)
 
     try:
-        with_database(work)
+        with_database(work, is_migrated=True)
     except (CatalogueFileError, ImportBusyError) as error:
         raise click.ClickException(f"{error} Nothing was imported.") from error
     except KeyboardInterrupt:  # with a report all is imported, and only the planner's statistics are missing
@@ -70,13 +68,13 @@ def _echo_catalogue_report(report: Report, *, dry_run: bool) -> None:
 
 @click.command("import-list")
 @file_argument
-@click.option("--user", "email", required=True, help="The e-mail of the user whose library it is.")
+@click.option("--user", "email", required=True, help="The e-mail of the user who gets the list.")
 @click.option(
     "--policy",
     type=click.Choice(get_args(Policy)),
     default="keep",
     show_default=True,
-    help="What becomes of an entry that the library has already.",
+    help="What to do with an entry that is in the library already.",
 )
 @dry_run_option
 def import_list(file: Path, email: str, policy: Policy, *, dry_run: bool) -> None:
@@ -92,14 +90,13 @@ def import_list(file: Path, email: str, policy: Policy, *, dry_run: bool) -> Non
         raise click.ClickException(f"{file} can't be read: {error.strerror}.") from error
 
     async def work(engine: AsyncEngine) -> ImportReport:
-        await check_schema(engine)
         user_id = await user_of(engine, email)
         if user_id is None:
             raise click.ClickException(f"There is no user with the e-mail {email}.")
         return await ListImporter(engine).run(user_id, data, policy, dry_run=dry_run)
 
     try:
-        report = with_database(work)
+        report = with_database(work, is_migrated=True)
     except ListFileError as error:
         raise click.ClickException(f"{file}: {error} Nothing was imported.") from error
     for item in report.not_imported:
@@ -109,17 +106,17 @@ def import_list(file: Path, email: str, policy: Policy, *, dry_run: bool) -> Non
     sys.exit(bool(report.not_imported))
 
 
-def _echo_counts(report: Report | ImportReport, left_out: str, *, dry_run: bool) -> None:
-    counts = f"{report.added:,} added, {report.updated:,} updated, {report.unchanged:,} unchanged, {left_out}"
+def _echo_counts(report: Report | ImportReport, rest: str, *, dry_run: bool) -> None:
+    counts = f"{report.added:,} added, {report.updated:,} updated, {report.unchanged:,} unchanged, {rest}"
     click.echo(counts + (" (a dry run: nothing was written)" if dry_run else ""))
 
 
 @contextmanager
 def _progress(file: Path) -> Iterator[Callable[[int], None]]:
-    """Yield a function that shows how many bytes were read: a bar on a terminal, else a line each tenth."""
+    """Yield a function that shows the number of bytes read: in a bar on a terminal, else in a line for each tenth."""
     try:
         size = file.stat().st_size
-    except OSError:  # the reader reports it
+    except OSError:  # the import reports it
         size = 0
     if sys.stderr.isatty():
         columns = (TextColumn("reading"), BarColumn(), TaskProgressColumn(), DownloadColumn(), TimeRemainingColumn())

@@ -1,5 +1,7 @@
 """`kitsu migrate` and `kitsu makemigration`."""
 
+from functools import partial
+
 import click
 
 from kitsu.cli.database import with_database
@@ -9,15 +11,11 @@ from kitsu.db import migrations
 @click.command()
 @click.argument("revision", default="head")
 def migrate(revision: str) -> None:
-    """Bring the database to the schema of this version.
+    """Migrate the database to the schema of this version, or to REVISION.
 
-    REVISION is another one to go to, up or down; `base` for an empty database. Going down loses what the older
-    schema has no place for.
+    REVISION may be an older one, or `base` for an empty database; data that the older schema has no place for is lost.
     """
-
-    def waiting() -> None:
-        click.echo("Another instance is migrating this database; waiting for it.")
-
+    waiting = partial(click.echo, "Another instance is migrating this database; waiting for it.")
     before, after = with_database(lambda engine: migrations.migrate(engine, revision, waiting=waiting))
     if before == after:
         click.echo(f"The database is at {after or 'base'} already.")
@@ -28,6 +26,6 @@ def migrate(revision: str) -> None:
 @click.command()
 @click.argument("message")
 def makemigration(message: str) -> None:
-    """Write a new revision from what the models have and the database lacks."""
+    """Write a revision with the differences between the models and the database."""
     path = with_database(lambda engine: migrations.make_revision(engine, message))
     click.echo(f"Wrote {path}: read it, then run `kitsu migrate`.")

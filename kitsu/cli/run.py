@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from sqlalchemy.engine import URL
 
-from kitsu.cli.database import on_database, the_database
+from kitsu.cli.database import on_database, open_database
 from kitsu.db import migrations
 from kitsu.domain.catalogue.importing import load_sample
 from kitsu.domain.media.store import MediaStore
@@ -32,8 +32,9 @@ PACKAGE = Path(__file__).parents[1]
 SIGNAL_RETRY_SECONDS = 1.0
 MAX_CONNECTIONS = 16_384
 OTHER_FILES = 256
+"""Open files of a worker besides its connections."""
 CONNECTION_BUFFER_BYTES = 32 * 1024
-"""What a worker holds for a client that reads slowly; the head of a request may be as long. Granian's own is 410 KB."""
+"""Memory for a client that reads slowly, and the limit of a request's header. Granian's default is 410 KB."""
 RSS_SECONDS = 10
 """Interval at which the memory of the workers is read."""
 
@@ -41,40 +42,40 @@ RSS_SECONDS = 10
 @click.command()
 @click.option("--reload", is_flag=True, help="Restart the workers when a file of Kitsu changes, for development.")
 def run(*, reload: bool) -> None:
-    """Prepare what is missing, then serve: the database, its schema, and a sample where the catalogue is empty."""
-    with _prepared() as (settings, address, url):
+    """Prepare the database, its schema and, in an empty catalogue, a sample; then serve."""
+
+    def prepare(url: URL) -> None:
         before, after = on_database(url, migrations.migrate)
         if before != after:
             click.echo(f"Migrated the database from {before or 'nothing'} to {after}.")
         if loaded := on_database(url, load_sample):
             click.echo(f"Loaded the sample catalogue, {loaded} anime; `kitsu import-catalogue FILE` brings a real one.")
-        _serve(settings, address, url, reload=reload)
+
+    _start(prepare, reload=reload)
 
 
 @click.command()
 def serve() -> None:
     """Serve, on a database that is at the schema of this version."""
-    with _prepared() as (settings, address, url):
-        on_database(url, migrations.check_schema)
-        _serve(settings, address, url)
+    _start(lambda url: on_database(url, migrations.check_schema))
 
 
-@contextmanager
-def _prepared() -> Iterator[tuple[Settings, str, URL]]:
-    """Yield the settings, the address to listen on and that of the database, after checks that need no database."""
-    is_tracing_wanted()
+def _start(prepare: Callable[[URL], None], *, reload: bool = False) -> None:
+    """Serve after the checks that need no database, and after preparing the database."""
+    is_tracing_wanted()  # raises TracingUnavailable
     settings = load_settings()
-    # A bucket that is away may come back; files outside of the media's folder would be lost with the container.
+    # An unreachable bucket may come back; files outside of the media's folder would be lost with the container.
     if problem := MediaStore(settings.media_url, settings.media_s3_endpoint).folder_problem():
-        raise click.ClickException(f"MEDIA_URL names a place for avatars that can't be used. {problem}")
+        raise click.ClickException(f"MEDIA_URL names a folder that can't be used. {problem}")
     address = _free_address(settings)
-    with _stopping(), the_database(settings.database_url) as url:
-        yield settings, address, url
+    with _unwinding_on_signals(), open_database(settings.database_url) as url:
+        prepare(url)
+        _serve(settings, address, url, reload=reload)
 
 
 @contextmanager
-def _stopping() -> Iterator[None]:
-    """Unwind the start on SIGTERM as on Ctrl-C, until Granian handles the signals: then all that runs is stopped."""
+def _unwinding_on_signals() -> Iterator[None]:
+    """Raise SystemExit on SIGTERM and Ctrl-C, so that the start is unwound, until Granian handles the signals."""
 
     def stop(*_: Any) -> None:
         # The signal may interrupt the making or closing of an event loop, which would print an error.
@@ -97,13 +98,13 @@ def _stopping() -> Iterator[None]:
 
 
 def _become_a_worker() -> None:
-    """Leave a terminal's Ctrl-C to the parent, which stops its workers, and drop its signal handler."""
+    """Leave the Ctrl-C of a terminal to the parent, which stops its workers, and drop the parent's handler."""
     os.setpgrp()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _free_address(settings: Settings) -> str:
-    """Return the free address of HOST. Granian takes no names and reports a used port by a traceback."""
+    """Return the IP address of HOST. Granian takes no names and reports a used port by a traceback."""
     try:
         family, _, _, _, address = socket.getaddrinfo(
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -112,22 +113,20 @@ def _free_address(settings: Settings) -> str:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except (OSError, UnicodeError) as error:
-        number = getattr(error, "errno", None)
-        if number == errno.EADDRINUSE:
-            reason = "the port is in use: stop the other program, or set PORT"
-        elif number == errno.EACCES:
-            reason = "this user may not use the port: set PORT to 1024 or more"
-        else:
-            reason = f"{getattr(error, 'strerror', None) or 'it is no host name'}: check HOST"
+        reasons = {
+            errno.EADDRINUSE: "the port is in use: stop the other program, or set PORT",
+            errno.EACCES: "this user may not use the port: set PORT to 1024 or more",
+        }
+        other = f"{getattr(error, 'strerror', None) or 'it is not a host name'}: check HOST"
+        reason = reasons.get(getattr(error, "errno", 0), other)
         raise click.ClickException(f"Can't listen on {settings.host}:{settings.port}, {reason}.") from error
     return str(address[0])
 
 
 def _connections() -> int:
-    """Return the limit of connections of each worker, after raising that of its open files.
+    """Return the limit of connections of each worker, after raising the limit of its open files.
 
-    Granian lets further connections wait, so the limit is far above the number of idle ones. Each takes a file, and a
-    worker needs some files for itself.
+    Granian lets further connections wait, so the limit is far above the number of idle ones.
     """
     files = MAX_CONNECTIONS + OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -144,7 +143,6 @@ def _serve(settings: Settings, address: str, url: URL, *, reload: bool = False) 
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     web = f"http://{host}:{settings.port}"
     click.echo(f"{settings.app_name} serves the API on {web}, its docs on {web}/docs")
-    sys.stdout.flush()
     configure_logs(settings.log_level)
     os.register_at_fork(after_in_child=_become_a_worker)
     server = Granian(
@@ -164,7 +162,7 @@ def _serve(settings: Settings, address: str, url: URL, *, reload: bool = False) 
         rss_sample_interval=RSS_SECONDS,
         workers_kill_timeout=settings.stop_timeout_seconds,
         reload=reload,
-        reload_paths=[PACKAGE] if reload else None,
+        reload_paths=[PACKAGE],
         log_level=LogLevels(settings.log_level),
         log_dictconfig=stdlib_config(settings.log_level),
     )

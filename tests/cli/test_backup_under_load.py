@@ -131,7 +131,7 @@ async def test_what_is_written_after_the_snapshot_is_left_out(
         assert set(folder.files()) == {first, changed, new}
         await held.execute("COMMIT")
         await ended(process)
-        assert process.errors.startswith("2 avatars are not in it")
+        assert process.errors.startswith("2 avatars are missing: ")
     files = await restored(tmp_path, bare_database)
     assert files == {first: folder.files()[first]}
     assert second not in files

@@ -72,7 +72,7 @@ def test_certificate_of_somebody_else(encrypted: URL, tmp_path: Path) -> None:
     trustme.CA().cert_pem.write_to_path(tmp_path / "other.crt")
     for roots in (tmp_path / "other.crt", "system"):
         said = refused(tmp_path, "serve", database=verifying(encrypted, roots))
-        assert f"localhost:{encrypted.port} has a certificate that is not to be trusted" in said
+        assert f"localhost:{encrypted.port} has an untrusted certificate" in said
         assert "sslrootcert" in said
 
 

@@ -52,7 +52,7 @@ def test_volume_that_is_not_there(tmp_path: Path, catalogue: URL, command: str) 
     (tmp_path / "file").touch()
     for place in ("nowhere", "file"):
         said = refused(tmp_path, command, database=catalogue, MEDIA_URL=f"file://{tmp_path}/{place}")
-        assert f"MEDIA_URL names a place for avatars that can't be used. {tmp_path}/{place} is no folder" in said
+        assert f"MEDIA_URL names a folder that can't be used. {tmp_path}/{place} is no folder" in said
     assert not (tmp_path / "nowhere").exists()
 
 

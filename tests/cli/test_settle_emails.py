@@ -71,7 +71,7 @@ async def test_yes_merges(bare_database: URL, tmp_path: Path) -> None:
         ("six",),
     ]
     code, said, _ = await invoked(tmp_path, "settle-emails", "--yes", database=bare_database)
-    assert (code, said) == (0, "No e-mails differ in case alone.\n")
+    assert (code, said) == (0, "No e-mails differ only in case.\n")
     assert (await invoked(tmp_path, "migrate", database=bare_database))[0] == 0
     assert len(await fetch(bare_database, "SELECT 1 FROM auth_sessions")) == 3
 
