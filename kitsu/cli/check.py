@@ -6,7 +6,7 @@ import sys
 import click
 
 from kitsu.cli.checks import database
-from kitsu.cli.checks.registry import Check, Finding, Level, run, select
+from kitsu.cli.checks.registry import CHECKS, Check, Finding, Level, run
 from kitsu.cli.database import with_database
 from kitsu.db.embedded import EmbeddedError
 from kitsu.domain.media.store import MediaStore
@@ -29,18 +29,18 @@ def check(*, deploy: bool, tags: tuple[str, ...], list_tags: bool, fail_level: L
 
     The exit code is 1 when a setting is wrong or a check reports a problem. SILENCED_CHECKS hides checks by id.
     """
-    known = sorted({tag for each in select(deploy=deploy) for tag in each.tags})
+    checks = [each for each in CHECKS.values() if deploy or not each.deploy]
+    known = sorted({tag for each in checks for tag in each.tags})
     if list_tags:
         click.echo("\n".join(known))
         return
-    if unknown := sorted(set(tags) - set(known)):
+    if unknown := sorted({*tags} - {*known}):
         only_deploy = "" if deploy else " without --deploy"
         raise click.ClickException(f"No check has the tag {unknown[0]}{only_deploy}. Tags: {', '.join(known)}.")
     settings = load_settings()
-    found = _run(select(deploy=deploy, tags=tags), settings)
+    found = _run([each for each in checks if not tags or each.tags & {*tags}], settings)
     shown = [finding for finding in found if finding.check.id not in settings.silenced_checks]
-    shown.sort(key=lambda finding: (-finding.check.level, finding.check.id))
-    for finding in shown:
+    for finding in sorted(shown, key=lambda finding: finding.check.id):  # kitsu.E… before kitsu.W…
         click.echo(f"{finding.check.level.name} {finding.check.id}: {finding.message}")
         if finding.check.hint:
             click.echo(f"    Hint: {finding.check.hint}")

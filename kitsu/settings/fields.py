@@ -10,24 +10,9 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 from sqlalchemy.engine import URL
 
-from kitsu.settings.parsers import (
-    EXAMPLE_SECRET_KEY,
-    CheckIds,
-    DatabaseURL,
-    Flag,
-    MediaURL,
-    Networks,
-    Origins,
-    Parser,
-    Rate,
-    SecretKey,
-    Text,
-    WebURL,
-    integer,
-    one_of,
-)
+from kitsu.settings import parsers
 
-EXAMPLE_DATABASE_URL = "postgresql+asyncpg://kitsu:password@localhost:5432/kitsu"
+_EXAMPLE_URL = "postgresql+asyncpg://kitsu:password@localhost:5432/kitsu"
 _OPERATION = "Operation. Traces are sent to OTEL_EXPORTER_OTLP_ENDPOINT, read from the environment alone"
 
 
@@ -44,17 +29,17 @@ class Shown:
 
 
 class DatabaseParts(msgspec.Struct, frozen=True, kw_only=True):
-    """The parts of a database address, for an environment that sets them one by one in place of DATABASE_URL."""
+    """The parts of a database address, in place of DATABASE_URL."""
 
-    db_host: Annotated[Text, Shown(example="localhost")] = ""
+    db_host: Annotated[parsers.Text, Shown(example="localhost")] = ""
     """Host of the database, or the folder of its socket."""
-    db_port: Annotated[int | None, integer(1, 65_535), Shown(example="5432")] = None
+    db_port: Annotated[int | None, parsers.integer(1, 65_535), Shown(example="5432")] = None
     """Port of the database."""
-    db_name: Annotated[Text, Shown(example="kitsu")] = ""
+    db_name: Annotated[parsers.Text, Shown(example="kitsu")] = ""
     """Name of the database."""
-    db_user: Annotated[Text, Shown(example="kitsu")] = ""
+    db_user: Annotated[parsers.Text, Shown(example="kitsu")] = ""
     """User of the database."""
-    db_password: Text = ""
+    db_password: parsers.Text = ""
     """Password of that user."""
 
     def url(self) -> URL:
@@ -67,114 +52,109 @@ class DatabaseParts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """The configuration of one Kitsu process."""
+    """The configuration of a process."""
 
-    secret_key: Annotated[SecretKey, Shown(preset=EXAMPLE_SECRET_KEY)]
-    """Key that signs access tokens: it allows to sign in as any user. Kitsu refuses to start with the key of
-    .env.example."""
-    database_url: Annotated[DatabaseURL, Shown("Database: PostgreSQL 15 to 18", EXAMPLE_DATABASE_URL)] = None
+    secret_key: Annotated[parsers.SecretKey, Shown(preset=parsers.EXAMPLE_SECRET_KEY)]
+    """Key that signs access tokens and so allows to sign in as any user. The key of .env.example is refused."""
+    database_url: Annotated[parsers.DatabaseURL, Shown("Database: PostgreSQL 15 to 18", _EXAMPLE_URL)] = None
     """Address of the database. Over a network add ?ssl=verify-full&sslrootcert=FILE (or =system). Without
     DATABASE_URL and DB_HOST a development install starts an embedded PostgreSQL."""
-    db_pool_size: Annotated[int, integer(1, 1000)] = 10
+    db_pool_size: Annotated[int, parsers.integer(1, 1000)] = 10
     """Connections of each worker for single statements. A worker handles as many requests at once as DB_POOL_SIZE
     and DB_MAX_OVERFLOW together; ten times as many wait, and further requests get 503."""
-    db_max_overflow: Annotated[int, integer(0, 1000)] = 10
+    db_max_overflow: Annotated[int, parsers.integer(0, 1000)] = 10
     """Connections of each worker for transactions of several statements."""
-    db_pool_recycle: Annotated[int, integer(-1, 86_400, "seconds")] = 1800
+    db_pool_recycle: Annotated[int, parsers.integer(-1, 86_400, "seconds")] = 1800
     """Age at which a connection is replaced; -1: never."""
-    db_pool_pre_ping: Flag = False
+    db_pool_pre_ping: parsers.Flag = False
     """Test each connection before use. It costs a round trip; without it a failed read is retried."""
-    db_connect_timeout_ms: Annotated[int, integer(100, 60_000, "ms")] = 1500
+    db_connect_timeout_ms: Annotated[int, parsers.integer(100, 60_000, "ms")] = 1500
     """Time that a request waits for a new connection."""
-    db_pool_timeout_ms: Annotated[int, integer(100, 60_000, "ms")] = 500
+    db_pool_timeout_ms: Annotated[int, parsers.integer(100, 60_000, "ms")] = 500
     """Time that a request waits for a free connection."""
-    db_statement_timeout_ms: Annotated[int, integer(100, 600_000, "ms")] = 2000
-    """Time that a request waits for a statement, then 503. A request of several statements gets 503 0.6 s after the
-    time of one."""
-    db_lock_timeout_ms: Annotated[int, integer(100, 600_000, "ms")] = 1200
-    """Time within it that a statement waits for a lock."""
-    db_idle_in_transaction_timeout_ms: Annotated[int, integer(1000, 600_000, "ms")] = 10_000
+    db_statement_timeout_ms: Annotated[int, parsers.integer(100, 600_000, "ms")] = 2000
+    """Time that a request waits for a statement, then 503. Several statements together may take 0.6 s more."""
+    db_lock_timeout_ms: Annotated[int, parsers.integer(100, 600_000, "ms")] = 1200
+    """Time of these that a statement waits for a lock."""
+    db_idle_in_transaction_timeout_ms: Annotated[int, parsers.integer(1000, 600_000, "ms")] = 10_000
     """Time after which PostgreSQL ends a transaction that does nothing."""
-    catalogue_memory_mb: Annotated[int, integer(0, 65_536, "MB")] = 64
+    catalogue_memory_mb: Annotated[int, parsers.integer(0, 65_536, "MB")] = 64
     """Memory of each worker for cached catalogue responses, dropped when a row of the catalogue changes; 0: none."""
-    access_token_expire_minutes: Annotated[int, integer(1, 1440, "minutes"), Shown(section="Sign-in")] = 30
+    access_token_expire_minutes: Annotated[int, parsers.integer(1, 1440, "minutes"), Shown("Sign-in")] = 30
     """Lifetime of an access token."""
-    refresh_token_expire_days: Annotated[int, integer(1, 3650, "days")] = 14
+    refresh_token_expire_days: Annotated[int, parsers.integer(1, 3650, "days")] = 14
     """Lifetime of a refresh token."""
-    refresh_leeway_seconds: Annotated[int, integer(0, 300, "seconds")] = 10
+    refresh_leeway_seconds: Annotated[int, parsers.integer(0, 300, "seconds")] = 10
     """Time after its use in which a refresh token may be sent again without ending the session (two tabs)."""
-    refresh_retry: Annotated[str, one_of("refuse", "same")] = "refuse"
+    refresh_retry: Annotated[str, parsers.one_of("refuse", "same")] = "refuse"
     """Response to a token sent again in that time: 401, or the tokens of the first time."""
-    algorithm: Annotated[str, one_of("HS256", "HS384", "HS512")] = "HS256"
+    algorithm: Annotated[str, parsers.one_of("HS256", "HS384", "HS512")] = "HS256"
     """Algorithm that signs access tokens."""
-    password_threads: Annotated[int, integer(1, 64)] = 1
+    password_threads: Annotated[int, parsers.integer(1, 64)] = 1
     """Threads of each worker that hash passwords."""
-    password_queue: Annotated[int, integer(0, 100_000)] = 100
+    password_queue: Annotated[int, parsers.integer(0, 100_000)] = 100
     """Passwords that may wait for a thread; further requests get 503."""
-    refuse_common_passwords: Flag = False
+    refuse_common_passwords: parsers.Flag = False
     """Refuse new passwords that are among the 3,000 most common ones."""
-    login_refusal_ms: Annotated[int, integer(0, 10_000, "ms")] = 1000
+    login_refusal_ms: Annotated[int, parsers.integer(0, 10_000, "ms")] = 1000
     """Duration of every refused login. It must be longer than the check of an old bcrypt password, about 500 ms."""
-    rate_limit_enabled: Annotated[Flag, Shown(section="Rate limits, counted in the database for all workers")] = True
+    rate_limit_enabled: Annotated[parsers.Flag, Shown("Rate limits, counted in the database for all workers")] = True
     """Limit requests. Turn it off only for a load test."""
-    rate_limit_login: Rate = (5, 900)
+    rate_limit_login: parsers.Rate = (5, 900)
     """Wrong passwords for one e-mail from one address."""
-    rate_limit_login_address: Rate = (40, 900)
+    rate_limit_login_address: parsers.Rate = (40, 900)
     """Wrong passwords for any e-mail from one address."""
-    rate_limit_register: Rate = (100, 3600)
+    rate_limit_register: parsers.Rate = (100, 3600)
     """Registrations from one address."""
-    rate_limit_refresh: Rate = (3000, 60)
+    rate_limit_refresh: parsers.Rate = (3000, 60)
     """Token refreshes from one address."""
-    rate_limit_search: Rate = (600, 60)
+    rate_limit_search: parsers.Rate = (600, 60)
     """Searches from one address."""
-    rate_limit_avatar: Rate = (30, 3600)
+    rate_limit_avatar: parsers.Rate = (30, 3600)
     """Avatar uploads of one user."""
-    trusted_proxies: Networks = ()
+    trusted_proxies: parsers.Networks = ()
     """Proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted."""
-    media_url: Annotated[MediaURL, Shown(section="Avatars")] = "file://./uploads"
+    media_url: Annotated[parsers.MediaURL, Shown("Avatars")] = "file://./uploads"
     """Where avatars are stored."""
-    media_s3_endpoint: WebURL = None
-    """Address of an S3 store other than Amazon's. Credentials are read from the environment alone, from
-    AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION."""
-    media_public_url: WebURL = None
-    """Where browsers fetch avatars from, such as a CDN: avatar_url is this and /avatars/NAME. Without it, this
-    service under /media."""
-    allowed_origins: Annotated[Origins, Shown(section="Browsers", preset="http://localhost:3000")] = ()
+    media_s3_endpoint: parsers.WebURL = None
+    """Address of an S3 store other than Amazon's. AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION are read from
+    the environment alone."""
+    media_public_url: parsers.WebURL = None
+    """Address such as a CDN's for avatar_url, which ends with /avatars/NAME; by default /media of this service."""
+    allowed_origins: Annotated[parsers.Origins, Shown("Browsers", preset="http://localhost:3000")] = ()
     """Origins of the front end, for CORS: no *, no path, no trailing slash."""
-    app_name: Annotated[Text, Shown(section="Service")] = "Kitsu"
+    app_name: Annotated[parsers.Text, Shown("Service")] = "Kitsu"
     """Title of the API documentation."""
-    host: Text = "127.0.0.1"
+    host: parsers.Text = "127.0.0.1"
     """Address to listen on."""
-    port: Annotated[int, integer(1, 65_535)] = 8000
+    port: Annotated[int, parsers.integer(1, 65_535)] = 8000
     """Port to listen on."""
-    workers: Annotated[int, integer(1, 256)] = 1
+    workers: Annotated[int, parsers.integer(1, 256)] = 1
     """Worker processes; one or two per core."""
-    worker_memory_mb: Annotated[int, integer(0, 65_536, "MB")] = 512
+    worker_memory_mb: Annotated[int, parsers.integer(0, 65_536, "MB")] = 512
     """Memory above which a worker is replaced; 0: no limit."""
-    worker_stall_seconds: Annotated[int, integer(0, 3600, "seconds")] = 20
-    """Time after which a worker whose event loop is blocked logs its stacks and is replaced; 0: never, for a
-    debugger."""
-    body_timeout_seconds: Annotated[int, integer(1, 600, "seconds")] = 10
+    worker_stall_seconds: Annotated[int, parsers.integer(0, 3600, "seconds")] = 20
+    """Time after which a worker with a blocked event loop logs its stacks and is replaced; 0: never (debugger)."""
+    body_timeout_seconds: Annotated[int, parsers.integer(1, 600, "seconds")] = 10
     """Time that a client has to send its request, then 408. The header has its own 10 s."""
-    stop_timeout_seconds: Annotated[int, integer(1, 600, "seconds")] = 25
+    stop_timeout_seconds: Annotated[int, parsers.integer(1, 600, "seconds")] = 25
     """Time that requests in progress have to finish when the service stops."""
-    metrics_enabled: Annotated[Flag, Shown(_OPERATION)] = False
+    metrics_enabled: Annotated[parsers.Flag, Shown(_OPERATION)] = False
     """Serve /metrics for Prometheus. A proxy must not pass it on."""
-    log_level: Annotated[str, one_of("debug", "info", "warning", "error", "critical", fold_case=True)] = "info"
+    log_level: Annotated[str, parsers.one_of("debug", "info", "warning", "error", "critical", fold_case=True)] = "info"
     """Least severe level that is logged."""
-    debug: Flag = False
+    debug: parsers.Flag = False
     """Log every SQL statement with its values. Not for production."""
-    backup_max_age_hours: Annotated[int, integer(0, 8760, "hours")] = 30
-    """Age of the last `kitsu backup` that `kitsu check --deploy` accepts; 0: the database is backed up in another
-    way."""
-    silenced_checks: CheckIds = ()
+    backup_max_age_hours: Annotated[int, parsers.integer(0, 8760, "hours")] = 30
+    """Age of the last `kitsu backup` that `kitsu check --deploy` accepts; 0: you back up in another way."""
+    silenced_checks: parsers.CheckIds = ()
     """Checks that `kitsu check` does not report; deploy/README.md lists them."""
 
 
 class Setting(NamedTuple):
     """A setting as its field declares it."""
 
-    parser: Parser[Any]
+    parser: parsers.Parser
     default: Any
     """`msgspec.NODEFAULT` for a required setting."""
     shown: Shown
@@ -184,7 +164,7 @@ def _declared(struct: type[msgspec.Struct]) -> dict[str, Setting]:
     declared = {}
     for field in msgspec.structs.fields(struct):
         metadata = {type(each): each for each in field.type.__metadata__}
-        declared[field.name.upper()] = Setting(metadata[Parser], field.default, metadata.get(Shown, Shown()))
+        declared[field.name.upper()] = Setting(metadata[parsers.Parser], field.default, metadata.get(Shown, Shown()))
     return declared
 
 

@@ -6,32 +6,30 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_network
-from typing import Annotated, Generic, TypeVar
-from urllib.parse import SplitResult, urlsplit
+from typing import Annotated, Any
 
 import asyncpg
 import msgspec
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-T = TypeVar("T")
-
 EXAMPLE_SECRET_KEY = "change-me-to-at-least-32-random-bytes"  # noqa: S105 - that of .env.example, refused at start
 
 # asyncpg calls ssl what libpq, and with it every hosting company, calls sslmode.
 _URL_OPTIONS = {*inspect.signature(asyncpg.connect).parameters, "sslmode", "sslrootcert"}
+_WEB_URL = re.compile(r"(?i:https?)://([\w.-]+|\[[0-9a-fA-F:]+\])(:(?P<port>[1-9][0-9]{0,4}))?(?P<path>/[^\s@?#]*)?")
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
 
 
 @dataclass(frozen=True)
-class Parser(Generic[T]):
+class Parser:
     """A function that parses the text of a setting. `NAME must be {accepts}` is part of its error messages."""
 
     accepts: str
-    parse: Callable[[str], T]
+    parse: Callable[[str], Any]
 
 
-def integer(low: int, high: int, unit: str = "") -> Parser[int]:
+def integer(low: int, high: int, unit: str = "") -> Parser:
     """Return a parser of whole numbers within the bounds. The unit is only documentation."""
 
     def parse(text: str) -> int:
@@ -42,7 +40,7 @@ def integer(low: int, high: int, unit: str = "") -> Parser[int]:
     return Parser(f"{low} to {high} {unit}".rstrip(), parse)
 
 
-def one_of(*choices: str, fold_case: bool = False) -> Parser[str]:
+def one_of(*choices: str, fold_case: bool = False) -> Parser:
     """Return a parser that accepts only these texts. `fold_case` lowers the text first."""
 
     def parse(text: str) -> str:
@@ -132,32 +130,22 @@ def _origin(text: str) -> str:
     """Return the origin as a browser sends it: in lower case, without the scheme's own port."""
     if "*" in text:
         raise ValueError("* is not allowed: requests carry credentials, so every origin has to be named")
-    parts = _split_web_url(text)
-    if parts.path:
-        raise ValueError(f"{text!r} has a path or a trailing slash, and a browser sends none")
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    is_default_port = parts.port in {None, {"http": 80, "https": 443}[parts.scheme]}
-    return f"{parts.scheme}://{host}" + ("" if is_default_port else f":{parts.port}")
+    if _match_web_url(text)["path"]:
+        raise ValueError(f"{text!r} has a path or a trailing slash, which browsers don't send")
+    return text.lower().removesuffix(":443" if text.lower().startswith("https") else ":80")
 
 
-def _web_url(text: str) -> str:
-    _split_web_url(text)
-    return text.rstrip("/")
-
-
-def _split_web_url(text: str) -> SplitResult:
-    # First, since later messages repeat the text: before @ it may hold a password.
-    if re.search(r"[\s@?#]", text):
-        raise ValueError("blanks, users, queries and fragments are not allowed")
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
-        raise ValueError(f"{text!r} has another form")
-    return parts
+def _match_web_url(text: str) -> re.Match[str]:
+    match = _WEB_URL.fullmatch(text)
+    if match is None or int(match["port"] or 80) > 65_535:
+        # The text is not repeated, since it may hold a password.
+        raise ValueError("it has another form, or a user, a query or a fragment")
+    return match
 
 
 def _media_url(text: str) -> str:
     if not re.fullmatch(r"file://\.?/[^?#]*|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#]*)?", text):
-        raise ValueError("it has another form")  # and may hold a password
+        raise ValueError("it has another form")  # not repeated, since it may hold a password
     return text
 
 
@@ -173,4 +161,4 @@ Origins = Annotated[
 SecretKey = Annotated[str, Parser("32 random bytes or more", _secret_key)]
 DatabaseURL = Annotated[URL | None, Parser("postgresql+asyncpg://user:password@host:5432/name", _database_url)]
 MediaURL = Annotated[str, Parser("file://./folder, file:///absolute/folder or s3://bucket/prefix", _media_url)]
-WebURL = Annotated[str | None, Parser("an http or https address", _web_url)]
+WebURL = Annotated[str | None, Parser("an http or https address", lambda text: _match_web_url(text)[0].rstrip("/"))]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kitsu.cli.checks.registry import CHECKS, Check, Level, Tag, check, run, select
+from kitsu.cli.checks.registry import CHECKS, Check, Level, Tag, check, run
 
 README = Path(__file__).parents[2] / "deploy" / "README.md"
 
@@ -45,14 +45,6 @@ def test_malformed_id_is_refused(check_id: str) -> None:
 
 def test_letter_is_the_level() -> None:
     assert {each.id[6]: each.level for each in CHECKS.values()} == {"E": Level.ERROR, "W": Level.WARNING}
-
-
-def test_selection_by_tag_and_deploy() -> None:
-    assert select(deploy=True) == [*CHECKS.values()]
-    assert select(deploy=False) == [each for each in CHECKS.values() if not each.deploy]
-    assert {each.id for each in select(deploy=True, tags=["backup"])} == {"kitsu.E201", "kitsu.E202"}
-    both = select(deploy=True, tags=["backup", "media"])
-    assert {each.id for each in both} == {"kitsu.E201", "kitsu.E202", "kitsu.E301", "kitsu.E302", "kitsu.W303"}
 
 
 def test_every_parameter_is_a_resource() -> None:

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from sqlalchemy import bindparam, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from kitsu.cli.checks.registry import Tag, check
@@ -14,9 +14,6 @@ from kitsu.settings import Settings
 OLDEST_VERSION, NEWEST_VERSION = 15, 18
 PURGE_MAX_AGE = timedelta(days=7)
 
-_SERVER_SETTINGS = text("SELECT name, setting FROM pg_settings WHERE name IN :names").bindparams(
-    bindparam("names", expanding=True)
-)
 _SKIPPED_HINT = "The other database checks were skipped; run `kitsu check` again when this is fixed."
 _VERSION_HINT = f"Use a version from {OLDEST_VERSION} to {NEWEST_VERSION}, which Kitsu is tested with."
 _LIMIT_HINT = "Raise max_connections of PostgreSQL, or lower WORKERS, DB_POOL_SIZE or DB_MAX_OVERFLOW."
@@ -42,21 +39,21 @@ async def schema(engine: AsyncEngine) -> list[str]:
 
 @check("kitsu.W103", Tag.DATABASE, deploy=True, requires=connection, hint=_VERSION_HINT)
 async def server_version(engine: AsyncEngine) -> list[str]:
-    version = int((await _server_settings(engine, "server_version_num"))["server_version_num"]) // 10_000
+    version = int((await _server_settings(engine))["server_version_num"]) // 10_000
     return [] if OLDEST_VERSION <= version <= NEWEST_VERSION else [f"The version of PostgreSQL is {version}."]
 
 
 @check("kitsu.E104", Tag.DATABASE, deploy=True, requires=connection, hint="Create it again with ENCODING 'UTF8'.")
 async def encoding(engine: AsyncEngine) -> list[str]:
-    name = (await _server_settings(engine, "server_encoding"))["server_encoding"]
+    name = (await _server_settings(engine))["server_encoding"]
     return [] if name == "UTF8" else [f"The database has the encoding {name}, which can't store every title."]
 
 
 @check("kitsu.E105", Tag.DATABASE, deploy=True, requires=connection, hint=_LIMIT_HINT)
 async def connection_limit(engine: AsyncEngine, settings: Settings) -> list[str]:
-    reserved = ("superuser_reserved_connections", "reserved_connections")
-    server = await _server_settings(engine, "max_connections", *reserved)
-    accepted = int(server["max_connections"]) - sum(int(server.get(name, "0")) for name in reserved)
+    server = await _server_settings(engine)
+    reserved = int(server["superuser_reserved_connections"]) + int(server.get("reserved_connections", "0"))
+    accepted = int(server["max_connections"]) - reserved
     # Each worker listens on one more connection for changes of the catalogue.
     wanted = settings.workers * (settings.db_pool_size + settings.db_max_overflow + 1)
     message = f"{settings.workers} workers may open {wanted} connections, and PostgreSQL accepts {accepted}."
@@ -65,10 +62,9 @@ async def connection_limit(engine: AsyncEngine, settings: Settings) -> list[str]
 
 @check("kitsu.E106", Tag.DATABASE, deploy=True, requires=connection, hint="Set it to on in PostgreSQL.")
 async def durability(engine: AsyncEngine) -> list[str]:
-    server = await _server_settings(engine, "fsync", "full_page_writes", "synchronous_commit")
-    return [
-        f"{name} of PostgreSQL is off: committed data can be lost." for name in sorted(server) if server[name] == "off"
-    ]
+    server = await _server_settings(engine)
+    off = [name for name in ("fsync", "full_page_writes", "synchronous_commit") if server[name] == "off"]
+    return [f"{name} of PostgreSQL is off: committed data can be lost." for name in off]
 
 
 @check("kitsu.W110", Tag.DATABASE, deploy=True, requires=schema, hint="Run it once a day.")
@@ -102,8 +98,6 @@ async def _late_runs(engine: AsyncEngine, command: str, max_age: timedelta) -> l
     return [f"`kitsu {command}` last finished {words} ago."] if age > max_age else []
 
 
-async def _server_settings(engine: AsyncEngine, *names: str) -> dict[str, str]:
-    """Return these settings of the server, without those that it does not have."""
+async def _server_settings(engine: AsyncEngine) -> dict[str, str]:
     async with engine.connect() as open_connection:
-        rows = await open_connection.execute(_SERVER_SETTINGS, {"names": names})
-        return dict(map(tuple, rows))
+        return dict(map(tuple, await open_connection.execute(text("SELECT name, setting FROM pg_settings"))))

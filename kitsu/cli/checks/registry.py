@@ -90,12 +90,6 @@ def check(
     return register
 
 
-def select(*, deploy: bool, tags: Iterable[str] = ()) -> list[Check]:
-    """Return the checks with any of these tags, or all; those for a deployment only with `deploy`."""
-    wanted = frozenset(tags) or frozenset(Tag)
-    return [each for each in CHECKS.values() if each.tags & wanted and (deploy or not each.deploy)]
-
-
 async def run(checks: Iterable[Check], **resources: object) -> list[Finding]:
     """Run the checks, and those that they require, once each. A check whose required check fails is skipped."""
     findings: list[Finding] = []
