@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from kitsu.settings import fields
+from kitsu.settings import SETTINGS, Settings
 
 TABLE = re.compile(
     r"(?<=<!-- settings: written by `make settings` -->\n\n).*?(?=\n\n<!-- end of settings -->)", re.DOTALL
@@ -25,7 +25,7 @@ def env_example() -> str:
         "",
     ]
     help_texts = _help_texts()
-    for name, (parser, default, shown) in fields.SETTINGS.items():
+    for name, (parser, default, shown) in SETTINGS.items():
         if shown.section:
             lines += ["", f"# --- {shown.section}"]
         values = parser.accepts.replace(" ", "\xa0")  # in one line
@@ -38,7 +38,7 @@ def readme_table() -> str:
     """Return README's table of settings."""
     rows = ["| name | default | values | meaning |", "| --- | --- | --- | --- |"]
     help_texts = _help_texts()
-    for name, (parser, default, _) in fields.SETTINGS.items():
+    for name, (parser, default, _) in SETTINGS.items():
         shown = "required" if default is msgspec.NODEFAULT else as_text(default) or "none"
         rows.append(f"| `{name}` | {shown} | {parser.accepts} | {help_texts[name]} |")
     return "\n".join(rows)
@@ -59,13 +59,12 @@ def as_text(value: Any) -> str:
 
 def _help_texts() -> dict[str, str]:
     """Return the docstring below each field, which Python keeps in the source alone."""
-    texts = {}
-    for struct in (fields.DatabaseParts, fields.Settings):
-        body = ast.parse(inspect.getsource(struct)).body[0].body  # type: ignore[attr-defined] # it is a class
-        for field, docstring in pairwise(body):
-            if isinstance(field, ast.AnnAssign):
-                texts[ast.unparse(field.target).upper()] = " ".join(docstring.value.value.split())
-    return texts
+    body = ast.parse(inspect.getsource(Settings)).body[0].body  # type: ignore[attr-defined] # it is a class
+    return {
+        ast.unparse(field.target).upper(): " ".join(docstring.value.value.split())
+        for field, docstring in pairwise(body)
+        if isinstance(field, ast.AnnAssign)
+    }
 
 
 def write(folder: Path) -> None:

@@ -224,9 +224,9 @@ def test_database_url_of_a_socket() -> None:
         ("sqlite:///kitsu.db", "it begins with sqlite://."),
         ("postgresql://kitsu@db", "it names no database."),
         ("postgresql://kitsu@db/", "it names no database."),
-        ("garbage", "it has another form."),
-        ("db.example:5432/kitsu", "it has another form."),
-        ("postgresql://kitsu@db:port/kitsu", "it has another form."),
+        ("garbage", "it does not have this form."),
+        ("db.example:5432/kitsu", "it does not have this form."),
+        ("postgresql://kitsu@db:port/kitsu", "it does not have this form."),
         ("postgresql://kitsu@db:99999/kitsu", "the port 99999 is out of range."),
     ],
 )

@@ -46,8 +46,7 @@ def check(*, deploy: bool, tags: tuple[str, ...], list_tags: bool, fail_level: L
             click.echo(f"    Hint: {finding.check.hint}")
     count = f"{len(shown) or 'no'} problem{'' if len(shown) == 1 else 's'}"
     click.echo(f"Kitsu check found {count} ({len(found) - len(shown)} silenced).")
-    if any(finding.check.level >= fail_level for finding in shown):
-        sys.exit(1)
+    sys.exit(any(finding.check.level >= fail_level for finding in shown))
 
 
 def _run(checks: list[Check], settings: Settings) -> list[Finding]:

@@ -27,16 +27,13 @@ def open_database(url: URL | None) -> AbstractContextManager[URL]:
 
 
 def with_database(work: Callable[[AsyncEngine], Awaitable[T]], *, is_migrated: bool = False) -> T:
-    """Run the work on the database of the settings, as `on_database`."""
+    """Do as `on_database` on the database of the settings."""
     with open_database(load_database_url()) as url:
         return on_database(url, work, is_migrated=is_migrated)
 
 
 def on_database(url: URL, work: Callable[[AsyncEngine], Awaitable[T]], *, is_migrated: bool = False) -> T:
-    """Run the work on this database; with `is_migrated` only if it has the schema of this version.
-
-    Raises SchemaError, and ClickException with one line for the operator.
-    """
+    """Run the work on this database, with `is_migrated` after `check_schema`. Raises SchemaError, ClickException."""
 
     async def run() -> T:
         # The error below reports a broken connection; the event loop must not report it too.

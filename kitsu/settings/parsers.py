@@ -17,7 +17,8 @@ EXAMPLE_SECRET_KEY = "change-me-to-at-least-32-random-bytes"  # noqa: S105 - tha
 
 # asyncpg calls ssl what libpq, and with it every hosting company, calls sslmode.
 _URL_OPTIONS = {*inspect.signature(asyncpg.connect).parameters, "sslmode", "sslrootcert"}
-_WEB_URL = re.compile(r"(?i:https?)://([\w.-]+|\[[0-9a-fA-F:]+\])(:(?P<port>[1-9][0-9]{0,4}))?(?P<path>/[^\s@?#]*)?")
+_WEB_URL = r"(?i:https?)://(?:[\w.-]+|\[[0-9a-fA-F:.]+\])(?::(?P<port>[1-9][0-9]{0,4}))?(?P<path>/[^\s@?#]*)?"
+_MEDIA_URL = r"file://\.?/[^?#]*|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#]*)?"
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
 
 
@@ -59,10 +60,16 @@ def _boolean(text: str) -> bool:
 
 
 def _rate(text: str) -> tuple[int, int]:
-    rate = re.fullmatch(r"([1-9][0-9]{0,6})/([1-9][0-9]{0,5})", text)
-    if rate is None:
-        raise ValueError(f"it is {text!r}")
+    rate = _match(r"([1-9][0-9]{0,6})/([1-9][0-9]{0,5})", text)
     return int(rate[1]), int(rate[2])
+
+
+def _match(pattern: str, text: str) -> re.Match[str]:
+    match = re.fullmatch(pattern, text)
+    if match is None:
+        shown = "a text with @ or ?" if re.search("[@?]", text) else repr(text)  # it may hold a password
+        raise ValueError(f"{shown} does not have this form")
+    return match
 
 
 def _items(text: str) -> tuple[str, ...]:
@@ -76,10 +83,7 @@ def _networks(text: str) -> tuple[str, ...]:
 
 
 def _check_ids(text: str) -> tuple[str, ...]:
-    for check_id in _items(text):
-        if not re.fullmatch(r"kitsu\.[EW][0-9]{3}", check_id):
-            raise ValueError(f"{check_id!r} has another form")
-    return _items(text)
+    return tuple(_match(r"kitsu\.[EW][0-9]{3}", item)[0] for item in _items(text))
 
 
 def _secret_key(text: str) -> str:
@@ -94,7 +98,7 @@ def _database_url(text: str) -> URL:
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):  # the library's message repeats the text, which may hold a password
-        raise ValueError("it has another form") from None
+        raise ValueError("it does not have this form") from None
     if url.drivername not in {"postgresql+asyncpg", "postgresql", "postgres"}:
         raise ValueError(f"it begins with {url.drivername}://")
     if url.port is not None and not 1 <= url.port <= 65_535:
@@ -129,24 +133,17 @@ def _origins(text: str) -> tuple[str, ...]:
 def _origin(text: str) -> str:
     """Return the origin as a browser sends it: in lower case, without the scheme's own port."""
     if "*" in text:
-        raise ValueError("* is not allowed: requests carry credentials, so every origin has to be named")
-    if _match_web_url(text)["path"]:
+        raise ValueError("* is not allowed: with credentials, every origin has to be named")
+    if _web_url(text)["path"]:
         raise ValueError(f"{text!r} has a path or a trailing slash, which browsers don't send")
     return text.lower().removesuffix(":443" if text.lower().startswith("https") else ":80")
 
 
-def _match_web_url(text: str) -> re.Match[str]:
-    match = _WEB_URL.fullmatch(text)
-    if match is None or int(match["port"] or 80) > 65_535:
-        # The text is not repeated, since it may hold a password.
-        raise ValueError("it has another form, or a user, a query or a fragment")
+def _web_url(text: str) -> re.Match[str]:
+    match = _match(_WEB_URL, text)
+    if int(match["port"] or 80) > 65_535:
+        raise ValueError(f"the port {match['port']} is out of range")
     return match
-
-
-def _media_url(text: str) -> str:
-    if not re.fullmatch(r"file://\.?/[^?#]*|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#]*)?", text):
-        raise ValueError("it has another form")  # not repeated, since it may hold a password
-    return text
 
 
 # Types of fields with the parser of each.
@@ -155,10 +152,11 @@ Flag = Annotated[bool, Parser("true or false", _boolean)]
 Rate = Annotated[tuple[int, int], Parser("tries/seconds, such as 5/900", _rate)]
 Networks = Annotated[tuple[str, ...], Parser("addresses or networks such as 10.0.0.0/8, comma-separated", _networks)]
 CheckIds = Annotated[tuple[str, ...], Parser("ids such as kitsu.W001, comma-separated", _check_ids)]
-Origins = Annotated[
-    tuple[str, ...], Parser("origins such as https://kitsu.example.org, comma-separated or as a JSON array", _origins)
-]
+Origins = Annotated[tuple[str, ...], Parser("origins such as https://a.example, comma-separated or in JSON", _origins)]
 SecretKey = Annotated[str, Parser("32 random bytes or more", _secret_key)]
 DatabaseURL = Annotated[URL | None, Parser("postgresql+asyncpg://user:password@host:5432/name", _database_url)]
-MediaURL = Annotated[str, Parser("file://./folder, file:///absolute/folder or s3://bucket/prefix", _media_url)]
-WebURL = Annotated[str | None, Parser("an http or https address", lambda text: _match_web_url(text)[0].rstrip("/"))]
+MediaURL = Annotated[
+    str,
+    Parser("file://./folder, file:///absolute/folder or s3://bucket/prefix", lambda text: _match(_MEDIA_URL, text)[0]),
+]
+WebURL = Annotated[str | None, Parser("an http or https address", lambda text: _web_url(text)[0].rstrip("/"))]

@@ -16,7 +16,6 @@ SYSCTL = Path("/proc/sys")
 MIN_DISTINCT_CHARACTERS = 10
 """A random key of 32 bytes has more distinct characters; a repeated word has fewer."""
 MIN_LOGIN_REFUSAL_MS = 500
-"""Time for which a worker checks an old bcrypt password."""
 MAX_REQUEST_SECONDS = 3.0
 """Time within which a request gets a response, also when the database gives none."""
 _TLS_HINT = "Add ?ssl=verify-full&sslrootcert=FILE to DATABASE_URL."

@@ -23,8 +23,7 @@ async def media_store(store: MediaStore, settings: Settings) -> list[str]:
     try:
         await store.probe()
     except ServiceUnavailable:
-        hint = "create the bucket, and give Kitsu the right to write to it"
-        return [f"Files can't be stored at {settings.media_url}: {hint}."]
+        return [f"Files can't be stored at {settings.media_url}: create the bucket, and let Kitsu write to it."]
     return []
 
 

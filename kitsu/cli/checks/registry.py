@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import NamedTuple
@@ -34,28 +34,19 @@ class Check:
 
     id: str
     tags: frozenset[Tag]
-    hint: str
-    """How to fix the problem; empty if the messages say it."""
-    deploy: bool
-    """Whether it runs only with `--deploy`."""
-    requires: "Check | None"
-    """Check that must pass first; it runs, too, when only this one is selected."""
+    hint: str  # how to fix the problem; empty if the messages say it
+    deploy: bool  # whether it runs only with `--deploy`
+    requires: "Check | None"  # must pass first; runs, too, when only this check is selected
     function: CheckFunction
 
     @property
     def level(self) -> Level:
-        """Return the level that the letter of the id stands for."""
         return Level.ERROR if self.id.startswith("kitsu.E") else Level.WARNING
 
     @property
     def resources(self) -> frozenset[str]:
-        """Return the names of the function's parameters: what it looks at."""
+        """Return the names of the function's parameters."""
         return frozenset(inspect.signature(self.function).parameters)
-
-    async def run(self, resources: Mapping[str, object]) -> list["Finding"]:
-        """Call the function with the resources that it names."""
-        messages = self.function(**{name: resources[name] for name in self.resources})
-        return [Finding(self, each) for each in (await messages if inspect.isawaitable(messages) else messages)]
 
 
 class Finding(NamedTuple):
@@ -98,9 +89,11 @@ async def run(checks: Iterable[Check], **resources: object) -> list[Finding]:
     async def passes(each: Check) -> bool:
         if each not in passed:
             passed[each] = each.requires is None or await passes(each.requires)
-            if passed[each] and (found := await each.run(resources)):
-                findings.extend(found)
-                passed[each] = False
+            if passed[each]:
+                found = each.function(**{name: resources[name] for name in each.resources})
+                messages = list(await found if inspect.isawaitable(found) else found)
+                findings.extend(Finding(each, message) for message in messages)
+                passed[each] = not messages
         return passed[each]
 
     for each in checks:
