@@ -31,7 +31,7 @@ def problem(**environ: str) -> str:
     return only
 
 
-def test_defaults() -> None:
+def test_settings_without_values_have_defaults() -> None:
     assert load_settings({"SECRET_KEY": KEY}, NO_FILE) == Settings(secret_key=KEY, database_url=None)
     settings = load()
     assert (settings.access_token_expire_minutes, settings.refresh_token_expire_days) == (30, 14)
@@ -92,7 +92,7 @@ BOUNDS = {
 
 
 @pytest.mark.parametrize(("name", "low", "high"), [(name, *bounds) for name, bounds in BOUNDS.items()])
-def test_number_within_its_bounds_is_accepted(name: str, low: int, high: int) -> None:
+def test_number_within_bounds_is_accepted_and_others_refused(name: str, low: int, high: int) -> None:
     for value in (low, high):
         assert getattr(load(**{name: str(value)}), name.lower()) == value
     for text in (str(low - 1), str(high + 1), "five", "1.5", "1e3", "0x10", "+5", "1_000", "٣", "9" * 5000):
@@ -137,23 +137,23 @@ def test_value_is_refused(name: str, text: str) -> None:
         assert text.rsplit(",", maxsplit=1)[-1] in message
 
 
-def test_s3_endpoint_needs_a_bucket() -> None:
+def test_s3_endpoint_without_bucket_is_refused() -> None:
     bucket = {"MEDIA_URL": "s3://bucket"}
     assert load(**bucket, MEDIA_S3_ENDPOINT="http://127.0.0.1:9000/").media_s3_endpoint == "http://127.0.0.1:9000"
     assert problem(**bucket, MEDIA_S3_ENDPOINT="minio:9000").startswith("MEDIA_S3_ENDPOINT must be ")
     for media in ({}, {"MEDIA_URL": "file://./x"}):
-        said = problem(**media, MEDIA_S3_ENDPOINT="http://127.0.0.1:9000")
-        assert said.startswith("MEDIA_S3_ENDPOINT is set, though MEDIA_URL")
+        message = problem(**media, MEDIA_S3_ENDPOINT="http://127.0.0.1:9000")
+        assert message.startswith("MEDIA_S3_ENDPOINT is set, though MEDIA_URL")
 
 
-def test_environment_wins_over_the_file(tmp_path: Path) -> None:
+def test_environment_wins_over_env_file(tmp_path: Path) -> None:
     file = tmp_path / ".env"
     file.write_text(f"SECRET_KEY={KEY}\nPORT=9001\n# PORT=1\nHOST='::1' # with a remark\nAPP_NAME=${{HOME}}\n")
     settings = load_settings({"PORT": "9002"}, file)
     assert (settings.port, settings.host, settings.app_name) == (9002, "::1", "${HOME}")
 
 
-def test_file_of_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_env_file_of_working_directory_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".env").write_text("PORT=9001\nALLOWED_ORIGINS=\nDB_HOST=\n")
     monkeypatch.chdir(tmp_path)
     for name in PARTS:
@@ -165,13 +165,13 @@ def test_file_of_the_working_directory(tmp_path: Path, monkeypatch: pytest.Monke
     assert settings.database_url is None
 
 
-def test_file_that_is_not_utf8(tmp_path: Path) -> None:
+def test_env_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(f"SECRET_KEY={KEY}\nAPP_NAME=Caf\xe9\n".encode("latin-1"))
     with pytest.raises(SettingsError, match="UTF-8"):
         load_settings({}, tmp_path / ".env")
 
 
-def test_all_problems_at_once() -> None:
+def test_all_problems_are_listed() -> None:
     wrong = {
         "SECRET_KEY": "short",
         "DATABASE_URL": "mysql://db/kitsu",
@@ -192,25 +192,25 @@ def test_all_problems_at_once() -> None:
 
 
 @pytest.mark.parametrize("key", ["", " ", "k" * 31, "change-me-to-at-least-32-random-bytes", f" {'k' * 31} "])
-def test_secret_key_refused(key: str) -> None:
-    said = problem(SECRET_KEY=key)
-    assert said.startswith("SECRET_KEY ")
-    assert "32 random bytes or more" in said
+def test_short_secret_key_is_refused(key: str) -> None:
+    message = problem(SECRET_KEY=key)
+    assert message.startswith("SECRET_KEY ")
+    assert "32 random bytes or more" in message
 
 
-def test_secret_key_of_the_example_is_refused() -> None:
+def test_example_secret_key_is_refused() -> None:
     example = re.search("^SECRET_KEY=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE)
     assert example is not None
     assert "still the one of .env.example" in problem(SECRET_KEY=example[1])
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+asyncpg"])
-def test_database_url(scheme: str) -> None:
+def test_database_url_gets_driver_of_kitsu(scheme: str) -> None:
     settings = load(DATABASE_URL=f"{scheme}://kitsu:p%40ss%2Fw%3Ard%25@db.example:5433/kitsu")
     assert settings.database_url == URL.create("postgresql+asyncpg", "kitsu", "p@ss/w:rd%", "db.example", 5433, "kitsu")
 
 
-def test_database_url_of_a_socket() -> None:
+def test_database_url_of_socket_is_accepted() -> None:
     url = load(DATABASE_URL="postgresql:///kitsu?host=/var/run/postgresql").database_url
     assert url is not None
     assert (url.database, url.host, url.query) == ("kitsu", None, {"host": "/var/run/postgresql"})
@@ -252,17 +252,17 @@ def test_wrong_certificates_are_refused(query: str, reason: str) -> None:
     assert "hunter2" not in message
 
 
-def test_certificates_of_the_machine() -> None:
+def test_certificates_of_machine_are_accepted() -> None:
     url = load(DATABASE_URL="postgresql://kitsu@db.example/kitsu?sslmode=verify-full&sslrootcert=system").database_url
     assert url is not None
     assert url.query == {"ssl": "verify-full", "sslrootcert": "system"}
 
 
-def test_database_parts() -> None:
+def test_database_parts_make_url() -> None:
     parts = PARTS | {"DB_PASSWORD": "p@ss/w:rd%#?"}
     url = load(DATABASE_URL="", **parts).database_url
     assert url == URL.create("postgresql+asyncpg", "kitsu", "p@ss/w:rd%#?", "db.example", 5433, "kitsu")
-    # The workers are told the address as a text.
+    # The workers get the URL as text, in their environment.
     assert load(DATABASE_URL=url.render_as_string(hide_password=False)).database_url == url
     few = load(DATABASE_URL="", **(parts | {"DB_PORT": "", "DB_PASSWORD": ""})).database_url
     assert few == URL.create("postgresql+asyncpg", "kitsu", host="db.example", database="kitsu")
@@ -277,27 +277,27 @@ def test_database_parts() -> None:
         (("DB_NAME", "DB_USER"), "DB_HOST"),
     ],
 )
-def test_database_parts_incomplete(given: tuple[str, ...], missing: str) -> None:
-    said = problem(DATABASE_URL="", **{name: PARTS[name] for name in given})
-    assert said.startswith(f"{missing} not set")
+def test_incomplete_database_parts_are_refused(given: tuple[str, ...], missing: str) -> None:
+    message = problem(DATABASE_URL="", **{name: PARTS[name] for name in given})
+    assert message.startswith(f"{missing} not set")
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "five"])
-def test_database_port_refused(port: str) -> None:
+def test_invalid_database_port_is_refused(port: str) -> None:
     assert problem(DATABASE_URL="", **(PARTS | {"DB_PORT": port})).startswith("DB_PORT must be 1 to 65535; ")
 
 
-def test_database_is_asked_for_without_the_embedded_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_database_without_embedded_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    said = problem(DATABASE_URL="")
-    assert said.startswith("DATABASE_URL is not set")
-    assert all(name in said for name in PARTS)
+    message = problem(DATABASE_URL="")
+    assert message.startswith("DATABASE_URL is not set")
+    assert all(name in message for name in PARTS)
     assert load().database_url is not None
     with pytest.raises(SettingsError, match="DATABASE_URL is not set"):
         load_database_url({}, NO_FILE)
 
 
-def test_database_alone() -> None:
+def test_database_url_is_read_without_other_settings() -> None:
     assert load_database_url({}, NO_FILE) is None
     assert load_database_url({"DATABASE_URL": VALID["DATABASE_URL"], "PORT": "wrong"}, NO_FILE) == load().database_url
     with pytest.raises(SettingsError, match="DB_NAME"):
@@ -316,24 +316,24 @@ def test_database_alone() -> None:
         {"ALLOWED_ORIGINS": "https://kitsu:hunter2@a.example"},
     ],
 )
-def test_secrets_are_not_said(environ: dict[str, str]) -> None:
+def test_messages_do_not_repeat_secrets(environ: dict[str, str]) -> None:
     assert "hunter2" not in problem(**environ)
 
 
-def test_env_example_and_readme_are_written_from_the_fields() -> None:
+def test_env_example_and_readme_match_fields() -> None:
     assert (ROOT / ".env.example").read_text() == documentation.env_example(), "run make settings"
     (table,) = documentation.TABLE.findall((ROOT / "README.md").read_text())
     assert table == documentation.readme_table(), "run make settings"
 
 
-def test_write_restores_both_files(tmp_path: Path) -> None:
+def test_documentation_writes_both_files(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text(documentation.TABLE.sub("old", (ROOT / "README.md").read_text()))
     documentation.write(tmp_path)
     for name in ("README.md", ".env.example"):
         assert (tmp_path / name).read_text() == (ROOT / name).read_text()
 
 
-def test_env_example_shows_the_defaults() -> None:
+def test_env_example_shows_defaults() -> None:
     values = dict(re.findall("^#?([A-Z0-9_]+)=(.*)$", documentation.env_example(), re.MULTILINE))
     assert [*values] == [*SETTINGS]
     assert set(values) == {name.upper() for name in Settings.__struct_fields__} | set(PARTS)

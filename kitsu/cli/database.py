@@ -27,7 +27,7 @@ def open_database(url: URL | None) -> AbstractContextManager[URL]:
 
 
 def with_database(work: Callable[[AsyncEngine], Awaitable[T]], *, is_migrated: bool = False) -> T:
-    """Do as `on_database` on the database of the settings."""
+    """Run the work on the database of the settings; see `on_database`."""
     with open_database(load_database_url()) as url:
         return on_database(url, work, is_migrated=is_migrated)
 

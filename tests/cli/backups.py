@@ -1,4 +1,4 @@
-"""What the tests of `kitsu backup` and `kitsu restore` share: databases and media stores to back up, and to compare."""
+"""What the tests of `kitsu backup` and `kitsu restore` share: contents of databases and media stores."""
 
 import json
 import tarfile
@@ -52,7 +52,7 @@ ORDER BY 1
 
 
 async def contents(database: URL) -> dict[str, list[str]]:
-    """Every row of every table as PostgreSQL writes it, and under an empty name what else the schema has."""
+    """Return every row of every table as text, and under an empty name the rest of the schema."""
     connection = await connect(database)
     try:
         tables = [row[0] for row in await connection.fetch(TABLES)]
@@ -66,7 +66,7 @@ async def contents(database: URL) -> dict[str, list[str]]:
 
 
 def settings_of(place: Place) -> dict[str, Any]:
-    """A place as a command's environment names it."""
+    """Return the settings of a command for this media store."""
     return {name.upper(): str(value) for name, value in place.settings.items()} | AWS
 
 
@@ -76,7 +76,7 @@ async def take(database: URL, place: Place, file: Path) -> backup.Taken:
 
 
 async def restore(database: URL, place: Place, file: Path) -> backup.Restored:
-    """Restore one likewise."""
+    """Restore a backup without the command."""
     return await _done(backup.restore, database, place, file)
 
 
@@ -93,9 +93,9 @@ async def _done(
 
 
 def refused(folder: Path, *arguments: str, database: URL | None, **settings: str) -> str:
-    """The last line of a command that failed, which is the only one but for what the media store logs."""
-    code, said, errors = invoke(folder, *arguments, database=database, **settings)
-    assert (code, said) == (1, ""), errors
+    """Run a command that fails, and return its last line; other lines are logs of the media store."""
+    code, output, errors = invoke(folder, *arguments, database=database, **settings)
+    assert (code, output) == (1, ""), errors
     assert "hunter2" not in errors
     *others, line = errors.splitlines()
     assert all("media store away" in other for other in others), errors
@@ -104,7 +104,7 @@ def refused(folder: Path, *arguments: str, database: URL | None, **settings: str
 
 
 def made_of(good: Path, file: Path, **changed: Any) -> Path:
-    """A backup with other words about itself, and all its checksums right."""
+    """Write a copy of a backup with a changed description and correct checksums."""
     with tarfile.open(good) as tar:
         members = {name: member.read() for name in tar.getnames() if (member := tar.extractfile(name))}
     del members["checksums.json"]

@@ -1,7 +1,7 @@
-"""A command within the tests' own process, for what it says and its exit code.
+"""Run a command within the process of the tests, for its output and exit code.
 
-A process of its own spends over a second on its imports. What needs one is in `tests.cli.process`: signals, terminals,
-several commands at once, a service; and for each command one start that shows the real entry.
+A process of its own needs over a second for its imports. `tests.cli.process` starts one for signals, terminals,
+concurrent commands and a service, and once for each command.
 """
 
 import asyncio
@@ -20,16 +20,16 @@ from sqlalchemy.engine import URL
 from kitsu.cli import main
 from tests.cli.process import SECRET_KEY, free_port
 
-# An invocation has this process's streams, environment and working folder to itself.
+# An invocation uses the streams, environment and working directory of this process alone.
 _alone = threading.Lock()
 
 
 def invoke(folder: Path, *arguments: str, database: URL | None = None, **settings: str) -> tuple[int, str, str]:
     """Run `kitsu` in a folder, and return its exit code and what it wrote to stdout and stderr.
 
-    Like a process that `tests.cli.process.kitsu` starts it sees no other settings than these, and may neither show a
-    traceback nor the secret key; an exception that would end such a process is raised here. Commands start event loops
-    of their own, so an async test takes `invoked`. `run` and `serve` set signal handlers, which takes the main thread.
+    As in `tests.cli.process.kitsu` the command gets only these settings, and may print neither a traceback nor the
+    secret key; unexpected exceptions are raised here. Commands start an event loop, so async tests use `invoked`. `run`
+    and `serve` set signal handlers, which needs the main thread.
     """
     environment: dict[str, str | None] = {name: None for name in os.environ if name != "PATH"}
     environment |= {"SECRET_KEY": SECRET_KEY, "PORT": str(free_port())}
@@ -37,7 +37,7 @@ def invoke(folder: Path, *arguments: str, database: URL | None = None, **setting
         environment["DATABASE_URL"] = database.render_as_string(hide_password=False)
     with (
         _alone,
-        _left_as_found(),
+        _restored_process(),
         chdir(folder),
         patch("kitsu.cli.run._serve", side_effect=AssertionError("it serves")),
     ):
@@ -49,16 +49,16 @@ def invoke(folder: Path, *arguments: str, database: URL | None = None, **setting
 
 
 async def invoked(folder: Path, *arguments: str, database: URL | None = None, **settings: str) -> tuple[int, str, str]:
-    """The same beside the event loop of an async test."""
+    """Do as `invoke` in an async test."""
     return await asyncio.to_thread(invoke, folder, *arguments, database=database, **settings)
 
 
 @contextmanager
-def _left_as_found() -> Iterator[None]:
-    """What a command sets for its whole process is as it was before.
+def _restored_process() -> Iterator[None]:
+    """Restore what a command sets for the whole process: the log configuration and signal handlers.
 
-    Its logs begin with structlog's defaults, as in a process. Above all they are not the tests' own: those keep a
-    logger once it was used, and one that a command used writes to a stream that is closed after it.
+    The command starts with the defaults of structlog, as in a process. The configuration of the tests caches loggers,
+    and one that a command used would write to a closed stream.
     """
     logs = structlog.get_config()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -1,4 +1,4 @@
-"""A command as a process of its own, in a folder of its own; whatever it started ends with the test."""
+"""Run a command as a process in a folder of its own; all its processes end with the test."""
 
 import os
 import signal
@@ -20,18 +20,18 @@ from sqlalchemy.engine import URL
 T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
-# One for all: to make one is slow. It keeps no connection.
+# One for all tests, since creating one is slow. It keeps no connection.
 CLIENT = httpx.Client(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
 
-SECRET_KEY = "a-secret-key-for-tests-that-nobody-may-read"
+SECRET_KEY = "a-secret-key-that-no-output-may-contain"
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-    # A shell that starts the tests in the background has them ignore Ctrl-C, and all that they start.
+    # Processes that a shell starts in the background ignore SIGINT, and so do their children.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Process:
-    """A running command. What it wrote so far is in `output` and `errors`."""
+    """A running command, with its `output` and `errors` so far."""
 
     def __init__(
         self, process: subprocess.Popen[bytes], address: str, server: Path | None, out: IO[bytes], err: IO[bytes]
@@ -41,25 +41,25 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Its process id, which is that of its process group and of its session too."""
+        """Return its process id, which is also that of its process group and session."""
         return self.process.pid
 
     @property
     def output(self) -> str:
-        """What it wrote to stdout."""
+        """Return what it wrote to stdout."""
         return os.pread(self._out.fileno(), 1 << 24, 0).decode()
 
     @property
     def errors(self) -> str:
-        """What it wrote to stderr."""
+        """Return what it wrote to stderr."""
         return os.pread(self._err.fileno(), 1 << 20, 0).decode()
 
     def prints(self, text: str) -> None:
-        """Wait until it has printed a text."""
+        """Wait until it has printed the text."""
         self.until(lambda: text in self.output, f"it printed {text!r}")
 
     def serves(self) -> None:
-        """Wait until it answers, which has to be that all is well."""
+        """Wait until it responds, with success."""
         self.until(self._answers, "it answered")
 
     def _answers(self) -> bool:
@@ -72,11 +72,11 @@ class Process:
         return True
 
     def get(self, path: str) -> httpx.Response:
-        """Ask it, on a new connection."""
+        """Send a GET request on a new connection."""
         return CLIENT.get(f"http://{self.address}{path}")
 
     def until(self, condition: Callable[[], object], what: str) -> None:
-        """Wait until a condition holds, which it never will once the process has ended."""
+        """Wait until a condition holds. Fails when the process ends before."""
         is_met = False
 
         def is_over() -> bool:
@@ -88,31 +88,31 @@ class Process:
             until(is_over, what)
         except AssertionError as error:
             self.fail(str(error))
-        # What has ended may have met it at the last moment.
+        # The process may have met it just before its end.
         if not is_met and not condition():
             self.fail(f"ended before {what}")
 
     def ends(self, seconds: float = 30) -> int:
-        """Wait for its end and return the exit code. Nothing that it started may be left, nor a traceback."""
+        """Wait for its end and return the exit code. Fails on processes that are left, and on a traceback."""
         try:
             code = self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             self.fail(f"still ran after {seconds} s")
-        said = self.output + self.errors
-        if "Traceback" in said or "Exception" in said:
+        written = self.output + self.errors
+        if "Traceback" in written or "Exception" in written:
             self.fail("wrote a traceback")
-        assert SECRET_KEY not in said
+        assert SECRET_KEY not in written
         if left := self.left():
             self.fail(f"left running: {left}")
         return code
 
     def ended_by(self, signal_number: int, *, group: bool = False) -> int:
-        """Send a signal, to the process alone or as a terminal does to its group, and return the exit code."""
+        """Send a signal to the process, or as a terminal to its group, and return the exit code."""
         (os.killpg if group else os.kill)(self.pid, signal_number)
         return self.ends()
 
     def left(self) -> list[psutil.Process]:
-        """What lives of the processes that it started, the embedded PostgreSQL too."""
+        """Return the processes that it started and that still run, with the embedded PostgreSQL."""
         return [process for process in psutil.process_iter(["cmdline"]) if self._is_mine(process)]
 
     def _is_mine(self, process: psutil.Process) -> bool:
@@ -123,7 +123,7 @@ class Process:
         return False
 
     def fail(self, what: str) -> NoReturn:
-        """Fail the test, and show what the process wrote."""
+        """Fail the test with the output of the process."""
         raise AssertionError(f"{what}; stdout:\n{self.output[-2000:]}\nstderr:\n{self.errors[-2000:]}")
 
 
@@ -136,9 +136,9 @@ def started(
     stdout: int | None = None,
     server: Path | None = None,
 ) -> Iterator[Process]:
-    """Start Python with this command line; kill what is left of it at the end. Its stdin is open until then.
+    """Start Python with this command line, and kill what is left of it at the end. Its stdin is open until then.
 
-    `server` is the folder of an embedded PostgreSQL that has to end with it.
+    `server` is the folder of an embedded PostgreSQL that must end with it.
     """
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         process = subprocess.Popen(
@@ -169,26 +169,27 @@ def kitsu(
     stdout: int | None = None,
     **settings: str,
 ) -> AbstractContextManager[Process]:
-    """Start `kitsu` in a folder, on a free port; without a database it has the embedded one."""
+    """Start `kitsu` in a folder, on a free port; without a database it uses the embedded one."""
     environment = {"SECRET_KEY": SECRET_KEY, "PORT": str(free_port())}
     if database is not None:
         environment["DATABASE_URL"] = database.render_as_string(hide_password=False)
-    # Another command beside a service only borrows the server.
+    # Other commands join the server of a service.
     server = folder / ".local" / "postgres" if database is None and arguments[0] in {"run", "serve"} else None
     return started(folder, [*command, *arguments], environment | settings, stdout=stdout, server=server)
 
 
 @contextmanager
 def server_folder() -> Iterator[Path]:
-    """A folder for an embedded PostgreSQL. Each start of pytest closes its own folders to other users, and as root the
-    server runs as one.
+    """Yield a folder for an embedded PostgreSQL.
+
+    As root, the server runs as another user, who can't enter the folders of pytest.
     """
     with tempfile.TemporaryDirectory(prefix="kitsu-test-") as folder:
         yield Path(folder)
 
 
 def at_once(work: Callable[..., object], cases: Iterable[tuple[Any, ...]]) -> None:
-    """Do the work for all cases side by side: most of it is waiting for an interpreter to load its modules."""
+    """Do the work for all cases concurrently: most of the time is spent on imports of the processes."""
     with ThreadPoolExecutor(4) as pool:
         done = [(case, pool.submit(work, *case)) for case in cases]
     failed = [f"{case}: {future.exception()!r}" for case, future in done if future.exception()]
@@ -205,7 +206,7 @@ def until(condition: Callable[[], T], what: str, seconds: float = 30) -> T:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

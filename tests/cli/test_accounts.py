@@ -20,7 +20,7 @@ PASSWORD = "a long enough password"
 
 
 async def run(folder: Path, *arguments: str, database: URL | None, **settings: Any) -> tuple[int, str, str]:
-    """The exit code of a command that is a process of its own, and what it wrote to stdout and stderr."""
+    """Run a command as a process; return its exit code, stdout and stderr."""
 
     def work() -> tuple[int, str, str]:
         with kitsu(folder, *arguments, database=database, **settings) as process:
@@ -46,27 +46,27 @@ async def login(database: URL, email: str, password: str) -> int:
         return (await client.post("/auth/login", json={"email": email, "password": password})).status_code
 
 
-async def test_a_new_administrator(database: URL, tmp_path: Path) -> None:
+async def test_createsuperuser_with_new_email_creates_administrator(database: URL, tmp_path: Path) -> None:
     arguments = ("createsuperuser", "--email", "Boss@Example.ORG", "--password", PASSWORD)
-    code, said, errors = await run(tmp_path, *arguments, database=database)
-    assert (code, said) == (0, "boss@example.org is an administrator now.\n"), errors
+    code, output, errors = await run(tmp_path, *arguments, database=database)
+    assert (code, output) == (0, "boss@example.org is an administrator now.\n"), errors
     ((email, role, active, password_hash),) = await fetch(database, USERS)
     assert (email, role, active) == ("boss@example.org", "admin", True)
     assert password_hash.startswith("$argon2id$")
-    assert PASSWORD not in said + errors
+    assert PASSWORD not in output + errors
     assert await login(database, "boss@example.org", PASSWORD) == 200
 
 
-async def test_an_existing_user_is_promoted_and_reactivated(database: URL, tmp_path: Path) -> None:
+async def test_createsuperuser_with_existing_email_promotes_and_reactivates_user(database: URL, tmp_path: Path) -> None:
     async with client_of(database) as client:
         assert (
             await client.post("/auth/register", json={"email": "a@example.org", "password": PASSWORD})
         ).status_code == 201
     await execute(database, "UPDATE users SET is_active = false")
     ((*_, old_hash),) = await fetch(database, USERS)
-    code, said, errors = await invoked(tmp_path, "createsuperuser", "--email", "A@example.org", database=database)
+    code, output, errors = await invoked(tmp_path, "createsuperuser", "--email", "A@example.org", database=database)
     assert code == 0, errors
-    assert "was there already" in said
+    assert "was there already" in output
     assert await fetch(database, USERS) == [("a@example.org", "admin", True, old_hash)]
     arguments = ("createsuperuser", "--email", "a@example.org", "--password", "another long password")
     assert (await invoked(tmp_path, *arguments, database=database))[0] == 0
@@ -85,22 +85,24 @@ async def test_an_existing_user_is_promoted_and_reactivated(database: URL, tmp_p
         ("a@example.org", "", "password: "),
     ],
 )
-async def test_no_administrator(database: URL, tmp_path: Path, email: str, password: str, complaint: str) -> None:
+async def test_createsuperuser_with_invalid_input_creates_nothing(
+    database: URL, tmp_path: Path, email: str, password: str, complaint: str
+) -> None:
     arguments = ("createsuperuser", "--email", email, "--password", password)
-    code, said, errors = await invoked(tmp_path, *arguments, database=database)
-    assert (code, said) == (1, "")
+    code, output, errors = await invoked(tmp_path, *arguments, database=database)
+    assert (code, output) == (1, "")
     assert errors.startswith(f"Error: {complaint}")
     assert await fetch(database, USERS) == []
 
 
-async def test_createsuperuser_before_the_migration(bare_database: URL, tmp_path: Path) -> None:
+async def test_createsuperuser_before_migration_is_refused(bare_database: URL, tmp_path: Path) -> None:
     arguments = ("createsuperuser", "--email", "a@example.org", "--password", PASSWORD)
     code, _, errors = await invoked(tmp_path, *arguments, database=bare_database)
     assert code == 1
     assert "run `kitsu migrate`" in errors
 
 
-# The command on a terminal of its own, between whose ends this copies.
+# Runs the command on a pseudo-terminal.
 TERMINAL = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
 
 
@@ -123,31 +125,31 @@ def typed(folder: Path, database: URL, *answers: str) -> tuple[int, str]:
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        said = b""
+        output = b""
         for answer in answers:
-            seen = len(said)
-            while not said[seen:].rstrip().endswith(b":"):
+            seen = len(output)
+            while not output[seen:].rstrip().endswith(b":"):
                 more = process.stdout.read(1000)
-                assert more, said
-                said += more
+                assert more, output
+                output += more
             process.stdin.write(f"{answer}\n".encode())
-        said += b"".join(iter(lambda: process.stdout.read(1000), b""))  # type: ignore[union-attr] # it has one
-        return process.wait(30), said.decode()
+        output += b"".join(iter(lambda: process.stdout.read(1000), b""))  # type: ignore[union-attr] # it has one
+        return process.wait(30), output.decode()
 
 
-async def test_a_password_that_is_typed(database: URL, tmp_path: Path) -> None:
+async def test_createsuperuser_without_password_prompts_for_it(database: URL, tmp_path: Path) -> None:
     answers = ("the first try", "another", PASSWORD, PASSWORD)
-    code, said = await asyncio.to_thread(typed, tmp_path, database, *answers)
-    assert code == 0, said
-    assert not any(answer in said for answer in answers)
-    assert "boss@example.org is an administrator now." in said
+    code, output = await asyncio.to_thread(typed, tmp_path, database, *answers)
+    assert code == 0, output
+    assert not any(answer in output for answer in answers)
+    assert "boss@example.org is an administrator now." in output
     assert await login(database, "boss@example.org", PASSWORD) == 200
 
 
-async def test_a_short_password_that_is_typed(database: URL, tmp_path: Path) -> None:
-    code, said = await asyncio.to_thread(typed, tmp_path, database, "short", "short")
+async def test_createsuperuser_with_short_typed_password_creates_nothing(database: URL, tmp_path: Path) -> None:
+    code, output = await asyncio.to_thread(typed, tmp_path, database, "short", "short")
     assert code == 1
-    assert "Must have at least 8 bytes" in said
+    assert "Must have at least 8 bytes" in output
     assert await fetch(database, USERS) == []
 
 
@@ -178,11 +180,11 @@ SELECT id, hours::text::bytea, '', now() - hours * interval '1 hour' FROM users,
 """
 
 
-async def test_purge(database: URL, tmp_path: Path) -> None:
+async def test_purge_deletes_old_rows_in_batches(database: URL, tmp_path: Path) -> None:
     await execute(database, PURGED)
-    code, said, errors = await invoked(tmp_path, "purge", database=database)
+    code, output, errors = await invoked(tmp_path, "purge", database=database)
     assert code == 0, errors
-    assert said == (
+    assert output == (
         f"Removed {MANY + BATCH:,} sessions, {MANY:,} refresh tokens, 1 tombstones, 1 idempotency keys, "
         f"{MANY:,} counters, 0 stray files.\n"
     )
@@ -201,7 +203,7 @@ async def test_purge(database: URL, tmp_path: Path) -> None:
     )
 
 
-async def test_purge_before_the_migration(bare_database: URL, tmp_path: Path) -> None:
+async def test_purge_before_migration_is_refused(bare_database: URL, tmp_path: Path) -> None:
     code, _, errors = await invoked(tmp_path, "purge", database=bare_database)
     assert code == 1
     assert "run `kitsu migrate`" in errors

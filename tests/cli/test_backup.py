@@ -1,4 +1,4 @@
-"""`kitsu backup` and `kitsu restore`: what comes back is what there was, row by row and byte by byte."""
+"""`kitsu backup` and `kitsu restore`: a restore returns the same rows and files."""
 
 import asyncio
 import json
@@ -21,14 +21,14 @@ from tests.media_places import Place, bucket_of, folder_at
 
 @pytest.fixture
 async def source(catalogue: URL, server: URL) -> AsyncIterator[URL]:
-    """A database with users, and the sample catalogue."""
+    """Yield a database with users and the sample catalogue."""
     async with copy_of(catalogue, server) as url:
         await execute(url, USERS)
         yield url
 
 
 @pytest.mark.parametrize("kinds", [("folder", "bucket"), ("bucket", "folder")], ids="-".join)
-def test_all_of_it_comes_back(
+def test_restore_of_backup_returns_all_rows_and_files(
     source: URL, bare_database: URL, tmp_path: Path, s3: str, credentials: None, kinds: tuple[str, str]
 ) -> None:
     here, there = (bucket_of(s3) if kind == "bucket" else folder_at(tmp_path / "there" / kind) for kind in kinds)
@@ -36,10 +36,10 @@ def test_all_of_it_comes_back(
         here.put(name, data)
     before = asyncio.run(contents(source))
     file = tmp_path / "backup.tar"
-    code, said, errors = invoke(tmp_path, "backup", str(file), database=source, **settings_of(here))
+    code, output, errors = invoke(tmp_path, "backup", str(file), database=source, **settings_of(here))
     assert (code, errors) == (0, "")
     assert (
-        said == f"Wrote {file}: the database (schema {migrations.head()}) and 7 files, {size(file):,} bytes in all.\n"
+        output == f"Wrote {file}: the database (schema {migrations.head()}) and 7 files, {size(file):,} bytes in all.\n"
     )
     noted = asyncio.run(contents(source))
     assert [row.split(",")[0] for row in noted.pop("command_runs")] == ["(backup"]
@@ -47,10 +47,10 @@ def test_all_of_it_comes_back(
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert list(tmp_path.glob(UNFINISHED)) == []
 
-    code, said, errors = invoke(tmp_path, "restore", "backup.tar", database=bare_database, **settings_of(there))
+    code, output, errors = invoke(tmp_path, "restore", "backup.tar", database=bare_database, **settings_of(there))
     assert (code, errors) == (0, "")
-    assert said.startswith("Restored backup.tar, taken at 20")
-    assert said.endswith(f": the database (schema {migrations.head()}) and 7 files, {size(file):,} bytes in all.\n")
+    assert output.startswith("Restored backup.tar, taken at 20")
+    assert output.endswith(f": the database (schema {migrations.head()}) and 7 files, {size(file):,} bytes in all.\n")
     assert asyncio.run(contents(bare_database)) == before
     assert len(before["anime"]) == 60
     assert len(before["users"]) == 4
@@ -61,7 +61,7 @@ def size(file: Path) -> int:
     return file.stat().st_size
 
 
-def test_the_file_is_a_tar_that_says_what_it_is(source: URL, tmp_path: Path, folder: Place) -> None:
+def test_backup_file_is_tar_with_description_and_checksums(source: URL, tmp_path: Path, folder: Place) -> None:
     folder.put("first.webp", b"a picture")
     assert invoke(tmp_path, "backup", "b.tar", database=source, **settings_of(folder))[0] == 0
     with tarfile.open(tmp_path / "b.tar") as tar:
@@ -75,7 +75,7 @@ def test_the_file_is_a_tar_that_says_what_it_is(source: URL, tmp_path: Path, fol
     assert json.loads(members[3])["media/avatars/first.webp"]["length"] == 9
 
 
-def test_users_whose_files_are_gone_have_no_avatar(
+def test_backup_without_files_of_users_restores_no_avatars(
     source: URL, bare_database: URL, tmp_path: Path, folder: Place
 ) -> None:
     folder.put("first.webp", b"a picture")
@@ -96,17 +96,17 @@ async def at_revision(url: URL, revision: str) -> None:
     await engine.dispose()
 
 
-def test_a_backup_that_the_database_can_not_be_told_of(source: URL, tmp_path: Path, folder: Place) -> None:
+def test_backup_whose_time_is_not_stored_succeeds_with_warning(source: URL, tmp_path: Path, folder: Place) -> None:
     asyncio.run(execute(source, "ALTER TABLE command_runs ADD CHECK (false)"))
-    code, said, errors = invoke(tmp_path, "backup", "b.tar", database=source, **settings_of(folder))
-    assert (code, said[:12]) == (0, "Wrote b.tar:")
+    code, output, errors = invoke(tmp_path, "backup", "b.tar", database=source, **settings_of(folder))
+    assert (code, output[:12]) == (0, "Wrote b.tar:")
     assert "The database could not store the time" in errors
     with tarfile.open(tmp_path / "b.tar") as tar:
         assert tar.getnames()[-1] == "checksums.json"
 
 
 @pytest.mark.parametrize("revision", ["0007", "0011"])
-def test_of_an_older_schema_it_says_to_migrate(
+def test_restore_of_older_schema_reports_needed_migration(
     template: URL, server: URL, bare_database: URL, tmp_path: Path, folder: Place, revision: str
 ) -> None:
     async def old() -> dict[str, list[str]]:
@@ -120,21 +120,21 @@ def test_of_an_older_schema_it_says_to_migrate(
     code, _, errors = invoke(tmp_path, "backup", "b.tar", database=bare_database, **settings_of(folder))
     assert (code, errors) == (0, "")
     asyncio.run(emptied())
-    code, said, _ = invoke(tmp_path, "restore", "b.tar", database=bare_database, **settings_of(folder))
+    code, output, _ = invoke(tmp_path, "restore", "b.tar", database=bare_database, **settings_of(folder))
     assert code == 0
-    assert f"(schema {revision})" in said
-    assert said.endswith(f"needs the schema {migrations.head()}: run `kitsu migrate`.\n")
+    assert f"(schema {revision})" in output
+    assert output.endswith(f"needs the schema {migrations.head()}: run `kitsu migrate`.\n")
     assert asyncio.run(contents(bare_database)) == before
     assert invoke(tmp_path, "migrate", database=bare_database)[0] == 0
 
 
-def test_a_user_of_the_database_without_any_other_right(
+def test_backup_and_restore_as_mere_owner_succeed(
     source: URL, server: URL, bare_database: URL, tmp_path: Path, folder: Place
 ) -> None:
-    """The owner of both databases, by a password with all that a shell or an address might stumble over.
+    """The user owns both databases and has a password with characters that need quoting in a shell or a URL.
 
-    The server may be a development one that asks nobody for it, so that it is only looked for in what is said. The
-    extensions of the empty database are an administrator's.
+    A development server may not check the password, so the test only looks for it in the output. An administrator has
+    created the extensions in the empty database.
     """
     role = f"kitsu_{bare_database.database}"
     extensions = ("CREATE EXTENSION pg_trgm", "CREATE EXTENSION unaccent", "CREATE EXTENSION pg_stat_statements")
@@ -159,9 +159,9 @@ def test_a_user_of_the_database_without_any_other_right(
     try:
         for command, url in (("backup", source), ("restore", bare_database)):
             mine = url.set(username=role, password=PASSWORD)
-            code, said, errors = invoke(tmp_path, command, "b.tar", database=mine, **settings_of(folder))
+            code, output, errors = invoke(tmp_path, command, "b.tar", database=mine, **settings_of(folder))
             assert code == 0, errors
-            assert "hunter2" not in said + errors
+            assert "hunter2" not in output + errors
         restored = asyncio.run(contents(bare_database))
         assert {**restored, "": before[""]} == before | {"users": restored["users"]}
         assert set(before[""]) <= set(restored[""])
@@ -170,7 +170,7 @@ def test_a_user_of_the_database_without_any_other_right(
     assert b"hunter2" not in (tmp_path / "b.tar").read_bytes()
 
 
-async def test_as_processes(source: URL, bare_database: URL, tmp_path: Path) -> None:
+async def test_backup_and_restore_as_processes_succeed(source: URL, bare_database: URL, tmp_path: Path) -> None:
     def run(command: str, database: URL, media: str) -> None:
         with kitsu(tmp_path, command, "b.tar", database=database, MEDIA_URL=f"file://{tmp_path / media}") as process:
             assert process.ends() == 0, process.errors

@@ -1,4 +1,4 @@
-"""`kitsu backup` beside a service that goes on writing, and both commands ended halfway."""
+"""`kitsu backup` while the service writes, and both commands interrupted."""
 
 import asyncio
 import signal
@@ -22,9 +22,9 @@ pytestmark = pytest.mark.slow
 
 AVATARS = "SELECT avatar FROM users WHERE avatar IS NOT NULL"
 LOCK = "LOCK TABLE views IN ACCESS EXCLUSIVE MODE"
-"""Nothing here writes that table."""
+"""No test here writes to that table."""
 LOCK_OF_EMPTY = "CREATE TABLE users ()"
-"""What nobody sees before the commit, and a restore makes as well."""
+"""Other connections do not see the table before the commit, and a restore creates it too."""
 COLOURS = ("red", "green", "blue", "white", "black")
 
 
@@ -38,7 +38,7 @@ def files_in(folder: Path) -> list[Path]:
 
 
 async def upload(viewer: Viewer, colour: str = "red") -> str:
-    """The name of the file of a new avatar."""
+    """Upload an avatar and return the name of its file."""
     answer = await viewer.ask("PATCH", "/users/me", files={"avatar": ("a.png", plain(colour=colour))})
     assert answer.status_code == 200, answer.text
     return str(answer.json()["avatar"]).rpartition("/")[2]
@@ -46,20 +46,22 @@ async def upload(viewer: Viewer, colour: str = "red") -> str:
 
 @pytest.fixture
 async def shelf(server: URL, template: URL, folder: Place) -> AsyncIterator[Shelf]:
-    """A service with a media folder."""
+    """Yield a service with a media folder."""
     async with shelf_of(server, template, **folder.settings) as shelf:
         yield shelf
 
 
 async def restored(tmp_path: Path, database: URL) -> dict[str, bytes]:
-    """Restore `b.tar`; the files that were in it."""
+    """Restore `b.tar` and return its files."""
     there = folder_at(tmp_path / "there")
     await restore(database, there, tmp_path / "b.tar")
     return there.files()
 
 
-async def test_while_people_write(shelf: Shelf, bare_database: URL, tmp_path: Path, folder: Place) -> None:
-    """Each avatar has its file, and of what a request wrote all is there or nothing."""
+async def test_backup_during_writes_is_consistent(
+    shelf: Shelf, bare_database: URL, tmp_path: Path, folder: Place
+) -> None:
+    """Each avatar has its file, and each request is in the backup completely or not at all."""
     animes = await shelf.animes(20)
     stop = asyncio.Event()
     writes = 0
@@ -90,7 +92,7 @@ async def test_while_people_write(shelf: Shelf, bare_database: URL, tmp_path: Pa
     named = await column(bare_database, AVATARS)
     assert {path.rpartition("/")[2] for path in named} <= files.keys()
     assert f"uploads/avatars/{avatar}" in named
-    # What has no user is noted, for the purge.
+    # Files without a user are noted for the purge.
     noted = {path.rpartition("/")[2] for path in await column(bare_database, "SELECT path FROM stray_files")}
     assert files.keys() <= {path.rpartition("/")[2] for path in named} | noted
 
@@ -103,7 +105,7 @@ WAITS = f"SELECT pid {WAITING}"
 async def held_up(
     lock: str, folder: Path, *arguments: str, database: URL, **settings: Any
 ) -> AsyncIterator[tuple[Process, asyncpg.Connection]]:
-    """A command whose program waits for the end of this connection's transaction, at the latest that of the context."""
+    """Yield a command that waits for the end of this connection's transaction, at the latest until the context ends."""
     connection = await connect(database)
     try:
         await connection.execute(f"BEGIN; {lock}")
@@ -115,13 +117,13 @@ async def held_up(
         await connection.close()
 
 
-async def test_what_is_written_after_the_snapshot_is_left_out(
+async def test_backup_leaves_out_writes_after_snapshot(
     shelf: Shelf, bare_database: URL, tmp_path: Path, folder: Place
 ) -> None:
     staying, changing, leaving, coming = [await shelf.viewer() for _ in range(4)]
     first, second, third = [await upload(viewer) for viewer in (staying, changing, leaving)]
     before = await contents(shelf.url)
-    # pg_dump waits for a table that none of this writes; it has its snapshot by then.
+    # pg_dump waits for a table that the test does not write; it has its snapshot by then.
     settings = settings_of(folder)
     async with held_up(LOCK, tmp_path, "backup", "b.tar", database=shelf.url, **settings) as (process, held):
         changed = await upload(changing, "blue")
@@ -145,13 +147,13 @@ async def test_what_is_written_after_the_snapshot_is_left_out(
 
 @pytest.fixture
 async def source(catalogue: URL, server: URL) -> AsyncIterator[URL]:
-    """A database with users."""
+    """Yield a database with users."""
     async with copy_of(catalogue, server) as url:
         await execute(url, USERS)
         yield url
 
 
-async def test_a_backup_that_is_ended(source: URL, tmp_path: Path, folder: Place) -> None:
+async def test_interrupted_backup_leaves_no_file(source: URL, tmp_path: Path, folder: Place) -> None:
     before = await contents(source)
     command: dict[str, Any] = {"database": source, **settings_of(folder)}
     async with held_up(LOCK, tmp_path, "backup", "b.tar", **command) as (process, _):
@@ -176,7 +178,9 @@ async def test_a_backup_that_is_ended(source: URL, tmp_path: Path, folder: Place
     assert files_in(tmp_path) == [left, tmp_path / "b.tar"]
 
 
-async def test_a_restore_that_is_ended(source: URL, bare_database: URL, tmp_path: Path, folder: Place) -> None:
+async def test_interrupted_restore_changes_nothing(
+    source: URL, bare_database: URL, tmp_path: Path, folder: Place
+) -> None:
     for name, data in FILES.items():
         folder.put(name, data)
     before = await contents(source)

@@ -28,7 +28,7 @@ DURABILITY = [
     ("kitsu.E106", f"{name} of PostgreSQL is off: committed data can be lost. Set it to on in PostgreSQL.")
     for name in ("fsync", "full_page_writes", "synchronous_commit")
 ]
-"""What the tests' own server leaves out, to be fast."""
+"""Settings that the server of the tests turns off to be fast."""
 RAN = """
 INSERT INTO command_runs VALUES ('backup', now() - interval '29 hours'), ('purge', now() - interval '6 days')
 """
@@ -36,7 +36,7 @@ INSERT INTO command_runs VALUES ('backup', now() - interval '29 hours'), ('purge
 
 @pytest.fixture
 def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Return a function that sets the kernel's parameter for connections of a worker that ends."""
+    """Return a function that sets the kernel parameter tcp_migrate_req of a fake /proc/sys."""
     parameter = tmp_path / "kernel" / "net" / "ipv4" / "tcp_migrate_req"
     parameter.parent.mkdir(parents=True)
     monkeypatch.setattr(configuration, "SYSCTL", tmp_path / "kernel")
@@ -70,8 +70,8 @@ def test_check_without_problems_exits_0(database: URL, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_exit_code_of_many_processes(database: URL, tmp_path: Path) -> None:
-    """Without `os._exit` at its end, one process in ten is aborted by a thread of the media store's."""
+def test_check_in_many_processes_exits_1(database: URL, tmp_path: Path) -> None:
+    """Without `os._exit` at its end, a thread of the media store aborts one process in ten."""
 
     def start(_: int) -> None:
         with kitsu(tmp_path, "check", "--deploy", database=database, MEDIA_URL=f"file://{tmp_path}", **GOOD) as check:
@@ -80,12 +80,12 @@ def test_exit_code_of_many_processes(database: URL, tmp_path: Path) -> None:
     at_once(start, [(number,) for number in range(60)])
 
 
-async def test_deployment_without_problems(database: URL, tmp_path: Path) -> None:
+async def test_deploy_check_without_problems_finds_nothing(database: URL, tmp_path: Path) -> None:
     await execute(database, RAN)
     assert await found(tmp_path, database) == []
 
 
-async def test_schema(database: URL, bare_database: URL, tmp_path: Path) -> None:
+async def test_wrong_schema_is_reported(database: URL, bare_database: URL, tmp_path: Path) -> None:
     code, output, _ = await invoked(tmp_path, "check", database=bare_database)
     assert code == 1
     assert parsed(output) == [("kitsu.E102", "The database has no tables yet: run `kitsu migrate`.")]
@@ -151,7 +151,9 @@ BAD: dict[str, tuple[str, str, str]] = {
 }
 
 
-async def test_every_problem_at_once(bare_database: URL, tmp_path: Path, kernel: Callable[[str], None]) -> None:
+async def test_all_problems_are_reported_at_once(
+    bare_database: URL, tmp_path: Path, kernel: Callable[[str], None]
+) -> None:
     kernel("1")
     settings = {name: text for name, (text, *_) in BAD.items()}
     findings = await found(tmp_path, bare_database, **settings)
@@ -170,7 +172,7 @@ async def test_silenced_checks_are_counted_and_not_reported(bare_database: URL, 
 
 
 @pytest.mark.parametrize(("level", "code"), [((), 1), (("warning",), 1), (("ERROR",), 0)])
-async def test_fail_level(level: tuple[str, ...], code: int, tmp_path: Path) -> None:
+async def test_fail_level_decides_exit_code(level: tuple[str, ...], code: int, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("WORKER=2\n")
     options = [f"--fail-level={each}" for each in level]
     exit_code, output, _ = await invoked(tmp_path, "check", "--tag", "settings", *options)
@@ -237,13 +239,13 @@ DEPLOYMENT = GOOD | {
         ],
     ],
 )
-async def test_checks_of_settings(name: str, text: str, expected: list[str], tmp_path: Path) -> None:
+async def test_setting_is_reported_by_its_check(name: str, text: str, expected: list[str], tmp_path: Path) -> None:
     settings = load_settings(DEPLOYMENT | {name: text}, tmp_path / ".env")
     checks = [each for each in CHECKS.values() if each.resources == {"settings"}]
     assert [finding.check.id for finding in await run(checks, settings=settings)] == expected
 
 
-async def test_backup_and_purge_that_never_ran(database: URL, tmp_path: Path) -> None:
+async def test_backup_and_purge_that_never_ran_are_reported(database: URL, tmp_path: Path) -> None:
     backup, purge = await found(tmp_path, database)
     daily = "`kitsu backup` has never finished. Run it once a day, or set BACKUP_MAX_AGE_HOURS=0 if you back up in "
     assert backup == ("kitsu.E202", f"{daily}another way.")
@@ -251,7 +253,7 @@ async def test_backup_and_purge_that_never_ran(database: URL, tmp_path: Path) ->
     assert await found(tmp_path, database, BACKUP_MAX_AGE_HOURS="0") == [purge]
 
 
-async def test_backup_and_purge_that_are_long_ago(database: URL, tmp_path: Path) -> None:
+async def test_old_backup_and_purge_are_reported(database: URL, tmp_path: Path) -> None:
     await execute(database, RAN, "UPDATE command_runs SET ended_at = ended_at - interval '25 hours'")
     backup, purge = await found(tmp_path, database)
     assert backup[1].startswith("`kitsu backup` last finished 2 days ago. ")
@@ -262,7 +264,7 @@ async def test_backup_and_purge_that_are_long_ago(database: URL, tmp_path: Path)
     assert "31 hours ago" in backup[1]
 
 
-def test_commands_that_ran_are_known(database: URL, tmp_path: Path) -> None:
+def test_recent_backup_and_purge_are_not_reported(database: URL, tmp_path: Path) -> None:
     (tmp_path / "media").mkdir()
     media = f"file://{tmp_path}/media"
     assert invoke(tmp_path, "purge", database=database)[0] == 0
@@ -272,7 +274,7 @@ def test_commands_that_ran_are_known(database: URL, tmp_path: Path) -> None:
     assert asyncio.run(found(tmp_path, database)) == []
 
 
-async def test_pg_dump_that_is_too_old(database: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_old_pg_dump_is_reported(database: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await execute(database, RAN)
     monkeypatch.setattr(postgres, "_found", lambda _: iter([postgres.Program("/usr/bin/pg_dump", "9.6.24")]))
     ((check_id, text),) = await found(tmp_path, database)
@@ -282,7 +284,7 @@ async def test_pg_dump_that_is_too_old(database: URL, tmp_path: Path, monkeypatc
     assert await found(tmp_path, database, BACKUP_MAX_AGE_HOURS="0") == []
 
 
-async def test_folder_of_the_media_that_is_missing(database: URL, tmp_path: Path) -> None:
+async def test_missing_media_folder_is_reported(database: URL, tmp_path: Path) -> None:
     await execute(database, RAN)
     (tmp_path / "file").touch()
     for place in ("nowhere", "file"):
@@ -293,7 +295,7 @@ async def test_folder_of_the_media_that_is_missing(database: URL, tmp_path: Path
         assert await found(tmp_path, database, MEDIA_URL=f"file://{tmp_path}/{place}") == [("kitsu.E301", problem)]
 
 
-async def test_avatars_that_are_missing(database: URL, tmp_path: Path, place: Place) -> None:
+async def test_missing_avatars_are_reported(database: URL, tmp_path: Path, place: Place) -> None:
     """The volume is not mounted and its folder is empty, or MEDIA_URL names another bucket."""
     avatar = "gen_random_uuid(), {0} || '@a.b', {0}, 'none', 'uploads/avatars/' || {0} || '.webp'".format("n::text")
     users = (
@@ -312,7 +314,7 @@ async def test_avatars_that_are_missing(database: URL, tmp_path: Path, place: Pl
 
 
 @pytest.mark.parametrize(("value", "workers", "expected"), [("0", "2", ["kitsu.W006"]), ("1", "2", []), ("0", "1", [])])
-async def test_connections_of_a_worker_that_ends(
+async def test_kernel_that_drops_connections_is_reported(
     database: URL, tmp_path: Path, kernel: Callable[[str], None], value: str, workers: str, expected: list[str]
 ) -> None:
     await execute(database, RAN)

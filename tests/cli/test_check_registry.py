@@ -28,7 +28,7 @@ def test_readme_lists_every_check() -> None:
     ]
 
 
-def test_numbers_are_unique() -> None:
+def test_check_with_taken_number_is_refused() -> None:
     assert len({check_id[-3:] for check_id in CHECKS}) == len(CHECKS)
     for taken in ("kitsu.W001", "kitsu.E001"):
         with pytest.raises(ValueError, match="is taken"):
@@ -43,7 +43,7 @@ def test_malformed_id_is_refused(check_id: str) -> None:
         check("kitsu.W901")
 
 
-def test_letter_is_the_level() -> None:
+def test_letter_of_id_is_level() -> None:
     assert {each.id[6]: each.level for each in CHECKS.values()} == {"E": Level.ERROR, "W": Level.WARNING}
 
 
@@ -52,7 +52,7 @@ def test_every_parameter_is_a_resource() -> None:
         assert each.resources <= {"settings", "engine", "store"}, each.id
 
 
-async def test_check_after_a_failed_one_is_skipped() -> None:
+async def test_check_after_failed_required_check_is_skipped() -> None:
     calls = []
 
     def add(number: int, requires: Check | None, *messages: str) -> Check:

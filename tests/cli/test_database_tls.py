@@ -1,4 +1,4 @@
-"""A database that is reached by TLS, whose certificate is checked when the address names `sslrootcert`."""
+"""Connections to the database with TLS: the certificate is verified when the URL has `sslrootcert`."""
 
 import socket
 import ssl
@@ -24,14 +24,18 @@ def authority() -> trustme.CA:
 
 @pytest.fixture
 def encrypted(catalogue: URL, authority: trustme.CA, tmp_path: Path) -> Iterator[URL]:
-    """The database behind TLS, as PostgreSQL begins it, with a certificate for localhost. The embedded one can't."""
+    """Yield the database behind a TLS proxy with a certificate for localhost; the embedded server has no TLS."""
     authority.cert_pem.write_to_path(tmp_path / "ca.crt")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
     place = f"{catalogue.query['host']}/.s.PGSQL.{catalogue.port or 5432}"
 
     def serve(plain: socket.socket) -> None:
-        with suppress(OSError), plain, socket.socket(socket.AF_UNIX) as server:  # whoever does not trust it goes
+        with (
+            suppress(OSError),
+            plain,
+            socket.socket(socket.AF_UNIX) as server,
+        ):  # a client that does not trust it disconnects
             assert plain.recv(8, socket.MSG_WAITALL)[4:] == bytes.fromhex("04d2162f")  # SSLRequest
             plain.sendall(b"S")
             server.connect(place)
@@ -61,24 +65,24 @@ def verifying(url: URL, roots: Path | str, mode: str = "verify-full") -> URL:
     return url.update_query_dict({"sslmode": mode, "sslrootcert": str(roots)})
 
 
-def test_service_on_a_database_that_proves_who_it_is(encrypted: URL, tmp_path: Path) -> None:
+def test_database_with_trusted_certificate_serves(encrypted: URL, tmp_path: Path) -> None:
     with kitsu(tmp_path, "serve", database=verifying(encrypted, tmp_path / "ca.crt")) as service:
         service.serves()
         assert len(service.get("/anime?limit=5").json()) == 5
         assert service.get("/health/ready").json()["status"] == "ok"
 
 
-def test_certificate_of_somebody_else(encrypted: URL, tmp_path: Path) -> None:
+def test_database_with_unknown_authority_is_refused(encrypted: URL, tmp_path: Path) -> None:
     trustme.CA().cert_pem.write_to_path(tmp_path / "other.crt")
     for roots in (tmp_path / "other.crt", "system"):
-        said = refused(tmp_path, "serve", database=verifying(encrypted, roots))
-        assert f"localhost:{encrypted.port} has an untrusted certificate" in said
-        assert "sslrootcert" in said
+        error = refused(tmp_path, "serve", database=verifying(encrypted, roots))
+        assert f"localhost:{encrypted.port} has an untrusted certificate" in error
+        assert "sslrootcert" in error
 
 
-def test_certificate_for_another_host(encrypted: URL, tmp_path: Path) -> None:
+def test_certificate_for_other_host_is_refused_by_verify_full(encrypted: URL, tmp_path: Path) -> None:
     moved = encrypted.set(host="127.0.0.1")
-    said = refused(tmp_path, "migrate", database=verifying(moved, tmp_path / "ca.crt"))
-    assert "not valid for '127.0.0.1'" in said
+    error = refused(tmp_path, "migrate", database=verifying(moved, tmp_path / "ca.crt"))
+    assert "not valid for '127.0.0.1'" in error
     code, _, errors = invoke(tmp_path, "migrate", database=verifying(moved, tmp_path / "ca.crt", "verify-ca"))
     assert code == 0, errors

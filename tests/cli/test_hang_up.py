@@ -1,4 +1,4 @@
-"""Clients that hang up in the middle of their request, by closing and by resetting the connection."""
+"""Clients that close or reset the connection in the middle of their request."""
 
 import json
 import socket
@@ -14,7 +14,7 @@ PATHS = (("POST", "/auth/login"), ("POST", "/auth/register"), ("POST", "/auth/re
 BODIES = ("Content-Length: 100\r\n\r\n{", "Transfer-Encoding: chunked\r\n\r\n5\r\n{", "Content-Length: 100\r\n\r\n")
 
 
-def test_it_is_no_error_of_ours(tmp_path: Path, catalogue: URL) -> None:
+def test_client_that_disconnects_gets_499_without_error_log(tmp_path: Path, catalogue: URL) -> None:
     cases = list(product(PATHS, BODIES, (False, True)))
     with kitsu(tmp_path, "serve", database=catalogue) as service:
         service.serves()
@@ -22,10 +22,10 @@ def test_it_is_no_error_of_ours(tmp_path: Path, catalogue: URL) -> None:
             head = f"{method} {path} HTTP/1.1\r\nHost: kitsu\r\nContent-Type: application/json\r\n"
             host, _, port = service.address.partition(":")
             with socket.create_connection((host, int(port))) as connection:
-                if reset:  # closed without lingering, the system sends a reset
+                if reset:  # without lingering, close sends a reset
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 connection.sendall((head + body).encode())
-                # The head has to be on its way to the application before the connection goes.
+                # The header has to reach the application before the connection is closed.
                 seen = service.output.count('"route":"/health"')
                 service.get("/health")
                 service.until(lambda: service.output.count('"route":"/health"') > seen, "it answered others")  # noqa: B023
@@ -38,5 +38,5 @@ def test_it_is_no_error_of_ours(tmp_path: Path, catalogue: URL) -> None:
             for line in service.output.splitlines()
             if line.startswith("{") and (event := json.loads(line)).get("method") == "POST"
         }
-    # A path that is none needs no body to be refused.
+    # An unknown path is refused before its body is read.
     assert statuses <= {404, 499}

@@ -1,4 +1,4 @@
-"""`kitsu import-catalogue` as an operator meets it: exit codes, and what it prints where."""
+"""`kitsu import-catalogue`: exit codes and output."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ from tests.domain.catalogue.test_import import dump, entry, import_entries, rows
 
 def start(database: URL, folder: Path, *arguments: object, **streams: Any) -> subprocess.Popen[str]:
     """Start the command in a folder without `.env`."""
-    # A shell that starts the tests in the background has them, and their children, ignore SIGINT.
+    # Processes that a shell starts in the background ignore SIGINT, and so do their children.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return subprocess.Popen(
@@ -40,7 +40,7 @@ def start(database: URL, folder: Path, *arguments: object, **streams: Any) -> su
 
 
 async def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of a command, once it has ended. There is never a traceback."""
+    """Wait for the end of a command; return its exit code, stdout and stderr, which has no traceback."""
     out, err = await asyncio.to_thread(process.communicate)
     assert "Traceback" not in err
     return process.returncode, out, err
@@ -51,7 +51,7 @@ async def run(database: URL, folder: Path, *arguments: object) -> tuple[int, str
 
 
 async def fails(database: URL, folder: Path, *arguments: object) -> str:
-    """Run a command that can't begin: exit code 1, nothing on stdout, one line on stderr, which is returned."""
+    """Run a command that fails with exit code 1, without output, and return its one line on stderr."""
     code, out, err = await run(database, folder, *arguments)
     assert (code, out) == (1, "")
     assert re.fullmatch(r"Error: .*\n", err), err
@@ -62,11 +62,11 @@ def without_progress(err: str) -> list[str]:
     return [line for line in err.splitlines() if not re.fullmatch(r"read \d+ % of catalogue\.jsonl", line)]
 
 
-async def test_import_twice(database: URL, tmp_path: Path) -> None:
+async def test_second_import_changes_nothing(database: URL, tmp_path: Path) -> None:
     path = write(tmp_path, *(entry(n, episodes=0) for n in range(1200)))
     code, out, err = await ended(start(database, tmp_path, path))
     assert (code, out) == (0, "1,200 added, 0 updated, 0 unchanged, 0 refused\n")
-    # Without a terminal the progress is plain lines.
+    # Without a terminal the progress is printed as lines.
     assert err == "".join(f"read {percent} % of catalogue.jsonl\n" for percent in range(10, 101, 10))
 
     before = await dump(database)
@@ -74,7 +74,7 @@ async def test_import_twice(database: URL, tmp_path: Path) -> None:
     assert await dump(database) == before
 
 
-async def test_all_that_it_can_say(database: URL, tmp_path: Path) -> None:
+async def test_import_reports_counts_and_refused_entries(database: URL, tmp_path: Path) -> None:
     await import_entries(database, tmp_path, entry(1), entry(2), entry(4))
     await execute(database, "UPDATE catalogue_imports SET sample = fields->>'title' = 'Anime 4'")
     changed = (entry(1, title="Changed"), entry(2), entry(3), entry(3), entry(4))
@@ -92,7 +92,7 @@ async def test_all_that_it_can_say(database: URL, tmp_path: Path) -> None:
     ]
 
 
-async def test_dry_run(database: URL, tmp_path: Path) -> None:
+async def test_dry_run_writes_nothing(database: URL, tmp_path: Path) -> None:
     path = write(tmp_path, entry(1), entry(2, type="BOOK"))
     before = await dump(database)
     code, out, err = await run(database, tmp_path, "--dry-run", path)
@@ -103,7 +103,7 @@ async def test_dry_run(database: URL, tmp_path: Path) -> None:
 
 @asynccontextmanager
 async def terminal() -> AsyncIterator[tuple[int, Callable[[], str]]]:
-    """A pseudo-terminal: its end for a command, and a function that reads all that the command wrote there."""
+    """Yield the end of a pseudo-terminal for a command, and a function that reads what the command wrote."""
     ours, theirs = os.openpty()
 
     def read() -> str:
@@ -112,7 +112,7 @@ async def terminal() -> AsyncIterator[tuple[int, Callable[[], str]]]:
         try:
             while chunk := os.read(ours, 1 << 16):
                 written += chunk
-        except OSError:  # how Linux says that the other end is closed
+        except OSError:  # Linux reports the closed end like this
             pass
         return written.decode()
 
@@ -122,7 +122,7 @@ async def terminal() -> AsyncIterator[tuple[int, Callable[[], str]]]:
         os.close(ours)
 
 
-async def test_progress_bar_on_a_terminal(database: URL, tmp_path: Path) -> None:
+async def test_import_on_terminal_shows_progress_bar(database: URL, tmp_path: Path) -> None:
     path = write(tmp_path, *(entry(n, episodes=0) for n in range(1200)))
     async with terminal() as (theirs, read):
         process = start(database, tmp_path, path, stdin=theirs, stdout=theirs, stderr=theirs)
@@ -132,16 +132,16 @@ async def test_progress_bar_on_a_terminal(database: URL, tmp_path: Path) -> None
     assert "━━━" in screen
     assert "100%" in screen
     assert "read 10 %" not in screen
-    # The bar is gone in the end, and the cursor is back.
+    # At the end the bar is removed and the cursor shown.
     assert screen.rindex("\x1b[2K") < screen.rindex("1,200 added, 0 updated, 0 unchanged, 0 refused")
     assert screen.rindex("\x1b[?25h") > screen.rindex("\x1b[?25l")
 
 
-async def test_files(database: URL, tmp_path: Path) -> None:
+async def test_unreadable_files_are_refused(database: URL, tmp_path: Path) -> None:
     before = await dump(database)
     messages = {"missing.jsonl": "does not exist", f"{'x' * 300}.jsonl": "name too long"}
-    told = [await fails(database, tmp_path, name) for name in messages]
-    for (name, message), line in zip(messages.items(), told, strict=True):
+    lines = [await fails(database, tmp_path, name) for name in messages]
+    for (name, message), line in zip(messages.items(), lines, strict=True):
         assert name in line
         assert message in line
         assert line.endswith(" Nothing was imported.\n")
@@ -149,7 +149,7 @@ async def test_files(database: URL, tmp_path: Path) -> None:
     assert await dump(database) == before
 
 
-async def test_too_many_bad_lines(database: URL, tmp_path: Path) -> None:
+async def test_file_with_too_many_bad_entries_is_refused(database: URL, tmp_path: Path) -> None:
     path = write(tmp_path, entry(1), *[b"{}"] * 100_000)
     code, out, err = await run(database, tmp_path, path)
     assert (code, out) == (1, "")
@@ -160,7 +160,7 @@ async def test_too_many_bad_lines(database: URL, tmp_path: Path) -> None:
     assert await rows(database, "SELECT FROM anime") == []
 
 
-async def test_databases(bare_database: URL, server: URL, tmp_path: Path) -> None:
+async def test_unusable_databases_are_refused(bare_database: URL, server: URL, tmp_path: Path) -> None:
     path = write(tmp_path, entry(1))
     away = server.set(host="127.0.0.1", port=1, query={}, password="secret-word")
     urls = (bare_database, server.set(database="nowhere"), away)

@@ -1,4 +1,4 @@
-"""`kitsu import-catalogue` that ends early: Ctrl-C, a kill, a database that goes away, another import."""
+"""`kitsu import-catalogue` that ends early: Ctrl-C, SIGKILL, a lost database, another import."""
 
 import asyncio
 import signal
@@ -17,7 +17,7 @@ from tests.databases import connect
 from tests.domain.catalogue.test_import import dump, entry, import_entries, rows, run_import, write
 
 
-async def test_ctrl_c_while_it_reads(database: URL, tmp_path: Path) -> None:
+async def test_ctrl_c_while_reading_changes_nothing(database: URL, tmp_path: Path) -> None:
     await import_entries(database, tmp_path, entry(1))
     before = await dump(database)
     path = write(tmp_path, entry(1, title="Changed"), *(entry(n) for n in range(2, 20_000)))
@@ -35,7 +35,7 @@ async def test_ctrl_c_while_it_reads(database: URL, tmp_path: Path) -> None:
 # Other tests may use the same server.
 IN_THIS_DATABASE = "database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 WAITING = f"FROM pg_locks WHERE NOT granted AND relation = $1::text::regclass AND {IN_THIS_DATABASE}"
-# Asked again and again, though not at the cost of the one that is waited for.
+# Polled, with a pause that leaves the processor to the import.
 WAITS = f"SELECT EXISTS (SELECT {WAITING}) FROM pg_sleep(0.02)"
 
 
@@ -43,7 +43,7 @@ WAITS = f"SELECT EXISTS (SELECT {WAITING}) FROM pg_sleep(0.02)"
 async def held_up(
     database: URL, folder: Path, lock: str, *arguments: object, **streams: Any
 ) -> AsyncIterator[tuple[subprocess.Popen[str], asyncpg.Connection]]:
-    """A command that waits for a lock on a table, for as long as the context lasts."""
+    """Yield a command that waits for a lock on a table until the context ends."""
     connection = await connect(database)
     try:
         async with connection.transaction():
@@ -61,12 +61,12 @@ async def held_up(
         await connection.close()
 
 
-# The anime are made then, and their episodes are not.
+# At this point the anime are inserted, and their episodes are not.
 MIDDLE = "episodes IN SHARE"
 CHANGES = [entry(1, title="Changed", episodes=9), *(entry(n) for n in range(2, 50))]
 
 
-async def test_ctrl_c_while_it_writes(database: URL, tmp_path: Path) -> None:
+async def test_ctrl_c_while_writing_changes_nothing(database: URL, tmp_path: Path) -> None:
     await import_entries(database, tmp_path, entry(1))
     before = await dump(database)
     path = write(tmp_path, *CHANGES)
@@ -79,12 +79,12 @@ async def test_ctrl_c_while_it_writes(database: URL, tmp_path: Path) -> None:
     assert await dump(database) == before
     assert screen.endswith("Error: Interrupted; the catalogue is as it was.\r\n")
     assert "Traceback" not in screen
-    # The cursor, which the progress bar hid, is back.
+    # The cursor, which the progress bar hides, is shown again.
     assert screen.rindex("\x1b[?25h") > screen.rindex("\x1b[?25l")
 
 
-async def test_ctrl_c_once_all_is_stored(database: URL, tmp_path: Path) -> None:
-    """The import is done and only the planner's statistics are missing: the command may not say that nothing was."""
+async def test_ctrl_c_after_commit_is_not_reported_as_undone(database: URL, tmp_path: Path) -> None:
+    """Only the planner's statistics are missing: the command must not report that nothing was imported."""
     path = write(tmp_path, *CHANGES)
     async with held_up(database, tmp_path, "anime IN SHARE UPDATE EXCLUSIVE", path) as (process, _):
         process.send_signal(signal.SIGINT)
@@ -93,7 +93,7 @@ async def test_ctrl_c_once_all_is_stored(database: URL, tmp_path: Path) -> None:
     assert ("the catalogue is as it was" in err) == (stored == 0)
 
 
-async def test_killed_while_it_writes(database: URL, tmp_path: Path) -> None:
+async def test_import_killed_while_writing_changes_nothing(database: URL, tmp_path: Path) -> None:
     await import_entries(database, tmp_path, entry(1))
     before = await dump(database)
     path = write(tmp_path, *CHANGES)
@@ -104,13 +104,13 @@ async def test_killed_while_it_writes(database: URL, tmp_path: Path) -> None:
         )
         process.kill()
         assert (await ended(process))[0] == -signal.SIGKILL
-    # The server lets go of the import's lock once it has undone the import.
+    # The server releases the lock of the import after its rollback.
     assert await rows(database, "SELECT pg_advisory_lock($1)::text", key)
     assert await dump(database) == before
     assert await run_import(database, path) == Report(added=48, updated=1)
 
 
-async def test_database_that_goes_away_while_it_writes(database: URL, tmp_path: Path) -> None:
+async def test_import_that_loses_database_changes_nothing(database: URL, tmp_path: Path) -> None:
     await import_entries(database, tmp_path, entry(1))
     before = await dump(database)
     async with held_up(database, tmp_path, MIDDLE, write(tmp_path, *CHANGES)) as (process, connection):
@@ -122,7 +122,7 @@ async def test_database_that_goes_away_while_it_writes(database: URL, tmp_path: 
     assert await dump(database) == before
 
 
-async def test_two_imports_at_once(database: URL, tmp_path: Path) -> None:
+async def test_import_during_another_import_is_refused(database: URL, tmp_path: Path) -> None:
     path = write(tmp_path, *CHANGES)
     async with held_up(database, tmp_path, MIDDLE, path) as (process, _):
         line = await fails(database, tmp_path, path)

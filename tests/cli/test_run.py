@@ -1,4 +1,4 @@
-"""`kitsu run` and `kitsu serve` as processes: what they prepare, serve and log."""
+"""`kitsu run` and `kitsu serve` as processes: preparation, responses and logs."""
 
 import asyncio
 import json
@@ -32,17 +32,17 @@ ANIME = {
 
 
 def workers(service: Process) -> list[int]:
-    """The processes that serve."""
+    """Return the ids of the worker processes."""
     return sorted(child.pid for child in psutil.Process(service.pid).children())
 
 
 def titles(service: Process) -> list[str]:
-    """The newest 100 titles of the catalogue."""
+    """Return the newest 100 titles of the catalogue."""
     return [anime["title"] for anime in service.get("/anime?limit=100").json()]
 
 
-def test_from_nothing() -> None:
-    """A first start, an import beside it, a second start: all on the embedded PostgreSQL."""
+def test_run_on_empty_machine_prepares_and_serves() -> None:
+    """A first start, an import meanwhile, and a second start, all on the embedded PostgreSQL."""
     with server_folder() as folder:
         _from_nothing(folder)
 
@@ -72,7 +72,7 @@ def _from_nothing(folder: Path) -> None:
         assert service.ended_by(signal.SIGINT, group=True) == 0
 
 
-def test_filled_catalogue_gets_no_sample(tmp_path: Path, database: URL) -> None:
+def test_run_with_filled_catalogue_loads_no_sample(tmp_path: Path, database: URL) -> None:
     asyncio.run(execute(database, "INSERT INTO anime (id, title) VALUES (gen_random_uuid(), 'Mine')"))
     (tmp_path / ".env").write_text("APP_NAME=From the file\nPORT=1\nLOG_LEVEL=warning\n")
     with kitsu(tmp_path, "run", database=database) as service:
@@ -81,12 +81,12 @@ def test_filled_catalogue_gets_no_sample(tmp_path: Path, database: URL) -> None:
         assert service.ended_by(signal.SIGTERM) == 0
         banner, *logged = service.output.splitlines()
     assert banner.startswith("From the file serves the API")
-    # Neither a word of a sample, nor a log line below the level; that a database is slow is worth a warning.
+    # No message about a sample and no log line below the level; a slow database may log a warning.
     assert [line for line in logged if '"level":"warning"' not in line] == []
 
 
-def test_database_in_parts(tmp_path: Path, catalogue: URL) -> None:
-    """The workers are told the address that `serve` found, whatever letters are in it."""
+def test_serve_with_database_in_parts_passes_url_to_workers(tmp_path: Path, catalogue: URL) -> None:
+    """The URL that `serve` makes may have characters that need quoting."""
     socket, name = str(catalogue.query["host"]), str(catalogue.database)
     with kitsu(
         tmp_path, "serve", DB_HOST=socket, DB_NAME=name, DB_USER="postgres", DB_PASSWORD="p@ss:w/rd%?#"
@@ -95,7 +95,7 @@ def test_database_in_parts(tmp_path: Path, catalogue: URL) -> None:
         assert len(titles(service)) == 60
 
 
-def test_host_by_name(tmp_path: Path, catalogue: URL) -> None:
+def test_serve_with_host_name_listens(tmp_path: Path, catalogue: URL) -> None:
     with kitsu(tmp_path, "serve", database=catalogue, HOST="localhost") as service:
         service.serves()
         assert "http://localhost:" in service.output
@@ -116,7 +116,7 @@ def test_killed_worker_is_replaced(tmp_path: Path, catalogue: URL) -> None:
 
 
 def test_workers_end_with_a_killed_service(tmp_path: Path, catalogue: URL) -> None:
-    """Otherwise they would keep the port, and the next start would fail."""
+    """Workers that stay would keep the port, and the next start would fail."""
     for moment in ("Spawning worker-1", "Started worker-1"):
         with kitsu(tmp_path, "serve", database=catalogue) as service:
             service.prints(moment)
@@ -125,7 +125,7 @@ def test_workers_end_with_a_killed_service(tmp_path: Path, catalogue: URL) -> No
             until(lambda: not service.left(), "the workers were gone", seconds=5)
 
 
-def test_logs_are_json_lines(tmp_path: Path, catalogue: URL) -> None:
+def test_logs_without_terminal_are_json_lines(tmp_path: Path, catalogue: URL) -> None:
     with kitsu(tmp_path, "serve", database=catalogue) as service:
         service.serves()
         service.get("/anime?genre=secret-of-the-query")
@@ -142,7 +142,7 @@ def test_logs_are_json_lines(tmp_path: Path, catalogue: URL) -> None:
     assert request["request_id"]
 
 
-def test_logs_are_readable_on_a_terminal(tmp_path: Path, catalogue: URL) -> None:
+def test_logs_on_terminal_are_readable(tmp_path: Path, catalogue: URL) -> None:
     screen, terminal = pty.openpty()
     try:
         with kitsu(tmp_path, "serve", database=catalogue, stdout=terminal) as service:

@@ -1,6 +1,6 @@
-"""Ctrl-C and SIGTERM end `kitsu run` and all that it started, at whatever moment they come.
+"""Ctrl-C and SIGTERM end `kitsu run` and all its processes, at any moment.
 
-`Process.ends` has the rules for all of them: within 10 s, without a traceback, and nothing is left running.
+`Process.ends` checks for all of them that no traceback is printed and no process is left.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from tests.databases import connect, execute
 
 MIGRATION_LOCK = 0x6B69747375
 
-# Sends itself SIGTERM at the n-th call of a function: a moment that no output tells of.
+# Sends itself SIGTERM at the n-th call of a function, at a moment that no output shows.
 SIGNALLED = """
 import os, signal, sys
 from kitsu.__main__ import main
@@ -47,7 +47,7 @@ sys.setprofile(send)
 main()
 """
 
-# Handles a signal only when its workers, which got it too, have had time to end.
+# Handles a signal after its workers, which got it too, have had time to end.
 LATE = """
 import time
 from granian.server.common import AbstractServer
@@ -67,16 +67,16 @@ main()
 def signalled(
     folder: Path, function: str, calls: int, database: URL | None = None, **environment: Any
 ) -> AbstractContextManager[Process]:
-    """A `kitsu run` that gets SIGTERM at the n-th call of a function."""
+    """Start a `kitsu run` that gets SIGTERM at the n-th call of a function."""
     return kitsu(folder, "run", command=("-c", SIGNALLED, function, str(calls)), database=database, **environment)
 
 
-# Number, and whether it goes to the whole process group, as a terminal's Ctrl-C does.
+# Number, and whether the whole process group gets it, as by Ctrl-C in a terminal.
 SIGTERM, SIGINT, CTRL_C = (signal.SIGTERM, False), (signal.SIGINT, False), (signal.SIGINT, True)
 
 
-def test_during_the_imports(tmp_path: Path, catalogue: URL) -> None:
-    """Nothing has begun, so the signal may simply kill it."""
+def test_signal_during_imports_ends_process(tmp_path: Path, catalogue: URL) -> None:
+    """Nothing is started yet, so the signal may kill the process."""
 
     def check(number: int, group: bool) -> None:
         with kitsu(tmp_path, "serve", database=catalogue) as service:
@@ -87,7 +87,7 @@ def test_during_the_imports(tmp_path: Path, catalogue: URL) -> None:
     at_once(check, [SIGTERM, CTRL_C])
 
 
-def test_while_it_begins_to_serve(tmp_path: Path, catalogue: URL) -> None:
+def test_signal_during_start_of_workers_ends_service(tmp_path: Path, catalogue: URL) -> None:
     def check(printed: str, number: int, group: bool) -> None:
         with kitsu(tmp_path, "serve", database=catalogue, WORKERS="2") as service:
             service.prints(printed)
@@ -96,7 +96,7 @@ def test_while_it_begins_to_serve(tmp_path: Path, catalogue: URL) -> None:
     at_once(check, [("Listening at", *CTRL_C), ("Spawning worker-1", *SIGTERM), ("Started worker-1", *CTRL_C)])
 
 
-def test_while_it_serves(tmp_path: Path, catalogue: URL) -> None:
+def test_signal_while_serving_ends_service(tmp_path: Path, catalogue: URL) -> None:
     def check(number: int, group: bool) -> None:
         with kitsu(tmp_path, "serve", database=catalogue, WORKERS="2") as service:
             for worker in ("worker-1", "worker-2"):
@@ -107,7 +107,7 @@ def test_while_it_serves(tmp_path: Path, catalogue: URL) -> None:
     at_once(check, [SIGTERM, SIGINT, CTRL_C])
 
 
-def test_impatient_ctrl_c(tmp_path: Path, catalogue: URL) -> None:
+def test_second_ctrl_c_during_shutdown_is_ignored(tmp_path: Path, catalogue: URL) -> None:
     with kitsu(tmp_path, "serve", database=catalogue) as service:
         service.serves()
         os.killpg(service.pid, signal.SIGINT)
@@ -115,15 +115,15 @@ def test_impatient_ctrl_c(tmp_path: Path, catalogue: URL) -> None:
         assert service.ended_by(signal.SIGINT, group=True) == 0
 
 
-def test_ctrl_c_that_the_workers_see_first(tmp_path: Path, catalogue: URL) -> None:
-    """Their end is what was asked for, not a failure: on a busy machine the service may be the last to know."""
+def test_ctrl_c_seen_by_workers_first_is_no_failure(tmp_path: Path, catalogue: URL) -> None:
+    """On a busy machine the service may get the signal after its workers have ended."""
     with kitsu(tmp_path, "serve", database=catalogue, command=("-c", LATE)) as service:
         service.serves()
         assert service.ended_by(signal.SIGINT, group=True) == 0
         assert "Unexpected" not in service.output
 
 
-async def test_while_it_waits_to_migrate(tmp_path: Path, bare_database: URL) -> None:
+async def test_ctrl_c_while_waiting_to_migrate_changes_nothing(tmp_path: Path, bare_database: URL) -> None:
     holder = await connect(bare_database)
     waiting = "SELECT true FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'"
     try:
@@ -140,8 +140,8 @@ async def test_while_it_waits_to_migrate(tmp_path: Path, bare_database: URL) -> 
 MOMENTS = ["load_sample", "AbstractServer.startup"]
 
 
-def test_inside_of_a_function(tmp_path: Path, bare_database: URL) -> None:
-    """A handler that raises does so wherever the program is just then, where not everything is ready for that."""
+def test_signal_inside_function_ends_start(tmp_path: Path, bare_database: URL) -> None:
+    """The handler raises an exception inside the function that runs at that moment."""
 
     def check(function: str) -> None:
         with signalled(tmp_path, function, 1, bare_database) as service:
@@ -151,8 +151,8 @@ def test_inside_of_a_function(tmp_path: Path, bare_database: URL) -> None:
     at_once(check, [(function,) for function in MOMENTS])
 
 
-async def test_where_nothing_can_be_raised(tmp_path: Path, bare_database: URL) -> None:
-    """What a handler raises in a destructor is dropped."""
+async def test_signal_inside_destructor_ends_start(tmp_path: Path, bare_database: URL) -> None:
+    """Python drops an exception that a handler raises in a destructor."""
     holder = await connect(bare_database)
     try:
         await holder.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
@@ -164,8 +164,8 @@ async def test_where_nothing_can_be_raised(tmp_path: Path, bare_database: URL) -
 
 
 @pytest.mark.slow
-def test_while_the_embedded_database_is_made() -> None:
-    """What is there by then must not keep the next start from working."""
+def test_signal_during_initdb_leaves_usable_folder() -> None:
+    """An incomplete folder must not prevent the next start."""
 
     def check(number: int, group: bool) -> None:
         with server_folder() as folder:
@@ -180,27 +180,27 @@ def test_while_the_embedded_database_is_made() -> None:
 
 @pytest.fixture(scope="module")
 def made() -> Iterator[Path]:
-    """A folder with an embedded database, which does not run."""
+    """Yield a folder with an embedded database that is stopped."""
     with server_folder() as folder:
         with shared_server(folder / ".local" / "postgres"):
             pass
         yield folder
 
 
-def test_while_the_embedded_database_starts(made: Path) -> None:
+def test_signal_during_start_of_embedded_database_stops_it(made: Path) -> None:
     with kitsu(made, "run") as service:
         service.until((made / ".local" / "postgres" / "postmaster.pid").exists, "the server began")
         assert service.ended_by(signal.SIGTERM) == 0
 
 
-def test_while_the_embedded_database_is_asked(made: Path) -> None:
+def test_signal_during_query_of_embedded_database_stops_it(made: Path) -> None:
     with signalled(made, "BaseEventLoop.__init__", 1) as service:
         service.prints("signalled")
         assert service.ends() == 0
 
 
-def test_while_the_embedded_database_stops(made: Path) -> None:
-    """A signal that comes when a start has failed already must not keep the database from being stopped."""
+def test_signal_after_failed_start_stops_embedded_database(made: Path) -> None:
+    """A signal after a failed start must not prevent the stop of the database."""
     with shared_server(made / ".local" / "postgres") as url:
         asyncio.run(execute(url, "CREATE TABLE alembic_version AS SELECT '9999'::varchar(32) AS version_num"))
     with signalled(made, "Popen.__init__", 2) as service:

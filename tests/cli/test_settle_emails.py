@@ -1,4 +1,4 @@
-"""`kitsu settle-emails`: accounts whose e-mails differ in case become one, on a database from before Kitsu."""
+"""`kitsu settle-emails`: merge accounts whose e-mails differ in case, on a database from before Kitsu."""
 
 from pathlib import Path
 
@@ -40,12 +40,12 @@ GROUP BY email ORDER BY email COLLATE "C"
 EPISODES = "SELECT email, episode FROM watch_progress w JOIN users u ON u.id = user_id ORDER BY email, episode"
 
 
-async def test_a_dry_run_changes_nothing(bare_database: URL, tmp_path: Path) -> None:
+async def test_settle_without_yes_changes_nothing(bare_database: URL, tmp_path: Path) -> None:
     await execute(bare_database, TABLES, PAIRS)
     before = await rows(bare_database)
-    code, said, errors = await run(tmp_path, "settle-emails", database=bare_database)
+    code, output, errors = await run(tmp_path, "settle-emails", database=bare_database)
     assert code == 0, errors
-    assert said.splitlines() == [
+    assert output.splitlines() == [
         "keep  A@x.org (2 favourites, 2 in progress)",
         "merge a@x.org (2 favourites, 3 in progress)",
         "keep  b@X.org (1 favourites, 0 in progress)",
@@ -56,11 +56,11 @@ async def test_a_dry_run_changes_nothing(bare_database: URL, tmp_path: Path) -> 
     assert await rows(bare_database) == before
 
 
-async def test_yes_merges(bare_database: URL, tmp_path: Path) -> None:
+async def test_settle_with_yes_merges_accounts(bare_database: URL, tmp_path: Path) -> None:
     await execute(bare_database, TABLES, PAIRS)
-    code, said, errors = await invoked(tmp_path, "settle-emails", "--yes", database=bare_database)
+    code, output, errors = await invoked(tmp_path, "settle-emails", "--yes", database=bare_database)
     assert code == 0, errors
-    assert "Nothing was changed" not in said
+    assert "Nothing was changed" not in output
     assert await fetch(bare_database, USERS) == [("A@x.org", "old"), ("b@X.org", "five"), ("Alone@x.org", "six")]
     assert await fetch(bare_database, FAVORITES) == [("A@x.org", "123"), ("Alone@x.org", "4"), ("b@X.org", "123")]
     found = [row for row in await fetch(bare_database, EPISODES) if row[0] == "A@x.org"]
@@ -70,13 +70,13 @@ async def test_yes_merges(bare_database: URL, tmp_path: Path) -> None:
         ("old",),
         ("six",),
     ]
-    code, said, _ = await invoked(tmp_path, "settle-emails", "--yes", database=bare_database)
-    assert (code, said) == (0, "No e-mails differ only in case.\n")
+    code, output, _ = await invoked(tmp_path, "settle-emails", "--yes", database=bare_database)
+    assert (code, output) == (0, "No e-mails differ only in case.\n")
     assert (await invoked(tmp_path, "migrate", database=bare_database))[0] == 0
     assert len(await fetch(bare_database, "SELECT 1 FROM auth_sessions")) == 3
 
 
-async def test_keep_names_the_account(bare_database: URL, tmp_path: Path) -> None:
+async def test_settle_with_keep_keeps_named_accounts(bare_database: URL, tmp_path: Path) -> None:
     await execute(bare_database, TABLES, PAIRS)
     arguments = ("settle-emails", "--yes", "--keep", "a@x.org", "--keep", "B@X.org")
     assert (await invoked(tmp_path, *arguments, database=bare_database))[0] == 0
@@ -85,8 +85,8 @@ async def test_keep_names_the_account(bare_database: URL, tmp_path: Path) -> Non
     assert found == [("a@x.org", 11), ("a@x.org", 22), ("a@x.org", 23)]
 
 
-async def test_an_entry_without_a_time_is_the_older_one(bare_database: URL, tmp_path: Path) -> None:
-    """`last_watched_at` may be null in the field: the description says only that it has a default."""
+async def test_settle_treats_progress_without_time_as_older(bare_database: URL, tmp_path: Path) -> None:
+    """`last_watched_at` may be null in a real database: it only has a default."""
     loose = "ALTER TABLE watch_progress ALTER last_watched_at DROP NOT NULL"
     await execute(bare_database, TABLES, loose, PAIRS)
     await execute(bare_database, "UPDATE watch_progress SET last_watched_at = NULL WHERE episode = 12")
@@ -95,8 +95,8 @@ async def test_an_entry_without_a_time_is_the_older_one(bare_database: URL, tmp_
     assert found == [("A@x.org", 11), ("A@x.org", 22), ("A@x.org", 23)]
 
 
-async def test_keep_that_names_nobody_changes_nothing(bare_database: URL, tmp_path: Path) -> None:
-    """A slip in --keep would merge an account into the wrong one, for good."""
+async def test_settle_with_unknown_keep_changes_nothing(bare_database: URL, tmp_path: Path) -> None:
+    """A typing error in --keep would merge an account into the wrong one, irreversibly."""
     await execute(bare_database, TABLES, PAIRS)
     before = await rows(bare_database)
     arguments = ("settle-emails", "--yes", "--keep", "nobody@x.org")
