@@ -31,7 +31,7 @@ INSERT INTO favorites (id, user_id, anime_id)
 SELECT gen_random_uuid(), u.id, a.id FROM users u, (SELECT id FROM anime ORDER BY id LIMIT 40) a;
 INSERT INTO stray_files (path) VALUES ('uploads/avatars/stray.webp')
 """
-FILES = {f"{name}.webp": name.encode() * 5000 for name in ("first", "second", "third", "stray", "of nobody")} | {
+FILES = {f"{name}.webp": name.encode() * 5000 for name in ("first", "second", "third", "stray", "without user")} | {
     "Žofie.webp": b"",
     "x" * 120 + ".png": b"\0" * 512,
 }

@@ -77,7 +77,7 @@ async def test_createsuperuser_with_existing_email_promotes_and_reactivates_user
 @pytest.mark.parametrize(
     ("email", "password", "complaint"),
     [
-        ("nobody", PASSWORD, "email: "),
+        ("no-address", PASSWORD, "email: "),
         ("", PASSWORD, "email: "),
         ("a@b@c", PASSWORD, "email: "),
         ("a@example.org", "1234567", "password: Must have at least 8 bytes"),

@@ -304,7 +304,7 @@ async def test_missing_avatars_are_reported(database: URL, tmp_path: Path, place
     await execute(database, RAN, users)
     settings: dict[str, Any] = {name.upper(): str(value) for name, value in place.settings.items()}
     settings |= {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
-    place.put("of nobody.webp", b"an avatar")
+    place.put("without user.webp", b"an avatar")
     ((check_id, text),) = await found(tmp_path, database, **settings)
     assert check_id == "kitsu.E302"
     assert text.startswith(f"Users have avatars, but {settings['MEDIA_URL']} has none of them. Mount the volume")

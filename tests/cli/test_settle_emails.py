@@ -99,8 +99,8 @@ async def test_settle_with_unknown_keep_changes_nothing(bare_database: URL, tmp_
     """A typing error in --keep would merge an account into the wrong one, irreversibly."""
     await execute(bare_database, TABLES, PAIRS)
     before = await rows(bare_database)
-    arguments = ("settle-emails", "--yes", "--keep", "nobody@x.org")
+    arguments = ("settle-emails", "--yes", "--keep", "unknown@x.org")
     code, _, errors = await invoked(tmp_path, *arguments, database=bare_database)
     assert code == 1
-    assert "nobody@x.org" in errors
+    assert "unknown@x.org" in errors
     assert await rows(bare_database) == before
