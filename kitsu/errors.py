@@ -1,179 +1,14 @@
 """What can go wrong, as exceptions that carry their HTTP status, code and message.
 
-    AppError
-    ├── BadRequest           400  a domain rule is broken
-    ├── Unauthorized         401  who is asking could not be established
-    ├── Forbidden            403  known, but not allowed
-    ├── NotFound             404
-    ├── RequestTimeout       408  whoever asks takes too long to say what
-    ├── Conflict             409  it exists already
-    ├── PreconditionFailed   412  another device was faster
-    ├── PayloadTooLarge      413
-    ├── UnsupportedMediaType 415
-    ├── RangeNotSatisfiable  416
-    ├── InvalidRequest       422  body, path or query of the wrong form
-    ├── RateLimited          429
-    ├── ClientGone           499  whoever asked hung up meanwhile
-    ├── InternalError        500  a bug
-    └── ServiceUnavailable   503  a part that the answer needs is away
-
-Raised in the domain and by guards only; `exception_handlers` turns them into answers. Imports nothing of Kitsu.
+The domain and guards raise them; `web/exception_handlers.py` makes the responses. The docstring of an error is the
+description of its response in `/openapi.json`. This module imports nothing of Kitsu.
 """
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
-
-
-class AppError(Exception):
-    """An error that is part of the contract: what a client may be told, and nothing else."""
-
-    status: ClassVar[int]
-    code: ClassVar[str]
-    message: str
-    headers: Mapping[str, str] = MappingProxyType({})
-
-    def __init__(self, message: str | None = None) -> None:
-        if message is not None:
-            self.message = message
-        super().__init__(self.message)
-
-
-class BadRequest(AppError):
-    """A rule of the domain is broken, though the request has the right form."""
-
-    status = 400
-    code = "VALIDATION_ERROR"
-    message = "Bad request"
-
-
-class Unauthorized(AppError):
-    """No identity, or a doubtful one. The message is fixed: it never tells which part was wrong."""
-
-    status = 401
-    code = "AUTH_ERROR"
-    message = "Authentication failed"
-    headers = MappingProxyType({"WWW-Authenticate": "Bearer"})
-
-
-class Forbidden(AppError):
-    """The identity is known and lacks the permission."""
-
-    status = 403
-    code = "PERMISSION_DENIED"
-    message = "Insufficient permissions"
-
-
-class NotFound(AppError):
-    """No such path or resource."""
-
-    status = 404
-    code = "NOT_FOUND"
-    message = "Not found"
-
-
-class Conflict(AppError):
-    """It exists already."""
-
-    status = 409
-    code = "CONFLICT_ERROR"
-    message = "Conflict"
-
-
-class PreconditionFailed(AppError):
-    """What the client knows of the thing is out of date."""
-
-    status = 412
-    code = "PRECONDITION_FAILED"
-    message = "It was changed meanwhile"
-
-
-class PayloadTooLarge(AppError):
-    """A body with more in it than this path takes."""
-
-    status = 413
-    code = "PAYLOAD_TOO_LARGE"
-    message = "Payload too large"
-
-
-class UnsupportedMediaType(AppError):
-    """A body of a kind that this path does not take."""
-
-    status = 415
-    code = "UNSUPPORTED_MEDIA_TYPE"
-    message = "Unsupported media type"
-
-
-class RangeNotSatisfiable(AppError):
-    """The range that was asked for begins behind the end."""
-
-    status = 416
-    code = "RANGE_NOT_SATISFIABLE"
-    message = "Range not satisfiable"
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.headers = {"Content-Range": f"bytes */{size}"}
-
-
-class InvalidRequest(AppError):
-    """Body, path or query of the wrong form; `details` names the fields."""
-
-    status = 422
-    code = "VALIDATION_ERROR"
-    message = "Request validation failed"
-
-    def __init__(self, details: list[dict[str, str]] | None = None) -> None:
-        super().__init__()
-        self.details = details
-
-
-class RateLimited(AppError):
-    """Too many requests of one kind."""
-
-    status = 429
-    code = "RATE_LIMITED"
-    message = "Too many requests"
-
-    def __init__(self, retry_after: int) -> None:
-        super().__init__()
-        self.headers = {"Retry-After": str(retry_after)}
-
-
-class RequestTimeout(AppError):
-    """Whoever asks takes too long to say what."""
-
-    status = 408
-    code = "REQUEST_TIMEOUT"
-    message = "The request took too long"
-    headers = MappingProxyType({"Connection": "close"})
-
-
-class ClientGone(AppError):
-    """Whoever asked hung up before the request was whole; nobody gets this answer, it is what the log says."""
-
-    status = 499
-    code = "CLIENT_GONE"
-    message = "The client hung up"
-
-
-class InternalError(AppError):
-    """A bug; it is logged with the request id."""
-
-    status = 500
-    code = "INTERNAL_ERROR"
-    message = "Internal server error"
-
-
-class ServiceUnavailable(AppError):
-    """The database or another part is away; the same request may succeed in a moment."""
-
-    status = 503
-    code = "SERVICE_UNAVAILABLE"
-    message = "Service temporarily unavailable"
-    headers = MappingProxyType({"Retry-After": "2"})
 
 
 class ErrorDetail(msgspec.Struct):
@@ -189,3 +24,103 @@ class ErrorBody(msgspec.Struct):
     code: str
     message: str
     details: list[ErrorDetail] | None
+
+
+class AppError(Exception):
+    """An error of the contract: all that a client may learn of it.
+
+    Subclasses set the attributes in their class statement.
+    """
+
+    status: ClassVar[int]
+    code: ClassVar[str]
+    message: str
+    headers: Mapping[str, str] = MappingProxyType({})
+    details: list[ErrorDetail] | None = None
+
+    def __init_subclass__(cls, **attributes: Any) -> None:
+        for name, value in attributes.items():
+            setattr(cls, name, value)
+
+    def __init__(self, message: str | None = None) -> None:
+        if message is not None:
+            self.message = message
+        super().__init__(self.message)
+
+
+class BadRequest(AppError, status=400, code="VALIDATION_ERROR", message="Bad request"):
+    """The request has the right form, but breaks a rule."""
+
+
+class Unauthorized(AppError, status=401, code="AUTH_ERROR", message="Authentication failed"):
+    """The token or the credentials are missing or invalid. The message never tells which part was wrong."""
+
+    headers = MappingProxyType({"WWW-Authenticate": "Bearer"})
+
+
+class Forbidden(AppError, status=403, code="PERMISSION_DENIED", message="Insufficient permissions"):
+    """The client is known, but lacks the permission."""
+
+
+class NotFound(AppError, status=404, code="NOT_FOUND", message="Not found"):
+    """The path or the resource does not exist."""
+
+
+class RequestTimeout(AppError, status=408, code="REQUEST_TIMEOUT", message="The request took too long"):
+    """The client took too long to send the request."""
+
+    headers = MappingProxyType({"Connection": "close"})
+
+
+class Conflict(AppError, status=409, code="CONFLICT_ERROR", message="Conflict"):
+    """The resource exists already."""
+
+
+class PreconditionFailed(AppError, status=412, code="PRECONDITION_FAILED", message="It was changed meanwhile"):
+    """The resource was changed after the client had read it."""
+
+
+class PayloadTooLarge(AppError, status=413, code="PAYLOAD_TOO_LARGE", message="Payload too large"):
+    """The body is larger than this path allows."""
+
+
+class UnsupportedMediaType(AppError, status=415, code="UNSUPPORTED_MEDIA_TYPE", message="Unsupported media type"):
+    """The path does not take bodies of this content type."""
+
+
+class RangeNotSatisfiable(AppError, status=416, code="RANGE_NOT_SATISFIABLE", message="Range not satisfiable"):
+    """The requested range begins behind the end."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.headers = {"Content-Range": f"bytes */{size}"}
+
+
+class InvalidRequest(AppError, status=422, code="VALIDATION_ERROR", message="Request validation failed"):
+    """The body, the path or the query has the wrong form; `details` names the fields."""
+
+    def __init__(self, details: list[dict[str, str]] | None = None) -> None:
+        super().__init__()
+        self.details = [ErrorDetail(**detail) for detail in details] if details else None
+
+
+class RateLimited(AppError, status=429, code="RATE_LIMITED", message="Too many requests"):
+    """The client sent too many requests of one kind."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__()
+        self.headers = {"Retry-After": str(retry_after)}
+
+
+class ClientGone(AppError, status=499, code="CLIENT_GONE", message="The client disconnected"):
+    """The client disconnected before the end of its request. The status is for the log, since no client gets it."""
+
+
+class InternalError(AppError, status=500, code="INTERNAL_ERROR", message="Internal server error"):
+    """A bug; it is logged with the request id."""
+
+
+class ServiceUnavailable(AppError, status=503, code="SERVICE_UNAVAILABLE", message="Service temporarily unavailable"):
+    """The database or another part is unavailable; a later retry may succeed."""
+
+    headers = MappingProxyType({"Retry-After": "2"})

@@ -27,7 +27,7 @@ def createsuperuser(email: str, password: str | None) -> None:
     try:
         click.echo(with_database(lambda engine: make_administrator(engine, email, password, prompt), is_migrated=True))
     except InvalidRequest as error:
-        problems = "; ".join(f"{detail['field']}: {detail['message']}" for detail in error.details or [])
+        problems = "; ".join(f"{detail.field}: {detail.message}" for detail in error.details or [])
         raise click.ClickException(problems) from error
 
 

@@ -1,4 +1,4 @@
-"""Authentication: the middleware that identifies the client. What a client may do is the business of guards.
+"""The middleware that identifies the client.
 
 Every handler and every mounted application requires a valid access token unless its `opt` says otherwise.
 """
@@ -15,9 +15,9 @@ from kitsu.observability.logs import of_request
 from kitsu.web.request import header
 
 PUBLIC: dict[str, Any] = {"public": True}
-"""`opt` of a handler that is open to everybody: the token is not looked at."""
+"""`opt` of a handler that ignores the token."""
 GUESTS: dict[str, Any] = {"guests": True}
-"""`opt` of a handler that guests may use: without a token `request.user` is None, a bad token is refused."""
+"""`opt` of a handler that guests may use: `request.user` is None without a token, and a bad token gets 401."""
 
 
 class AuthenticationMiddleware(AbstractAuthenticationMiddleware):
@@ -28,23 +28,15 @@ class AuthenticationMiddleware(AbstractAuthenticationMiddleware):
         self._sessions = sessions
 
     async def authenticate_request(self, connection: ASGIConnection[Any, Any, Any, Any]) -> AuthenticationResult:
-        """Identify the client, in one query at most. Raises Unauthorized."""
-        token = _bearer_token(connection)
-        if token is None:
+        """Identify the client, with one query at most. Raises Unauthorized."""
+        value = header(connection.scope, b"authorization")
+        if value is None:
             if connection.route_handler.opt.get("guests"):
                 return AuthenticationResult(user=None, auth=None)
+            raise Unauthorized
+        scheme, _, token = value.decode("latin-1").partition(" ")
+        if scheme.lower() != "bearer" or not (token := token.strip()):
             raise Unauthorized
         identity = await self._sessions.identify(token)
         of_request.set({**of_request.get(), "by": str(identity.user_id)})
         return AuthenticationResult(user=identity, auth=token)
-
-
-def _bearer_token(connection: ASGIConnection[Any, Any, Any, Any]) -> str | None:
-    """Return the token of the `Authorization` header, None without one. Raises Unauthorized for another form."""
-    value = header(connection.scope, b"authorization")
-    if value is None:
-        return None
-    scheme, _, token = value.decode("latin-1").partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
-        raise Unauthorized
-    return token.strip()

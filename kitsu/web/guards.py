@@ -1,7 +1,7 @@
-"""The guards of the handlers: permissions, and rate limits by client address.
+"""The guards of handlers: permissions, and rate limits by client address.
 
-Put them on handlers: Litestar's own OPTIONS handlers inherit the guards of a controller. They are coroutines, since
-Litestar runs a plain function in a thread.
+Litestar's OPTIONS handlers inherit the guards of a controller, so put guards on handlers. They are coroutines, since
+Litestar runs plain functions in a thread.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from kitsu.errors import AppError, Forbidden, RateLimited, Unauthorized
 
 
 def raises(*errors: type[AppError]) -> Callable[[Guard], Guard]:
-    """Return a decorator for a guard that raises these errors: `/openapi.json` lists them for its handlers."""
+    """Declare the errors that a guard raises, for the API description of its handlers."""
 
     def declare(guard: Any) -> Guard:
         guard.errors = errors
@@ -28,7 +28,7 @@ def raises(*errors: type[AppError]) -> Callable[[Guard], Guard]:
 
 
 def requires(permission: Permission) -> Guard:
-    """Return a guard for clients whose role has the permission. It raises Unauthorized and Forbidden."""
+    """Return a guard that requires a permission. It raises Unauthorized and Forbidden."""
 
     @raises(Forbidden)
     async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
@@ -42,7 +42,7 @@ def requires(permission: Permission) -> Guard:
 
 
 def rate_limited(policy: str) -> Guard:
-    """Return a guard that counts the requests of an address under a policy. It raises RateLimited."""
+    """Return a guard that limits the requests of a client address by a policy. It raises RateLimited."""
 
     @raises(RateLimited)
     async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:

@@ -1,4 +1,4 @@
-"""What all lists have in common over HTTP: limit, offset, the link to the next page, the total; lists of changes."""
+"""Lists over HTTP: the query parameters and headers of pages and of changes."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -21,24 +21,21 @@ BIGINT_MAX = 2**63 - 1
 LIST_HEADERS: Sequence[ResponseHeader] = (
     documented_header("Link", '`<…>; rel="next"`: the next page, if there is one', required=False),
     documented_header(
-        "X-Total-Count", f"the length of the whole list, with `total=true`; {MAX_TOTAL} for longer ones", required=False
+        "X-Total-Count", f"with `total=true`: the length of the whole list, at most {MAX_TOTAL}", required=False
     ),
 )
 CHANGES_HEADERS: Sequence[ResponseHeader] = (
     *LIST_HEADERS,
     documented_header(
-        "X-Updated-Until", "with `updated_since`: the value of `updated_since` for the next time", required=False
+        "X-Updated-Until", "with `updated_since`: its value for the next request of changes", required=False
     ),
 )
 EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
 
-
-Limit = Annotated[int, QueryParameter(ge=1, le=100, description="how many at most")]
-Offset = Annotated[int, QueryParameter(ge=0, le=BIGINT_MAX, description="how many to skip")]
-Total = Annotated[bool, QueryParameter(description="count the whole list, in `X-Total-Count`")]
-Cursor = Annotated[
-    str | None, QueryParameter(max_length=20_000, description="where the `Link` to the next page begins")
-]
+Limit = Annotated[int, QueryParameter(ge=1, le=100, description="the maximum number of items")]
+Offset = Annotated[int, QueryParameter(ge=0, le=BIGINT_MAX, description="the number of items to skip")]
+Total = Annotated[bool, QueryParameter(description="send the length of the whole list in `X-Total-Count`")]
+Cursor = Annotated[str | None, QueryParameter(max_length=20_000, description="the start of a page, from `Link`")]
 
 
 def provide_page_request(
@@ -47,7 +44,7 @@ def provide_page_request(
     total: Total = False,  # noqa: FBT002 - a query parameter
     cursor: Cursor = None,
 ) -> PageRequest:
-    """Return the part of a list that a request asks for."""
+    """Return the requested page of a list."""
     return PageRequest(limit, offset, total, cursor)
 
 
@@ -60,72 +57,67 @@ def provide_list_request(
     updated_since: Annotated[
         datetime | None,
         QueryParameter(
-            description="only what changed at this time or later, the oldest change first; begin with any time long "
-            "ago, go on with the `X-Updated-Until` of the last answer"
+            description="only what changed at this time or later, the oldest change first; start with a time long "
+            "ago, then send the `X-Updated-Until` of the last response"
         ),
     ] = None,
     deleted: Annotated[  # noqa: FBT002 - a query parameter
         bool,
         QueryParameter(
-            description="with tombstones (`id`, `anime_id`, `deleted_at`) of what was deleted in the last 30 days; "
-            "whoever asks less often fetches the whole list"
+            description="include tombstones (`id`, `anime_id`, `deleted_at`) of what was deleted in the last 30 days; "
+            "after a longer time fetch the whole list"
         ),
     ] = False,
 ) -> ListRequest:
-    """Return the part of a list, or of its changes, that a request asks for. Raises InvalidRequest."""
+    """Return the requested page of a list, or of its changes. Raises InvalidRequest."""
     page = PageRequest(limit, offset, total, cursor)
-    # msgspec would take `null` for none given, and a number for seconds since 1970.
+    # msgspec takes `null` for None, and a number for seconds since 1970.
     if ":" not in request.query_params.get("updated_since", ":"):
         raise InvalidRequest([{"field": "updated_since", "message": "Invalid RFC3339 encoded datetime"}])
     if updated_since is None and not deleted:
         return ListRequest(page)
     if offset:
-        raise InvalidRequest([{"field": "offset", "message": "A list of changes goes on at the Link of its answer"}])
+        raise InvalidRequest([{"field": "offset", "message": "A list of changes has no offset; use its Link"}])
     if updated_since is not None and updated_since.tzinfo is None:
-        raise InvalidRequest([{"field": "updated_since", "message": "Expected a time with its zone, such as Z"}])
-    changes = ChangesRequest(
-        updated_since or EARLIEST, deleted, limit, None if cursor is None else _changes_cursor(cursor)
-    )
-    return ListRequest(page, changes)
-
-
-PAGES = {"page_request": Provide(provide_page_request, sync_to_thread=False)}
-"""The dependency of a handler of a list."""
-LISTS = {"list_request": Provide(provide_list_request, sync_to_thread=False)}
-"""The dependency of a handler of a list whose changes can be listed: one, since several cost a task each."""
-
-
-def list_response(request: Request[Any, Any, Any], part: Page[Any] | Changes[Any]) -> Response[Any]:
-    """Return a page of a list, or of its changes, as a bare array; the rest is in headers."""
-    return changes_response(request, part) if isinstance(part, Changes) else page_response(request, part)
-
-
-def changes_response(request: Request[Any, Any, Any], changes: Changes[Any]) -> Response[Any]:
-    """Return a page of changes as a bare array; its next page, and the time to begin at the next time, in headers."""
-    headers = {"X-Updated-Until": changes.until.astimezone(UTC).isoformat().replace("+00:00", "Z")}
-    if changes.next is not None:
-        headers["Link"] = _next_link(request, cursor_of(changes.next))
-    return Response(changes.items, headers=headers)
+        raise InvalidRequest([{"field": "updated_since", "message": "Expected a time with a time zone, such as Z"}])
+    after = None if cursor is None else _changes_cursor(cursor)
+    return ListRequest(page, ChangesRequest(updated_since or EARLIEST, deleted, limit, after))
 
 
 def _changes_cursor(cursor: str) -> ChangesCursor:
     try:
         place = msgspec.json.decode(json_of(cursor), type=ChangesCursor)
-        place.until.astimezone(UTC)  # which some times at the ends of the calendar have not
+        place.until.astimezone(UTC)  # fails for some times at the ends of the calendar
     except (ValueError, OverflowError):
-        raise InvalidRequest([{"field": "cursor", "message": "Expected the one of a Link"}]) from None
+        raise InvalidRequest([{"field": "cursor", "message": "Expected the cursor of a Link"}]) from None
     return place
 
 
+PAGES = {"page_request": Provide(provide_page_request, sync_to_thread=False)}
+"""The dependency of a list."""
+LISTS = {"list_request": Provide(provide_list_request, sync_to_thread=False)}
+"""The dependency of a list that includes its changes. It is one, since several dependencies cost a task each."""
+
+
 def refuse_null(request: Request[Any, Any, Any], *names: str) -> None:
-    """Raise InvalidRequest for parameters of the text `null`, which msgspec would take for none given."""
+    """Raise InvalidRequest for parameters with the text `null`, which msgspec takes for None."""
     wrong = [name for name in names if request.query_params.get(name, "").lower() == "null"]
     if wrong:
         raise InvalidRequest([{"field": name, "message": "Expected a value, got null"} for name in wrong])
 
 
+def list_response(request: Request[Any, Any, Any], part: Page[Any] | Changes[Any]) -> Response[Any]:
+    """Return a page of a list, or of its changes, as a bare array; all else is in headers."""
+    if isinstance(part, Page):
+        return page_response(request, part)
+    headers = {"X-Updated-Until": part.until.astimezone(UTC).isoformat().replace("+00:00", "Z")}
+    if part.next is not None:
+        headers["Link"] = _next_link(request, cursor_of(part.next))
+    return Response(part.items, headers=headers)
+
+
 def page_response(request: Request[Any, Any, Any], page: Page[Any]) -> Response[Any]:
-    """Return a page as a bare array; its next page and the total in headers."""
+    """Return a page as a bare array; the next page and the total are in headers."""
     headers = {}
     if page.cursor is not None:
         headers["Link"] = _next_link(request, page.cursor)
@@ -135,7 +127,7 @@ def page_response(request: Request[Any, Any, Any], page: Page[Any]) -> Response[
 
 
 def _next_link(request: Request[Any, Any, Any], cursor: str) -> str:
-    asked_for = parse_qsl(request.scope["query_string"].decode(), keep_blank_values=True)
-    query = [(given, text) for given, text in asked_for if given not in {"cursor", "offset"}]
-    # Without a host: behind a proxy only the client knows under which one it asked.
+    sent = parse_qsl(request.scope["query_string"].decode(), keep_blank_values=True)
+    query = [(name, value) for name, value in sent if name not in {"cursor", "offset"}]
+    # Without a host: behind a proxy only the client knows its name.
     return f'<{request.scope["path"]}?{urlencode([*query, ("cursor", cursor)])}>; rel="next"'

@@ -1,4 +1,4 @@
-"""`ETag` and `If-Match` on what several devices may change, and `Idempotency-Key` on what is said twice."""
+"""`ETag` and `If-Match` of what several devices may change, and `Idempotency-Key` of repeated requests."""
 
 import re
 from typing import Annotated, Any
@@ -15,7 +15,7 @@ from kitsu.errors import InvalidRequest
 from kitsu.web.openapi import documented_header
 from kitsu.web.request import header
 
-ETAG = documented_header("ETag", "names this state; send it as `If-Match` with a change", required=False)
+ETAG = documented_header("ETag", "the version of the resource; send it as `If-Match` with a change", required=False)
 IDEMPOTENT: dict[str, Any] = {"idempotent": True}
 """`opt` of a handler that calls `idempotent_request`; `/openapi.json` lists the header for it."""
 _TAG = re.compile(r'\s*(\*|"?[^"\s*]+"?)\s*')
@@ -25,15 +25,15 @@ def provide_expected(
     if_match: Annotated[
         str | None,
         HeaderParameter(
-            name="If-Match", description="the `ETag` that the client knows; 412 when another device was faster"
+            name="If-Match", description="the last `ETag` the client got; 412 if the resource has changed since"
         ),
     ] = None,
 ) -> Expected | None:
-    """The states that `If-Match` names, None without it. A weak or malformed tag names none."""
+    """Return the versions that `If-Match` names, or None without the header. Weak and malformed tags never match."""
     if if_match is None:
         return None
-    parts = (_TAG.fullmatch(part) for part in if_match.split(","))
-    return Expected(frozenset(part[1].strip('"') for part in parts if part is not None))
+    tags = (_TAG.fullmatch(part) for part in if_match.split(","))
+    return Expected(frozenset(tag[1].strip('"') for tag in tags if tag))
 
 
 EXPECTED = {"expected": Provide(provide_expected, sync_to_thread=False)}
@@ -41,8 +41,8 @@ EXPECTED = {"expected": Provide(provide_expected, sync_to_thread=False)}
 
 
 def idempotent_request(request: Request[Any, Any, Any], body: msgspec.Struct) -> IdempotentRequest | None:
-    """Return the request that `Idempotency-Key` names, None without it. Raises InvalidRequest."""
-    # Not a header parameter: most requests have no key, and Litestar's parameter takes 10 µs of each.
+    """Return the request that `Idempotency-Key` names, or None without the header. Raises InvalidRequest."""
+    # Not a header parameter: that takes 10 µs of each request, and most have no key.
     key = header(request.scope, b"idempotency-key")
     if key is None:
         return None
@@ -52,5 +52,5 @@ def idempotent_request(request: Request[Any, Any, Any], body: msgspec.Struct) ->
 
 
 def tagged(body: Any, row_id: UUID, version: int) -> Response[Any]:
-    """An answer with the tag of the state that it shows."""
+    """Return a response with the `ETag` of a row's version."""
     return Response(body, headers={"ETag": f'"{version_tag(row_id, version)}"'})

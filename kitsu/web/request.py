@@ -1,4 +1,4 @@
-"""The request class of the application, which reads JSON bodies more strictly than Litestar; headers, one by one."""
+"""The request class, which reads JSON bodies more strictly than Litestar."""
 
 import json
 import math
@@ -15,16 +15,13 @@ from kitsu.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
 
 JSON = "application/json"
 MAX_BODY_BYTES = 64 * 1024
-"""The default limit for a body; a handler that takes more sets `request_max_body_size`."""
+"""The default limit of a body; handlers of larger ones set `request_max_body_size`."""
 
 UserT = TypeVar("UserT", Identity, Identity | None)
 
 
 def header(scope: Scope, name: bytes) -> bytes | None:
-    """Return the first header of a name, which is in lower case; None without one.
-
-    `request.headers` would decode them all, which most short requests need not pay for.
-    """
+    """Return the first header of a lower-case name, or None. `request.headers` is slower: it decodes all headers."""
     for sent, value in scope["headers"]:
         if sent == name:
             return value
@@ -34,7 +31,7 @@ def header(scope: Scope, name: bytes) -> bytes | None:
 class StrictRequest(Request[UserT, Any, State]):
     """A request whose JSON body must be declared as JSON, be UTF-8 and have no key twice.
 
-    Its body is read in one piece: Litestar's way through an asynchronous generator takes a tenth of a short request.
+    `body` does not use `stream`, as Litestar's does: its asynchronous generator takes a tenth of a short request.
     """
 
     whole_body: bytes | None = None
@@ -54,7 +51,7 @@ class StrictRequest(Request[UserT, Any, State]):
                     raise PayloadTooLarge
                 pieces.append(message["body"])
                 more = message.get("more_body", False)
-            self.whole_body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            self.whole_body = b"".join(pieces)
         return self.whole_body
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
@@ -66,10 +63,9 @@ class StrictRequest(Request[UserT, Any, State]):
             yield self.whole_body
 
     async def json(self) -> Any:
-        """Return the body as JSON.
+        """Return the decoded body. Raises UnsupportedMediaType and InvalidRequest.
 
-        Raises UnsupportedMediaType for another content type, and InvalidRequest for what is not valid JSON or has a
-        key twice: of two keys Litestar takes the last, and a proxy may take the first.
+        Of two equal keys Litestar takes the last, and a proxy may take the first.
         """
         declared = header(self.scope, b"content-type")
         if declared not in {None, b"application/json"} and self.content_type[0] != JSON:
@@ -77,7 +73,7 @@ class StrictRequest(Request[UserT, Any, State]):
         body = await self.body()
         try:
             value = _decode(body)
-            # Each key has a colon, so as many colons as keys leave no room for a second key of the same name.
+            # Each key has a colon: with as many colons as keys no key was there twice.
             if not isinstance(value, dict) or body.count(b":") != len(value):
                 _decode_distinct(body.decode())
         except (ValueError, RecursionError):
@@ -92,10 +88,10 @@ GuestRequest = StrictRequest[Identity | None]
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    value = dict(pairs)
+    if len(value) < len(pairs):
         raise ValueError("duplicate key")
-    return found
+    return value
 
 
 _decode = msgspec.json.Decoder().decode

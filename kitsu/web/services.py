@@ -1,7 +1,7 @@
-"""How handlers get the services that write: on the request's session, from the library's Litestar plugin."""
+"""The dependencies that give handlers their services, on the request's session of advanced-alchemy's plugin."""
 
 import inspect
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
@@ -15,27 +15,23 @@ log = structlog.get_logger("kitsu.sql")
 
 
 async def provide_db_session(plugin_session: NamedDependency[AsyncSession]) -> AsyncIterator[AsyncSession]:
-    """Yield the session of the library's plugin, and close it when the handler has returned or failed.
+    """Yield the plugin's session, and close it when the handler has ended.
 
-    The plugin closes it as the response begins, and a close that fails, as that of a lost connection, would break the
-    response.
+    The plugin itself closes it when the response begins: a close that fails, on a lost connection, would break it.
     """
     try:
         yield plugin_session
     finally:
         try:
             await plugin_session.close()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the connection is of no use any more
+        except Exception as error:  # noqa: BLE001 - after any error the connection is of no use
             log.warning("session close failed", error=type(error).__name__)
             with suppress(Exception):
                 await plugin_session.invalidate()
 
 
 def service(kind: type[SQLAlchemyAsyncRepositoryService[Any]]) -> Provide:
-    """Return the dependency that makes a service for a request.
-
-    The required keyword arguments of the service are taken from `app.state.parts`, by their types.
-    """
+    """Return a service's dependency. Its required keyword arguments are taken from `app.state.parts` by type."""
     wanted = {
         parameter.name: parameter.annotation
         for parameter in inspect.signature(kind, eval_str=True).parameters.values()
@@ -43,7 +39,6 @@ def service(kind: type[SQLAlchemyAsyncRepositoryService[Any]]) -> Provide:
     }
 
     def provide_service(db_session: NamedDependency[AsyncSession], state: State) -> Any:
-        parts: Mapping[type, Any] = state.parts
-        return kind(db_session, **{name: parts[part] for name, part in wanted.items()})
+        return kind(db_session, **{name: state.parts[part] for name, part in wanted.items()})
 
     return Provide(provide_service, sync_to_thread=False)

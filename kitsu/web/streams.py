@@ -1,16 +1,15 @@
-"""Streamed responses: made while the client reads them."""
+"""The bodies of streamed responses."""
 
 from collections.abc import AsyncIterator
 
 STREAM_BYTES = 64 * 1024
-"""Larger responses are streamed. A whole one is held in memory until the client has read it."""
+"""Larger responses are streamed: a whole one stays in memory until the client has read it."""
 
 
 async def start_stream(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Return the pieces, the first of which is made by now.
+    """Make the first piece of a body, and return all of them.
 
-    Raises what making the first piece raises, so that the error is a response of its own: a later error can only break
-    the connection.
+    An error of the first piece is raised here, so it becomes a response. A later error breaks the connection.
     """
     first = await anext(pieces, b"")
 
@@ -23,6 +22,6 @@ async def start_stream(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 async def stream_bytes(data: bytes) -> AsyncIterator[bytes]:
-    """Yield data that several responses share, without a copy of all of it for each."""
+    """Yield data that several responses share, without a copy of it for each response."""
     for start in range(0, len(data), STREAM_BYTES):
         yield data[start : start + STREAM_BYTES]

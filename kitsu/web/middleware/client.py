@@ -1,10 +1,7 @@
-"""Where a request comes from: the client's address and scheme, through the proxies that are trusted to tell; whether
-the client is still there, and whether there is room for what it sends.
-"""
+"""The client of a request: its address and scheme behind proxies, and the limits of the time and memory of its body."""
 
 import asyncio
 import re
-from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -23,16 +20,15 @@ from kitsu.web.request import header
 Networks = tuple[IPv4Network | IPv6Network, ...]
 
 SMALL_BODY_BYTES = 64 * 1024
-"""Bytes of a body that are nothing to a worker."""
+"""Bodies up to this size are not limited in number."""
 LARGE_BODY_BUDGET_BYTES = 64 * 1024 * 1024
 """Bytes of larger bodies that a worker holds at once. Handlers copy them, some twice."""
-
 DRAIN_SECONDS = 1.0
-"""How long a response waits for the rest of a small body that no handler has read."""
+"""How long a response waits for the rest of a small body that the handler has not read."""
 BODILESS = {"GET", "HEAD", "OPTIONS"}
-"""Methods whose requests have no body to wait for."""
+"""Methods whose responses don't wait for a body."""
 REJECTED = "kitsu_rejected"
-"""Key in the scope of a request whose body is not worth reading: a rejection has to be cheap."""
+"""Key in the scope of a rejected request: its body is not read, since a rejection has to be cheap."""
 
 log = structlog.get_logger("kitsu.load")
 
@@ -40,17 +36,19 @@ _RAW_BYTE = re.compile(rb"[^\x00-\x7f]")
 
 
 class Client:
-    """Puts the real address and scheme in the scope. Without trusted proxies the headers are anybody's word."""
+    """Puts the client's address and scheme in the scope, and limits bodies.
+
+    The headers of proxies are ignored unless they come from a trusted network: every client can send them.
+    """
 
     def __init__(self, app: ASGIApp, trusted_proxies: tuple[str, ...], body_seconds: float) -> None:
-        """`body_seconds` is how long a client may take to send its request."""
+        """`body_seconds` is the time limit for receiving a request."""
         self._app = app
-        self._body_seconds = body_seconds
-        self._room = LARGE_BODY_BUDGET_BYTES
         self._trusted: Networks = tuple(ip_network(network) for network in trusted_proxies)
+        self.body_seconds = body_seconds
+        self.free_bytes = LARGE_BODY_BUDGET_BYTES
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
         if not scope["query_string"].isascii():
             # curl and old browsers send letters beyond ASCII without percent-encoding. Litestar takes them for Latin-1.
             scope["query_string"] = _RAW_BYTE.sub(lambda found: b"%%%02X" % found[0][0], scope["query_string"])
@@ -61,23 +59,17 @@ class Client:
             scope["client"] = (_nearest_untrusted(hops, self._trusted) or peer[0], 0)
             if headers.get(b"x-forwarded-proto") in {"http", "https"}:
                 scope["scheme"] = headers[b"x-forwarded-proto"]
-        body = _Body(receive, self._body_seconds, self._hold)
+        body = _Body(self, receive)
 
         async def send_behind_body(message: Message) -> None:
-            if message["type"] == "http.response.start" and not body.is_whole and REJECTED not in scope:
+            if message["type"] == "http.response.start" and not body.is_complete and REJECTED not in scope:
                 await body.drain()
             await send(message)
 
         try:
             await self._app(scope, body.receive, send if scope.get("method") in BODILESS else send_behind_body)
         finally:
-            self._room += body.held
-
-    def _hold(self, size: int) -> bool:
-        if size > self._room:
-            return False
-        self._room -= size
-        return True
+            self.free_bytes += body.reserved
 
 
 def provide_device(scope: Scope) -> Device:
@@ -92,31 +84,27 @@ DEVICE = {"client_device": Provide(provide_device, sync_to_thread=False)}
 
 
 class _Body:
-    """What a client sends."""
+    __slots__ = ("_client", "_ends_at", "_receive", "_size", "is_complete", "reserved")
 
-    __slots__ = ("_ends_at", "_hold", "_receive", "_seconds", "_size", "held", "is_whole")
-
-    def __init__(self, receive: Receive, seconds: float, hold: Callable[[int], bool]) -> None:
-        """It may take so long; `hold` says whether there is room for so many bytes more of it."""
+    def __init__(self, client: Client, receive: Receive) -> None:
+        self._client = client
         self._receive = receive
-        self._seconds = seconds
-        self._hold = hold
         self._ends_at: float | None = None
-        self.is_whole = False
         self._size = 0
-        self.held = 0
-        """Bytes that room was taken for, until the request is answered."""
+        self.is_complete = False
+        self.reserved = 0
+        """Bytes of the budget for large bodies, until the end of the request."""
 
     async def receive(self) -> ReceiveMessage:
-        """The next message. Raises ClientGone when the client hangs up within its request, RequestTimeout when it takes
-        too long to send it, ServiceUnavailable when others have sent too much already.
+        """Return the next message.
 
-        Litestar would take the first for a bug, wait for the second for ever, and the third would end the worker.
+        Raises ClientGone, which Litestar would take for a bug; RequestTimeout, since Litestar would wait for ever; and
+        ServiceUnavailable when the budget for large bodies is spent.
         """
-        if self.is_whole:
+        if self.is_complete:
             return await self._receive()
         if self._ends_at is None:
-            self._ends_at = asyncio.get_running_loop().time() + self._seconds
+            self._ends_at = asyncio.get_running_loop().time() + self._client.body_seconds
         try:
             with released_slot():
                 async with asyncio.timeout_at(self._ends_at):
@@ -124,35 +112,35 @@ class _Body:
         except TimeoutError:
             raise RequestTimeout from None
         if message["type"] == "http.request":
-            self.is_whole = not message.get("more_body", False)
-            self._keep(len(message.get("body", b"")))
+            self.is_complete = not message.get("more_body", False)
+            self._size += len(message.get("body", b""))
+            if self._size > SMALL_BODY_BYTES:
+                self._reserve(self._size - self.reserved)
         elif message["type"] == "http.disconnect":
             raise ClientGone
         return message
 
+    def _reserve(self, size: int) -> None:
+        if size > self._client.free_bytes:
+            log.warning("too many large bodies at once")
+            raise ServiceUnavailable
+        self._client.free_bytes -= size
+        self.reserved += size
+
     async def drain(self) -> None:
-        """Read what is left of a small body: the server closes the connection of one that is not read, and the client
-        may see that before the response.
+        """Read the rest of a small body: the server closes a connection with an unread body, maybe before the client
+        has read the response.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_SECONDS):
-                while not self.is_whole and self._size <= SMALL_BODY_BYTES:
+                while not self.is_complete and self._size <= SMALL_BODY_BYTES:
                     message: Any = await self._receive()
-                    self.is_whole = message["type"] == "http.disconnect" or not message.get("more_body", False)
+                    self.is_complete = message["type"] == "http.disconnect" or not message.get("more_body", False)
                     self._size += len(message.get("body", b""))
-
-    def _keep(self, size: int) -> None:
-        self._size += size
-        if self._size > SMALL_BODY_BYTES:
-            more = self._size - self.held
-            if not self._hold(more):
-                log.warning("too many large bodies at once")
-                raise ServiceUnavailable
-            self.held += more
 
 
 def _nearest_untrusted(hops: list[str], trusted: Networks) -> str | None:
-    """Each proxy adds the one before it at the right; the first that is no proxy of ours is the client."""
+    # Each proxy appends the address of its client.
     for hop in reversed(hops):
         try:
             ip_address(hop)

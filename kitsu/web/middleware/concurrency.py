@@ -1,4 +1,4 @@
-"""The limit on concurrent requests: those beyond it are rejected at once, so that the others are served as usual."""
+"""The limit of concurrent requests. Those beyond it are rejected, so that the others are served as usual."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ from kitsu.web.middleware.security_headers import ALWAYS, HSTS, NO_STORE
 from kitsu.web.request import header
 
 UNLIMITED_PATHS = ("/health", "/metrics", "/docs", "/openapi.json", "/media/")
-"""Prefixes of paths. A probe must not take a busy service for one that is down; the others need no database."""
+"""Prefixes of paths. A probe must not take a busy service for a dead one; the others need no database."""
 LOG_INTERVAL_SECONDS = 1.0
 """How often rejections are logged, while there are any."""
 
@@ -35,9 +35,9 @@ _HEADERS = (
 
 
 class ConcurrencyLimit:
-    """Passes requests on that get a slot, and rejects the others.
+    """Rejects requests that get no slot.
 
-    A rejection costs a fiftieth of a served request, as long as nothing else is done for it: not even its log line.
+    A rejection costs a fiftieth of a served request, since it writes no log line and runs no other layer.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class ConcurrencyLimit:
         cors_headers: Mapping[bytes, CorsHeaders],
         is_cached: Callable[[HTTPScope], bool],
     ) -> None:
-        """Requests whose response `is_cached` need no slot."""
+        """Cached responses need no slot."""
         self._app = app
         self._limiter = limiter
         self._cors_headers = cors_headers
@@ -56,7 +56,6 @@ class ConcurrencyLimit:
         self._is_log_scheduled = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
         if (
             scope["type"] != ScopeType.HTTP
             or scope["path"].startswith(UNLIMITED_PATHS)
@@ -69,7 +68,7 @@ class ConcurrencyLimit:
             if not self._is_log_scheduled:
                 self._is_log_scheduled = True
                 asyncio.get_running_loop().call_later(LOG_INTERVAL_SECONDS, self._log)
-            await self._refuse(scope, send)
+            await self._reject(scope, send)
             return
         try:
             await self._app(scope, receive, send)
@@ -81,7 +80,7 @@ class ConcurrencyLimit:
         self._logged = self._limiter.refused
         self._is_log_scheduled = False
 
-    async def _refuse(self, scope: Scope, send: Send) -> None:
+    async def _reject(self, scope: Scope, send: Send) -> None:
         scope[REJECTED] = True  # type: ignore[literal-required] # Kitsu's own
         headers = [*_HEADERS, (HEADER, request_id(scope))]
         headers += self._cors_headers.get(header(scope, b"origin") or b"", ())

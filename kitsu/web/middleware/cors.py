@@ -1,7 +1,7 @@
 """Cross-origin requests.
 
-Litestar's CORSConfig answers a refused preflight in plain text, overwrites the `Vary` of responses, and leaves
-`Vary: Origin` out where the origin is not allowed.
+Litestar's CORSConfig has a plain-text response to a refused preflight, overwrites the `Vary` of responses, and omits
+`Vary: Origin` where the origin is not allowed.
 """
 
 from collections.abc import Mapping
@@ -12,14 +12,13 @@ from litestar.types import ASGIApp, HTTPResponseStartEvent, Message, Receive, Sc
 EXPOSED = b"ETag, Link, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID, X-Total-Count, X-Updated-Until"
 METHODS = b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
 PREFLIGHT_MAX_AGE_SECONDS = b"600"
-
 CorsHeaders = tuple[tuple[bytes, bytes], ...]
 VARY = (b"vary", b"Origin")
 PREFLIGHT_VARY = (b"vary", b"Origin, Access-Control-Request-Method, Access-Control-Request-Headers")
 
 
 def cors_headers_by_origin(origins: tuple[str, ...]) -> Mapping[bytes, CorsHeaders]:
-    """Return the headers of responses to each allowed origin."""
+    """Return the response headers for each allowed origin."""
     return {
         origin.encode(): (
             (b"access-control-allow-origin", origin.encode()),
@@ -31,14 +30,13 @@ def cors_headers_by_origin(origins: tuple[str, ...]) -> Mapping[bytes, CorsHeade
 
 
 class Cors:
-    """Answers preflights, and lets pages of the allowed origins read responses, with credentials."""
+    """Responds to preflights, and lets pages of the allowed origins read responses, with credentials."""
 
     def __init__(self, app: ASGIApp, cors_headers: Mapping[bytes, CorsHeaders]) -> None:
         self._app = app
         self._cors_headers = cors_headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return

@@ -1,4 +1,4 @@
-"""How long a request may occupy the worker: its response has to begin in time, and a slow reader holds no slot."""
+"""The deadline of a request."""
 
 from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
@@ -8,7 +8,7 @@ from kitsu.domain.concurrency import RequestDeadline, released_slot
 
 
 class DeadlineMiddleware(ASGIMiddleware):
-    """Raises TimeoutError in a handler whose response has not begun in time."""
+    """Raises TimeoutError in a handler whose response has not begun in time. A slow client holds no slot."""
 
     scopes = (ScopeType.HTTP,)
 
@@ -16,15 +16,13 @@ class DeadlineMiddleware(ASGIMiddleware):
         self._seconds = seconds
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        """Handle one request."""
         deadline = RequestDeadline(self._seconds)
 
         async def send_in_time(message: Message) -> None:
             if message["type"] == "http.response.start":
                 deadline.stop()
             elif message.get("more_body"):
-                # While the client reads a part of a stream, the slot is free for other requests.
-                with released_slot():
+                with released_slot():  # while the client reads this piece of a stream
                     await send(message)
                 return
             await send(message)

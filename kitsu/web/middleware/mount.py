@@ -1,4 +1,4 @@
-"""What a mounted ASGI application is told of its place."""
+"""The paths of mounted ASGI applications."""
 
 import re
 from urllib.parse import unquote_to_bytes
@@ -13,13 +13,12 @@ SLASHES = re.compile("/+")
 
 
 class MountMiddleware(ASGIMiddleware):
-    """Puts the prefix of a mounted application in `root_path`, and its path as the client sent it in `path`.
+    """Puts the prefix of a mounted application in `root_path`, and the rest as the client sent it in `path`.
 
-    Litestar sets no `root_path`, ends each path with a slash, and routes by the path with repeated slashes as one.
+    Litestar sets no `root_path`, ends each path with a slash, and joins repeated slashes.
     """
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        """Handle one request. Raises NotFound for a path that only begins with the same letters as the prefix."""
         handler = scope["route_handler"]
         if isinstance(handler, ASGIRouteHandler) and handler.is_mount:
             sent = unquote_to_bytes(scope["raw_path"].partition(b"?")[0]).decode("utf-8", "replace")

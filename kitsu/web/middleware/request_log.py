@@ -1,4 +1,4 @@
-"""The request id, and one log line per request. It is outside of the routing, to see unknown paths and failures."""
+"""The request id, and one log line per request, for unknown paths and failures too."""
 
 import re
 import time
@@ -13,29 +13,23 @@ from kitsu.observability.logs import RequestLine, of_request, request_lines
 from kitsu.web.request import header
 
 HEADER = b"x-request-id"
-# The id goes into logs and headers: it must not break a line, nor be long.
+# The id goes into logs and headers, so it must be short and printable.
 _ACCEPTABLE = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
-
 
 log = structlog.get_logger("kitsu.request")
 
 Count = Callable[[str, str | None, int, float], None]
-"""Takes method, route, status (0 without an answer) and seconds."""
+"""Takes the method, route, status (0 without a response) and seconds of a request."""
 
 
 class RequestLog:
-    """Gives each request an id, sends it as `X-Request-ID`, and logs the end of the request.
-
-    All log events of a request have its id and the client's address.
-    """
+    """Sends `X-Request-ID`, logs each request, and puts its id and the client's address in all its log events."""
 
     def __init__(self, app: ASGIApp, count: Count | None = None) -> None:
-        """Call `count` for each request that has ended."""
         self._app = app
         self._count = count
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
@@ -58,12 +52,12 @@ class RequestLog:
         except Exception as error:
             if not status:
                 raise
-            # The response has begun and can't become an error. Without its end the connection breaks.
+            # The response has begun and can't become an error. Without its end it breaks the connection.
             log.warning("response interrupted", error=type(error).__name__, exc_info=error)
         finally:
             of_request.reset(token)
             seconds = time.perf_counter() - started
-            # The template, not the path: paths and queries hold personal data.
+            # Not the path: paths and queries hold personal data.
             route = scope.get("path_template")
             if self._count is not None:
                 self._count(scope["method"], route, status, seconds)
@@ -80,6 +74,6 @@ class RequestLog:
 
 
 def request_id(scope: Scope) -> bytes:
-    """Return the request's `X-Request-ID`, or a new id where it is missing or not acceptable."""
+    """Return the request's `X-Request-ID` if it has an acceptable one, otherwise a new id."""
     sent = header(scope, HEADER)
     return sent if sent is not None and _ACCEPTABLE.fullmatch(sent) else b"%032x" % getrandbits(128)

@@ -1,4 +1,4 @@
-"""Responses of the catalogue: with an ETag, so that a 304 may do, and cached until a row of the catalogue changes."""
+"""Responses of the catalogue: they have an ETag, and are cached until a row of the catalogue changes."""
 
 import time
 from collections import OrderedDict
@@ -11,36 +11,33 @@ from litestar.types import ASGIApp, HTTPResponseStartEvent, HTTPScope, Message, 
 
 from kitsu.web.middleware.cors import CorsHeaders
 
-# Browsers and CDNs may store it and must revalidate it: an editor's change shows at once, at the price of a 304.
+# Browsers and CDNs may store a response and must revalidate it, so that an editor's change shows at once.
 CACHE_CONTROL = b"public, no-cache"
-
 ETAGGED = {"catalogue": "etagged"}
 """`opt` of a handler whose responses get an ETag."""
 CACHED = {"catalogue": "cached"}
 """`opt` of a handler whose responses get an ETag and are cached in memory."""
-
 ENTRY_OVERHEAD_BYTES = 600
-"""What an entry takes beside its body and its key: objects, headers, the table's slot."""
+"""Memory of an entry beside its body and its key."""
 
 Key = tuple[str, str, bytes]
 """Scheme, path and query."""
 
 
 class CachedResponse(NamedTuple):
-    """A 200 without the headers that depend on the request."""
+    """A response of status 200, without the headers that depend on the request."""
 
     headers: list[tuple[bytes, bytes]]
     body: bytes
     etag: bytes
-    route: str
-    """The path template, for the log."""
+    path_template: str
 
 
 class ResponseCache:
-    """Caches responses up to a number of bytes; the least recently used one leaves first.
+    """Caches responses up to a number of bytes, and removes the least recently used ones first.
 
     It is empty while the change listener is disconnected. A response that was read before a change must not be cached
-    after it: the caller takes `epoch` before reading, and passes it to `put`.
+    after it: read `epoch` before the database, and pass it to `put`.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -53,14 +50,14 @@ class ResponseCache:
         self.hits = 0
         self.misses = 0
         self.changed_at = 0.0
-        """The time of the last change, in Unix seconds; 0: none since the start."""
+        """The time of the last change in Unix seconds, or 0."""
 
     def has(self, scope: HTTPScope) -> bool:
         """Return whether a request is a cache hit."""
         return scope["method"] == "GET" and _key(scope) in self._entries
 
     def get(self, key: Key) -> CachedResponse | None:
-        """Return the cached response to a request, or None."""
+        """Return the cached response, or None."""
         response = self._entries.get(key)
         if response is not None:
             self._entries.move_to_end(key)
@@ -68,7 +65,7 @@ class ResponseCache:
         return response
 
     def put(self, key: Key, response: CachedResponse, epoch: int) -> None:
-        """Cache a response that was read in this epoch, unless the epoch is over or the response too large."""
+        """Cache a response, unless it is too large or its epoch has ended."""
         self.misses += 1
         size = _size(key, response)
         if epoch != self.epoch or not self._is_connected or size > self._max_bytes // 8:
@@ -80,17 +77,17 @@ class ResponseCache:
             self.size -= _size(*self._entries.popitem(last=False))
 
     def changed(self) -> None:
-        """Empty the cache: a row of the catalogue changed."""
+        """Empty the cache, because a row of the catalogue changed."""
         self.changed_at = time.time()
         self._clear()
 
     def connected(self) -> None:
-        """Begin to cache: the listener hears of every change from now on."""
+        """Start caching, because the listener receives every change from now on."""
         self._clear()
         self._is_connected = True
 
     def disconnected(self) -> None:
-        """Stop caching: changes may be missed."""
+        """Stop caching, because changes may be missed."""
         self._is_connected = False
         self._clear()
 
@@ -109,23 +106,22 @@ def _size(key: Key, response: CachedResponse) -> int:
 
 
 class CachedResponses:
-    """Sends cached responses, and caches those of handlers that say so in their `opt`."""
+    """Sends cached responses, and caches those of handlers with `opt=CACHED`."""
 
     def __init__(self, app: ASGIApp, cache: ResponseCache, cors_headers: Mapping[bytes, CorsHeaders]) -> None:
-        """`app` includes the layers whose headers are cached with the response."""
+        """`app` includes the layers whose headers are cached with a response."""
         self._app = app
         self._cache = cache
         self._cors_headers = cors_headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
         if scope["type"] != ScopeType.HTTP or scope["method"] != "GET":
             await self._app(scope, receive, send)
             return
         key = _key(scope)
         hit = self._cache.get(key)
         if hit is not None:
-            scope["path_template"] = hit.route
+            scope["path_template"] = hit.path_template  # for the log
             await self._send(hit, scope, send)
             return
         epoch = self._cache.epoch
@@ -163,13 +159,11 @@ class CachedResponses:
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-def _cacheable(start: HTTPResponseStartEvent, body: bytes, route: str) -> CachedResponse:
-    etag = b'"' + blake2b(body, digest_size=12).hexdigest().encode() + b'"'
+def _cacheable(start: HTTPResponseStartEvent, body: bytes, path_template: str) -> CachedResponse:
+    etag = b'"%s"' % blake2b(body, digest_size=12).hexdigest().encode()
     # CORS headers depend on the request's origin, and are added for each request.
-    headers = [
-        pair for pair in start["headers"] if pair[0] != b"cache-control" and not pair[0].startswith(b"access-control-")
-    ]
-    return CachedResponse([*headers, (b"etag", etag), (b"cache-control", CACHE_CONTROL)], body, etag, route)
+    headers = [pair for pair in start["headers"] if not pair[0].startswith((b"cache-control", b"access-control-"))]
+    return CachedResponse([*headers, (b"etag", etag), (b"cache-control", CACHE_CONTROL)], body, etag, path_template)
 
 
 def has_tag(scope: Scope, etag: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""Security headers, and those of a rate limit."""
+"""The security headers of all responses, and those of a rate limit."""
 
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -6,18 +6,15 @@ from kitsu.domain.rate_limits import tightest_limit
 
 ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"), (b"x-frame-options", b"DENY"))
 NO_STORE = (b"cache-control", b"no-store")
-"""Whatever does not say that it may be kept: accounts, tokens, errors."""
+"""For responses without a `Cache-Control` of their own: accounts, tokens, errors."""
 HSTS = (b"strict-transport-security", b"max-age=31536000")
 
 
 class SecurityHeaders:
-    """Adds them to every answer."""
-
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
         tightest_limit.set(None)
 
         async def send_with_headers(message: Message) -> None:

@@ -1,4 +1,4 @@
-"""Streamed responses: sent in small pieces, a limited number at once, to clients that read them."""
+"""The limits of streamed responses: their number, the size of their pieces, and the time for each piece."""
 
 import asyncio
 from collections import Counter
@@ -13,9 +13,9 @@ from kitsu.errors import ServiceUnavailable
 PIECE_BYTES = 8 * 1024
 """Granian buffers about nine pieces of a response whose client reads nothing, whatever their size."""
 PIECE_TIMEOUT_SECONDS = 20
-"""How long a client may take to make room for a piece. It is shorter than the kernel's limit, which logs nothing."""
+"""How long a client may take for a piece. It is less than READ_TIMEOUT_SECONDS of the kernel, which logs nothing."""
 MAX_STREAMS = 128
-"""Streamed responses of a route at once in a worker. So silent readers of one route leave the others alone."""
+"""Streams at once in a worker, for each route: clients that read nothing of one route must not block the others."""
 
 log = structlog.get_logger("kitsu.load")
 
@@ -23,8 +23,8 @@ log = structlog.get_logger("kitsu.load")
 class StreamMiddleware(ASGIMiddleware):
     """Bounds the memory of streamed responses, which are those with more than one body message.
 
-    A handler whose response may be a stream declares `middleware=[STREAMED]`. A request beyond MAX_STREAMS of its route
-    gets 503. A client that reads nothing for PIECE_TIMEOUT_SECONDS gets no more: the response stays incomplete.
+    A handler whose response may be a stream declares `middleware=[STREAMED]`. Requests beyond MAX_STREAMS of a route
+    get 503. The response to a client that reads nothing for PIECE_TIMEOUT_SECONDS stays incomplete.
     """
 
     scopes = (ScopeType.HTTP,)
@@ -33,7 +33,6 @@ class StreamMiddleware(ASGIMiddleware):
         self._open: Counter[str] = Counter()
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        """Handle one request."""
         route = scope["path_template"]
         if self._open[route] >= MAX_STREAMS:
             raise ServiceUnavailable
@@ -57,14 +56,14 @@ class StreamMiddleware(ASGIMiddleware):
 
         try:
             await next_app(scope, receive, send_pieces)
-        except Exception:  # Litestar's streams raise groups
+        except Exception:  # Litestar's streams raise exception groups
             if not is_late:
                 raise
-            # The response has no end, so the connection breaks; `web/connections.py` limits how long that takes.
+            # Without its end the response breaks the connection; `web/connections.py` limits how long that takes.
             log.warning("response interrupted", reason="client_timeout", route=route)
         finally:
             self._open[route] -= 1
 
 
 STREAMED = StreamMiddleware()
-"""The one instance of a process, which counts the streams of each route."""
+"""The one instance, since it counts the streams of a process."""
