@@ -7,10 +7,9 @@ import sys
 
 
 class _Exit:
-    """Ends the process after a command, before the interpreter is torn down.
+    """Ends the process after a command, before the interpreter's teardown.
 
-    A thread of obstore that calls into Python during the teardown aborts the process, in about one of twenty runs with
-    obstore 0.12.1.
+    In about one of twenty runs, a thread of obstore 0.12.1 calls Python during the teardown, which aborts the process.
     """
 
     code: int | None = None
@@ -22,11 +21,11 @@ class _Exit:
             os._exit(self.code)
 
 
-# Registered first, so it runs after all other exit functions.
+# Registered first, so it runs last.
 _exit = _Exit()
 atexit.register(_exit)
 
-# The imports take a second, in which nothing has begun: a Ctrl-C just ends the process, without a traceback.
+# During the imports, which take a second, Ctrl-C ends the process without a traceback.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from kitsu.cli import main as cli  # noqa: E402 - see above

@@ -25,15 +25,18 @@ from kitsu.web.middleware.mount import MountMiddleware
 from kitsu.web.middleware.request_log import RequestLog
 from kitsu.web.middleware.response_cache import CachedResponses
 from kitsu.web.middleware.security_headers import SecurityHeaders
-from kitsu.web.openapi import openapi_config, without_own_pages
+from kitsu.web.openapi import openapi_config
 from kitsu.web.request import MAX_BODY_BYTES, StrictRequest
 from kitsu.web.services import provide_db_session
 
 
 def create_app(settings: Settings) -> Litestar:
-    """Build the application. It connects to the database on the first request; `settings.database_url` must be set."""
+    """Build the application, which connects to the database on the first request.
+
+    Raises ValueError without `settings.database_url`.
+    """
     if settings.database_url is None:
-        raise ValueError("the application needs a database's address; `kitsu run` starts the embedded one")
+        raise ValueError("DATABASE_URL is not set; `kitsu run` starts the embedded database")
     parts = Parts(settings, settings.database_url)
 
     @asynccontextmanager
@@ -57,13 +60,11 @@ def create_app(settings: Settings) -> Litestar:
         request_max_body_size=MAX_BODY_BYTES,
         lifespan=[lifespan],
         openapi_config=openapi_config(settings.app_name),
-        on_app_init=[without_own_pages],
         logging_config=None,
-        # Litestar's debug mode answers an error with its stack trace, which never leaves.
-        debug=False,
+        debug=False,  # Litestar's debug mode sends stack traces to the client
     )
     cors_headers = cors_headers_by_origin(settings.allowed_origins)
-    # What every request passes, unknown paths and methods too; the first is the innermost.
+    # All requests pass these, unknown paths and methods too; the first is the innermost.
     layers: list[Callable[[ASGIApp], ASGIApp]] = [
         lambda inner: Cors(inner, cors_headers),
         SecurityHeaders,
@@ -79,8 +80,7 @@ def create_app(settings: Settings) -> Litestar:
 
 
 def _database(engine: AsyncEngine) -> SQLAlchemyAsyncConfig:
-    """Return the plugin's configuration: a session for each request, whose services commit themselves."""
-    # The library keeps the names of all configurations of a process, and seeks free ones by recursion.
+    # The library stores the names of all configurations of a process, and looks for free ones by recursion.
     name = token_hex(8)
     return SQLAlchemyAsyncConfig(
         engine_instance=engine,

@@ -16,24 +16,19 @@ from kitsu.settings import load_settings
 from kitsu.web.connections import ClientTimeouts
 
 PR_SET_PDEATHSIG = 1
-"""From Linux' sys/prctl.h."""
+"""From sys/prctl.h of Linux."""
 
 
 def serve_app() -> Litestar:
-    """Return the application of a worker process, with the settings of its environment."""
+    """Return the application of a worker process, with its settings from the environment."""
     _end_with_parent()
     settings = load_settings()
     configure_logs(settings.log_level)
     app = create_app(settings)
-    # Only here: both belong to a whole process, the socket options and the timer of the guard.
-    client_timeouts = ClientTimeouts()
-    app.on_startup.append(client_timeouts.start)
-    app.on_shutdown.append(client_timeouts.stop)
-    guard = StallGuard(settings.worker_stall_seconds)
-    app.on_startup.append(guard.start)
-    app.on_shutdown.append(guard.stop)
-    app.on_startup.append(request_lines.start)
-    app.on_shutdown.append(request_lines.stop)
+    # Not in create_app: these belong to the process, by its sockets, its timer and its standard output.
+    for part in (ClientTimeouts(), StallGuard(settings.worker_stall_seconds), request_lines):
+        app.on_startup.append(part.start)
+        app.on_shutdown.append(part.stop)
     # Freeze start-up objects: a full collection over them blocks the event loop for about 100 ms.
     gc.collect()
     gc.freeze()
@@ -41,9 +36,9 @@ def serve_app() -> Litestar:
 
 
 def _end_with_parent() -> None:
-    """Have the kernel end this worker when the process that started it is killed, and can't do so itself."""
+    """Have the kernel end this worker when its parent process is killed and can't do so itself."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     parent = multiprocessing.parent_process()
-    if parent is not None and os.getppid() != parent.pid:  # it was killed before this worker could ask for that
+    if parent is not None and os.getppid() != parent.pid:  # the parent was killed before prctl
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""The routes of the project: every controller, once."""
+"""All controllers, and how they get the parts."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -47,8 +47,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
 def bind(controllers: Iterable[type[Controller]], parts: Mapping[type, Any]) -> list[type[Controller]]:
     """Return the controllers with the parts that they declare as attributes: `anime: AnimeReader`.
 
-    Parts are what all requests share, such as readers; what belongs to one request is a dependency. Raises ValueError
-    for an attribute whose type is not among the parts.
+    What belongs to one request is a dependency instead. Raises ValueError for a type that is not in `parts`.
     """
     return [_bound(controller, parts) for controller in controllers]
 

@@ -5,15 +5,13 @@ from http import HTTPStatus
 from typing import Any
 
 from litestar import Litestar, Router
-from litestar.config.app import AppConfig
 from litestar.datastructures import ResponseHeader
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Components, SecurityScheme, Server, Tag
-from litestar.plugins import InitPlugin
-from litestar.routes import HTTPRoute
-from litestar.types import Method
+from litestar.routes import BaseRoute, HTTPRoute
+from litestar.types import ControllerRouterHandler, Method
 from litestar.types.internal_types import PathParameterDefinition
 
 from kitsu import __version__
@@ -87,21 +85,15 @@ def openapi_config(title: str) -> OpenAPIConfig:
         servers=[Server(url="/")],
         tags=[Tag(name=name, description=description) for name, description in TAGS.items()],
         components=Components(security_schemes={"bearer": token}),
-        openapi_router=Router("/openapi", route_handlers=[]),
+        openapi_router=_NoPages("/openapi", route_handlers=[]),
     )
 
 
-def without_own_pages(config: AppConfig) -> AppConfig:
-    """Remove Litestar's own pages, which load from other hosts and have an HTML response for unknown paths."""
-    config.plugins.append(_WithoutOwnPages())  # behind the plugin that adds them
-    return config
+class _NoPages(Router):
+    """Registers none of Litestar's pages: they load from other hosts, and send HTML for unknown paths."""
 
-
-class _WithoutOwnPages(InitPlugin):
-    def on_app_init(self, app_config: AppConfig) -> AppConfig:
-        own_pages = app_config.openapi_config and app_config.openapi_config.openapi_router
-        app_config.route_handlers = [handler for handler in app_config.route_handlers if handler is not own_pages]
-        return app_config
+    def register(self, value: ControllerRouterHandler) -> list[BaseRoute]:  # noqa: ARG002 - Litestar's signature
+        return []
 
 
 def operation_id(handler: HTTPRouteHandler, _: Method, __: list[str | PathParameterDefinition]) -> str:

@@ -140,14 +140,11 @@ class _Body:
 
 
 def _nearest_untrusted(hops: list[str], trusted: Networks) -> str | None:
-    # Each proxy appends the address of its client.
-    for hop in reversed(hops):
-        try:
-            ip_address(hop)
-        except ValueError:
-            return None
-        if not _is_in(hop, trusted):
-            return hop
+    """Return the client's address from `X-Forwarded-For`, to which each proxy appends the address of its client."""
+    hop = next((hop for hop in reversed(hops) if not _is_in(hop, trusted)), "")
+    with suppress(ValueError):
+        ip_address(hop)
+        return hop
     return None
 
 
