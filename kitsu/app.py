@@ -1,7 +1,6 @@
 """The composition root: plugins, middleware and routes of the application."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from secrets import token_hex
 
 from advanced_alchemy.extensions.litestar import AsyncSessionConfig, SQLAlchemyAsyncConfig, SQLAlchemyInitPlugin
@@ -19,12 +18,11 @@ from kitsu.web.authentication import AuthenticationMiddleware
 from kitsu.web.exception_handlers import EXCEPTION_HANDLERS
 from kitsu.web.middleware.client import Client
 from kitsu.web.middleware.concurrency import ConcurrencyLimit
-from kitsu.web.middleware.cors import Cors, cors_headers_by_origin
 from kitsu.web.middleware.deadline import DeadlineMiddleware
 from kitsu.web.middleware.mount import MountMiddleware
 from kitsu.web.middleware.request_log import RequestLog
 from kitsu.web.middleware.response_cache import CachedResponses
-from kitsu.web.middleware.security_headers import SecurityHeaders
+from kitsu.web.middleware.response_headers import ResponseHeaders, cors_headers_by_origin
 from kitsu.web.openapi import openapi_config
 from kitsu.web.request import MAX_BODY_BYTES, StrictRequest
 from kitsu.web.services import provide_db_session
@@ -38,11 +36,6 @@ def create_app(settings: Settings) -> Litestar:
     if settings.database_url is None:
         raise ValueError("DATABASE_URL is not set; `kitsu run` starts the embedded database")
     parts = Parts(settings, settings.database_url)
-
-    @asynccontextmanager
-    async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        async with parts.running():
-            yield
 
     controllers = [each for each in CONTROLLERS if parts.metrics or each is not MetricsController]
     app = Litestar(
@@ -58,7 +51,7 @@ def create_app(settings: Settings) -> Litestar:
         request_class=StrictRequest,
         exception_handlers=EXCEPTION_HANDLERS,
         request_max_body_size=MAX_BODY_BYTES,
-        lifespan=[lifespan],
+        lifespan=[lambda _: parts.running()],
         openapi_config=openapi_config(settings.app_name),
         logging_config=None,
         debug=False,  # Litestar's debug mode sends stack traces to the client
@@ -66,8 +59,7 @@ def create_app(settings: Settings) -> Litestar:
     cors_headers = cors_headers_by_origin(settings.allowed_origins)
     # All requests pass these, unknown paths and methods too; the first is the innermost.
     layers: list[Callable[[ASGIApp], ASGIApp]] = [
-        lambda inner: Cors(inner, cors_headers),
-        SecurityHeaders,
+        lambda inner: ResponseHeaders(inner, cors_headers),
         lambda inner: CachedResponses(inner, parts.cache, cors_headers),
         parts.spans.trace_requests if parts.spans else lambda inner: inner,
         lambda inner: RequestLog(inner, parts.metrics.count_request if parts.metrics else None),

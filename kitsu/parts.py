@@ -1,6 +1,6 @@
-"""What all requests of a process share: connections, readers, rules and counters, made from the settings."""
+"""What all requests of a process share, made from the settings: connections, readers, rules and counters."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -41,14 +41,13 @@ from kitsu.settings import Settings
 from kitsu.web.middleware.response_cache import ResponseCache
 
 QUEUED_PER_CONNECTION = 10
-"""Requests that may wait for a slot: what a burst brings."""
+"""Requests that may wait for a slot, as in a burst."""
 
 
-class Parts(Mapping[type, Any]):
-    """The parts by their types, for `bind` and `service`; what the composition root itself uses is an attribute."""
+class Parts(dict[type, Any]):
+    """The parts by type, for controllers and services. What `app.py` uses is an attribute."""
 
     def __init__(self, settings: Settings, url: URL) -> None:
-        """Connect to nothing yet."""
         self.timeouts = Timeouts(
             connect=settings.db_connect_timeout_ms / 1000,
             pool=settings.db_pool_timeout_ms / 1000,
@@ -90,28 +89,19 @@ class Parts(Mapping[type, Any]):
         self.metrics = self._metrics(imports, limits) if settings.metrics_enabled else None
         users = UserReader(self.runner, self.accounts.media_url)
         anime = AnimeReader(self.runner)
+        readers = (
+            *(ReleaseReader, EpisodeReader, FavoriteReader, WatchProgressReader, ViewReader, CollectionReader),
+            *(LibraryReader, LibraryExporter),
+        )
         parts = [
             *(self.runner, self.accounts, self.accounts.access_tokens, self.accounts.session_rules),
-            *(self.accounts.limiter, self.sessions, users, self.files, imports),
-            *(anime, SearchReader(anime), ReleaseReader(self.runner), EpisodeReader(self.runner)),
-            *(FavoriteReader(self.runner), WatchProgressReader(self.runner), ViewReader(self.runner)),
+            *(self.accounts.limiter, self.sessions, self.files, imports, HealthReader(self.engine, self.runner, media)),
+            *(anime, SearchReader(anime), users, AccountExporter(self.runner, users)),
             *(WatchProgressRecorder(self.runner, self.engine), ViewRecorder(self.runner, self.engine)),
-            *(CollectionReader(self.runner), LibraryReader(self.runner)),
-            *(LibraryExporter(self.runner), AccountExporter(self.runner, users)),
-            HealthReader(self.engine, self.runner, media),
+            *(reader(self.runner) for reader in readers),
             *([self.metrics] if self.metrics else []),
         ]
-        self._by_type: dict[type, Any] = {type(part): part for part in parts}
-
-    def __getitem__(self, kind: type) -> Any:
-        """Return the part of this type. Raises KeyError."""
-        return self._by_type[kind]
-
-    def __iter__(self) -> Iterator[type]:
-        return iter(self._by_type)
-
-    def __len__(self) -> int:
-        return len(self._by_type)
+        super().__init__({type(part): part for part in parts})
 
     def _metrics(self, imports: ListImporter, limits: Mapping[str, int]) -> Metrics:
         """Return the metrics, with those that the parts count."""
@@ -166,7 +156,7 @@ class Parts(Mapping[type, Any]):
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Start what works in the background; at the end stop it, and close all connections but the engine's."""
+        """Run the background tasks, and close all connections but the engine's at the end."""
         if self.listener:
             self.listener.start()
         async with AsyncExitStack() as stack:
@@ -184,20 +174,18 @@ class Parts(Mapping[type, Any]):
 
 
 def _account_context(settings: Settings, runner: StatementRunner, orphans: OrphanFiles) -> AccountContext:
-    policies = {
-        "login": settings.rate_limit_login,
-        "login-address": settings.rate_limit_login_address,
-        "register": settings.rate_limit_register,
-        "refresh": settings.rate_limit_refresh,
-        "search": settings.rate_limit_search,
-        "avatar": settings.rate_limit_avatar,
-    }
+    policies = [
+        Policy("login", *settings.rate_limit_login),
+        Policy("login-address", *settings.rate_limit_login_address),
+        Policy("register", *settings.rate_limit_register),
+        Policy("refresh", *settings.rate_limit_refresh),
+        Policy("search", *settings.rate_limit_search),
+        Policy("avatar", *settings.rate_limit_avatar),
+    ]
     return AccountContext(
         runner=runner,
         hasher=PasswordHasher(threads=settings.password_threads, queue=settings.password_queue),
-        limiter=RateLimiter(
-            runner, [Policy(name, *limit) for name, limit in policies.items()], enabled=settings.rate_limit_enabled
-        ),
+        limiter=RateLimiter(runner, policies, enabled=settings.rate_limit_enabled),
         access_tokens=AccessTokens(
             secret_key=settings.secret_key, algorithm=settings.algorithm, minutes=settings.access_token_expire_minutes
         ),

@@ -1,61 +1,56 @@
 """All controllers, and how they get the parts."""
 
+import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from litestar import Controller
 
-from kitsu.controllers.accounts.auth import AuthController
-from kitsu.controllers.accounts.users import UserController
-from kitsu.controllers.catalogue.anime import AnimeController
-from kitsu.controllers.catalogue.episodes import EpisodeController
-from kitsu.controllers.catalogue.releases import ReleaseController
-from kitsu.controllers.catalogue.search import SearchController
-from kitsu.controllers.media.avatars import AvatarController
-from kitsu.controllers.operations.docs import DocsController
-from kitsu.controllers.operations.health import HealthController
-from kitsu.controllers.operations.metrics import MetricsController
-from kitsu.controllers.viewer.account_export import AccountExportController
-from kitsu.controllers.viewer.collections import CollectionController
-from kitsu.controllers.viewer.favorites import FavoriteController
-from kitsu.controllers.viewer.library import LibraryController
-from kitsu.controllers.viewer.library_files import LibraryFileController
-from kitsu.controllers.viewer.views import ViewController
-from kitsu.controllers.viewer.watch_progress import WatchProgressController
+from kitsu.controllers.accounts import auth, users
+from kitsu.controllers.catalogue import anime, episodes, releases, search
+from kitsu.controllers.media import avatars
+from kitsu.controllers.operations import docs, health, metrics
+from kitsu.controllers.viewer import (
+    account_export,
+    collections,
+    favorites,
+    library,
+    library_files,
+    views,
+    watch_progress,
+)
 
 CONTROLLERS: tuple[type[Controller], ...] = (
-    AuthController,
-    UserController,
-    AccountExportController,
-    AnimeController,
-    ReleaseController,
-    EpisodeController,
-    SearchController,
-    FavoriteController,
-    WatchProgressController,
-    ViewController,
-    CollectionController,
-    LibraryController,
-    LibraryFileController,
-    AvatarController,
-    HealthController,
-    MetricsController,
-    DocsController,
+    auth.AuthController,
+    users.UserController,
+    account_export.AccountExportController,
+    anime.AnimeController,
+    releases.ReleaseController,
+    episodes.EpisodeController,
+    search.SearchController,
+    favorites.FavoriteController,
+    watch_progress.WatchProgressController,
+    views.ViewController,
+    collections.CollectionController,
+    library.LibraryController,
+    library_files.LibraryFileController,
+    avatars.AvatarController,
+    health.HealthController,
+    metrics.MetricsController,
+    docs.DocsController,
 )
 
 
 def bind(controllers: Iterable[type[Controller]], parts: Mapping[type, Any]) -> list[type[Controller]]:
     """Return the controllers with the parts that they declare as attributes: `anime: AnimeReader`.
 
-    What belongs to one request is a dependency instead. Raises ValueError for a type that is not in `parts`.
+    What belongs to one request is a dependency instead. Raises KeyError for a type that is not in `parts`.
     """
-    return [_bound(controller, parts) for controller in controllers]
-
-
-def _bound(controller: type[Controller], parts: Mapping[type, Any]) -> type[Controller]:
-    attributes: dict[str, Any] = {"__module__": controller.__module__, "__doc__": controller.__doc__}
-    for name, kind in vars(controller).get("__annotations__", {}).items():
-        if kind not in parts:
-            raise ValueError(f"{controller.__name__}.{name}: there is no {getattr(kind, '__name__', kind)} in Parts")
-        attributes[name] = parts[kind]
-    return type(controller.__name__, (controller,), attributes)
+    return [
+        type(
+            controller.__name__,
+            (controller,),
+            {name: parts[kind] for name, kind in inspect.get_annotations(controller).items()},
+        )
+        for controller in controllers
+    ]

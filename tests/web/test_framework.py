@@ -22,8 +22,8 @@ from structlog.testing import capture_logs
 
 from kitsu.web.authentication import GUESTS, PUBLIC
 from kitsu.web.guards import requires
+from kitsu.web.middleware.streams import start_stream
 from kitsu.web.request import GuestRequest
-from kitsu.web.streams import start_stream
 from tests.factories import Shelf, Viewer, shelf_of
 
 seen: list[str] = []

@@ -16,9 +16,8 @@ from kitsu.domain.media.store import CACHE_CONTROL, Media
 from kitsu.errors import NotFound, RangeNotSatisfiable
 from kitsu.web.authentication import PUBLIC
 from kitsu.web.middleware.response_cache import has_tag
-from kitsu.web.middleware.streams import STREAMED
+from kitsu.web.middleware.streams import STREAM_BYTES, STREAMED, start_stream
 from kitsu.web.openapi import NOT_MODIFIED, documented_header, errors
-from kitsu.web.streams import STREAM_BYTES, start_stream
 
 TYPES = {
     ".webp": "image/webp",

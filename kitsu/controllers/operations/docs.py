@@ -15,9 +15,8 @@ from litestar.response import Stream
 
 from kitsu.errors import NotFound
 from kitsu.web.authentication import PUBLIC
-from kitsu.web.middleware.streams import STREAMED
+from kitsu.web.middleware.streams import STREAMED, stream_bytes
 from kitsu.web.openapi import openapi_schema
-from kitsu.web.streams import stream_bytes
 
 _ASSETS = Path(swagger_ui_bundle.swagger_ui_path)
 _FILES = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript", "favicon-32x32.png": "image/png"}

@@ -7,9 +7,8 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.response import Stream
 
 from kitsu.domain.viewer.account_export import AccountExporter
-from kitsu.web.middleware.streams import STREAMED
+from kitsu.web.middleware.streams import STREAMED, start_stream
 from kitsu.web.request import ViewerRequest
-from kitsu.web.streams import start_stream
 
 
 class AccountExportController(Controller):

@@ -17,9 +17,8 @@ from kitsu.domain.viewer.list_import.files import MAX_BYTES
 from kitsu.domain.viewer.list_import.importing import ImportReport, ListImporter, Policy
 from kitsu.errors import InvalidRequest, PayloadTooLarge
 from kitsu.web.guards import requires
-from kitsu.web.middleware.streams import STREAMED
+from kitsu.web.middleware.streams import STREAMED, start_stream
 from kitsu.web.request import ViewerRequest
-from kitsu.web.streams import start_stream
 
 FORM = 64 * 1024
 """Bytes of a form beside the file."""

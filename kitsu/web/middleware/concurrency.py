@@ -11,9 +11,8 @@ from litestar.types import ASGIApp, HTTPResponseStartEvent, HTTPScope, Receive, 
 from kitsu.domain.concurrency import ConcurrencyLimiter
 from kitsu.errors import ErrorBody, ServiceUnavailable
 from kitsu.web.middleware.client import REJECTED
-from kitsu.web.middleware.cors import VARY, CorsHeaders
 from kitsu.web.middleware.request_log import HEADER, request_id
-from kitsu.web.middleware.security_headers import ALWAYS, HSTS, NO_STORE
+from kitsu.web.middleware.response_headers import HSTS, NO_STORE, SECURITY, VARY, CorsHeaders
 from kitsu.web.request import header
 
 UNLIMITED_PATHS = ("/health", "/metrics", "/docs", "/openapi.json", "/media/")
@@ -29,7 +28,7 @@ _HEADERS = (
     (b"content-length", str(len(_BODY)).encode()),
     *((name.lower().encode(), value.encode()) for name, value in ServiceUnavailable.headers.items()),
     VARY,
-    *ALWAYS,
+    *SECURITY,
     NO_STORE,
 )
 

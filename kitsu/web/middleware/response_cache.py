@@ -9,7 +9,7 @@ from typing import NamedTuple
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPResponseStartEvent, HTTPScope, Message, Receive, Scope, Send
 
-from kitsu.web.middleware.cors import CorsHeaders
+from kitsu.web.middleware.response_headers import CorsHeaders
 
 # Browsers and CDNs may store a response and must revalidate it, so that an editor's change shows at once.
 CACHE_CONTROL = b"public, no-cache"
@@ -77,17 +77,14 @@ class ResponseCache:
             self.size -= _size(*self._entries.popitem(last=False))
 
     def changed(self) -> None:
-        """Empty the cache, because a row of the catalogue changed."""
         self.changed_at = time.time()
         self._clear()
 
     def connected(self) -> None:
-        """Start caching, because the listener receives every change from now on."""
         self._clear()
         self._is_connected = True
 
     def disconnected(self) -> None:
-        """Stop caching, because changes may be missed."""
         self._is_connected = False
         self._clear()
 

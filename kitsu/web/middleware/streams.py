@@ -1,7 +1,8 @@
-"""The limits of streamed responses: their number, the size of their pieces, and the time for each piece."""
+"""Streamed responses: their bodies, and the limits of their number and of the time and size of a piece."""
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
 
 import structlog
 from litestar.enums import ScopeType
@@ -10,6 +11,8 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from kitsu.errors import ServiceUnavailable
 
+STREAM_BYTES = 64 * 1024
+"""Larger responses are streamed: a whole one stays in memory until the client has read it."""
 PIECE_BYTES = 8 * 1024
 """Granian buffers about nine pieces of a response whose client reads nothing, whatever their size."""
 PIECE_TIMEOUT_SECONDS = 20
@@ -67,3 +70,24 @@ class StreamMiddleware(ASGIMiddleware):
 
 STREAMED = StreamMiddleware()
 """The one instance, since it counts the streams of a process."""
+
+
+async def start_stream(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Make the first piece of a body, and return all of them.
+
+    An error of the first piece is raised here, so it becomes a response. A later error breaks the connection.
+    """
+    first = await anext(pieces, b"")
+
+    async def all_pieces() -> AsyncIterator[bytes]:
+        yield first
+        async for piece in pieces:
+            yield piece
+
+    return all_pieces()
+
+
+async def stream_bytes(data: bytes) -> AsyncIterator[bytes]:
+    """Yield data that several responses share, without a copy of it for each response."""
+    for start in range(0, len(data), STREAM_BYTES):
+        yield data[start : start + STREAM_BYTES]

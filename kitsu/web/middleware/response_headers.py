@@ -1,0 +1,97 @@
+"""The headers of all responses: CORS, security, caching and rate limits.
+
+Litestar's CORSConfig has a plain-text response to a refused preflight, overwrites the `Vary` of responses, and omits
+`Vary: Origin` where the origin is not allowed.
+"""
+
+from collections.abc import Mapping
+
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from kitsu.domain.rate_limits import tightest_limit
+
+EXPOSED = b"ETag, Link, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID, X-Total-Count, X-Updated-Until"
+METHODS = b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
+PREFLIGHT_MAX_AGE_SECONDS = b"600"
+
+CorsHeaders = tuple[tuple[bytes, bytes], ...]
+VARY = (b"vary", b"Origin")
+PREFLIGHT_VARY = (b"vary", b"Origin, Access-Control-Request-Method, Access-Control-Request-Headers")
+SECURITY = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+)
+HSTS = (b"strict-transport-security", b"max-age=31536000")
+NO_STORE = (b"cache-control", b"no-store")
+"""For responses without a `Cache-Control` of their own: accounts, tokens, errors."""
+
+
+def cors_headers_by_origin(origins: tuple[str, ...]) -> Mapping[bytes, CorsHeaders]:
+    """Return the CORS headers for each allowed origin. Pages of these origins may send credentials."""
+    return {
+        origin.encode(): (
+            (b"access-control-allow-origin", origin.encode()),
+            (b"access-control-allow-credentials", b"true"),
+            (b"access-control-expose-headers", EXPOSED),
+        )
+        for origin in origins
+    }
+
+
+class ResponseHeaders:
+    """Adds the headers to all responses, and responds to preflights."""
+
+    def __init__(self, app: ASGIApp, cors_headers: Mapping[bytes, CorsHeaders]) -> None:
+        self._app = app
+        self._cors_headers = cors_headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+            return
+        tightest_limit.set(None)
+        request = dict(scope["headers"])
+        allowed = self._cors_headers.get(request.get(b"origin", b""), ())
+        is_preflight = (
+            scope["method"] == "OPTIONS" and b"origin" in request and b"access-control-request-method" in request
+        )
+        cors_headers = _preflight_headers(allowed, request) if is_preflight else (VARY, *allowed)
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = [*message["headers"], *cors_headers, *SECURITY]
+                if all(name != b"cache-control" for name, _ in headers):
+                    headers.append(NO_STORE)
+                if scope["scheme"] == "https":
+                    headers.append(HSTS)
+                if (allowance := tightest_limit.get()) is not None:
+                    policy = allowance.policy
+                    headers += [
+                        (b"ratelimit-policy", f'"{policy.name}";q={policy.limit};w={policy.seconds}'.encode()),
+                        (b"ratelimit", f'"{policy.name}";r={allowance.remaining};t={allowance.reset_seconds}'.encode()),
+                    ]
+                message["headers"] = headers
+            await send(message)
+
+        if is_preflight:
+            await send_with_headers({"type": "http.response.start", "status": 204, "headers": []})
+            await send_with_headers({"type": "http.response.body", "body": b"", "more_body": False})
+        else:
+            await self._app(scope, receive, send_with_headers)
+
+
+def _preflight_headers(allowed: CorsHeaders, request: Mapping[bytes, bytes]) -> CorsHeaders:
+    if not allowed:
+        return (PREFLIGHT_VARY,)
+    method = request[b"access-control-request-method"]
+    # With credentials `*` is the name of a header, not a wildcard: the response names the requested ones.
+    requested = request.get(b"access-control-request-headers")
+    return (
+        PREFLIGHT_VARY,
+        *allowed[:2],
+        (b"access-control-allow-methods", METHODS if method in METHODS.split(b", ") else method),
+        (b"access-control-max-age", PREFLIGHT_MAX_AGE_SECONDS),
+        *([(b"access-control-allow-headers", requested)] if requested else []),
+    )
