@@ -17,8 +17,7 @@ from kitsu.settings import Settings
 from kitsu.web.authentication import AuthenticationMiddleware
 from kitsu.web.exception_handlers import EXCEPTION_HANDLERS
 from kitsu.web.middleware.client import Client
-from kitsu.web.middleware.concurrency import ConcurrencyLimit
-from kitsu.web.middleware.deadline import DeadlineMiddleware
+from kitsu.web.middleware.concurrency import ConcurrencyLimit, DeadlineMiddleware
 from kitsu.web.middleware.mount import MountMiddleware
 from kitsu.web.middleware.request_log import RequestLog
 from kitsu.web.middleware.response_cache import CachedResponses

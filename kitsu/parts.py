@@ -16,10 +16,7 @@ from kitsu.domain.accounts.context import AccountContext
 from kitsu.domain.accounts.passwords import PasswordHasher
 from kitsu.domain.accounts.sessions import SessionReader, SessionRules
 from kitsu.domain.accounts.users import UserReader
-from kitsu.domain.catalogue.anime import AnimeReader
-from kitsu.domain.catalogue.episodes import EpisodeReader
-from kitsu.domain.catalogue.releases import ReleaseReader
-from kitsu.domain.catalogue.search import SearchReader
+from kitsu.domain.catalogue import anime, episodes, releases, search
 from kitsu.domain.concurrency import ConcurrencyLimiter
 from kitsu.domain.media.avatars import AvatarFiles
 from kitsu.domain.media.orphans import OrphanFiles
@@ -27,14 +24,9 @@ from kitsu.domain.media.store import MediaStore
 from kitsu.domain.operations.command_runs import LastRuns
 from kitsu.domain.operations.health import HealthReader
 from kitsu.domain.rate_limits import Policy, RateLimiter
+from kitsu.domain.viewer import collections, favorites, library, library_export, views, watch_progress
 from kitsu.domain.viewer.account_export import AccountExporter
-from kitsu.domain.viewer.collections import CollectionReader
-from kitsu.domain.viewer.favorites import FavoriteReader
-from kitsu.domain.viewer.library import LibraryReader
-from kitsu.domain.viewer.library_export import LibraryExporter
 from kitsu.domain.viewer.list_import.importing import ListImporter
-from kitsu.domain.viewer.views import ViewReader, ViewRecorder
-from kitsu.domain.viewer.watch_progress import WatchProgressReader, WatchProgressRecorder
 from kitsu.observability.metrics import Metrics
 from kitsu.observability.tracing import create_spans
 from kitsu.settings import Settings
@@ -88,17 +80,19 @@ class Parts(dict[type, Any]):
         imports = ListImporter(self.engine)
         self.metrics = self._metrics(imports, limits) if settings.metrics_enabled else None
         users = UserReader(self.runner, self.accounts.media_url)
-        anime = AnimeReader(self.runner)
-        readers = (
-            *(ReleaseReader, EpisodeReader, FavoriteReader, WatchProgressReader, ViewReader, CollectionReader),
-            *(LibraryReader, LibraryExporter),
-        )
+        anime_reader = anime.AnimeReader(self.runner)
         parts = [
             *(self.runner, self.accounts, self.accounts.access_tokens, self.accounts.session_rules),
-            *(self.accounts.limiter, self.sessions, self.files, imports, HealthReader(self.engine, self.runner, media)),
-            *(anime, SearchReader(anime), users, AccountExporter(self.runner, users)),
-            *(WatchProgressRecorder(self.runner, self.engine), ViewRecorder(self.runner, self.engine)),
-            *(reader(self.runner) for reader in readers),
+            *(self.accounts.limiter, self.sessions, users, self.files, imports),
+            *(anime_reader, search.SearchReader(anime_reader)),
+            *(releases.ReleaseReader(self.runner), episodes.EpisodeReader(self.runner)),
+            *(favorites.FavoriteReader(self.runner), watch_progress.WatchProgressReader(self.runner)),
+            *(views.ViewReader(self.runner), collections.CollectionReader(self.runner)),
+            *(library.LibraryReader(self.runner), library_export.LibraryExporter(self.runner)),
+            watch_progress.WatchProgressRecorder(self.runner, self.engine),
+            views.ViewRecorder(self.runner, self.engine),
+            AccountExporter(self.runner, users),
+            HealthReader(self.engine, self.runner, media),
             *([self.metrics] if self.metrics else []),
         ]
         super().__init__({type(part): part for part in parts})
@@ -157,20 +151,18 @@ class Parts(dict[type, Any]):
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run the background tasks, and close all connections but the engine's at the end."""
-        if self.listener:
-            self.listener.start()
         async with AsyncExitStack() as stack:
+            if self.spans:
+                stack.push_async_callback(self.spans.close)
+            for each in (self.runner, self.files.threads, self.accounts.hasher):
+                stack.callback(each.close)
+            if self.listener:
+                self.listener.start()
+                stack.push_async_callback(self.listener.stop)
             if self.metrics:
                 await stack.enter_async_context(self.metrics.publishing())
                 await stack.enter_async_context(self.last_runs.followed())
             yield
-        if self.listener:
-            await self.listener.stop()
-        self.accounts.hasher.close()
-        self.files.threads.close()
-        self.runner.close()
-        if self.spans:
-            await self.spans.close()
 
 
 def _account_context(settings: Settings, runner: StatementRunner, orphans: OrphanFiles) -> AccountContext:

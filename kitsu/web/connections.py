@@ -12,7 +12,7 @@ import signal
 import socket
 import struct
 import termios
-from array import array
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -90,18 +90,18 @@ class ClientTimeouts:
         log.warning("listening socket not found")
 
     async def _disconnect(self) -> None:
-        clock = asyncio.get_running_loop().time
         progress: dict[object, tuple[int, float]] = {}
         while True:
-            now = clock()
+            now = time.monotonic()
             for connection in _tcp_sockets():
                 with suppress(OSError):  # closed meanwhile, or listening
                     peer = connection.getpeername()
                     info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, BYTES_ACKED.size)
                     (acked,) = BYTES_ACKED.unpack(info)
-                    # A client without unread data waits for its response, and must get it.
-                    is_waiting = connection.getsockname()[1] != self._port or not _unread_bytes(connection)
-                    if is_waiting or progress.get(peer, (None,))[0] != acked:
+                    # A client without unacknowledged data waits for its response, and must get it.
+                    is_reading = not any(fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)))
+                    is_other = connection.getsockname()[1] != self._port
+                    if is_other or is_reading or progress.get(peer, (None,))[0] != acked:
                         progress[peer] = acked, now
                     elif now - progress[peer][1] >= STOP_READ_TIMEOUT_SECONDS:
                         connection.shutdown(socket.SHUT_RDWR)
@@ -112,13 +112,6 @@ class ClientTimeouts:
 def _set_options(tcp: socket.socket) -> None:
     tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, READ_TIMEOUT_SECONDS * 1000)
     tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
-
-
-def _unread_bytes(connection: socket.socket) -> int:
-    """Return the size of the data that the client has not acknowledged."""
-    size = array("i", [0])
-    fcntl.ioctl(connection, termios.TIOCOUTQ, size)
-    return size[0]
 
 
 def _tcp_sockets() -> Iterator[socket.socket]:

@@ -45,7 +45,8 @@ TAGS = {
 
 def documented_header(name: str, description: str, *, required: bool = True) -> ResponseHeader:
     """Return a response header for the API description; the handler or a middleware sets it."""
-    return ResponseHeader(name=name, description=description, documentation_only=True, required=required)
+    # The value gives the header its schema.
+    return ResponseHeader(name=name, value="", description=description, documentation_only=True, required=required)
 
 
 CATALOGUE_HEADERS: Sequence[ResponseHeader] = (
@@ -131,8 +132,6 @@ def _finish(operation: dict[str, Any], handler: HTTPRouteHandler) -> None:
     for status, response in responses.items():
         if int(status) < 300:
             response["description"] = HTTPStatus(int(status)).phrase
-        for header in response.get("headers", {}).values():
-            header.setdefault("schema", {"type": "string"})  # OpenAPI requires one
     responses |= {str(kind.status): _response(kind) for kind in _errors_of(operation, handler)}
     operation["responses"] = dict(sorted(responses.items()))
 
@@ -140,7 +139,7 @@ def _finish(operation: dict[str, Any], handler: HTTPRouteHandler) -> None:
 def _errors_of(operation: dict[str, Any], handler: HTTPRouteHandler) -> Iterator[type[AppError]]:
     declared = handler.responses or {}
     yield from (_BY_STATUS[status] for status, spec in declared.items() if spec.data_container is ErrorBody)
-    implied = [InternalError, ServiceUnavailable]
+    implied: list[type[AppError]] = [InternalError, ServiceUnavailable]
     if not handler.opt.get("public"):
         implied.append(Unauthorized)
     for guard in handler.resolve_guards():

@@ -36,13 +36,12 @@ _RAW_BYTE = re.compile(rb"[^\x00-\x7f]")
 
 
 class Client:
-    """Puts the client's address and scheme in the scope, and limits bodies.
+    """Puts the client's address and scheme in the scope, and limits bodies; `body_seconds` is their time limit.
 
     The headers of proxies are ignored unless they come from a trusted network: every client can send them.
     """
 
     def __init__(self, app: ASGIApp, trusted_proxies: tuple[str, ...], body_seconds: float) -> None:
-        """`body_seconds` is the time limit for receiving a request."""
         self._app = app
         self._trusted: Networks = tuple(ip_network(network) for network in trusted_proxies)
         self.body_seconds = body_seconds
@@ -115,17 +114,14 @@ class _Body:
             self.is_complete = not message.get("more_body", False)
             self._size += len(message.get("body", b""))
             if self._size > SMALL_BODY_BYTES:
-                self._reserve(self._size - self.reserved)
+                if self._size - self.reserved > self._client.free_bytes:
+                    log.warning("too many large bodies at once")
+                    raise ServiceUnavailable
+                self._client.free_bytes -= self._size - self.reserved
+                self.reserved = self._size
         elif message["type"] == "http.disconnect":
             raise ClientGone
         return message
-
-    def _reserve(self, size: int) -> None:
-        if size > self._client.free_bytes:
-            log.warning("too many large bodies at once")
-            raise ServiceUnavailable
-        self._client.free_bytes -= size
-        self.reserved += size
 
     async def drain(self) -> None:
         """Read the rest of a small body: the server closes a connection with an unread body, maybe before the client

@@ -1,4 +1,4 @@
-"""The limit of concurrent requests. Those beyond it are rejected, so that the others are served as usual."""
+"""The limits of concurrent requests and of their time. Requests beyond them are rejected."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 import msgspec
 import structlog
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPResponseStartEvent, HTTPScope, Receive, Scope, Send
+from litestar.middleware import ASGIMiddleware
+from litestar.types import ASGIApp, HTTPResponseStartEvent, HTTPScope, Message, Receive, Scope, Send
 
-from kitsu.domain.concurrency import ConcurrencyLimiter
+from kitsu.domain.concurrency import ConcurrencyLimiter, RequestDeadline, released_slot
 from kitsu.errors import ErrorBody, ServiceUnavailable
 from kitsu.web.middleware.client import REJECTED
 from kitsu.web.middleware.request_log import HEADER, request_id
@@ -88,3 +89,27 @@ class ConcurrencyLimit:
         start: HTTPResponseStartEvent = {"type": "http.response.start", "status": 503, "headers": headers}
         await send(start)
         await send({"type": "http.response.body", "body": _BODY, "more_body": False})
+
+
+class DeadlineMiddleware(ASGIMiddleware):
+    """Raises TimeoutError in a handler whose response has not begun in time. A slow client holds no slot."""
+
+    scopes = (ScopeType.HTTP,)
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        deadline = RequestDeadline(self._seconds)
+
+        async def send_in_time(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                deadline.stop()
+            elif message.get("more_body"):
+                with released_slot():  # while the client reads this piece of a stream
+                    await send(message)
+                return
+            await send(message)
+
+        async with deadline:
+            await next_app(scope, receive, send_in_time)

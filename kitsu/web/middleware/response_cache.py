@@ -68,13 +68,12 @@ class ResponseCache:
         """Cache a response, unless it is too large or its epoch has ended."""
         self.misses += 1
         size = _size(key, response)
-        if epoch != self.epoch or not self._is_connected or size > self._max_bytes // 8:
-            return
-        if key not in self._entries:
+        is_cacheable = self._is_connected and epoch == self.epoch and size <= self._max_bytes // 8
+        if is_cacheable and key not in self._entries:
             self._entries[key] = response
             self.size += size
-        while self.size > self._max_bytes:
-            self.size -= _size(*self._entries.popitem(last=False))
+            while self.size > self._max_bytes:
+                self.size -= _size(*self._entries.popitem(last=False))
 
     def changed(self) -> None:
         self.changed_at = time.time()
@@ -130,14 +129,14 @@ class CachedResponses:
                 if message["status"] == 200 and "catalogue" in scope["route_handler"].opt:
                     start = message
                     return
-            elif message["type"] == "http.response.body" and start is not None:
-                if not message["more_body"]:
-                    response = _cacheable(start, message["body"], scope["path_template"])
-                    if scope["route_handler"].opt["catalogue"] == "cached":
-                        self._cache.put(key, response, epoch)
-                    await self._send(response, scope, send)
-                    return
-                await send(start)  # a stream is neither tagged nor cached
+            elif message["type"] == "http.response.body" and start is not None and not message["more_body"]:
+                response = _cacheable(start, message["body"], scope["path_template"])
+                if scope["route_handler"].opt["catalogue"] == "cached":
+                    self._cache.put(key, response, epoch)
+                await self._send(response, scope, send)
+                return
+            elif start is not None:  # a stream is neither tagged nor cached
+                await send(start)
                 start = None
             await send(message)
 
