@@ -27,7 +27,7 @@ from kitsu.domain.rate_limits import Policy, RateLimiter
 from kitsu.domain.viewer import collections, favorites, library, library_export, views, watch_progress
 from kitsu.domain.viewer.account_export import AccountExporter
 from kitsu.domain.viewer.list_import.importing import ListImporter
-from kitsu.observability.metrics import Metrics
+from kitsu.observability.metrics import Metrics, Samples
 from kitsu.observability.tracing import create_spans
 from kitsu.settings import Settings
 from kitsu.web.middleware.response_cache import ResponseCache
@@ -78,7 +78,7 @@ class Parts(dict[type, Any]):
         self.sessions = SessionReader(self.runner, self.accounts.access_tokens)
         self.last_runs = LastRuns(self.runner)
         imports = ListImporter(self.engine)
-        self.metrics = self._metrics(imports, limits) if settings.metrics_enabled else None
+        self.metrics = self._metrics(imports.outcomes.counts, limits) if settings.metrics_enabled else None
         users = UserReader(self.runner, self.accounts.media_url)
         anime_reader = anime.AnimeReader(self.runner)
         parts = [
@@ -97,49 +97,39 @@ class Parts(dict[type, Any]):
         ]
         super().__init__({type(part): part for part in parts})
 
-    def _metrics(self, imports: ListImporter, limits: Mapping[str, int]) -> Metrics:
+    def _metrics(self, imports: Mapping[str, float], limits: Mapping[str, float]) -> Metrics:
         """Return the metrics, with those that the parts count."""
 
-        def connections() -> dict[tuple[str, ...], float]:
+        def connections() -> Samples:
             numbers = {"statements": self.runner.states(), "transactions": engine_states(self.engine)}
             states = ("in_use", "idle")
             return {(pool, state): n for pool, both in numbers.items() for state, n in zip(states, both, strict=True)}
 
-        def by_label(counts: Mapping[str, float]) -> Callable[[], dict[tuple[str, ...], float]]:
-            return lambda: {(label,): number for label, number in counts.items()}
+        def cache_lookups() -> Samples:
+            return {("hit",): cache.hits, ("miss",): cache.misses}
 
-        limiter, cache, hasher, outcomes = self.concurrency, self.cache, self.accounts.hasher, imports.outcomes.counts
+        def by_label(counts: Mapping[str, float], *labels: str) -> Callable[[], Samples]:
+            return lambda: {(*labels, label): number for label, number in counts.items()}
+
+        limiter, cache, accounts = self.concurrency, self.cache, self.accounts
         metrics = Metrics(__version__)
-        metrics.add_counter("kitsu_http_requests_rejected", "Requests beyond the limit.", lambda: {(): limiter.refused})
-        metrics.add_gauge(
-            "kitsu_http_requests_in_flight", "Uncached requests in progress.", lambda: {(): limiter.in_flight}
-        )
-        metrics.add_gauge("kitsu_db_connections", "Database connections.", connections, ("pool", "state"))
-        metrics.add_gauge("kitsu_db_connections_max", "Limit of database connections.", by_label(limits), ("pool",))
-        metrics.add_counter("kitsu_logins", "Logins.", by_label(self.accounts.logins.counts), ("outcome",))
-        metrics.add_counter(
-            "kitsu_imports",
-            "Imports over HTTP.",
-            lambda: {("library", outcome): number for outcome, number in outcomes.items()},
-            ("kind", "outcome"),
-        )
-        metrics.add_gauge(
-            "kitsu_password_queue_length", "Passwords being hashed or waiting.", lambda: {(): hasher.busy}
-        )
-        metrics.add_counter(
-            "kitsu_response_cache_requests",
-            "Lookups in the response cache.",
-            lambda: {("hit",): cache.hits, ("miss",): cache.misses},
-            ("result",),
-        )
-        metrics.add_gauge("kitsu_response_cache_bytes", "Memory of cached responses.", lambda: {(): cache.size})
-        metrics.add_gauge(
+        counter, gauge = metrics.add_counter, metrics.add_gauge
+        counter("kitsu_http_requests_rejected", "Requests beyond the limit.", lambda: {(): limiter.refused})
+        gauge("kitsu_http_requests_in_flight", "Uncached requests in progress.", lambda: {(): limiter.in_flight})
+        gauge("kitsu_db_connections", "Database connections.", connections, ("pool", "state"))
+        gauge("kitsu_db_connections_max", "Limit of database connections.", by_label(limits), ("pool",))
+        counter("kitsu_logins", "Logins.", by_label(accounts.logins.counts), ("outcome",))
+        counter("kitsu_imports", "Imports over HTTP.", by_label(imports, "library"), ("kind", "outcome"))
+        gauge("kitsu_password_queue_length", "Passwords being hashed or waiting.", lambda: {(): accounts.hasher.busy})
+        counter("kitsu_response_cache_requests", "Lookups in the response cache.", cache_lookups, ("result",))
+        gauge("kitsu_response_cache_bytes", "Memory of cached responses.", lambda: {(): cache.size})
+        gauge(
             "kitsu_catalogue_last_change_timestamp_seconds",
             "Time of the last change to the catalogue; 0: none since the start.",
             lambda: {(): cache.changed_at},
             mode="max",
         )
-        metrics.add_gauge(
+        gauge(
             "kitsu_command_last_success_timestamp_seconds",
             "Time at which a command last succeeded; 0: never.",
             by_label(self.last_runs.timestamps),
