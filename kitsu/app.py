@@ -21,21 +21,17 @@ from kitsu.web.middleware.concurrency import ConcurrencyLimit, DeadlineMiddlewar
 from kitsu.web.middleware.mount import MountMiddleware
 from kitsu.web.middleware.request_log import RequestLog
 from kitsu.web.middleware.response_cache import CachedResponses
-from kitsu.web.middleware.response_headers import ResponseHeaders, cors_headers_by_origin
+from kitsu.web.middleware.response_headers import ResponseHeaders, cors_headers_of
 from kitsu.web.openapi import openapi_config
 from kitsu.web.request import MAX_BODY_BYTES, StrictRequest
 from kitsu.web.services import provide_db_session
 
 
 def create_app(settings: Settings) -> Litestar:
-    """Build the application, which connects to the database on the first request.
-
-    Raises ValueError without `settings.database_url`.
-    """
+    """Build the application, which connects to the database on the first request."""
     if settings.database_url is None:
         raise ValueError("DATABASE_URL is not set; `kitsu run` starts the embedded database")
     parts = Parts(settings, settings.database_url)
-
     controllers = [each for each in CONTROLLERS if parts.metrics or each is not MetricsController]
     app = Litestar(
         bind(controllers, parts),
@@ -55,14 +51,14 @@ def create_app(settings: Settings) -> Litestar:
         logging_config=None,
         debug=False,  # Litestar's debug mode sends stack traces to the client
     )
-    cors_headers = cors_headers_by_origin(settings.allowed_origins)
+    cors_headers = cors_headers_of(settings.allowed_origins)
     # All requests pass these, unknown paths and methods too; the first is the innermost.
     layers: list[Callable[[ASGIApp], ASGIApp]] = [
         lambda inner: ResponseHeaders(inner, cors_headers),
         lambda inner: CachedResponses(inner, parts.cache, cors_headers),
         parts.spans.trace_requests if parts.spans else lambda inner: inner,
         lambda inner: RequestLog(inner, parts.metrics.count_request if parts.metrics else None),
-        lambda inner: ConcurrencyLimit(inner, parts.concurrency, cors_headers, parts.cache.has),
+        lambda inner: ConcurrencyLimit(inner, parts.concurrency, parts.cache, cors_headers),
         lambda inner: Client(inner, settings.trusted_proxies, settings.body_timeout_seconds),
     ]
     for layer in layers:

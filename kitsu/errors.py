@@ -1,7 +1,6 @@
-"""What can go wrong, as exceptions that carry their HTTP status, code and message.
+"""The errors of the contract, as exceptions with the status, code and message of their response.
 
-The domain and guards raise them; `web/exception_handlers.py` makes the responses. The docstring of an error is the
-description of its response in `/openapi.json`. This module imports nothing of Kitsu.
+The docstring of an error is the description of its response in `/openapi.json`.
 """
 
 from collections.abc import Mapping
@@ -27,10 +26,7 @@ class ErrorBody(msgspec.Struct):
 
 
 class AppError(Exception):
-    """An error of the contract: all that a client may learn of it.
-
-    Subclasses set the attributes in their class statement.
-    """
+    """An error of the contract. Subclasses set its attributes in their class statement."""
 
     status: ClassVar[int]
     code: ClassVar[str]

@@ -42,15 +42,9 @@ CONTROLLERS: tuple[type[Controller], ...] = (
 
 
 def bind(controllers: Iterable[type[Controller]], parts: Mapping[type, Any]) -> list[type[Controller]]:
-    """Return the controllers with the parts that they declare as attributes: `anime: AnimeReader`.
-
-    What belongs to one request is a dependency instead. Raises KeyError for a type that is not in `parts`.
-    """
-    return [
-        type(
-            controller.__name__,
-            (controller,),
-            {name: parts[kind] for name, kind in inspect.get_annotations(controller).items()},
-        )
-        for controller in controllers
-    ]
+    """Return the controllers with the parts that they declare as attributes: `anime: AnimeReader`. Raises KeyError."""
+    bound = []
+    for controller in controllers:
+        attributes = {name: parts[kind] for name, kind in inspect.get_annotations(controller).items()}
+        bound.append(type(controller.__name__, (controller,), attributes))
+    return bound

@@ -1,7 +1,4 @@
-"""The middleware that identifies the client.
-
-Every handler and every mounted application requires a valid access token unless its `opt` says otherwise.
-"""
+"""Authentication: handlers and mounted applications require an access token unless their `opt` says otherwise."""
 
 from typing import Any
 

@@ -1,8 +1,8 @@
-"""The TCP connections of a worker: clients that read nothing of a response are disconnected.
+"""The time limit for clients that read nothing of a response.
 
-Granian has no timeout for writing, and Hyper keeps the connection of an abandoned response until the client has read
-what is buffered. So the kernel limits the wait, by `TCP_USER_TIMEOUT`: accepted connections inherit this option from
-the listening socket. Systems without it, such as macOS, have no limit.
+Granian has none, and Hyper keeps the connection of an abandoned response until the client has read what is buffered.
+So the kernel disconnects them: accepted connections inherit `TCP_USER_TIMEOUT` from the listening socket. Systems
+without this option, such as macOS, have no limit.
 """
 
 import asyncio
@@ -62,7 +62,6 @@ class ClientTimeouts:
         signal.siginterrupt(signal.SIGTERM, False)  # noqa: FBT003 - takes no keyword
 
     async def stop(self) -> None:
-        """Stop all tasks. It is safe to call without a start."""
         for task in self._tasks:
             task.cancel()
         if self._has_disconnected:

@@ -1,7 +1,7 @@
 """The guards of handlers: permissions, and rate limits by client address.
 
-Litestar's OPTIONS handlers inherit the guards of a controller, so put guards on handlers. They are coroutines, since
-Litestar runs plain functions in a thread.
+Put them on handlers: Litestar's OPTIONS handlers inherit those of controllers. They are coroutines: plain functions
+run in a thread.
 """
 
 from collections.abc import Callable

@@ -29,15 +29,13 @@ def header(scope: Scope, name: bytes) -> bytes | None:
 
 
 class StrictRequest(Request[UserT, Any, State]):
-    """A request whose JSON body must be declared as JSON, be UTF-8 and have no key twice.
-
-    `body` does not use `stream`, as Litestar's does: its asynchronous generator takes a tenth of a short request.
-    """
+    """A request whose JSON body must be declared as JSON, be UTF-8 and have no key twice."""
 
     whole_body: bytes | None = None
 
     async def body(self) -> bytes:
         """Return the body. Raises PayloadTooLarge."""
+        # Litestar's method uses `stream`, an asynchronous generator, which takes a tenth of a short request.
         if self.whole_body is None:
             limit = self.route_handler.resolve_request_max_body_size() or math.inf
             announced = header(self.scope, b"content-length") or b""

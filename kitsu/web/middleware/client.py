@@ -26,13 +26,12 @@ LARGE_BODY_BUDGET_BYTES = 64 * 1024 * 1024
 DRAIN_SECONDS = 1.0
 """How long a response waits for the rest of a small body that the handler has not read."""
 BODILESS = {"GET", "HEAD", "OPTIONS"}
-"""Methods whose responses don't wait for a body."""
 REJECTED = "kitsu_rejected"
 """Key in the scope of a rejected request: its body is not read, since a rejection has to be cheap."""
 
-log = structlog.get_logger("kitsu.load")
-
 _RAW_BYTE = re.compile(rb"[^\x00-\x7f]")
+
+log = structlog.get_logger("kitsu.load")
 
 
 class Client:
@@ -95,10 +94,9 @@ class _Body:
         """Bytes of the budget for large bodies, until the end of the request."""
 
     async def receive(self) -> ReceiveMessage:
-        """Return the next message.
+        """Return the next message. Raises ClientGone, RequestTimeout, and ServiceUnavailable if the budget is spent.
 
-        Raises ClientGone, which Litestar would take for a bug; RequestTimeout, since Litestar would wait for ever; and
-        ServiceUnavailable when the budget for large bodies is spent.
+        Litestar logs a disconnect as a bug, and has no time limit.
         """
         if self.is_complete:
             return await self._receive()
@@ -124,9 +122,7 @@ class _Body:
         return message
 
     async def drain(self) -> None:
-        """Read the rest of a small body: the server closes a connection with an unread body, maybe before the client
-        has read the response.
-        """
+        """Read the rest of a small body: the server closes connections with unread bodies, which can cut a response."""
         with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_SECONDS):
                 while not self.is_complete and self._size <= SMALL_BODY_BYTES:

@@ -1,18 +1,18 @@
 """The limits of concurrent requests and of their time. Requests beyond them are rejected."""
 
 import asyncio
-from collections.abc import Callable, Mapping
 
 import msgspec
 import structlog
 from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
-from litestar.types import ASGIApp, HTTPResponseStartEvent, HTTPScope, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPResponseStartEvent, Message, Receive, Scope, Send
 
 from kitsu.domain.concurrency import ConcurrencyLimiter, RequestDeadline, released_slot
 from kitsu.errors import ErrorBody, ServiceUnavailable
 from kitsu.web.middleware.client import REJECTED
 from kitsu.web.middleware.request_log import HEADER, request_id
+from kitsu.web.middleware.response_cache import ResponseCache
 from kitsu.web.middleware.response_headers import HSTS, NO_STORE, SECURITY, VARY, CorsHeaders
 from kitsu.web.request import header
 
@@ -40,18 +40,11 @@ class ConcurrencyLimit:
     A rejection costs a fiftieth of a served request, since it writes no log line and runs no other layer.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        limiter: ConcurrencyLimiter,
-        cors_headers: Mapping[bytes, CorsHeaders],
-        is_cached: Callable[[HTTPScope], bool],
-    ) -> None:
-        """Cached responses need no slot."""
+    def __init__(self, app: ASGIApp, limiter: ConcurrencyLimiter, cache: ResponseCache, cors: CorsHeaders) -> None:
         self._app = app
         self._limiter = limiter
-        self._cors_headers = cors_headers
-        self._is_cached = is_cached
+        self._cache = cache
+        self._cors_headers = cors
         self._logged = 0
         self._is_log_scheduled = False
 
@@ -60,7 +53,7 @@ class ConcurrencyLimit:
             scope["type"] != ScopeType.HTTP
             or scope["path"].startswith(UNLIMITED_PATHS)
             or scope["method"] == "OPTIONS"  # a page can't see the status of a rejected preflight
-            or self._is_cached(scope)
+            or self._cache.has(scope)
         ):
             await self._app(scope, receive, send)
             return

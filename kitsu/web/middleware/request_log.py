@@ -13,19 +13,16 @@ from kitsu.observability.logs import RequestLine, of_request, request_lines
 from kitsu.web.request import header
 
 HEADER = b"x-request-id"
-# The id goes into logs and headers, so it must be short and printable.
-_ACCEPTABLE = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
+_ACCEPTABLE = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")  # the id goes into logs and headers
 
 log = structlog.get_logger("kitsu.request")
-
-Count = Callable[[str, str | None, int, float], None]
-"""Takes the method, route, status (0 without a response) and seconds of a request."""
 
 
 class RequestLog:
     """Sends `X-Request-ID`, logs each request, and puts its id and the client's address in all its log events."""
 
-    def __init__(self, app: ASGIApp, count: Count | None = None) -> None:
+    def __init__(self, app: ASGIApp, count: Callable[[str, str | None, int, float], None] | None) -> None:
+        """`count` takes the method, the route, the status (0 without a response) and the seconds of a request."""
         self._app = app
         self._count = count
 
@@ -57,20 +54,12 @@ class RequestLog:
         finally:
             of_request.reset(token)
             seconds = time.perf_counter() - started
-            # Not the path: paths and queries hold personal data.
-            route = scope.get("path_template")
+            route = scope.get("path_template")  # not the path, which may hold personal data
+            method, ms = scope["method"], round(seconds * 1000, 2)
             if self._count is not None:
-                self._count(scope["method"], route, status, seconds)
-            request_lines.write(
-                RequestLine(
-                    request_id=id_,
-                    ip=ip,
-                    method=scope["method"],
-                    route=route,
-                    status=status or None,
-                    ms=round(seconds * 1000, 2),
-                )
-            )
+                self._count(method, route, status, seconds)
+            line = RequestLine(request_id=id_, ip=ip, method=method, route=route, status=status or None, ms=ms)
+            request_lines.write(line)
 
 
 def request_id(scope: Scope) -> bytes:

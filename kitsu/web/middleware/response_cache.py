@@ -2,7 +2,6 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -104,7 +103,7 @@ def _size(key: Key, response: CachedResponse) -> int:
 class CachedResponses:
     """Sends cached responses, and caches those of handlers with `opt=CACHED`."""
 
-    def __init__(self, app: ASGIApp, cache: ResponseCache, cors_headers: Mapping[bytes, CorsHeaders]) -> None:
+    def __init__(self, app: ASGIApp, cache: ResponseCache, cors_headers: CorsHeaders) -> None:
         """`app` includes the layers whose headers are cached with a response."""
         self._app = app
         self._cache = cache

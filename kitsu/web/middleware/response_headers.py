@@ -1,8 +1,4 @@
-"""The headers of all responses: CORS, security, caching and rate limits.
-
-Litestar's CORSConfig has a plain-text response to a refused preflight, overwrites the `Vary` of responses, and omits
-`Vary: Origin` where the origin is not allowed.
-"""
+"""The headers of all responses: CORS, security, caching and rate limits."""
 
 from collections.abc import Mapping
 
@@ -15,7 +11,9 @@ EXPOSED = b"ETag, Link, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID, 
 METHODS = b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
 PREFLIGHT_MAX_AGE_SECONDS = b"600"
 
-CorsHeaders = tuple[tuple[bytes, bytes], ...]
+Headers = tuple[tuple[bytes, bytes], ...]
+CorsHeaders = Mapping[bytes, Headers]
+"""Origin to the headers of its responses."""
 VARY = (b"vary", b"Origin")
 PREFLIGHT_VARY = (b"vary", b"Origin, Access-Control-Request-Method, Access-Control-Request-Headers")
 SECURITY = (
@@ -28,8 +26,8 @@ NO_STORE = (b"cache-control", b"no-store")
 """For responses without a `Cache-Control` of their own: accounts, tokens, errors."""
 
 
-def cors_headers_by_origin(origins: tuple[str, ...]) -> Mapping[bytes, CorsHeaders]:
-    """Return the CORS headers for each allowed origin. Pages of these origins may send credentials."""
+def cors_headers_of(origins: tuple[str, ...]) -> CorsHeaders:
+    """Return the headers for the allowed origins, whose pages may send credentials."""
     return {
         origin.encode(): (
             (b"access-control-allow-origin", origin.encode()),
@@ -41,9 +39,9 @@ def cors_headers_by_origin(origins: tuple[str, ...]) -> Mapping[bytes, CorsHeade
 
 
 class ResponseHeaders:
-    """Adds the headers to all responses, and responds to preflights."""
+    """Adds the headers, and responds to preflights. ARCHITECTURE.md says why not Litestar's CORSConfig."""
 
-    def __init__(self, app: ASGIApp, cors_headers: Mapping[bytes, CorsHeaders]) -> None:
+    def __init__(self, app: ASGIApp, cors_headers: CorsHeaders) -> None:
         self._app = app
         self._cors_headers = cors_headers
 
@@ -82,7 +80,7 @@ class ResponseHeaders:
             await self._app(scope, receive, send_with_headers)
 
 
-def _preflight_headers(allowed: CorsHeaders, request: Mapping[bytes, bytes]) -> CorsHeaders:
+def _preflight_headers(allowed: Headers, request: Mapping[bytes, bytes]) -> Headers:
     if not allowed:
         return (PREFLIGHT_VARY,)
     method = request[b"access-control-request-method"]

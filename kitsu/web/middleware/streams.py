@@ -24,10 +24,9 @@ log = structlog.get_logger("kitsu.load")
 
 
 class StreamMiddleware(ASGIMiddleware):
-    """Bounds the memory of streamed responses, which are those with more than one body message.
+    """Limits the memory of responses with more than one body message; their handlers have `middleware=[STREAMED]`.
 
-    A handler whose response may be a stream declares `middleware=[STREAMED]`. Requests beyond MAX_STREAMS of a route
-    get 503. The response to a client that reads nothing for PIECE_TIMEOUT_SECONDS stays incomplete.
+    Requests beyond MAX_STREAMS of a route get 503. The response to a client that reads too slowly stays incomplete.
     """
 
     scopes = (ScopeType.HTTP,)
