@@ -18,7 +18,7 @@ from kitsu.observability.metrics_folder import VARIABLE, metrics_folder
 from tests.cli.invoke import invoked
 from tests.conftest import client_of, execute
 from tests.domain.catalogue.test_import import entry, write
-from tests.web.middleware.test_response_cache import ANIME, ROWS, is_kept, until_async
+from tests.web.middleware.test_response_cache import ANIME, ROWS, is_cached, until_async
 
 UNKNOWN_ID = "019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b"
 CREDENTIALS = {"email": "kaguya@example.org", "password": "a long enough password"}
@@ -144,7 +144,7 @@ async def test_imports_of_lists_by_outcome(client: httpx.AsyncClient) -> None:
 async def test_answers_from_memory_and_the_time_of_a_change(database: URL) -> None:
     await execute(database, *ROWS)
     async with client_of(database, metrics_enabled=True, catalogue_memory_mb=1) as client:
-        await until_async(lambda: is_kept(client, "/anime"))
+        await until_async(lambda: is_cached(client, "/anime"))
         before = await scraped(client)
         assert (value(before, "kitsu_response_cache_bytes") or 0) > 0
         assert value(before, "kitsu_catalogue_last_change_timestamp_seconds") == 0

@@ -1,4 +1,4 @@
-"""Malformed bodies, too long ones, and the headers that every answer carries."""
+"""Malformed and too large bodies, and the security headers of all responses."""
 
 import json
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ CODES = {400: "VALIDATION_ERROR", 413: "PAYLOAD_TOO_LARGE", 415: "UNSUPPORTED_ME
 
 @pytest.fixture(scope="module")
 async def api(server: URL, template: URL) -> AsyncIterator[httpx.AsyncClient]:
-    """The application with one user, who sends every request."""
+    """Yield a client of an application, signed in as its one user."""
     async with copy_of(template, server) as url, client_of(url, rate_limit_enabled=False) as client:
         response = await client.post("/auth/register", json={"email": "a@example.org", "password": PASSWORD})
         client.headers["Authorization"] = f"Bearer {response.json()['access_token']}"
@@ -42,7 +42,7 @@ def check_refused(response: httpx.Response, *statuses: int) -> None:
 DEEP = b"[" * 1000 + b"]" * 1000
 DEEP_OBJECTS = b'{"a":' * 1000 + b"1" + b"}" * 1000
 HUGE = b"1" + b"0" * 400
-# What stands where the e-mail or the user's name should.
+# Values of the fields `email` or `username`.
 VALUES = {
     "bad-utf8": b'"\xff\xfe@example.org"',
     "cut-utf8": b'"\xd0"',
@@ -65,9 +65,9 @@ VALUES = {
     "object": b"{}",
     "empty": b'""',
 }
-# The same in a field that nobody asked for, where a decoder may skip it: these are no JSON, or no text.
+# Values of an unknown field, which a decoder may skip: these are not valid JSON or text.
 SKIPPED = {name: VALUES[name] for name in ("bad-utf8", "surrogate-utf8", "levels", "nan", "lone-surrogate", "raw-nul")}
-# Instead of the object.
+# Whole bodies instead of an object.
 WHOLE = {
     "nothing": b"",
     "space": b" ",
@@ -107,10 +107,10 @@ def new_account(email: bytes, more: bytes = b"") -> bytes:
 
 
 async def check_each(api: httpx.AsyncClient, method: str, path: str, bodies: dict[str, bytes]) -> None:
-    """Send each body as JSON, and check that it is refused as a value that is wrong."""
-    answers = {name: await send(api, method, path, body) for name, body in bodies.items()}
-    assert {name: it.status_code for name, it in answers.items() if it.status_code not in {400, 422}} == {}
-    for response in answers.values():
+    """Send each body as JSON, and check that its response is 400 or 422."""
+    responses = {name: await send(api, method, path, body) for name, body in bodies.items()}
+    assert {name: it.status_code for name, it in responses.items() if it.status_code not in {400, 422}} == {}
+    for response in responses.values():
         check_refused(response, 400, 422)
 
 
@@ -138,11 +138,11 @@ async def test_bad_value_of_an_unknown_field_is_refused(api: httpx.AsyncClient) 
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/auth/register"), ("PATCH", "/users/me")])
-async def test_body_that_is_no_object_is_refused(api: httpx.AsyncClient, method: str, path: str) -> None:
+async def test_body_that_is_not_an_object_is_refused(api: httpx.AsyncClient, method: str, path: str) -> None:
     await check_each(api, method, path, WHOLE)
 
 
-async def test_duplicate_keys_of_an_account(api: httpx.AsyncClient) -> None:
+async def test_duplicate_keys_of_an_account_are_refused(api: httpx.AsyncClient) -> None:
     email = f'"{uuid4()}@example.org"'.encode()
     for body in (
         new_account(b'"first@example.org", "email": ' + email),
@@ -151,7 +151,7 @@ async def test_duplicate_keys_of_an_account(api: httpx.AsyncClient) -> None:
         check_refused(await send(api, "POST", "/auth/register", body), 400, 422)
 
 
-async def test_duplicate_keys_of_a_change(api: httpx.AsyncClient) -> None:
+async def test_duplicate_keys_of_a_change_are_refused(api: httpx.AsyncClient) -> None:
     body = b'{"username": "first-name", "username": "second-name"}'
     check_refused(await send(api, "PATCH", "/users/me", body), 400, 422)
     check_refused(await send(api, "PATCH", "/users/me", b"username=first-name&username=second-name", FORM), 400, 422)
@@ -165,7 +165,7 @@ async def test_duplicate_keys_of_a_change(api: httpx.AsyncClient) -> None:
     ],
     ids=repr,
 )
-async def test_register_takes_json_alone(api: httpx.AsyncClient, media_type: str | None) -> None:
+async def test_registration_with_other_content_type_is_refused(api: httpx.AsyncClient, media_type: str | None) -> None:
     body = new_account(f'"{uuid4()}@example.org"'.encode())
     check_refused(await send(api, "POST", "/auth/register", body, media_type), 400, 415, 422)
 
@@ -173,7 +173,7 @@ async def test_register_takes_json_alone(api: httpx.AsyncClient, media_type: str
 @pytest.mark.parametrize(
     "media_type", [None, "text/plain", "application/xml", "application/octet-stream", "application/msgpack", "x", ";"]
 )
-async def test_a_change_of_no_known_kind(api: httpx.AsyncClient, media_type: str | None) -> None:
+async def test_change_with_unknown_content_type_gets_415(api: httpx.AsyncClient, media_type: str | None) -> None:
     check_refused(await send(api, "PATCH", "/users/me", b'{"username": "abcd"}', media_type), 415)
 
 
@@ -209,7 +209,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("name", FORMS)
-async def test_a_bad_form(api: httpx.AsyncClient, name: str) -> None:
+async def test_bad_form_is_refused(api: httpx.AsyncClient, name: str) -> None:
     media_type, body = FORMS[name]
     check_refused(await send(api, "PATCH", "/users/me", body, media_type), 400, 413, 415, 422)
 
@@ -223,19 +223,21 @@ async def chunks(size: int) -> AsyncIterator[bytes]:
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/auth/register"), ("PATCH", "/users/me")])
 @pytest.mark.parametrize("media_type", [JSON, FORM, "multipart/form-data; boundary=x"])
-async def test_a_body_of_more_than_64_kib(api: httpx.AsyncClient, method: str, path: str, media_type: str) -> None:
+async def test_body_of_more_than_64_kib_gets_413(
+    api: httpx.AsyncClient, method: str, path: str, media_type: str
+) -> None:
     if method == "PATCH" and media_type.startswith("multipart"):
-        return  # may have a file in it, which tests/controllers/media/test_avatars.py measures
+        return  # may have a file, see tests/controllers/media/test_avatars.py
     for content in (b"x" * (LIMIT + 1), chunks(LIMIT + 1), chunks(10 * LIMIT)):
         response = await api.request(method, path, content=content, headers={"Content-Type": media_type})
         check_refused(response, 413)
     for content in (b"x" * LIMIT, chunks(LIMIT)):
         response = await api.request(method, path, content=content, headers={"Content-Type": media_type})
-        if media_type != FORM or method == "POST":  # a form without a name that anybody asks for is fine
+        if media_type != FORM or method == "POST":  # a form may have unknown fields
             check_refused(response, 400, 415, 422)
 
 
-async def test_a_length_that_lies(api: httpx.AsyncClient) -> None:
+async def test_wrong_content_length_is_refused(api: httpx.AsyncClient) -> None:
     headers = {"Content-Type": JSON, "Content-Length": str(LIMIT + 1)}
     check_refused(await api.post("/auth/register", content=b"{}", headers=headers), 413)
     headers["Content-Length"] = "5"
@@ -245,7 +247,7 @@ async def test_a_length_that_lies(api: httpx.AsyncClient) -> None:
         check_refused(await api.post("/auth/register", content=b"{}", headers=headers), 400, 413, 422)
 
 
-ANSWERS: dict[str, tuple[str, str, dict[str, Any], int]] = {
+RESPONSES: dict[str, tuple[str, str, dict[str, Any], int]] = {
     "list": ("GET", "/anime", {}, 200),
     "account": ("GET", "/users/me", {}, 200),
     "page": ("GET", "/docs", {}, 200),
@@ -263,9 +265,9 @@ ANSWERS: dict[str, tuple[str, str, dict[str, Any], int]] = {
 }
 
 
-@pytest.mark.parametrize("name", ANSWERS)
-async def test_every_answer_has_the_security_headers(api: httpx.AsyncClient, name: str) -> None:
-    method, path, more, status = ANSWERS[name]
+@pytest.mark.parametrize("name", RESPONSES)
+async def test_response_has_the_security_headers(api: httpx.AsyncClient, name: str) -> None:
+    method, path, more, status = RESPONSES[name]
     response = await api.request(method, path, **more)
     assert response.status_code in ({200, 204} if name == "preflight" else {status})
     assert response.headers["x-content-type-options"] == "nosniff"
@@ -287,7 +289,7 @@ async def test_every_answer_has_the_security_headers(api: httpx.AsyncClient, nam
         ((), "https", False),
     ],
 )
-async def test_hsts_behind_https_of_a_trusted_proxy(
+async def test_hsts_is_sent_only_for_https_of_trusted_proxy(
     database: URL, trusted: tuple[str, ...], proto: str | None, expected: bool
 ) -> None:
     async with client_of(database, trusted_proxies=trusted) as client:

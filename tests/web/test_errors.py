@@ -1,4 +1,4 @@
-"""Every malformed request is told so in the contract's shape: never a 500, a redirect, or a word about the inside."""
+"""Malformed requests get the contract's errors: never a 500, a redirect or internal details."""
 
 from typing import Any
 from urllib.parse import quote_from_bytes, unquote, urlencode
@@ -32,23 +32,23 @@ MESSAGES = {
 
 
 class RawURL(httpx.URL):
-    """A URL whose bytes reach the application as they are; httpx would put them right first."""
+    """A URL whose bytes reach the application unchanged; httpx would normalize them."""
 
     target = b""
 
     @property
     def path(self) -> str:
-        """The decoded path, as a server hands it over."""
+        """The decoded path, as a server puts it in the scope."""
         return unquote(self.target.partition(b"?")[0].decode("latin-1"), errors="replace")
 
     @property
     def raw_path(self) -> bytes:
-        """Path and query as they were sent."""
+        """The path and the query as sent."""
         return self.target
 
     @property
     def query(self) -> bytes:
-        """The query as it was sent."""
+        """The query as sent."""
         return self.target.partition(b"?")[2]
 
 
@@ -62,7 +62,7 @@ async def send(client: httpx.AsyncClient, target: bytes | str, method: str = "GE
 
 
 def check_error(response: httpx.Response, status: int) -> dict[str, Any]:
-    """It is this error, with exactly the contract's body."""
+    """Check that a response is this error, with the contract's body."""
     assert response.status_code == status, response.text[:200]
     assert response.headers["content-type"] == "application/json"
     assert "location" not in response.headers
@@ -98,7 +98,7 @@ UNKNOWN_PATHS = (
     "/" + "a" * 20_000,
 )
 
-# Methods that the contract gives to nobody there, now or later.
+# Methods that the contract has not at these paths.
 CHANGES = ("POST", "PUT", "PATCH", "DELETE")
 PATHS = {
     **dict.fromkeys(("/anime", "/releases", "/episodes"), ("PUT", "PATCH", "DELETE")),
@@ -106,15 +106,15 @@ PATHS = {
     **dict.fromkeys(("/search/anime", "/health", "/health/live", "/health/ready"), CHANGES),
     **dict.fromkeys(("/docs", "/docs/assets/swagger-ui.css", "/openapi.json"), CHANGES),
 }
-NOBODYS = ("HEAD", "TRACE", "CONNECT", "KITSU", "PROPFIND", "X" * 200)
+UNKNOWN_METHODS = ("HEAD", "TRACE", "CONNECT", "KITSU", "PROPFIND", "X" * 200)
 
 NUMBERS = (
     *("", "%20", "abc", "1.5", "0x10", "1_0", "1,0", "%2B", "-", "NaN", "true", "null", "%00", "%ff", "%zz"),
     *("%F0%9F%98%80", "%EF%BC%95", "-1", "9" * 30, "9" * 5000),
 )
 WRONG_IDS = ("x", "1", "null", "%00", "%ff", "%zz", "a" * 9000, UNKNOWN_ID[:-1], f"{UNKNOWN_ID}x", f"{UNKNOWN_ID}%0a")
-# The start of a target, the field that the error names, and the values that are refused. Each kind of value is tested
-# in depth at one path, and by one value of each class at the others.
+# The start of a target, the field that the error names, and the refused values. Each kind of value is tested in depth
+# at one path, and with one value of each class at the others.
 INVALID: list[tuple[str, str | None, tuple[str, ...]]] = [
     ("/anime?limit=", "limit", (*NUMBERS, "0", "101")),
     ("/anime?offset=", "offset", (*NUMBERS, str(2**63), "1e400")),
@@ -161,9 +161,9 @@ async def test_unknown_path_is_404_for_every_method(reader: httpx.AsyncClient, m
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_a_wrong_method(reader: httpx.AsyncClient, path: str) -> None:
+async def test_wrong_method_is_405_with_allow(reader: httpx.AsyncClient, path: str) -> None:
     for target in (path, f"{path}/"):
-        for method in (*PATHS[path], *NOBODYS):
+        for method in (*PATHS[path], *UNKNOWN_METHODS):
             response = await send(reader, target, method)
             allowed = {name.strip() for name in response.headers["allow"].split(",")}
             assert "GET" in allowed
@@ -233,7 +233,7 @@ _paths = st.one_of(
 
 @settings(max_examples=150, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 @given(_paths, _queries)
-async def test_random_requests(reader: httpx.AsyncClient, path: bytes, query: bytes) -> None:
+async def test_random_request_is_never_500(reader: httpx.AsyncClient, path: bytes, query: bytes) -> None:
     response = await send(reader, path + b"?" + query)
     assert response.status_code in {200, 400, 404, 422}
     if response.status_code != 200:
@@ -243,14 +243,16 @@ async def test_random_requests(reader: httpx.AsyncClient, path: bytes, query: by
 
 
 class Leak(Exception):
-    """An error whose text must not leave, and which fails even to tell it."""
+    """An error whose text must not leak, and whose `str()` fails."""
 
     def __str__(self) -> str:
         raise ValueError(SECRET)
 
 
 @pytest.mark.parametrize("error", [RuntimeError(SECRET), KeyError(SECRET), ExceptionGroup(SECRET, [OSError()]), Leak()])
-async def test_a_bug(reader: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+async def test_bug_is_500_and_logged_without_leaking(
+    reader: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     async def fail(*_: object) -> None:
         raise error
 
@@ -270,7 +272,9 @@ async def test_a_bug(reader: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch,
 @pytest.mark.parametrize(
     "error", [ConnectionRefusedError("10.0.0.7:5432"), TimeoutError(), PoolTimeoutError("QueuePool")]
 )
-async def test_a_part_is_away(reader: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+async def test_unavailable_database_is_503(
+    reader: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     async def fail(*_: object) -> None:
         raise error
 

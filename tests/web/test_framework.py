@@ -1,4 +1,4 @@
-"""Litestar's documented options work: handlers, controllers and mounted applications that know nothing of Kitsu."""
+"""Litestar's documented options work for handlers, controllers and mounted applications."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -12,7 +12,7 @@ from litestar.connection import ASGIConnection
 from litestar.datastructures import CacheControlHeader, ResponseHeader
 from litestar.di import NamedDependency, Provide
 from litestar.dto import DataclassDTO, DTOConfig
-from litestar.exceptions import PermissionDeniedException
+from litestar.exceptions import InternalServerException, PermissionDeniedException
 from litestar.handlers import BaseRouteHandler
 from litestar.params import FromPath, JSONBody
 from litestar.response import Stream
@@ -27,7 +27,7 @@ from kitsu.web.request import GuestRequest
 from tests.factories import Shelf, Viewer, shelf_of
 
 seen: list[str] = []
-"""What the parts of the test application did, in order."""
+"""Names that the guards, hooks and dependencies noted, in order."""
 
 
 def noting(name: str) -> Any:
@@ -110,7 +110,7 @@ async def undeclared() -> str:
 
 @get("/public", opt=PUBLIC, guards=[noting("handler")])
 async def public() -> str:
-    return "for everybody"
+    return "open"
 
 
 @get("/guests", opt=GUESTS)
@@ -125,7 +125,7 @@ async def guarded() -> str:
 
 @get("/refused", opt=PUBLIC, guards=[refusing])
 async def refused() -> str:
-    return "for nobody"
+    return "refused"
 
 
 @get("/options", opt=PUBLIC, before_request=before, after_request=after, after_response=after_response)
@@ -148,6 +148,11 @@ async def with_headers() -> str:
 @get("/teapot", opt=PUBLIC, exception_handlers={TeapotError: handle_teapot})
 async def teapot() -> None:
     raise TeapotError
+
+
+@get("/broken", opt=PUBLIC)
+async def broken() -> None:
+    raise InternalServerException("secret")
 
 
 @get("/generator", opt=PUBLIC, dependencies={"seven": Provide(opened)})
@@ -180,13 +185,13 @@ async def socket(socket: WebSocket[Any, Any, Any]) -> None:
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer with what an ASGI application is told of its request."""
+    """Send what the scope and the body of the request are."""
     body, more = b"", True
     while more:
         message: Any = await receive()
         body, more = body + message.get("body", b""), message.get("more_body", False)
-    told = {name: scope.get(name) for name in ("path", "root_path", "query_string", "method")}
-    response = Response({**told, "body": body.decode(), "query_string": scope["query_string"].decode()})
+    scope_values = {name: scope.get(name) for name in ("path", "root_path", "query_string", "method")}
+    response = Response({**scope_values, "body": body.decode(), "query_string": scope["query_string"].decode()})
     await response.to_asgi_response(app=None, request=Request(scope))(scope, receive, send)
 
 
@@ -213,8 +218,8 @@ class LayeredController(Controller):
 
 
 HANDLERS: list[Any] = [
-    *(undeclared, public, guests, guarded, refused, hooked, with_headers, teapot, generator, add_cat, stream, socket),
-    *(mounted, closed),
+    *(undeclared, public, guests, guarded, refused, hooked, with_headers, teapot, broken, generator, add_cat),
+    *(stream, socket, mounted, closed),
     Router("/router", route_handlers=[LayeredController], guards=[noting("router")]),
 ]
 
@@ -227,7 +232,7 @@ async def shelf(server: URL, template: URL) -> AsyncIterator[Shelf]:
 
 @pytest.fixture(scope="module")
 async def client(shelf: Shelf) -> httpx.AsyncClient:
-    """The service with the handlers of this module."""
+    """Return a client of the service, which has the handlers of this module."""
     app: Litestar = shelf.client._transport.app  # type: ignore[attr-defined] # noqa: SLF001 - httpx has no other way
     for handler in HANDLERS:
         app.register(handler)
@@ -246,18 +251,18 @@ async def get_path(client: httpx.AsyncClient, path: str, **more: Any) -> httpx.R
 
 
 @pytest.mark.parametrize("path", ["/undeclared", "/guarded", "/closed/x", "/closed"])
-async def test_what_declares_nothing_requires_a_token(client: httpx.AsyncClient, path: str) -> None:
+async def test_undeclared_handler_without_token_gets_401(client: httpx.AsyncClient, path: str) -> None:
     assert (await get_path(client, path)).status_code == 401
     assert (await get_path(client, path, headers={"Authorization": "Bearer x"})).status_code == 401
 
 
-async def test_token_opens_what_declares_nothing(viewer: Viewer) -> None:
+async def test_undeclared_handler_with_token_is_open(viewer: Viewer) -> None:
     assert (await viewer.ask("GET", "/undeclared")).status_code == 200
     assert (await viewer.ask("GET", "/closed/x/y")).json()["path"] == "/x/y"
     assert (await viewer.ask("GET", "/guarded")).status_code == 403
 
 
-async def test_guests(client: httpx.AsyncClient, viewer: Viewer) -> None:
+async def test_guest_handler_takes_guests_and_refuses_bad_tokens(client: httpx.AsyncClient, viewer: Viewer) -> None:
     assert (await get_path(client, "/guests")).json() is True
     assert (await viewer.ask("GET", "/guests")).json() is False
     assert (await get_path(client, "/guests", headers={"Authorization": "Bearer x"})).status_code == 401
@@ -270,14 +275,14 @@ async def test_guards_of_all_layers_run_in_order(client: httpx.AsyncClient) -> N
     assert (response.status_code, response.json()["code"]) == (403, "PERMISSION_DENIED")
 
 
-async def test_hooks(client: httpx.AsyncClient) -> None:
+async def test_hooks_run(client: httpx.AsyncClient) -> None:
     response = await get_path(client, "/options")
     assert response.headers["x-after"] == "yes"
     assert seen == ["before", "after response"]
 
 
 @pytest.mark.parametrize("path", ["/headers", "/other-headers"])
-async def test_middleware_headers_and_media_type(client: httpx.AsyncClient, path: str) -> None:
+async def test_middleware_headers_and_media_type_of_handler_are_applied(client: httpx.AsyncClient, path: str) -> None:
     response = await get_path(client, path)
     assert response.text == "text"
     assert response.headers["content-type"].startswith("text/plain")
@@ -285,8 +290,15 @@ async def test_middleware_headers_and_media_type(client: httpx.AsyncClient, path
     assert (response.headers["x-handler"], response.headers["x-middleware"]) == ("yes", "yes")
 
 
-async def test_exception_handler_of_a_handler(client: httpx.AsyncClient) -> None:
+async def test_exception_handler_of_handler_makes_the_response(client: httpx.AsyncClient) -> None:
     assert (await get_path(client, "/teapot")).status_code == 418
+
+
+async def test_500_of_litestar_is_logged_and_not_shown(client: httpx.AsyncClient) -> None:
+    with capture_logs() as lines:
+        response = await get_path(client, "/broken")
+    assert (response.status_code, response.json()["message"]) == (500, "Internal server error")
+    assert [line["event"] for line in lines if line["log_level"] == "error"] == ["internal error"]
 
 
 async def test_generator_dependency_is_closed(client: httpx.AsyncClient) -> None:
@@ -294,12 +306,12 @@ async def test_generator_dependency_is_closed(client: httpx.AsyncClient) -> None
     assert seen == ["opened", "closed"]
 
 
-async def test_dto(client: httpx.AsyncClient) -> None:
+async def test_dto_excludes_field_from_response(client: httpx.AsyncClient) -> None:
     assert (await client.post("/cats", json={"name": "Tama"})).json() == {"name": "Tama"}
 
 
 @pytest.mark.parametrize("name", ["none", "three"])
-async def test_stream(client: httpx.AsyncClient, name: str) -> None:
+async def test_stream_sends_all_pieces(client: httpx.AsyncClient, name: str) -> None:
     response = await get_path(client, f"/stream/{name}")
     assert response.content == b"".join(part for part in STREAMS[name] if isinstance(part, bytes))
 

@@ -1,4 +1,4 @@
-"""The permission matrix: every path and method of the application, for every kind of caller."""
+"""The permission matrix: each path and method of the application, for each kind of caller."""
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -24,27 +24,27 @@ from tests.factories import KEPT, belongings, insert, kept, sign_in
 from tests.media_places import folder_at
 
 KEY = "k" * 32
-PASSWORD = "the password of everybody here"
+PASSWORD = "the password of all users"
 AVATAR = "0123.webp"
 ANIME = "10000000-0000-4000-8000-000000000001"
 UNTOUCHED = "10000000-0000-4000-8000-000000000002"
-"""An anime that nobody has anything of."""
+"""An anime that no user refers to."""
 RELEASE = "20000000-0000-4000-8000-000000000001"
 EPISODE = "30000000-0000-4000-8000-000000000001"
 
 CALLERS = ("guest", "user", "owner", "other", "admin", "expired")
-"""`owner` owns what the path names; `other` owns a thing of the same kind; `user` is signed in and owns nothing."""
+"""`owner` owns the resource of the path, `other` owns another one of its kind, and `user` owns nothing."""
 
 
 @dataclass
 class World:
-    """The users, what the owner owns, and each caller's access token."""
+    """The users, the owner's resources, and each caller's access token."""
 
     owner_id: UUID
     session_id: UUID
     refresh_token: str
     collection_id: UUID
-    """A private one."""
+    """A private collection."""
     view_id: UUID
     tokens: dict[str, str | None]
 
@@ -143,7 +143,7 @@ VIEWER: dict[tuple[str, str], Row] = {
     ("PUT", "/collections/{collection_id}/anime/{anime_id}"): Row(owner(204), parameters=the_collection),
     ("DELETE", "/collections/{collection_id}/anime/{anime_id}"): Row(owner(204), parameters=the_collection),
     ("GET", "/library"): Row(bearer(200)),
-    # Each has an entry of an anime, or none: nobody's is seen by its anime's id.
+    # The path names the caller's own entry.
     ("GET", "/library/{anime_id}"): Row((401, 404, 200, 200, 404, 401), parameters=the_anime),
     ("PUT", "/library/{anime_id}"): Row(bearer(200), lambda _: {"status": "dropped"}, the_anime),
     ("DELETE", "/library/{anime_id}"): Row(bearer(204), parameters=the_anime),
@@ -156,7 +156,7 @@ TABLE |= {("OPTIONS", path): Row(anyone(204), parameters=row.parameters) for (_,
 
 
 def routes(app: Litestar) -> set[tuple[str, str]]:
-    """Every method and path that the application answers."""
+    """Return all methods and paths of the application."""
     found: set[tuple[str, str]] = set()
     for route in app.routes:
         assert isinstance(route, HTTPRoute), f"{route.path} is no HTTP route: this table can't speak of it"
@@ -165,8 +165,8 @@ def routes(app: Litestar) -> set[tuple[str, str]]:
     return found
 
 
-def unlike(app: Litestar) -> set[tuple[str, str]]:
-    """What the application has and the table has not, or the other way round."""
+def differences(app: Litestar) -> set[tuple[str, str]]:
+    """Return the routes that only the application or only the table has."""
     return routes(app) ^ TABLE.keys()
 
 
@@ -174,23 +174,23 @@ def the_app() -> Litestar:
     return create_app(Settings(secret_key=KEY, database_url=URL.create("postgresql+asyncpg")))
 
 
-def test_every_route_has_a_row() -> None:
-    assert unlike(the_app()) == set()
+def test_table_has_every_route() -> None:
+    assert differences(the_app()) == set()
 
 
-def test_a_route_without_a_row_is_found() -> None:
+def test_route_without_a_row_is_reported() -> None:
     @get("/new/{thing:str}", sync_to_thread=False)
     def get_new(thing: FromPath[str]) -> str:
         return thing
 
     app = the_app()
     app.register(get_new)
-    assert unlike(app) == {("GET", "/new/{thing}"), ("OPTIONS", "/new/{thing}")}
+    assert differences(app) == {("GET", "/new/{thing}"), ("OPTIONS", "/new/{thing}")}
 
 
 @dataclass
 class Service:
-    """The application, and its database from outside."""
+    """A client of the application, and a connection to its database."""
 
     client: httpx.AsyncClient
     connection: asyncpg.Connection
@@ -219,7 +219,7 @@ class Service:
 
 @pytest.fixture(scope="module")
 async def service(server: URL, template: URL, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Service]:
-    """The application with two anime, an episode, an avatar and an administrator."""
+    """Yield a service with two anime, an episode, an avatar and an administrator."""
     hasher = PasswordHasher(threads=1, queue=1)
     password_hash = await hasher.hash(PASSWORD)
     hasher.close()
@@ -238,7 +238,7 @@ async def service(server: URL, template: URL, tmp_path_factory: pytest.TempPathF
 
 
 @pytest.mark.parametrize(("method", "path"), TABLE)
-async def test_each_caller_gets_the_status_of_the_table(service: Service, method: str, path: str) -> None:
+async def test_caller_gets_the_status_of_the_table(service: Service, method: str, path: str) -> None:
     row = TABLE[method, path]
     world = await service.world()
     for slash, (caller, status) in product(("", "/"), zip(CALLERS, row.statuses, strict=True)):

@@ -15,6 +15,7 @@ Headers = tuple[tuple[bytes, bytes], ...]
 CorsHeaders = Mapping[bytes, Headers]
 """Origin to the headers of its responses."""
 VARY = (b"vary", b"Origin")
+PREFLIGHT_HEADERS = {b"origin", b"access-control-request-method"}
 PREFLIGHT_VARY = (b"vary", b"Origin, Access-Control-Request-Method, Access-Control-Request-Headers")
 SECURITY = (
     (b"x-content-type-options", b"nosniff"),
@@ -52,9 +53,7 @@ class ResponseHeaders:
         tightest_limit.set(None)
         request = dict(scope["headers"])
         allowed = self._cors_headers.get(request.get(b"origin", b""), ())
-        is_preflight = (
-            scope["method"] == "OPTIONS" and b"origin" in request and b"access-control-request-method" in request
-        )
+        is_preflight = scope["method"] == "OPTIONS" and request.keys() >= PREFLIGHT_HEADERS
         cors_headers = _preflight_headers(allowed, request) if is_preflight else (VARY, *allowed)
 
         async def send_with_headers(message: Message) -> None:

@@ -1,4 +1,4 @@
-"""Large bodies at once: as many as there is room for; the rest is told to come again, and small ones always pass."""
+"""The budget for large bodies: a worker takes as many as fit and rejects the others; small ones always pass."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ LIST = b"<myanimelist>"
 
 @asynccontextmanager
 async def signed_in(database: URL, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """A client that is signed in."""
+    """Yield a client with a token."""
     async with client_of(database, **settings) as client:
         tokens = (await client.post("/auth/register", json=CREDENTIALS)).json()
         client.headers["Authorization"] = f"Bearer {tokens['access_token']}"
@@ -29,25 +29,25 @@ async def signed_in(database: URL, **settings: Any) -> AsyncIterator[httpx.Async
 
 
 @pytest.fixture(autouse=True)
-def little_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the service take few large bodies at once."""
+def small_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the service a small budget for large bodies."""
     monkeypatch.setattr(module, "LARGE_BODY_BUDGET_BYTES", LARGE_BODY_BUDGET_BYTES)
 
 
 @pytest.fixture
 async def client(database: URL) -> AsyncIterator[httpx.AsyncClient]:
-    """A client that is signed in, and may be slow."""
+    """Yield a client with a token that may be slow."""
     async with signed_in(database, body_timeout_seconds=60) as client:
         yield client
 
 
 class Upload:
-    """A list on its way, all of which has arrived but for its end."""
+    """A request whose body has arrived except for its last byte."""
 
     def __init__(self, client: httpx.AsyncClient, size: int) -> None:
         self._may_end = asyncio.Event()
         self._has_arrived = asyncio.Event()
-        self.answer = asyncio.create_task(client.post("/library/import?dry_run=true", content=self._pieces(size)))
+        self.response = asyncio.create_task(client.post("/library/import?dry_run=true", content=self._pieces(size)))
 
     async def _pieces(self, size: int) -> AsyncIterator[bytes]:
         yield LIST
@@ -57,61 +57,61 @@ class Upload:
         yield b" "
 
     async def has_arrived(self) -> None:
-        """Wait until it is here, or was refused."""
+        """Wait until the body has arrived, or was rejected."""
         arrived = asyncio.create_task(self._has_arrived.wait())
-        await asyncio.wait([arrived, self.answer], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([arrived, self.response], return_when=asyncio.FIRST_COMPLETED)
         arrived.cancel()
 
     async def status(self) -> int:
-        """What it is answered, at the end."""
+        """Send the last byte and return the status."""
         self._may_end.set()
-        return (await self.answer).status_code
+        return (await self.response).status_code
 
 
 async def uploads(client: httpx.AsyncClient, *sizes: int) -> list[Upload]:
-    """One after the other."""
-    begun = []
+    """Start uploads of these sizes, one after the other."""
+    started = []
     for size in sizes:
-        begun.append(Upload(client, size))
-        await begun[-1].has_arrived()
-    return begun
+        started.append(Upload(client, size))
+        await started[-1].has_arrived()
+    return started
 
 
-async def test_what_there_is_no_room_for_is_refused(client: httpx.AsyncClient) -> None:
+async def test_large_body_beyond_budget_gets_503(client: httpx.AsyncClient) -> None:
     with capture_logs() as lines:
         first, second, third = await uploads(
             client, LARGE_BODY_BUDGET_BYTES // 2, LARGE_BODY_BUDGET_BYTES // 2 + 3, LARGE_BODY_BUDGET_BYTES // 2
         )
     assert [(line["log_level"], line["event"]) for line in lines] == [("warning", "too many large bodies at once")]
-    response = await second.answer
+    response = await second.response
     assert response.status_code == 503
     assert response.json()["code"] == ServiceUnavailable.code
     assert int(response.headers["retry-after"]) > 0
-    assert not first.answer.done()
-    assert not third.answer.done()
-    assert (await first.status(), await third.status()) == (422, 422)  # they are no whole lists
+    assert not first.response.done()
+    assert not third.response.done()
+    assert (await first.status(), await third.status()) == (422, 422)  # the lists are incomplete
 
 
-async def test_there_is_room_again_behind_each_answer(client: httpx.AsyncClient) -> None:
+async def test_response_releases_its_budget(client: httpx.AsyncClient) -> None:
     for _ in range(3):
         (taken,) = await uploads(client, LARGE_BODY_BUDGET_BYTES)
-        (refused,) = await uploads(client, LARGE_BODY_BUDGET_BYTES)
-        assert await refused.status() == 503
+        (rejected,) = await uploads(client, LARGE_BODY_BUDGET_BYTES)
+        assert await rejected.status() == 503
         assert await taken.status() == 422
 
 
-async def test_upload_that_is_cancelled_or_too_slow_frees_its_room(database: URL) -> None:
+async def test_cancelled_or_slow_upload_releases_its_budget(database: URL) -> None:
     async with signed_in(database, body_timeout_seconds=1) as client:
         (gone,) = await uploads(client, LARGE_BODY_BUDGET_BYTES)
-        gone.answer.cancel()
-        await asyncio.gather(gone.answer, return_exceptions=True)
+        gone.response.cancel()
+        await asyncio.gather(gone.response, return_exceptions=True)
         (slow,) = await uploads(client, LARGE_BODY_BUDGET_BYTES)
-        assert (await slow.answer).status_code == 408
+        assert (await slow.response).status_code == 408
         (last,) = await uploads(client, LARGE_BODY_BUDGET_BYTES)
         assert await last.status() in {408, 422}
 
 
-async def test_small_bodies_need_no_room(client: httpx.AsyncClient) -> None:
+async def test_small_bodies_use_no_budget(client: httpx.AsyncClient) -> None:
     (taken,) = await uploads(client, LARGE_BODY_BUDGET_BYTES)
     small = await uploads(client, *[module.SMALL_BODY_BYTES] * 10)
     assert [await each.status() for each in small] == [422] * 10

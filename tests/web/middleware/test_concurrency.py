@@ -20,10 +20,10 @@ from tests.application import ORIGIN, client_of
 from tests.databases import connect, execute
 from tests.db.waiting import soon, turns, until
 from tests.observability.test_metrics import CREDENTIALS, scraped, value
-from tests.web.middleware.test_response_cache import ROWS, is_kept, until_async
+from tests.web.middleware.test_response_cache import ROWS, is_cached, until_async
 
 AT_ONCE, WAITING = 2, 20
-"""With two connections."""
+"""Slots and the queue of a worker with two connections."""
 
 
 @pytest.fixture
@@ -32,13 +32,13 @@ async def client(database: URL) -> AsyncIterator[httpx.AsyncClient]:
     await execute(database, *ROWS)
     few = {"db_pool_size": 1, "db_max_overflow": 1, "metrics_enabled": True, "catalogue_memory_mb": 1}
     async with client_of(database, **few, rate_limit_enabled=False) as client:
-        await until_async(lambda: is_kept(client, "/anime"))
+        await until_async(lambda: is_cached(client, "/anime"))
         yield client
 
 
 @pytest.fixture
 async def locked(database: URL, client: httpx.AsyncClient) -> AsyncIterator[asyncpg.Connection]:
-    """The anime's table, which nobody else can read until the connection is closed."""
+    """Lock the anime table until the connection is closed."""
     connection = await connect(database)
     await connection.execute("BEGIN")
     await connection.execute("LOCK TABLE anime IN ACCESS EXCLUSIVE MODE")
@@ -46,8 +46,8 @@ async def locked(database: URL, client: httpx.AsyncClient) -> AsyncIterator[asyn
     await connection.close()
 
 
-async def asked(client: httpx.AsyncClient, number: int, begin: int = 0) -> list[asyncio.Task[httpx.Response]]:
-    """Send requests that need the table, and return when each has a slot, waits for one or is refused."""
+async def send(client: httpx.AsyncClient, number: int, begin: int = 0) -> list[asyncio.Task[httpx.Response]]:
+    """Send requests that read the table, and return when each has a slot, waits for one or is rejected."""
     tasks = [
         asyncio.create_task(client.get(f"/anime?offset={n}", headers={"Origin": ORIGIN, "X-Request-ID": f"ask-{n}"}))
         for n in range(begin, begin + number)
@@ -66,22 +66,20 @@ async def completed(tasks: list[asyncio.Task[httpx.Response]], number: int) -> l
     return [task.result().status_code for task in tasks if task.done()]
 
 
-async def test_a_burst_waits_and_what_is_over_is_refused_at_once(
-    client: httpx.AsyncClient, locked: asyncpg.Connection
-) -> None:
-    tasks = await asked(client, AT_ONCE + WAITING + 6)
+async def test_requests_beyond_queue_get_503_at_once(client: httpx.AsyncClient, locked: asyncpg.Connection) -> None:
+    tasks = await send(client, AT_ONCE + WAITING + 6)
     assert await completed(tasks, 6) == [503] * 6
     await locked.close()
     assert Counter([(await task).status_code for task in tasks]) == {200: AT_ONCE + WAITING, 503: 6}
 
 
-async def test_a_refusal_is_an_answer_like_any_other(client: httpx.AsyncClient, locked: asyncpg.Connection) -> None:
-    tasks = await asked(client, AT_ONCE + WAITING)
-    (refusal,) = await asked(client, 1, begin=77)
-    response = await soon(refusal)
+async def test_rejection_has_the_headers_of_other_errors(client: httpx.AsyncClient, locked: asyncpg.Connection) -> None:
+    tasks = await send(client, AT_ONCE + WAITING)
+    (rejection,) = await send(client, 1, begin=77)
+    response = await soon(rejection)
     assert response.status_code == 503
     assert response.json() == {"code": ServiceUnavailable.code, "message": ServiceUnavailable.message, "details": None}
-    # The same answer, but for its id, as when the database is away.
+    # The same response as when the database is unavailable, except for its id.
     other = await client.get("/anime/x", headers={"Origin": ORIGIN, "X-Request-ID": "ask-77"})
     assert other.status_code == 503
     await locked.close()
@@ -94,8 +92,10 @@ async def test_a_refusal_is_an_answer_like_any_other(client: httpx.AsyncClient, 
     }
 
 
-async def test_a_refused_request_without_an_id_gets_one(client: httpx.AsyncClient, locked: asyncpg.Connection) -> None:
-    tasks = await asked(client, AT_ONCE + WAITING)
+async def test_rejected_request_without_id_gets_a_new_one(
+    client: httpx.AsyncClient, locked: asyncpg.Connection
+) -> None:
+    tasks = await send(client, AT_ONCE + WAITING)
     ids = {(await client.post("/favorites", json={})).headers["x-request-id"] for _ in range(3)}
     assert len(ids) == 3
     assert all(re.fullmatch("[0-9a-f]{32}", one) for one in ids)
@@ -103,20 +103,18 @@ async def test_a_refused_request_without_an_id_gets_one(client: httpx.AsyncClien
     await asyncio.gather(*tasks)
 
 
-async def test_request_that_waits_too_long_for_a_slot_is_refused(
+async def test_request_over_queue_timeout_gets_503(
     client: httpx.AsyncClient, locked: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(concurrency, "QUEUE_TIMEOUT_SECONDS", 0.01)
-    tasks = await asked(client, AT_ONCE + 3)
+    tasks = await send(client, AT_ONCE + 3)
     assert await completed(tasks, 3) == [503] * 3
     await locked.close()
     assert Counter([(await task).status_code for task in tasks]) == {200: AT_ONCE, 503: 3}
 
 
-async def test_paths_without_work_are_answered_while_all_slots_are_taken(
-    client: httpx.AsyncClient, locked: asyncpg.Connection
-) -> None:
-    tasks = await asked(client, AT_ONCE + WAITING)
+async def test_unlimited_paths_work_without_free_slots(client: httpx.AsyncClient, locked: asyncpg.Connection) -> None:
+    tasks = await send(client, AT_ONCE + WAITING)
     for method, path, status in (
         *(("GET", "/health/live", 200), ("GET", "/health/ready", 200), ("GET", "/metrics", 200)),
         *(("GET", "/docs", 200), ("GET", "/openapi.json", 200), ("GET", "/media/avatars/none.webp", 404)),
@@ -133,7 +131,7 @@ async def test_paths_without_work_are_answered_while_all_slots_are_taken(
     await asyncio.gather(*tasks)
 
 
-async def test_slow_clients_and_passwords_keep_nobody_waiting(client: httpx.AsyncClient) -> None:
+async def test_slow_uploads_and_password_checks_hold_no_slots(client: httpx.AsyncClient) -> None:
     is_over = asyncio.Event()
 
     async def body() -> AsyncIterator[bytes]:
@@ -151,9 +149,9 @@ async def test_slow_clients_and_passwords_keep_nobody_waiting(client: httpx.Asyn
     assert value(await scraped(client), "kitsu_http_requests_in_flight") == 0
 
 
-async def test_a_client_that_reads_slowly_keeps_nobody_waiting(client: httpx.AsyncClient) -> None:
+async def test_slow_readers_of_streams_hold_no_slots(client: httpx.AsyncClient) -> None:
     tokens = (await client.post("/auth/register", json=CREDENTIALS)).json()
-    app: Any = client._transport.app  # type: ignore[attr-defined] # noqa: SLF001 - httpx reads answers at once
+    app: Any = client._transport.app  # type: ignore[attr-defined] # noqa: SLF001 - httpx reads responses at once
     is_over, held = asyncio.Event(), 0
 
     async def all_held() -> bool:
@@ -180,18 +178,18 @@ async def test_a_client_that_reads_slowly_keeps_nobody_waiting(client: httpx.Asy
     assert value(await scraped(client), "kitsu_http_requests_in_flight") == 0
 
 
-async def test_refusals_are_counted_and_told_once_a_second(
+async def test_rejections_are_counted_and_logged_once_a_second(
     client: httpx.AsyncClient, locked: asyncpg.Connection
 ) -> None:
-    tasks = await asked(client, AT_ONCE + WAITING)
+    tasks = await send(client, AT_ONCE + WAITING)
     with patch.object(RequestLines, "write") as write, capture_logs() as logs:
-        await asyncio.gather(*await asked(client, 50, begin=100))
+        await asyncio.gather(*await send(client, 50, begin=100))
         assert write.call_count == 0
 
-        async def all_told() -> bool:
+        async def all_logged() -> bool:
             return bool(sum(entry["count"] for entry in logs) >= 50)
 
-        await until_async(all_told)
+        await until_async(all_logged)
     assert {(entry["log_level"], entry["event"]) for entry in logs} == {("warning", "requests rejected")}
     assert len(logs) <= 2
     assert (value(await scraped(client), "kitsu_http_requests_rejected_total") or 0) >= 50

@@ -1,4 +1,4 @@
-"""ETag and Cache-Control on what the catalogue answers, and 304 to whoever has it already."""
+"""ETag, Cache-Control and 304 of catalogue responses."""
 
 import re
 from uuid import UUID
@@ -16,7 +16,7 @@ UNKNOWN_ID = "019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b"
 
 @pytest.fixture
 async def paths(reader: httpx.AsyncClient) -> list[str]:
-    """One of each of the catalogue's reads."""
+    """Return a path of each read of the catalogue."""
     (anime,) = (await reader.get("/anime?limit=1")).json()
     (release,) = (await reader.get("/releases?limit=1")).json()
     return [
@@ -31,7 +31,7 @@ async def paths(reader: httpx.AsyncClient) -> list[str]:
     ]
 
 
-async def test_a_stable_etag(reader: httpx.AsyncClient, paths: list[str]) -> None:
+async def test_unchanged_response_keeps_its_etag(reader: httpx.AsyncClient, paths: list[str]) -> None:
     tags = {}
     for path in paths:
         first, second = await reader.get(path), await reader.get(path)
@@ -42,7 +42,7 @@ async def test_a_stable_etag(reader: httpx.AsyncClient, paths: list[str]) -> Non
     assert len(tags) == len(paths)
 
 
-async def test_304_for_whoever_has_it(reader: httpx.AsyncClient, paths: list[str]) -> None:
+async def test_matching_if_none_match_gets_304(reader: httpx.AsyncClient, paths: list[str]) -> None:
     for path in paths:
         full = await reader.get(path)
         etag = full.headers["etag"]
@@ -57,7 +57,7 @@ async def test_304_for_whoever_has_it(reader: httpx.AsyncClient, paths: list[str
             assert "origin" in response.headers["vary"].lower()
 
 
-async def test_200_for_whoever_has_another(reader: httpx.AsyncClient, paths: list[str]) -> None:
+async def test_other_if_none_match_gets_200(reader: httpx.AsyncClient, paths: list[str]) -> None:
     for path in paths:
         full = await reader.get(path)
         etag = full.headers["etag"]
@@ -80,18 +80,18 @@ async def test_200_for_whoever_has_another(reader: httpx.AsyncClient, paths: lis
             assert response.headers["etag"] == etag
 
 
-async def test_a_list_in_several_headers(reader: httpx.AsyncClient) -> None:
+async def test_second_if_none_match_header_is_read(reader: httpx.AsyncClient) -> None:
     etag = (await reader.get("/anime")).headers["etag"]
     response = await reader.get("/anime", headers=[("If-None-Match", '"x"'), ("If-None-Match", etag)])
     assert response.status_code == 304
 
 
-async def test_the_slash_makes_no_difference(reader: httpx.AsyncClient) -> None:
+async def test_trailing_slash_keeps_the_etag(reader: httpx.AsyncClient) -> None:
     etag = (await reader.get("/anime")).headers["etag"]
     assert (await reader.get("/anime/", headers={"If-None-Match": etag})).status_code == 304
 
 
-async def test_a_change_of_a_row_changes_the_etag(database: URL, client: httpx.AsyncClient) -> None:
+async def test_changed_row_changes_the_etags_that_show_it(database: URL, client: httpx.AsyncClient) -> None:
     (anime,) = await add(database, "anime", {"title": "Before"})
     (release,) = await add(database, "releases", {"anime_id": UUID(anime), "title": "Before"})
     await add(database, "episodes", {"release_id": UUID(release), "number": 1})
@@ -102,13 +102,14 @@ async def test_a_change_of_a_row_changes_the_etag(database: URL, client: httpx.A
     tags = {path: (await client.get(path)).headers["etag"] for path in paths}
 
     async def changed() -> set[str]:
-        """The paths whose old tag is no longer right."""
-        answers = {path: await client.get(path, headers={"If-None-Match": tags[path]}) for path in paths}
+        """Return the paths whose ETag has changed."""
+        responses = {path: await client.get(path, headers={"If-None-Match": tags[path]}) for path in paths}
         assert all(
-            (answer.status_code == 200) is (answer.headers["etag"] != tags[path]) for path, answer in answers.items()
+            (response.status_code == 200) is (response.headers["etag"] != tags[path])
+            for path, response in responses.items()
         )
-        tags.update({path: answer.headers["etag"] for path, answer in answers.items()})
-        return {path for path, answer in answers.items() if answer.status_code == 200}
+        tags.update({path: response.headers["etag"] for path, response in responses.items()})
+        return {path for path, response in responses.items() if response.status_code == 200}
 
     assert await changed() == set()
     await execute(database, "UPDATE anime SET score = 5")
@@ -135,7 +136,7 @@ async def test_a_change_of_a_row_changes_the_etag(database: URL, client: httpx.A
         *(("/anime?limit=0", 422), ("/releases/x", 422)),
     ],
 )
-async def test_no_etag_on_an_error(reader: httpx.AsyncClient, path: str, status: int) -> None:
+async def test_error_has_no_etag(reader: httpx.AsyncClient, path: str, status: int) -> None:
     for known in ("*", '"x"'):
         response = await reader.get(path, headers={"If-None-Match": known})
         assert response.status_code == status
@@ -144,7 +145,7 @@ async def test_no_etag_on_an_error(reader: httpx.AsyncClient, path: str, status:
         assert "public" not in response.headers.get("cache-control", "")
 
 
-async def test_health_is_never_kept(reader: httpx.AsyncClient) -> None:
+async def test_health_is_not_stored(reader: httpx.AsyncClient) -> None:
     for path in ("/health", "/health/live", "/health/ready"):
         response = await reader.get(path, headers={"If-None-Match": "*"})
         assert response.status_code == 200

@@ -1,4 +1,4 @@
-"""Cross-origin requests: the allowed origins and no other, on every answer, and preflights for every method."""
+"""Cross-origin requests: CORS headers of all responses for the allowed origins only, and preflights."""
 
 import httpx
 import pytest
@@ -38,7 +38,7 @@ def cors_headers(response: httpx.Response) -> set[str]:
         *(("GET", "/nope", 404), ("PATCH", "/anime", 405), ("GET", "/anime/x", 422), ("GET", "/search/anime", 400)),
     ],
 )
-async def test_an_allowed_origin_reads_every_answer(
+async def test_response_to_allowed_origin_has_cors_headers(
     reader: httpx.AsyncClient, method: str, path: str, status: int
 ) -> None:
     response = await reader.request(method, path, headers={"Origin": ORIGIN})
@@ -50,7 +50,7 @@ async def test_an_allowed_origin_reads_every_answer(
 
 
 @pytest.mark.parametrize(("error", "status"), [(RuntimeError(), 500), (ConnectionRefusedError(), 503)])
-async def test_an_allowed_origin_reads_a_failure(
+async def test_error_response_to_allowed_origin_has_cors_headers(
     reader: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int
 ) -> None:
     async def fail(*_: object) -> None:
@@ -64,7 +64,7 @@ async def test_an_allowed_origin_reads_a_failure(
     assert response.headers["x-request-id"]
 
 
-async def test_an_allowed_origin_reads_a_304(reader: httpx.AsyncClient) -> None:
+async def test_304_to_allowed_origin_has_cors_headers(reader: httpx.AsyncClient) -> None:
     response = await reader.get("/anime", headers={"Origin": ORIGIN, "If-None-Match": "*"})
     assert response.status_code == 304
     assert response.headers[f"{ALLOW}-origin"] == ORIGIN
@@ -72,15 +72,15 @@ async def test_an_allowed_origin_reads_a_304(reader: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("origin", ELSEWHERE)
-async def test_no_other_origin_reads_anything(reader: httpx.AsyncClient, origin: str) -> None:
+async def test_response_to_other_origin_has_no_cors_headers(reader: httpx.AsyncClient, origin: str) -> None:
     for path in ("/anime?limit=1", "/nope", "/anime/x"):
         response = await reader.get(path, headers={"Origin": origin})
         assert cors_headers(response) == set()
-        # A cache must not hand this answer to an allowed origin.
+        # A shared cache must not send this response to an allowed origin.
         assert "origin" in names(response.headers["vary"])
 
 
-async def test_a_request_without_an_origin(reader: httpx.AsyncClient) -> None:
+async def test_response_without_origin_has_no_cors_headers(reader: httpx.AsyncClient) -> None:
     response = await reader.get("/anime?limit=1")
     assert response.status_code == 200
     assert cors_headers(response) == set()
@@ -89,26 +89,26 @@ async def test_a_request_without_an_origin(reader: httpx.AsyncClient) -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("method", METHODS)
-async def test_a_preflight_succeeds_for_every_method_and_header(
+async def test_preflight_of_allowed_origin_allows_any_method_and_header(
     reader: httpx.AsyncClient, path: str, method: str
 ) -> None:
-    wanted = "authorization, content-type, if-none-match, x-anything-at-all"
-    headers = {"Origin": ORIGIN, "Access-Control-Request-Method": method, "Access-Control-Request-Headers": wanted}
+    requested = "authorization, content-type, if-none-match, x-anything-at-all"
+    headers = {"Origin": ORIGIN, "Access-Control-Request-Method": method, "Access-Control-Request-Headers": requested}
     response = await reader.options(path, headers=headers)
     assert response.status_code == 204
     assert response.content == b""
     assert response.headers[f"{ALLOW}-origin"] == ORIGIN
     assert response.headers[f"{ALLOW}-credentials"] == "true"
-    # With credentials `*` is only a name, to a browser.
+    # With credentials `*` is no wildcard for browsers.
     assert method.lower() in names(response.headers[f"{ALLOW}-methods"])
-    assert names(wanted) <= names(response.headers[f"{ALLOW}-headers"])
+    assert names(requested) <= names(response.headers[f"{ALLOW}-headers"])
     assert int(response.headers["access-control-max-age"]) > 0
-    asked = {"origin", "access-control-request-method", "access-control-request-headers"}
-    assert asked <= names(response.headers["vary"])
+    vary = {"origin", "access-control-request-method", "access-control-request-headers"}
+    assert vary <= names(response.headers["vary"])
     assert response.headers["x-request-id"]
 
 
-async def test_a_preflight_that_wants_no_header(reader: httpx.AsyncClient) -> None:
+async def test_preflight_without_requested_headers_succeeds(reader: httpx.AsyncClient) -> None:
     response = await reader.options("/anime", headers={"Origin": ORIGIN, "Access-Control-Request-Method": "DELETE"})
     assert response.status_code == 204
     assert response.headers[f"{ALLOW}-origin"] == ORIGIN
@@ -116,7 +116,7 @@ async def test_a_preflight_that_wants_no_header(reader: httpx.AsyncClient) -> No
 
 
 @pytest.mark.parametrize("origin", ELSEWHERE)
-async def test_a_preflight_from_elsewhere(reader: httpx.AsyncClient, origin: str) -> None:
+async def test_preflight_of_other_origin_has_no_cors_headers(reader: httpx.AsyncClient, origin: str) -> None:
     headers = {
         "Origin": origin,
         "Access-Control-Request-Method": "GET",
@@ -128,7 +128,7 @@ async def test_a_preflight_from_elsewhere(reader: httpx.AsyncClient, origin: str
     assert "origin" in names(response.headers["vary"])
 
 
-async def test_options_that_is_no_preflight(reader: httpx.AsyncClient) -> None:
+async def test_options_without_preflight_headers_lists_methods(reader: httpx.AsyncClient) -> None:
     for headers in ({}, {"Origin": ORIGIN}, {"Access-Control-Request-Method": "GET"}):
         response = await reader.options("/anime", headers=headers)
         assert response.status_code == 204

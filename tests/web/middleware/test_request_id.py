@@ -1,4 +1,4 @@
-"""X-Request-ID: on every answer; the client's own when it is harmless, else a new one."""
+"""X-Request-ID of all responses: the client's if it is harmless, otherwise a new one."""
 
 import asyncio
 import re
@@ -20,14 +20,16 @@ def id_of(response: httpx.Response) -> str:
 
 
 @pytest.mark.parametrize(("method", "path", "status"), ANSWERS)
-async def test_taken_over_when_sent(reader: httpx.AsyncClient, method: str, path: str, status: int) -> None:
+async def test_sent_id_is_returned(reader: httpx.AsyncClient, method: str, path: str, status: int) -> None:
     response = await reader.request(method, path, headers={"X-Request-ID": "3f0c-Of.the:client/1+2=3_4"})
     assert response.status_code == status
     assert id_of(response) == "3f0c-Of.the:client/1+2=3_4"
 
 
 @pytest.mark.parametrize(("method", "path", "status"), ANSWERS)
-async def test_made_when_not_sent(reader: httpx.AsyncClient, method: str, path: str, status: int) -> None:
+async def test_request_without_id_gets_a_new_one(
+    reader: httpx.AsyncClient, method: str, path: str, status: int
+) -> None:
     ids = set()
     for _ in range(3):
         response = await reader.request(method, path)
@@ -38,7 +40,7 @@ async def test_made_when_not_sent(reader: httpx.AsyncClient, method: str, path: 
 
 
 @pytest.mark.parametrize("sent", ["a", "0", "x" * 128])
-async def test_lengths_that_are_taken_over(reader: httpx.AsyncClient, sent: str) -> None:
+async def test_id_of_up_to_128_characters_is_returned(reader: httpx.AsyncClient, sent: str) -> None:
     assert id_of(await reader.get("/nope", headers={"X-Request-ID": sent})) == sent
 
 
@@ -51,14 +53,14 @@ async def test_lengths_that_are_taken_over(reader: httpx.AsyncClient, sent: str)
     ],
     ids=lambda sent: ascii(sent[:20]),
 )
-async def test_replaced_when_it_could_do_harm(reader: httpx.AsyncClient, sent: bytes) -> None:
+async def test_harmful_id_is_replaced(reader: httpx.AsyncClient, sent: bytes) -> None:
     for path in ("/health/live", "/nope", "/anime/x"):
         response = await reader.get(path, headers={b"X-Request-ID": sent})
         assert MADE.fullmatch(id_of(response))
         assert "x-other" not in response.headers
 
 
-async def test_requests_at_the_same_time_keep_their_own(reader: httpx.AsyncClient) -> None:
+async def test_concurrent_requests_keep_their_ids(reader: httpx.AsyncClient) -> None:
     sent = [f"request-{number}" for number in range(30)]
     responses = await asyncio.gather(*(reader.get("/anime?limit=1", headers={"X-Request-ID": it}) for it in sent))
     assert [id_of(response) for response in responses] == sent

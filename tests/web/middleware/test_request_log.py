@@ -1,4 +1,4 @@
-"""One log line per request, as JSON, with what an operator needs and nothing of what the client asked for."""
+"""One log line per request, as JSON, without paths, queries and values of the client."""
 
 import asyncio
 from collections.abc import Iterator
@@ -22,9 +22,9 @@ UNKNOWN_ID = "019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b"
 
 @pytest.fixture
 def configured(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The logs as a worker process sets them up, for one test."""
+    """Configure the logs as a worker process does, for one test."""
     before = structlog.get_config()
-    # What the standard library is set up with would outlive the test, and its stdout.
+    # The standard library's configuration would outlive the test and its stdout.
     monkeypatch.setattr("logging.config.dictConfig", lambda _: None)
     configure_logs("info")
     structlog.configure(cache_logger_on_first_use=False)
@@ -34,7 +34,7 @@ def configured(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @contextmanager
 def requests_logged() -> Iterator[list[dict[str, Any]]]:
-    """What is logged of requests meanwhile; anything else that is logged fails."""
+    """Yield the lines of requests in the block. Any other log event fails the test."""
     lines: list[dict[str, Any]] = []
     with (
         patch.object(RequestLines, "write", lambda _, line: lines.append(msgspec.to_builtins(line))),
@@ -63,7 +63,7 @@ async def lines_of(client: httpx.AsyncClient, method: str, path: str) -> list[di
         *(("GET", "/secret?secret=secret", None, 404), ("POST", "/secret/secret", None, 404), ("GET", "/", None, 404)),
     ],
 )
-async def test_one_line_per_request(
+async def test_request_writes_one_line_without_its_values(
     reader: httpx.AsyncClient, method: str, path: str, route: str | None, status: int
 ) -> None:
     (line,) = await lines_of(reader, method, path)
@@ -77,7 +77,7 @@ async def test_one_line_per_request(
     }  # fmt: skip
 
 
-async def test_a_wrong_method_and_a_preflight_have_their_line(reader: httpx.AsyncClient) -> None:
+async def test_wrong_method_preflight_and_304_write_a_line(reader: httpx.AsyncClient) -> None:
     (line,) = await lines_of(reader, "PATCH", f"/anime?{UNKNOWN_ID}")
     assert (line["method"], line["status"]) == ("PATCH", 405)
     with requests_logged() as lines:
@@ -88,7 +88,7 @@ async def test_a_wrong_method_and_a_preflight_have_their_line(reader: httpx.Asyn
     assert "secret" not in str(lines)
 
 
-async def test_the_id_is_the_answers_own(reader: httpx.AsyncClient) -> None:
+async def test_concurrent_requests_log_the_ids_of_their_responses(reader: httpx.AsyncClient) -> None:
     with requests_logged() as lines:
         responses = await asyncio.gather(*(reader.get(f"/anime?limit={limit}") for limit in range(1, 21)))
     assert sorted(line["request_id"] for line in lines) == sorted(it.headers["x-request-id"] for it in responses)
@@ -96,7 +96,7 @@ async def test_the_id_is_the_answers_own(reader: httpx.AsyncClient) -> None:
     assert of_request.get() == {}
 
 
-async def test_json_lines_on_stdout(
+async def test_lines_on_stdout_are_json_without_personal_data(
     reader: httpx.AsyncClient, configured: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await reader.get(f"/anime/{UNKNOWN_ID}?secret=secret", headers={"X-Request-ID": "one"})
@@ -113,7 +113,7 @@ async def test_json_lines_on_stdout(
     assert second["request_id"] not in {"", "two\n"}
 
 
-async def test_a_bug_is_one_line_with_its_traceback_beside_the_requests(
+async def test_bug_writes_one_more_line_with_its_traceback(
     reader: httpx.AsyncClient, configured: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(*_: object) -> None:
@@ -131,7 +131,7 @@ async def test_a_bug_is_one_line_with_its_traceback_beside_the_requests(
     assert (request["event"], request["status"], request["request_id"]) == ("request finished", 500, "one")
 
 
-async def test_a_failed_statement_does_not_tell_its_values(
+async def test_failed_statement_logs_no_values(
     database: URL, client: httpx.AsyncClient, configured: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await execute(database, "DROP TABLE anime CASCADE")

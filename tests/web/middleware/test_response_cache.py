@@ -1,4 +1,4 @@
-"""Answers of the catalogue from memory: right, or from the database."""
+"""Cached responses of the catalogue: they are current, or read from the database."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -24,11 +24,11 @@ ROWS = (
     f"INSERT INTO releases (id, anime_id, title) VALUES ('{RELEASE}', '{ANIME}', 'TV')",
     f"INSERT INTO episodes (id, release_id, number) VALUES ('{EPISODE}', '{RELEASE}', 1)",
 )
-KEPT = (
+CACHED = (
     *("/anime", "/anime/", "/anime?limit=1&sort=-score&total=true", f"/anime/{ANIME}", "/releases"),
     *(f"/releases?anime_id={ANIME}", f"/releases/{RELEASE}", f"/episodes?release_id={RELEASE}"),
 )
-NOT_KEPT = ("/search/anime?q=work", "/anime?limit=0", "/health", "/docs", "/anime/10000000-0000-4000-8000-00000000000f")
+UNCACHED = ("/search/anime?q=work", "/anime?limit=0", "/health", "/docs", "/anime/10000000-0000-4000-8000-00000000000f")
 LISTENER = (
     "SELECT pid FROM pg_stat_activity WHERE datname = current_database() "
     "AND (query LIKE 'LISTEN%' OR application_name = 'kitsu' AND query = 'SELECT 1')"
@@ -37,7 +37,7 @@ LISTENER = (
 
 @pytest.fixture
 async def rows(database: URL) -> AsyncIterator[asyncpg.Connection]:
-    """The database, from outside, with one of everything in it."""
+    """Yield a connection to the database, which has one row of each table of the catalogue."""
     await execute(database, *ROWS)
     connection = await connect(database)
     yield connection
@@ -46,21 +46,21 @@ async def rows(database: URL) -> AsyncIterator[asyncpg.Connection]:
 
 @pytest.fixture
 async def client(database: URL, rows: asyncpg.Connection) -> AsyncIterator[httpx.AsyncClient]:
-    """The application with a memory, once it listens."""
+    """Yield a client of an application with a cache, once the cache is on."""
     async with client_of(database, catalogue_memory_mb=1) as client:
-        await until_async(lambda: is_kept(client, "/anime"))
+        await until_async(lambda: is_cached(client, "/anime"))
         yield client
 
 
-async def is_kept(client: httpx.AsyncClient, path: str) -> bool:
-    """Whether the answer came without a statement."""
+async def is_cached(client: httpx.AsyncClient, path: str) -> bool:
+    """Return whether a response needed no statement."""
     with statements() as sent:
         await client.get(path)
     return not sent
 
 
-async def is_not_kept(client: httpx.AsyncClient, path: str) -> bool:
-    return not await is_kept(client, path)
+async def is_not_cached(client: httpx.AsyncClient, path: str) -> bool:
+    return not await is_cached(client, path)
 
 
 async def has_title(client: httpx.AsyncClient, title: str) -> bool:
@@ -69,12 +69,12 @@ async def has_title(client: httpx.AsyncClient, title: str) -> bool:
 
 async def until_async(condition: Callable[[], Any], seconds: float = 20) -> None:
     async with asyncio.timeout(seconds):
-        while not await condition():  # noqa: ASYNC110 - it is another process that makes it true
+        while not await condition():  # noqa: ASYNC110 - another process makes it true
             await asyncio.sleep(0.001)
 
 
-@pytest.mark.parametrize("path", KEPT)
-async def test_the_second_answer_needs_no_statement_and_is_the_same(client: httpx.AsyncClient, path: str) -> None:
+@pytest.mark.parametrize("path", CACHED)
+async def test_second_response_is_cached_and_equal(client: httpx.AsyncClient, path: str) -> None:
     first = await client.get(path)
     with statements() as sent:
         second = await client.get(path)
@@ -90,14 +90,14 @@ async def test_the_second_answer_needs_no_statement_and_is_the_same(client: http
     assert third.content == b""
 
 
-@pytest.mark.parametrize("path", NOT_KEPT)
-async def test_what_is_not_kept(client: httpx.AsyncClient, path: str) -> None:
+@pytest.mark.parametrize("path", UNCACHED)
+async def test_other_responses_are_not_cached(client: httpx.AsyncClient, path: str) -> None:
     first = await client.get(path)
     assert (await client.get(path)).status_code == first.status_code
-    assert path in {"/docs", "/anime?limit=0"} or not await is_kept(client, path)
+    assert path in {"/docs", "/anime?limit=0"} or not await is_cached(client, path)
 
 
-async def test_other_methods_and_queries_have_answers_of_their_own(client: httpx.AsyncClient) -> None:
+async def test_other_method_or_query_misses_the_cache(client: httpx.AsyncClient) -> None:
     await client.get("/anime")
     assert (await client.post("/anime")).status_code == 405
     assert (await client.get("/anime?offset=1")).json() == []
@@ -115,33 +115,31 @@ async def test_other_methods_and_queries_have_answers_of_their_own(client: httpx
         "TRUNCATE anime CASCADE",
     ],
 )
-async def test_a_change_by_anybody_is_seen_at_once(
+async def test_change_by_another_connection_empties_the_cache(
     client: httpx.AsyncClient, rows: asyncpg.Connection, change: str
 ) -> None:
-    before = {path: (await client.get(path)).content for path in KEPT}
-    assert await is_kept(client, f"/anime/{ANIME}")
+    before = {path: (await client.get(path)).content for path in CACHED}
+    assert await is_cached(client, f"/anime/{ANIME}")
     await rows.execute(change)
-    await until_async(lambda: is_not_kept(client, "/anime"))
-    after = {path: (await client.get(path)).content for path in KEPT}
+    await until_async(lambda: is_not_cached(client, "/anime"))
+    after = {path: (await client.get(path)).content for path in CACHED}
     assert before != after
 
 
-async def test_a_change_in_the_middle_of_a_read_is_not_lost(
-    client: httpx.AsyncClient, rows: asyncpg.Connection
-) -> None:
-    """The row is read, then changed, and the change heard of before the answer is kept."""
-    fetch = StatementRunner._fetch  # noqa: SLF001 - where a read can be held
+async def test_response_read_before_a_change_is_not_cached(client: httpx.AsyncClient, rows: asyncpg.Connection) -> None:
+    """The row is read, then changed, and the cache learns of the change before the response."""
+    fetch = StatementRunner._fetch  # noqa: SLF001 - a read can be held here
     app: Any = client._transport.app  # type: ignore[attr-defined] # noqa: SLF001 - httpx has no other way
     cache = app.state.parts.cache
     before = cache.epoch
 
-    async def heard() -> bool:
+    async def is_emptied() -> bool:
         return bool(cache.epoch > before)
 
     async def slow(direct: StatementRunner, statement: Any, parameters: Any) -> Any:
         found = await fetch(direct, statement, parameters)
         await rows.execute(f"UPDATE anime SET title = 'Another' WHERE id = '{ANIME}'")
-        await until_async(heard)
+        await until_async(is_emptied)
         return found
 
     with patch.object(StatementRunner, "_fetch", slow):
@@ -150,62 +148,64 @@ async def test_a_change_in_the_middle_of_a_read_is_not_lost(
     assert (await client.get(f"/anime/{ANIME}?x=1")).json()["title"] == "Another"
 
 
-async def test_nothing_is_kept_while_nobody_listens(client: httpx.AsyncClient, rows: asyncpg.Connection) -> None:
-    assert await is_kept(client, "/anime")
+async def test_cache_is_off_while_the_listener_is_disconnected(
+    client: httpx.AsyncClient, rows: asyncpg.Connection
+) -> None:
+    assert await is_cached(client, "/anime")
     await rows.execute(f"SELECT pg_terminate_backend(pid) FROM ({LISTENER}) AS listener")
-    assert not await is_kept(client, "/anime?x=1")
+    assert not await is_cached(client, "/anime?x=1")
     await rows.execute(f"UPDATE anime SET title = 'Another' WHERE id = '{ANIME}'")
     assert (await client.get("/anime")).json()[0]["title"] == "Another"
-    # And it listens again by itself.
-    await until_async(lambda: is_kept(client, "/anime"))
+    # The listener reconnects.
+    await until_async(lambda: is_cached(client, "/anime"))
     await rows.execute(f"UPDATE anime SET title = 'A third' WHERE id = '{ANIME}'")
     await until_async(lambda: has_title(client, "A third"))
 
 
-async def test_switched_off(database: URL, rows: asyncpg.Connection) -> None:
+async def test_cache_of_0_mb_caches_nothing(database: URL, rows: asyncpg.Connection) -> None:
     async with client_of(database, catalogue_memory_mb=0) as client:
         for _ in range(3):
-            assert not await is_kept(client, "/anime")
+            assert not await is_cached(client, "/anime")
         assert await rows.fetch(LISTENER) == []
 
 
-def answer(size: int) -> CachedResponse:
+def response_of(size: int) -> CachedResponse:
     return CachedResponse([], b"x" * (size - ENTRY_OVERHEAD_BYTES), b'"x"', "/anime")
 
 
-def memory(max_bytes: int = 10_000) -> ResponseCache:
-    memory = ResponseCache(max_bytes)
-    memory.connected()
-    return memory
+def cache_of(max_bytes: int = 10_000) -> ResponseCache:
+    cache = ResponseCache(max_bytes)
+    cache.connected()
+    return cache
 
 
 def key(number: int) -> tuple[str, str, bytes]:
     return "", "", str(number).encode()
 
 
-def test_a_full_memory_lets_go_of_what_was_asked_for_longest_ago() -> None:
-    full = memory()
+def test_full_cache_removes_least_recently_used_response() -> None:
+    cache = cache_of()
     for number in range(9):
-        full.put(key(number), answer(1200), full.epoch)
-        full.get(key(0))
-    kept = [number for number in range(9) if full.get(key(number))]
-    assert kept == [0, *range(2, 9)]
+        cache.put(key(number), response_of(1200), cache.epoch)
+        cache.get(key(0))
+    cached = [number for number in range(9) if cache.get(key(number))]
+    assert cached == [0, *range(2, 9)]
 
 
-def test_what_is_too_large_is_not_kept() -> None:
-    full = memory()
-    full.put(key(1), answer(2000), full.epoch)
-    assert full.get(key(1)) is None
+def test_too_large_response_is_not_cached() -> None:
+    cache = cache_of()
+    cache.put(key(1), response_of(2000), cache.epoch)
+    assert cache.get(key(1)) is None
 
 
-def test_what_was_read_before_a_change_is_not_kept() -> None:
-    full = memory()
-    epoch = full.epoch
-    full.changed()
-    full.put(key(1), answer(1000), epoch)
-    assert full.get(key(1)) is None
-    full.put(key(1), answer(1000), full.epoch)
-    assert full.get(key(1)) is not None
-    full.disconnected()
-    full.put(key(1), answer(1000), full.epoch)
-    assert full.get(key(1)) is None
+def test_response_of_an_ended_epoch_is_not_cached() -> None:
+    cache = cache_of()
+    epoch = cache.epoch
+    cache.changed()
+    cache.put(key(1), response_of(1000), epoch)
+    assert cache.get(key(1)) is None
+    cache.put(key(1), response_of(1000), cache.epoch)
+    assert cache.get(key(1)) is not None
+    cache.disconnected()
+    cache.put(key(1), response_of(1000), cache.epoch)
+    assert cache.get(key(1)) is None

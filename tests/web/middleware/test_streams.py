@@ -1,4 +1,4 @@
-"""Streamed responses: their pieces, how many there may be at once, and clients that read nothing."""
+"""Streamed responses: the size of their pieces, their number at once, and clients that read nothing."""
 
 import asyncio
 from typing import Any
@@ -68,7 +68,7 @@ async def test_stream_beyond_limit_gets_503(client: httpx.AsyncClient, monkeypat
     assert (await client.get(BUNDLE)).status_code == 200
 
 
-async def test_client_that_reads_nothing_gets_no_more(client: httpx.AsyncClient) -> None:
+async def test_stream_of_client_that_reads_nothing_is_interrupted(client: httpx.AsyncClient) -> None:
     reader = Reader(app_of(client), 3)
     with patch.object(streams, "PIECE_TIMEOUT_SECONDS", 0.05), capture_logs() as logs:
         async with reader.client() as guest:
