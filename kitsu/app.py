@@ -1,6 +1,5 @@
 """The composition root: plugins, middleware and routes of the application."""
 
-from collections.abc import Callable
 from secrets import token_hex
 
 from advanced_alchemy.extensions.litestar import AsyncSessionConfig, SQLAlchemyAsyncConfig, SQLAlchemyInitPlugin
@@ -52,17 +51,13 @@ def create_app(settings: Settings) -> Litestar:
         debug=False,  # Litestar's debug mode sends stack traces to the client
     )
     cors_headers = cors_headers_of(settings.allowed_origins)
-    # All requests pass these, unknown paths and methods too; the first is the innermost.
-    layers: list[Callable[[ASGIApp], ASGIApp]] = [
-        lambda inner: ResponseHeaders(inner, cors_headers),
-        lambda inner: CachedResponses(inner, parts.cache, cors_headers),
-        parts.spans.trace_requests if parts.spans else lambda inner: inner,
-        lambda inner: RequestLog(inner, parts.metrics.count_request if parts.metrics else None),
-        lambda inner: ConcurrencyLimit(inner, parts.concurrency, parts.cache, cors_headers),
-        lambda inner: Client(inner, settings.trusted_proxies, settings.body_timeout_seconds),
-    ]
-    for layer in layers:
-        app.asgi_handler = layer(app.asgi_handler)
+    # All requests pass these layers, unknown paths and methods too; the first is the innermost.
+    handler: ASGIApp = ResponseHeaders(app.asgi_handler, cors_headers)
+    handler = CachedResponses(handler, parts.cache, cors_headers)
+    handler = parts.spans.trace_requests(handler) if parts.spans else handler
+    handler = RequestLog(handler, parts.metrics.count_request if parts.metrics else None)
+    handler = ConcurrencyLimit(handler, parts.concurrency, parts.cache, cors_headers)
+    app.asgi_handler = Client(handler, settings.trusted_proxies, settings.body_timeout_seconds)
     return app
 
 

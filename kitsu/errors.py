@@ -39,8 +39,7 @@ class AppError(Exception):
             setattr(cls, name, value)
 
     def __init__(self, message: str | None = None) -> None:
-        if message is not None:
-            self.message = message
+        self.message = message or self.message
         super().__init__(self.message)
 
 

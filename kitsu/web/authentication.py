@@ -12,7 +12,7 @@ from kitsu.observability.logs import of_request
 from kitsu.web.request import header
 
 PUBLIC: dict[str, Any] = {"public": True}
-"""`opt` of a handler that ignores the token."""
+"""`opt` of a handler that is open to all clients: it ignores the token."""
 GUESTS: dict[str, Any] = {"guests": True}
 """`opt` of a handler that guests may use: `request.user` is None without a token, and a bad token gets 401."""
 

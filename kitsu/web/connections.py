@@ -29,7 +29,6 @@ STOP_READ_TIMEOUT_SECONDS = 2
 DROP_SECONDS = 0.2
 LISTENER_CHECK_SECONDS = 0.05
 LISTENER_CHECKS = 200
-FILE_DESCRIPTORS = Path("/dev/fd")
 BYTES_ACKED = struct.Struct("@120xQ")
 """`tcpi_bytes_acked` in `struct tcp_info` of linux/tcp.h."""
 
@@ -115,7 +114,7 @@ def _set_options(tcp: socket.socket) -> None:
 
 def _tcp_sockets() -> Iterator[socket.socket]:
     """Yield the TCP sockets of this process, under duplicate file descriptors that are closed at the next step."""
-    for path in FILE_DESCRIPTORS.iterdir():
+    for path in Path("/dev/fd").iterdir():
         with suppress(OSError):  # closed meanwhile
             number = os.dup(int(path.name))
             try:

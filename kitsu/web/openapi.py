@@ -74,9 +74,7 @@ def errors(*kinds: type[AppError]) -> dict[int, ResponseSpec]:
 
 def openapi_config(title: str) -> OpenAPIConfig:
     """Return Litestar's OpenAPI configuration. `controllers/operations/docs.py` serves the description."""
-    token = SecurityScheme(
-        type="http", scheme="bearer", bearer_format="JWT", description="The access token of a login."
-    )
+    token = SecurityScheme(type="http", scheme="bearer", bearer_format="JWT", description="The access token.")
     return OpenAPIConfig(
         title=title,
         version=__version__,

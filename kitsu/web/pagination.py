@@ -21,14 +21,12 @@ BIGINT_MAX = 2**63 - 1
 LIST_HEADERS: Sequence[ResponseHeader] = (
     documented_header("Link", '`<…>; rel="next"`: the next page, if there is one', required=False),
     documented_header(
-        "X-Total-Count", f"with `total=true`: the length of the whole list, at most {MAX_TOTAL}", required=False
+        "X-Total-Count", f"with `total=true`: the length of the list, at most {MAX_TOTAL}", required=False
     ),
 )
 CHANGES_HEADERS: Sequence[ResponseHeader] = (
     *LIST_HEADERS,
-    documented_header(
-        "X-Updated-Until", "with `updated_since`: its value for the next request of changes", required=False
-    ),
+    documented_header("X-Updated-Until", "with `updated_since`: its value for the next request", required=False),
 )
 EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
 

@@ -24,9 +24,7 @@ _TAG = re.compile(r'\s*(\*|"?[^"\s*]+"?)\s*')
 def provide_expected(
     if_match: Annotated[
         str | None,
-        HeaderParameter(
-            name="If-Match", description="the last `ETag` the client got; 412 if the resource has changed since"
-        ),
+        HeaderParameter(name="If-Match", description="the client's `ETag`; 412 if the resource has changed since"),
     ] = None,
 ) -> Expected | None:
     """Return the versions that `If-Match` names, or None without the header. Weak and malformed tags never match."""

@@ -6,7 +6,7 @@ import msgspec
 import structlog
 from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
-from litestar.types import ASGIApp, HTTPResponseStartEvent, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from kitsu.domain.concurrency import ConcurrencyLimiter, RequestDeadline, released_slot
 from kitsu.errors import ErrorBody, ServiceUnavailable
@@ -75,12 +75,11 @@ class ConcurrencyLimit:
 
     async def _reject(self, scope: Scope, send: Send) -> None:
         scope[REJECTED] = True  # type: ignore[literal-required] # Kitsu's own
-        headers = [*_HEADERS, (HEADER, request_id(scope))]
-        headers += self._cors_headers.get(header(scope, b"origin") or b"", ())
+        cors_headers = self._cors_headers.get(header(scope, b"origin") or b"", ())
+        headers = [*_HEADERS, (HEADER, request_id(scope)), *cors_headers]
         if scope["scheme"] == "https":
             headers.append(HSTS)
-        start: HTTPResponseStartEvent = {"type": "http.response.start", "status": 503, "headers": headers}
-        await send(start)
+        await send({"type": "http.response.start", "status": 503, "headers": headers})
         await send({"type": "http.response.body", "body": _BODY, "more_body": False})
 
 
