@@ -104,8 +104,7 @@ def operation_id(handler: HTTPRouteHandler, _: Method, __: list[str | PathParame
 def openapi_schema(app: Litestar) -> dict[str, Any]:
     """Return the API description: Litestar's, with what it can't know or gets wrong.
 
-    The first line of a handler's docstring is the summary of its operation. Each operation gets its security and the
-    errors that follow from its `opt`, its guards and its parameters.
+    Each operation gets its security, and the errors that follow from its `opt`, its guards and its parameters.
     """
     schema = app.openapi_schema.to_schema()
     for route in app.routes:
