@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kitsu.domain.viewer.list_import.entries import ListEntry, ListFileError, ListTooLarge, Refusal
+from kitsu.domain.viewer.list_import.entries import ListEntry, ListFileError, ListTooLarge, NotImported
 from kitsu.domain.viewer.list_import.files import read_list
 from tests.domain.viewer.test_list_files import problem
 
@@ -28,13 +28,13 @@ def listed(*entries: Any, status: Any = "CURRENT", **more: Any) -> Json:
     return {"name": "A list", "status": status, "isCustomList": False, "entries": list(entries), **more}
 
 
-def read(*lists: Any) -> list[ListEntry | Refusal]:
+def read(*lists: Any) -> list[ListEntry | NotImported]:
     return list(read_list(json.dumps({"lists": lists}).encode()))
 
 
 def entries(*lists: Any) -> list[ListEntry]:
     found = read(*lists)
-    assert [each for each in found if isinstance(each, Refusal)] == []
+    assert [each for each in found if isinstance(each, NotImported)] == []
     return [each for each in found if isinstance(each, ListEntry)]
 
 
@@ -43,9 +43,9 @@ def entry(raw: Json) -> ListEntry:
     return found
 
 
-def refusal(raw: Any, **more: Any) -> Refusal:
+def refusal(raw: Any, **more: Any) -> NotImported:
     [found] = read(listed(raw, **more))
-    assert isinstance(found, Refusal), found
+    assert isinstance(found, NotImported), found
     assert found.reason.endswith(".")
     return found
 
@@ -149,7 +149,8 @@ def test_nothing_says_which_anime() -> None:
     media: list[Any] = [None, {}, {"id": 0, "idMal": None}, {"id": -1}, {"id": "1"}, {"id": 2**31}, [1]]
     wrong: list[Any] = [{}, None, 5, "text", [], True, *({"media": each} for each in media)]
     for raw in wrong:
-        assert refusal(raw)[:2] == (1, None), raw
+        found = refusal(raw)
+        assert (found.number, found.title) == (1, None), raw
 
 
 @pytest.mark.parametrize(
@@ -174,7 +175,7 @@ def test_nothing_says_which_anime() -> None:
 )
 def test_refusals(wrong: Json) -> None:
     found = refusal(item(**wrong))
-    assert found[:2] == (1, "Anime 1")
+    assert (found.number, found.title) == (1, "Anime 1")
     assert len(found.reason) < 200
     found.reason.encode()
     assert len(read(listed(item(1), item(2, **{**wrong, "media": medium(2, type="MANGA")}), item(3)))) == 3
@@ -196,7 +197,7 @@ def test_one_medium_in_several_lists() -> None:
     [found] = entries(listed(item(), **custom), listed(item(score="x")), listed(item()), listed(item(), **custom))
     assert (found.number, found.status) == (3, "watching")
     [refused] = read(listed(item(), **custom), listed(item(), **custom))
-    assert isinstance(refused, Refusal)
+    assert isinstance(refused, NotImported)
     assert refused.number == 1
 
 

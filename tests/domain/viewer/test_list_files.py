@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kitsu.domain.viewer.list_import.entries import ListEntry, ListFileError, ListTooLarge, moment, reduced_date
+from kitsu.domain.viewer.list_import.entries import ListEntry, ListFileError, ListTooLarge, format_date, parse_unix_time
 from kitsu.domain.viewer.list_import.files import MAX_BYTES, read_list
 from tests.conftest import ROOT
 
@@ -173,16 +173,16 @@ def test_bombs(tmp_path: Path, name: str) -> None:
 
 
 def test_dates() -> None:
-    assert reduced_date(2020, 2, 29) == "2020-02-29"
-    assert reduced_date(2020, 2, None) == "2020-02"
-    assert reduced_date(2020, 0, 5) == "2020"
-    assert reduced_date(5, None, None) == "0005"
+    assert format_date(2020, 2, 29) == "2020-02-29"
+    assert format_date(2020, 2, None) == "2020-02"
+    assert format_date(2020, 0, 5) == "2020"
+    assert format_date(5, None, None) == "0005"
     impossible: list[tuple[int | None, int | None, int | None]]
     impossible = [(2019, 2, 29), (2020, 13, 1), (2020, -1, 1), (0, 1, 1), (None, 1, 1), (10_000, 1, 1), (10**30, 0, 0)]
-    assert [reduced_date(*each) for each in impossible] == [None] * len(impossible)
+    assert [format_date(*each) for each in impossible] == [None] * len(impossible)
 
 
 def test_moments() -> None:
-    assert str(moment(1_600_000_000)) == "2020-09-13 12:26:40+00:00"
-    assert str(moment(253_402_300_799)) == "9999-12-31 23:59:59+00:00"
-    assert [moment(each) for each in (None, 0, -1, 253_402_300_800, 10**30)] == [None] * 5
+    assert str(parse_unix_time(1_600_000_000)) == "2020-09-13 12:26:40+00:00"
+    assert str(parse_unix_time(253_402_300_799)) == "9999-12-31 23:59:59+00:00"
+    assert [parse_unix_time(each) for each in (None, 0, -1, 253_402_300_800, 10**30)] == [None] * 5

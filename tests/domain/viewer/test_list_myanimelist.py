@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kitsu.domain.viewer.list_import.entries import ListEntry, ListFileError, ListTooLarge, Refusal
+from kitsu.domain.viewer.list_import.entries import ListEntry, ListFileError, ListTooLarge, NotImported
 from kitsu.domain.viewer.list_import.files import read_list
 from tests.domain.viewer.test_list_files import problem
 
@@ -41,12 +41,12 @@ FULL = """<?xml version="1.0" encoding="UTF-8" ?>
 MINIMAL = {"series_animedb_id": "1", "series_title": "Bebop", "my_status": "Watching"}
 
 
-def rows(*elements: str) -> list[ListEntry | Refusal]:
+def rows(*elements: str) -> list[ListEntry | NotImported]:
     inside = "".join(f"<anime>{each}</anime>" for each in elements)
     return list(read_list(f"<myanimelist>{inside}</myanimelist>".encode()))
 
 
-def row(**fields: str) -> ListEntry | Refusal:
+def row(**fields: str) -> ListEntry | NotImported:
     [read] = rows("".join(f"<{name}>{text}</{name}>" for name, text in {**MINIMAL, **fields}.items()))
     return read
 
@@ -59,8 +59,8 @@ def entry(**fields: str) -> ListEntry:
 
 def refusal(**fields: str) -> str:
     read = row(**fields)
-    assert isinstance(read, Refusal), read
-    assert read[:2] == (1, "Bebop")
+    assert isinstance(read, NotImported), read
+    assert (read.number, read.title) == (1, "Bebop")
     assert read.reason.endswith(".")
     return read.reason
 
@@ -172,9 +172,9 @@ def test_dates(text: str, date: str | None) -> None:
 def test_a_bad_row_does_not_end_the_rest() -> None:
     good = "<series_animedb_id>1</series_animedb_id><my_status>1</my_status>"
     read = rows(good, "", good.replace("1", "x", 1), "<series_title>T</series_title>", good)
-    assert [type(each) for each in read] == [ListEntry, Refusal, Refusal, Refusal, ListEntry]
+    assert [type(each) for each in read] == [ListEntry, NotImported, NotImported, NotImported, ListEntry]
     assert [each.number for each in read] == [1, 2, 3, 4, 5]
-    assert read[3] == Refusal(4, "T", "It has no MyAnimeList id.")
+    assert read[3] == NotImported(4, "T", "It has no MyAnimeList id.", None)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 """AniList's JSON: `{"lists": ...}` of its API, with or without GraphQL's wrapping, or `{"animes": ...}`, the reduced
-shape of the front end.
+form of its front end.
 """
 
 import json
@@ -8,29 +8,26 @@ from collections.abc import Iterator
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, ValidationError
 
+from kitsu.domain.viewer.library import MAX_NOTES, Status
 from kitsu.domain.viewer.list_import.entries import (
     INT_MAX,
     MAX_ENTRIES,
-    MAX_NOTES,
     MAX_TITLE,
+    EntryError,
     ListEntry,
     ListFileError,
     ListTooLarge,
-    Refusal,
-    Refused,
-    Status,
-    holdable,
-    moment,
-    reduced_date,
-    shown,
+    NotImported,
+    clean_text,
+    format_date,
+    parse_unix_time,
+    quote,
 )
 
 MAX_VALUES = 1_000_000
 """In the whole file. The API's response for 15,000 anime has fewer, and each takes up to 200 bytes of memory."""
-
-_LONGEST_INTEGER = 18
 
 _STATUSES: dict[str, Status] = {
     "CURRENT": "watching",
@@ -57,10 +54,9 @@ class _Media(msgspec.Struct, rename="camel"):
     type: str | None = None
     title: _Title | None = None
 
-    def titled(self) -> str:
-        title = self.title or _Title()
-        names = (title.english, title.romaji, title.native, title.user_preferred)
-        return next((text for name in names if name and (text := holdable(name[:MAX_TITLE]).strip())), "")
+    def first_title(self) -> str:
+        titles = msgspec.structs.astuple(self.title or _Title())
+        return next((text for title in titles if title and (text := clean_text(title[:MAX_TITLE]).strip())), "")
 
     def ids(self) -> tuple[tuple[str, str], ...]:
         found = ("anilist", self.id), ("myanimelist", self.id_mal)
@@ -71,9 +67,6 @@ class _Date(msgspec.Struct):
     year: int | None = None
     month: int | None = None
     day: int | None = None
-
-    def reduced(self) -> str | None:
-        return reduced_date(self.year, self.month, self.day)
 
 
 class _WithMedia(msgspec.Struct):
@@ -102,28 +95,28 @@ class _Row(NamedTuple):
     number: int
     media: _Media
     entry: _Entry | str
-    """Or the reason why it can't be read."""
+    """Or the reason why it is invalid."""
     list_status: str | None
 
 
-def read_anilist(data: bytes) -> list[ListEntry | Refusal]:
+def read_anilist(data: bytes) -> list[ListEntry | NotImported]:
     """Return the entries of a list in UTF-8. Raises ListFileError.
 
-    A medium of several lists comes once, at its first place, with the copy that can be imported, has a status of its
-    own and has most fields.
+    An anime in several lists is returned once, at its first place. The copy that can be imported, has a status of its
+    own and has most fields wins.
     """
     rows = list(_rows(_lists(data)))
     scores = [row.entry.score for row in rows if isinstance(row.entry, _Entry) and row.entry.score is not None]
-    # The scale is a setting of the user, which the file does not tell; a score on no scale does not count.
+    # The scale is a setting of the user, which is not in the file; a score on no scale does not count.
     scale = 10 if any(10 < score <= 100 for score in scores) else 1
-    best: dict[object, tuple[tuple[bool, int], ListEntry | Refusal]] = {}
+    best: dict[object, tuple[tuple[bool, int], ListEntry | NotImported]] = {}
     for row in rows:
-        result: ListEntry | Refusal
+        result: ListEntry | NotImported
         try:
             result = _entry(row, scale)
             rank = bool(getattr(row.entry, "status", None)), sum(map(bool, msgspec.structs.astuple(result)))
-        except Refused as refused:
-            result, rank = Refusal(row.number, row.media.titled() or None, str(refused)), (False, 0)
+        except EntryError as error:
+            result, rank = NotImported(row.number, row.media.first_title() or None, str(error), None), (False, 0)
         key = next(iter(row.media.ids()), row.number)
         if key not in best or rank > best[key][0]:
             best[key] = rank, result
@@ -135,7 +128,7 @@ def _lists(data: bytes) -> list[_List]:
         raise ListTooLarge("The file holds more than a list of anime ever does.")
     try:
         # msgspec's decoder would reject the file for a NaN or half an emoji in one entry.
-        file = json.loads(data, parse_int=_integer)
+        file = json.loads(data, parse_int=_parse_int)
     except RecursionError:
         raise ListFileError("The file is nested too deep for a list of AniList.") from None
     except ValueError as error:
@@ -148,76 +141,74 @@ def _lists(data: bytes) -> list[_List]:
             raise ListFileError("The file has no `lists`, so it is no list of AniList.") from None
     try:
         return msgspec.convert(lists, list[_List])
-    except msgspec.ValidationError as error:
+    except ValidationError as error:
         raise ListFileError(f"The file's `lists` are not of the form that AniList's have: {error}.") from None
 
 
-def _integer(digits: str) -> float:
-    # int() raises for 5,000 digits, for the whole file; as a float only its entry is refused.
-    return int(digits) if len(digits) <= _LONGEST_INTEGER else float(digits)
+def _parse_int(digits: str) -> float:
+    # int() raises for 5,000 digits, for the whole file; as a float only its entry is rejected.
+    return int(digits) if len(digits) <= 18 else float(digits)
 
 
 def _rows(lists: list[_List]) -> Iterator[_Row]:
-    number = 0
-    for each in lists:
-        for raw in each.entries or ():
-            number += 1
-            if number > MAX_ENTRIES:
-                raise ListTooLarge(f"The file has more than {MAX_ENTRIES:,} entries.")
-            try:
-                entry = msgspec.convert(raw, _Entry)
-            except msgspec.ValidationError as error:
-                reason = f"It is not of the form that AniList's entries have: {error}."
-                yield _Row(number, _media_of_wrong(raw), reason, each.status)
-            else:
-                yield _Row(number, entry.media or _Media(), entry, each.status)
+    raw_entries = ((each.status, raw) for each in lists for raw in each.entries or ())
+    for number, (list_status, raw) in enumerate(raw_entries, start=1):
+        if number > MAX_ENTRIES:
+            raise ListTooLarge(f"The file has more than {MAX_ENTRIES:,} entries.")
+        try:
+            entry = msgspec.convert(raw, _Entry)
+        except ValidationError as error:
+            reason = f"It is not of the form that AniList's entries have: {error}."
+            yield _Row(number, _media_of_invalid(raw), reason, list_status)
+        else:
+            yield _Row(number, entry.media or _Media(), entry, list_status)
 
 
-def _media_of_wrong(raw: Any) -> _Media:
+def _media_of_invalid(raw: Any) -> _Media:
     try:
         return msgspec.convert(raw, _WithMedia).media or _Media()
-    except msgspec.ValidationError:
+    except ValidationError:
         return _Media()
 
 
 def _entry(row: _Row, scale: int) -> ListEntry:
-    """Return the entry of a row. Raises Refused."""
-    if isinstance(row.entry, str):
-        raise Refused(row.entry)
     entry = row.entry
+    if isinstance(entry, str):
+        raise EntryError(entry)
     status = entry.status or row.list_status or ""
     _check(entry, status)
+    started, completed = (msgspec.structs.astuple(each or _Date()) for each in (entry.started_at, entry.completed_at))
     return ListEntry(
         number=row.number,
-        title=row.media.titled(),
+        title=row.media.first_title(),
         ids=row.media.ids(),
         status=_STATUSES[status.upper()],
         score=max(1, math.floor(entry.score / scale + 0.5)) if entry.score else None,
-        notes=holdable(entry.notes or "") or None,
+        notes=clean_text(entry.notes or "") or None,
         episodes_watched=entry.progress or 0,
-        started_on=entry.started_at.reduced() if entry.started_at else None,
-        completed_on=entry.completed_at.reduced() if entry.completed_at else None,
+        started_on=format_date(*started),
+        completed_on=format_date(*completed),
         times_rewatched=entry.repeat or 0,
         is_rewatching=status.upper() == "REPEATING",
-        updated_at=moment(entry.updated_at),
+        updated_at=parse_unix_time(entry.updated_at),
     )
 
 
 def _check(entry: _Entry, status: str) -> None:
-    """Raise Refused for an entry that can't be imported."""
+    """Raise EntryError for an entry that can't be imported."""
     if entry.media is None:
-        raise Refused("It has no `media`, so nothing says which anime it is.")
-    # Manga have numbers of their own on MyAnimeList, which would be taken for those of anime.
+        raise EntryError("It has no `media`, so nothing says which anime it is.")
+    # Manga have ids of their own on MyAnimeList, which are also ids of anime.
     if (entry.media.type or "").upper() == "MANGA":
-        raise Refused("It is a manga.")
+        raise EntryError("It is a manga.")
     if not entry.media.ids():
-        raise Refused("It has neither an id of AniList nor one of MyAnimeList.")
+        raise EntryError("It has neither an id of AniList nor one of MyAnimeList.")
     if not status:
-        raise Refused("It has no status, and neither has its list.")
+        raise EntryError("It has no status, and neither has its list.")
     if status.upper() not in _STATUSES:
-        raise Refused(f"Its status {shown(holdable(status))} is not one of AniList's.")
+        raise EntryError(f"Its status {quote(clean_text(status))} is not one of AniList's.")
     # `not` comes first because NaN is not below 0 either.
     if entry.score is not None and not 0 <= entry.score <= 100:
-        raise Refused(f"Its score {entry.score:g} is not from 0 to 100.")
+        raise EntryError(f"Its score {entry.score:g} is not from 0 to 100.")
     if len(entry.notes or "") > MAX_NOTES:
-        raise Refused(f"Its notes are longer than {MAX_NOTES:,} characters.")
+        raise EntryError(f"Its notes are longer than {MAX_NOTES:,} characters.")

@@ -2,65 +2,66 @@
 
 import re
 from datetime import UTC, date, datetime
-from typing import Literal, NamedTuple
+from typing import Annotated
+from uuid import UUID
 
 import msgspec
+from msgspec import Meta
+
+from kitsu.domain.viewer.library import Status
 
 INT_MAX = 2**31 - 1
 MAX_ENTRIES = 100_000
-"""Of a file: more than twice as many as there are anime."""
-MAX_NOTES = 10_000
+"""More than twice as many as there are anime."""
 MAX_TAGS = 2_000
-"""Characters; an entry with more is refused."""
+"""Characters; an entry with more is rejected."""
 MAX_TITLE = 1_000
 """Characters; a longer title is cut, since it only names the anime in a report."""
 
-Status = Literal["watching", "completed", "on_hold", "dropped", "plan_to_watch"]
-AnimeType = Literal["TV", "MOVIE", "OVA", "ONA", "SPECIAL", "UNKNOWN"]
-
-# PostgreSQL can't hold a NUL, and an XML export none of the others.
-_UNHOLDABLE = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
-
-_FIRST_YEAR_BEYOND = 253_402_300_800
-"""Unix seconds of the year 10000, which no datetime can hold."""
+# PostgreSQL can't store a NUL, and XML none of the others.
+_INVALID_CHARACTERS = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 class ListFileError(Exception):
-    """The file as a whole can't be imported; the message is one sentence for a person."""
+    """The file can't be imported; the message is one sentence for the user."""
 
 
 class ListTooLarge(ListFileError):
-    """The file holds more than a list of anime ever does."""
+    """The file holds more than any list of anime."""
 
 
-class Refused(Exception):
-    """An entry can't be imported; the message is one sentence for a person."""
+class EntryError(Exception):
+    """An entry can't be imported; the message is one sentence for the user."""
 
 
-class Refusal(NamedTuple):
-    """An entry that can't be imported."""
+class Suggestion(msgspec.Struct):
+    """An anime of the same title."""
 
-    number: int
+    anime_id: UUID
+    title: str
+
+
+class NotImported(msgspec.Struct):
+    """An entry that was not imported."""
+
+    number: Annotated[int, Meta(description="its place in the file, from 1")]
     title: str | None
     reason: str
-    """One sentence for a person."""
+    suggestion: Annotated[Suggestion | None, Meta(description="an anime of the same title, which may be it")]
 
 
 class LibraryFields(msgspec.Struct, frozen=True, kw_only=True):
-    """The columns of the library that a list fills."""
+    """The columns of the library that a list fills, as in `LibraryEntry`."""
 
     status: Status
     score: int | None = None
-    """1 to 10."""
     notes: str | None = None
     episodes_watched: int = 0
     started_on: str | None = None
-    """`YYYY`, `YYYY-MM` or `YYYY-MM-DD`: as much of the date as is known."""
     completed_on: str | None = None
     times_rewatched: int = 0
     is_rewatching: bool = False
     tags: str | None = None
-    """Comma-separated."""
 
 
 class ListEntry(LibraryFields, frozen=True, kw_only=True):
@@ -73,30 +74,24 @@ class ListEntry(LibraryFields, frozen=True, kw_only=True):
     ids: tuple[tuple[str, str], ...]
     """Provider and id, best first; at least one."""
     updated_at: datetime | None = None
-    """When it was changed there, where the file tells."""
+    """When it was changed on the other site, where the file has that."""
 
 
-class ExportEntry(LibraryFields, frozen=True, kw_only=True):
-    """An entry to be written for MyAnimeList."""
-
-    myanimelist_id: str
-    title: str
-    type: AnimeType
-    episodes: int | None = None
-
-
-def holdable(text: str) -> str:
+def clean_text(text: str) -> str:
     """Return the text without the characters that XML or the database can't hold, such as lone surrogates."""
-    return _UNHOLDABLE.sub("", text)
+    return _INVALID_CHARACTERS.sub("", text)
 
 
-def shown(value: str) -> str:
-    """Return a value of the file, quoted and shortened for a reason."""
+def quote(value: str) -> str:
+    """Return a value of the file, quoted and shortened for a message."""
     return f'"{value[:50]}…"' if len(value) > 50 else f'"{value}"'
 
 
-def reduced_date(year: int | None, month: int | None, day: int | None) -> str | None:
-    """Return the known part of a date, 0 and None being unknown; None for an impossible one, which loses no row."""
+def format_date(year: int | None, month: int | None, day: int | None) -> str | None:
+    """Return the known part of a date as `YYYY`, `YYYY-MM` or `YYYY-MM-DD`; 0 and None are unknown.
+
+    An impossible date gives None, so that the entry is imported without it.
+    """
     try:
         full = date(year or 0, month or 1, (month and day) or 1).isoformat()
     except (ValueError, OverflowError):
@@ -104,6 +99,7 @@ def reduced_date(year: int | None, month: int | None, day: int | None) -> str | 
     return full if month and day else full[:7] if month else full[:4]
 
 
-def moment(seconds: int | None) -> datetime | None:
-    """Return the time of Unix seconds; None for 0 and for seconds that no datetime can hold."""
-    return datetime.fromtimestamp(seconds, UTC) if seconds and 0 < seconds < _FIRST_YEAR_BEYOND else None
+def parse_unix_time(seconds: int | None) -> datetime | None:
+    """Return the time of Unix seconds; None for 0 and for times that no datetime can hold."""
+    year_10000 = 253_402_300_800
+    return datetime.fromtimestamp(seconds, UTC) if seconds and 0 < seconds < year_10000 else None

@@ -1,23 +1,22 @@
-"""The rows of MyAnimeList's XML as texts, from untidy files too. It reads no meaning yet."""
+"""The rows of MyAnimeList's XML as texts, also of XML that is not well-formed; `myanimelist.py` interprets them."""
 
 import re
 import sys
 from collections.abc import Callable
-from typing import Generic, NamedTuple, TypeVar
-from xml.parsers.expat import errors
-from xml.sax import SAXParseException
-from xml.sax.handler import ContentHandler, LexicalHandler, property_lexical_handler
-from xml.sax.xmlreader import AttributesImpl
+from typing import NamedTuple
+from xml.parsers.expat import ErrorString, ExpatError, ParserCreate, errors
 
-from defusedxml.common import DefusedXmlException  # type: ignore[import-untyped] # it ships no types
-from defusedxml.expatreader import create_parser  # type: ignore[import-untyped] # it ships no types
-
-from kitsu.domain.viewer.list_import.entries import MAX_ENTRIES, ListFileError, ListTooLarge, holdable
-
-T = TypeVar("T")
+from kitsu.domain.viewer.list_import.entries import (
+    MAX_ENTRIES,
+    ListEntry,
+    ListFileError,
+    ListTooLarge,
+    NotImported,
+    clean_text,
+)
 
 MAX_TEXT = 10_000
-"""Characters of an element that are kept."""
+"""Characters of an element that are read."""
 
 _FIELDS = {
     "user_export_type",
@@ -35,14 +34,14 @@ _FIELDS = {
     "my_last_updated",
 }
 
-# Bounds far above any list; a mark is a `<` or `&`. Without them 100 KB of compressed `<a>` take more than a gigabyte
-# or ten seconds.
+# Limits far above any list. Without them 100 KB of compressed `<a>` take more than a gigabyte or ten seconds.
 _MAX_DEPTH = 50
 _MAX_NAMES = 1000
-_MAX_MARKS = 1_500_000
+_MAX_MARKUP = 1_500_000
+"""Of `<` and `&`."""
 
 _DECLARATION = re.compile(rb"<\?xml\s[^>]*\?>\s*")
-# The openings of comments and CDATA sections, a tag of more than 128 KiB, references, and ampersands that are none.
+# The start of a comment or CDATA section, a tag of more than 128 KiB, a reference, or an ampersand without one.
 _UNTIDY = re.compile(
     rb"<!--|<!\[CDATA\[|<[^<>]{131072}|&(?:(?:amp|lt|gt|quot|apos|#([0-9]{1,7})|#x([0-9a-fA-F]{1,6}));)?"
 )
@@ -60,34 +59,38 @@ class Row(NamedTuple):
 
     number: int
     fields: dict[str, str]
-    """The texts of the elements that mean something to Kitsu."""
+    """The text of each of the fields, empty where it is missing."""
     overlong: str
-    """The name of one that is longer than MAX_TEXT, or an empty text."""
+    """The name of a field that is longer than MAX_TEXT, or an empty text."""
 
 
-def read_rows(data: bytes, convert: Callable[[Row], T]) -> list[T]:
+def read_rows(data: bytes, convert: Callable[[Row], ListEntry | NotImported]) -> list[ListEntry | NotImported]:
     """Return the converted rows of an export in UTF-8, whatever encoding it claims. Raises ListFileError."""
-    if data.count(b"<") + data.count(b"&") > _MAX_MARKS:
+    if data.count(b"<") + data.count(b"&") > _MAX_MARKUP:
         raise ListTooLarge("The file holds more than a list of anime ever does.")
     reader = _Reader(convert)
-    parser = create_parser(forbid_dtd=True)
-    parser.setContentHandler(reader)
-    parser.setProperty(property_lexical_handler, reader)
+    parser = ParserCreate()
+    parser.buffer_text = True
+    parser.StartDoctypeDeclHandler = _reject_doctype
+    parser.StartElementHandler = reader.start_element
+    parser.EndElementHandler = reader.end_element
+    parser.CharacterDataHandler = reader.add_text
+    parser.StartCdataSectionHandler = reader.start_cdata
+    parser.EndCdataSectionHandler = reader.end_cdata
+    parser.ProcessingInstructionHandler = lambda target, _: reader.count_names(target)
     try:
-        parser.feed(_tidied(data))
-        parser.close()
-    except SAXParseException as error:
-        if error.getMessage() in _CUT_SHORT:
+        parser.Parse(_tidy(data), True)  # noqa: FBT003 - expat's parameter has no name
+    except ExpatError as error:
+        message = ErrorString(error.code)
+        if message in _CUT_SHORT:
             raise ListFileError("The file is cut short: it ends in the middle.") from None
-        raise ListFileError(f"The file is no well-formed XML: {error.getMessage()}.") from None
-    except DefusedXmlException:
-        raise ListFileError("The file defines a document type or entities, which no list needs.") from None
+        raise ListFileError(f"The file is no well-formed XML: {message}.") from None
     return reader.rows
 
 
-def _tidied(data: bytes) -> bytearray:
-    """Return the file as well-formed XML where it is only untidy, and without comments."""
-    # The declaration may name another encoding than the present one.
+def _tidy(data: bytes) -> bytearray:
+    """Return the file with bare ampersands escaped, and without declaration, comments and invalid references."""
+    # The declaration may name another encoding than UTF-8.
     declaration = _DECLARATION.match(data)
     place = declaration.end() if declaration else 0
     tidy = bytearray()
@@ -103,10 +106,9 @@ def _tidied(data: bytes) -> bytearray:
             tidy += b"&amp;"
         elif found[0].startswith(b"<"):
             raise ListTooLarge("The file has a tag that is longer than any in a list of MyAnimeList.")
-        elif _is_holdable(found):
+        elif _is_valid(found):
             tidy += found[0]
-    tidy += data[place:]
-    return tidy
+    return tidy + data[place:]
 
 
 def _end_of(closing: bytes, data: bytes, start: int) -> int:
@@ -114,90 +116,82 @@ def _end_of(closing: bytes, data: bytes, start: int) -> int:
     return end + len(closing) if end >= 0 else len(data)
 
 
-def _is_holdable(reference: re.Match[bytes]) -> bool:
+def _is_valid(reference: re.Match[bytes]) -> bool:
     code = int(reference[1] or 0) or int(reference[2] or b"0", 16)
-    return reference.lastindex is None or (code <= sys.maxunicode and bool(holdable(chr(code))))
+    return reference.lastindex is None or (code <= sys.maxunicode and bool(clean_text(chr(code))))
 
 
-class _Reader(ContentHandler, LexicalHandler, Generic[T]):
-    """Makes rows of what the parser reports."""
+class _Reader:
+    """Collects the rows from the parser's events: `<anime>` elements of the root, whose children are the fields."""
 
-    def __init__(self, convert: Callable[[Row], T]) -> None:
-        super().__init__()
-        self.rows: list[T] = []
+    def __init__(self, convert: Callable[[Row], ListEntry | NotImported]) -> None:
+        self.rows: list[ListEntry | NotImported] = []
         self._convert = convert
-        self._depth = 0
+        self._path: list[str] = []
         self._names: set[str] = set()
-        self._fields: dict[str, str] | None = None
+        self._fields: dict[str, str] = {}
         self._overlong = ""
-        self._field = ""
-        self._pieces: list[str] = []
-        self._size = 0
+        self._text = ""
         self._cdata: tuple[int, int] | None = None
+        """Where in the text the first CDATA section begins and the last one ends."""
 
-    def startElement(self, name: str, attrs: AttributesImpl) -> None:  # noqa: N802 - SAX names it
-        self._count_names(name, *attrs.getNames())
-        self._depth += 1
-        if self._depth == 3:
-            self._field, self._pieces, self._size, self._cdata = name if name in _FIELDS else "", [], 0, None
-        elif self._depth == 2:
+    def start_element(self, name: str, attributes: dict[str, str]) -> None:
+        self.count_names(name, *attributes)
+        self._path.append(name)
+        depth = len(self._path)
+        if depth == 3:
+            self._text, self._cdata = "", None
+        elif depth == 2:
             if name == "manga":
                 raise _manga()
-            self._fields, self._overlong = ({} if name == "anime" else None), ""
-        elif self._depth == 1 and name != "myanimelist":
+            self._fields, self._overlong = dict.fromkeys(_FIELDS, ""), ""
+        elif depth == 1 and name != "myanimelist":
             raise ListFileError(f"The file is no list of MyAnimeList: it begins with <{name[:50]}>.")
-        elif self._depth > _MAX_DEPTH:
+        elif depth > _MAX_DEPTH:
             raise ListTooLarge("The file is nested too deep for a list of MyAnimeList.")
 
-    def endElement(self, name: str) -> None:  # noqa: N802 - SAX names it
-        if self._depth == 3 and self._field:
-            self._end_field(name)
-        elif self._depth == 2 and self._fields is not None:
+    def end_element(self, name: str) -> None:
+        if len(self._path) == 3 and name in _FIELDS:
+            self._fields[name] = self._stripped_text()
+            if len(self._text) > MAX_TEXT:
+                self._overlong = name
+            if self._path[1] != "anime" and self._fields["user_export_type"].strip() == "2":
+                raise _manga()
+        elif len(self._path) == 2 and name == "anime":
             if len(self.rows) == MAX_ENTRIES:
                 raise ListTooLarge(f"The file has more than {MAX_ENTRIES:,} entries.")
             self.rows.append(self._convert(Row(len(self.rows) + 1, self._fields, self._overlong)))
-            self._fields = None
-        self._depth -= 1
+        self._path.pop()
 
-    def characters(self, content: str) -> None:
-        if self._field and self._size <= MAX_TEXT:
-            self._pieces.append(content)
-            self._size += len(content)
+    def add_text(self, text: str) -> None:
+        if len(self._text) <= MAX_TEXT and len(self._path) > 2 and self._path[2] in _FIELDS:
+            self._text += text
 
-    def startCDATA(self) -> None:  # noqa: N802 - SAX names it
+    def start_cdata(self) -> None:
         if self._cdata is None:
-            self._cdata = len(self._pieces), len(self._pieces)
+            self._cdata = len(self._text), len(self._text)
 
-    def endCDATA(self) -> None:  # noqa: N802 - SAX names it
+    def end_cdata(self) -> None:
         if self._cdata is not None:
-            self._cdata = self._cdata[0], len(self._pieces)
+            self._cdata = self._cdata[0], len(self._text)
 
-    def processingInstruction(self, target: str, data: str) -> None:  # noqa: ARG002, N802 - SAX names it
-        self._count_names(target)
-
-    def _count_names(self, *names: str) -> None:
+    def count_names(self, *names: str) -> None:
         self._names.update(names)
         if len(self._names) > _MAX_NAMES:
             raise ListTooLarge("The file has more kinds of elements than any list of MyAnimeList.")
 
-    def _end_field(self, name: str) -> None:
-        text = self._text()
-        self._field = ""
-        if self._fields is not None:
-            self._fields[name] = text
-            if self._size > MAX_TEXT:
-                self._overlong = name
-        elif name == "user_export_type" and text.strip() == "2":
-            raise _manga()
-
-    def _text(self) -> str:
-        # White space in a CDATA section is the viewer's; that around it belongs to the layout of the file.
-        first, last = self._cdata or (len(self._pieces), len(self._pieces))
-        before, inside, after = self._pieces[:first], self._pieces[first:last], self._pieces[last:]
-        if not self._cdata:
-            return "".join(before).strip()
-        return "".join(before).lstrip() + "".join(inside) + "".join(after).rstrip()
+    def _stripped_text(self) -> str:
+        """Return the text without the white space of the file's layout; that in a CDATA section is the user's."""
+        if self._cdata is None:
+            return self._text.strip()
+        first, last = self._cdata
+        return self._text[:first].lstrip() + self._text[first:last] + self._text[last:].rstrip()
 
 
 def _manga() -> ListFileError:
     return ListFileError("The file is a list of manga; only lists of anime can be taken.")
+
+
+def _reject_doctype(*_: object) -> None:
+    # Entities need a document type: without one they can neither expand without limit nor read other files.
+    raise ListFileError("The file defines a document type or entities, which no list needs.")
