@@ -65,7 +65,7 @@ async def works(url: URL) -> dict[str, Work]:
         return [("GET", path, token, "") for token in tokens]
 
     pages = [{"user_id": user, "limit": 21, "offset": 0} for user in users]
-    at = {"at_episode": 3, "at_position": 9, "at_percent": None, "new_id": NEW}
+    at = {"new_episode": 3, "new_position_seconds": 9, "new_progress_percent": None, "new_id": NEW}
     found = [
         made(
             "list",
@@ -91,7 +91,7 @@ async def works(url: URL) -> dict[str, Work]:
             "post progress",
             watch_progress.POST,
             post("/watch/progress", [{"anime_id": each, "episode": 3, "position_seconds": 9} for _, each in pairs]),
-            [{**at, "viewer": users[user], "watched": each} for user, each in pairs],
+            [{**at, "new_user_id": users[user], "new_anime_id": each} for user, each in pairs],
         ),
         made(
             "post favorite",
@@ -104,7 +104,13 @@ async def works(url: URL) -> dict[str, Work]:
             views.POST,
             post("/views", [{"episode_id": each, "progress": 9} for each in seen]),
             [
-                {"id": NEW, "user_id": users[user], "episode_id": each, "progress": 9, "device": None}
+                {
+                    "new_user_id": users[user],
+                    "new_episode_id": each,
+                    "new_progress": 9,
+                    "new_device": None,
+                    "new_id": NEW,
+                }
                 for (user, _), each in zip(pairs, seen, strict=True)
             ],
         ),

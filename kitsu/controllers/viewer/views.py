@@ -42,7 +42,7 @@ class ViewController(Controller):
 
         There is one view per episode; a new one replaces it.
         """
-        return await self.recorder.post(request.user.user_id, data, idempotent_request(request, data))
+        return await self.recorder.record(request.user.user_id, data, idempotent_request(request, data))
 
     @delete("/", guards=[requires("write:content")])
     async def clear_views(self, request: ViewerRequest, views: NamedDependency[ViewService]) -> None:

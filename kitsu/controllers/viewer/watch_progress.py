@@ -46,7 +46,7 @@ class WatchProgressController(Controller):
         There is one position per anime. A library entry of the anime follows: it becomes `watching`, and
         `completed` when 90 % of the last episode are watched.
         """
-        return await self.recorder.post(request.user.user_id, data, idempotent_request(request, data))
+        return await self.recorder.record(request.user.user_id, data, idempotent_request(request, data))
 
     @get("/progress", dependencies=LISTS, response_headers=CHANGES_HEADERS)
     async def list_watch_progress(

@@ -1,4 +1,4 @@
-"""Collections: anime that a viewer put together under a name, in an order of theirs, for themselves or for all."""
+"""Collections: named lists of anime in an order of the viewer's, private or public."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -8,18 +8,17 @@ import msgspec
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from msgspec import UNSET, Meta, UnsetType
-from sqlalchemy import BigInteger, Integer, Uuid, bindparam, delete, func, or_, select, update
+from sqlalchemy import Uuid, bindparam, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from kitsu.db import models
-from kitsu.db.engine import execute_core
 from kitsu.domain.catalogue.anime import LIST_COLUMNS, AnimeListItem
 from kitsu.domain.changes import ChangesListing
-from kitsu.domain.mapping import Rows, columns_of, given, mapper
+from kitsu.domain.mapping import Rows, columns_of, given
 from kitsu.domain.pagination import Listing, Page, PageRequest, ascending, descending
 from kitsu.domain.versions import Expected
 from kitsu.domain.viewer.constraints import viewer_constraints
-from kitsu.domain.viewer.lists import OwnListReader
+from kitsu.domain.viewer.lists import USER_ID, OwnListReader, newest_first
 from kitsu.errors import Forbidden, NotFound
 
 Name = Annotated[str, Meta(min_length=1, max_length=255, examples=["Rainy days"])]
@@ -32,11 +31,9 @@ class Collection(msgspec.Struct):
     id: UUID
     name: str
     description: str | None
-    is_public: Annotated[bool, Meta(description="whether everybody may see it")]
+    is_public: Annotated[bool, Meta(description="whether all users and guests may see it")]
     item_count: int
-    version: Annotated[
-        int, Meta(description='one more with each change, of its anime too; `If-Match: "<id>.<version>"`')
-    ]
+    version: Annotated[int, Meta(description='grows with each change, also of its anime; `If-Match: "<id>.<version>"`')]
     created_at: datetime
     updated_at: datetime
 
@@ -48,7 +45,7 @@ class CollectionItem(AnimeListItem):
 
 
 class NewCollection(msgspec.Struct, frozen=True):
-    """A collection to be made."""
+    """A collection to create."""
 
     name: Name
     description: Description | None = None
@@ -56,7 +53,7 @@ class NewCollection(msgspec.Struct, frozen=True):
 
 
 class CollectionChange(msgspec.Struct, frozen=True):
-    """What changes of a collection; what is left out stays."""
+    """Changes of a collection. Omitted fields keep their value."""
 
     name: Name | UnsetType = UNSET
     description: Description | UnsetType | None = UNSET
@@ -64,69 +61,38 @@ class CollectionChange(msgspec.Struct, frozen=True):
 
 
 _collection, _item, _anime = models.Collection, models.CollectionItem, models.Anime
-_user_id: Any = bindparam("user_id", type_=Uuid)
 _collection_id: Any = bindparam("collection_id", type_=Uuid)
-_anime_id: Any = bindparam("anime_id", type_=Uuid)
-_offset: Any = bindparam("offset", type_=BigInteger)
 
 _item_count = select(func.count()).where(_item.collection_id == _collection.id).scalar_subquery()
 _ALL: Rows = select(*columns_of(Collection, _collection, item_count=_item_count))
-_is_own = _collection.user_id == _user_id
+_is_own = _collection.user_id == USER_ID
 ROWS = _ALL.where(_is_own)
 _is_public = _collection.is_public.is_(True)
-_newest = (descending(_collection.created_at), descending(_collection.id))
-_counted = select(_collection.id)
-_PUBLIC = Listing(Collection, _ALL.where(_is_public), *_newest, counted=_counted.where(_is_public))
-
-_is_visible = (_collection.id == _collection_id, or_(_is_public, _is_own))
-_ONE = _ALL.where(*_is_visible)
-_VISIBLE = select(_collection.id).where(*_is_visible)
+_PUBLIC = Listing(
+    Collection,
+    _ALL.where(_is_public),
+    descending(_collection.created_at),
+    descending(_collection.id),
+    counted=select(_collection.id).where(_is_public),
+)
+_ONE = _ALL.where(_collection.id == _collection_id)
+_is_visible = or_(_is_public, _is_own)
+_VISIBLE = _ONE.where(_is_visible)
+_VISIBLE_ID = select(_collection.id).where(_collection.id == _collection_id, _is_visible)
+_is_inside = _item.collection_id == _collection_id
 _ITEMS = Listing(
     CollectionItem,
-    select(*LIST_COLUMNS, _item.added_at)
-    .join(_item, _item.anime_id == _anime.id)
-    .where(_item.collection_id == _collection_id),
+    select(*LIST_COLUMNS, _item.added_at).join(_item, _item.anime_id == _anime.id).where(_is_inside),
     ascending(_item.position),
     ascending(_item.anime_id),
-    counted=select(_item.anime_id).where(_item.collection_id == _collection_id),
+    counted=select(_item.anime_id).where(_is_inside),
 )
-
-_others = select(_item.position).where(_item.collection_id == _collection_id, _item.anime_id != _anime_id)
-_last = select(func.coalesce(func.max(_item.position) + 1, 0)).where(_item.collection_id == _collection_id)
-_APPEND = (
-    insert(_item)
-    .from_select(["collection_id", "anime_id", "position"], select(_collection_id, _anime_id, _last.scalar_subquery()))
-    .on_conflict_do_nothing()
-    .returning(_item.anime_id)
-)
-_AT = select(
-    func.coalesce(
-        _others.order_by(_item.position, _item.anime_id).offset(_offset).limit(1).scalar_subquery(),
-        _last.scalar_subquery(),
-    )
-)
-_MAKE_ROOM = (
-    update(_item)
-    .where(_item.collection_id == bindparam("shifted", type_=Uuid), _item.position >= bindparam("place", type_=Integer))
-    .values(position=_item.position + 1)
-)
-_placed = insert(_item).values(
-    collection_id=_collection_id, anime_id=_anime_id, position=bindparam("place", type_=Integer)
-)
-_PLACE = _placed.on_conflict_do_update(
-    index_elements=[_item.collection_id, _item.anime_id], set_={"position": _placed.excluded.position}
-)
-_TAKE_OUT = delete(_item).where(_item.collection_id == _collection_id, _item.anime_id == _anime_id)
-
-
-_STORED = _ALL.where(_collection.id == _collection_id)
-_stored_collection_of = mapper(Collection, _STORED)
 
 
 class CollectionReader(OwnListReader[Collection]):
-    """Reads collections, newest first, for their owners and for those who may see them."""
+    """Reads collections, newest first."""
 
-    listing = Listing(Collection, ROWS, *_newest, counted=_counted.where(_is_own))
+    listing = newest_first(Collection, ROWS, _collection.created_at)
     changes = ChangesListing(Collection, ROWS, _collection.updated_at, _collection.id)
 
     async def public(self, request: PageRequest) -> Page[Collection]:
@@ -135,14 +101,14 @@ class CollectionReader(OwnListReader[Collection]):
 
     async def detail(self, viewer: UUID | None, collection_id: UUID) -> Collection:
         """Return a public collection, or one of the viewer's own. Raises NotFound."""
-        row = await self.runner.row(_ONE, {"collection_id": collection_id, "user_id": viewer})
+        row = await self.runner.row(_VISIBLE, {"collection_id": collection_id, "user_id": viewer})
         if row is None:
             raise NotFound("Collection not found")
         return self.listing.struct_of(row)
 
     async def items(self, viewer: UUID | None, collection_id: UUID, request: PageRequest) -> Page[CollectionItem]:
-        """Return the anime of a public collection, or of one's own, in its owner's order. Raises NotFound."""
-        if await self.runner.value(_VISIBLE, {"collection_id": collection_id, "user_id": viewer}) is None:
+        """Return a page of the anime of a collection that `detail` returns, in its owner's order. Raises NotFound."""
+        if await self.runner.value(_VISIBLE_ID, {"collection_id": collection_id, "user_id": viewer}) is None:
             raise NotFound("Collection not found")
         return await _ITEMS.page(self.runner, {"collection_id": collection_id}, request)
 
@@ -151,14 +117,12 @@ class CollectionService(SQLAlchemyAsyncRepositoryService[models.Collection]):
     """Changes collections and their anime."""
 
     class Repository(SQLAlchemyAsyncRepository[models.Collection]):
-        """Collections in the database."""
-
         model_type = models.Collection
 
     repository_type = Repository
 
     async def add(self, user_id: UUID, new: NewCollection) -> Collection:
-        """Make a collection."""
+        """Create a collection."""
         with viewer_constraints():
             row = await self.create(
                 models.Collection(user_id=user_id, **msgspec.structs.asdict(new)), auto_refresh=False
@@ -168,7 +132,7 @@ class CollectionService(SQLAlchemyAsyncRepositoryService[models.Collection]):
     async def change(
         self, user_id: UUID, collection_id: UUID, change: CollectionChange, expected: Expected | None
     ) -> Collection:
-        """Change one's own collection. Raises NotFound, Forbidden, PreconditionFailed."""
+        """Update a viewer's own collection. Raises NotFound, Forbidden, PreconditionFailed."""
         collection = await self._own(user_id, collection_id, expected)
         for name, value in given(change).items():
             setattr(collection, name, value)
@@ -176,42 +140,49 @@ class CollectionService(SQLAlchemyAsyncRepositoryService[models.Collection]):
         return await self._committed(collection_id)
 
     async def remove(self, user_id: UUID, collection_id: UUID) -> None:
-        """Delete one's own collection. Raises NotFound, Forbidden."""
+        """Delete a viewer's own collection. Raises NotFound, Forbidden."""
         await self._own(user_id, collection_id)
         await self.delete(collection_id, auto_commit=True)
 
     async def put_item(
         self, user_id: UUID, collection_id: UUID, anime_id: UUID, position: int | None, expected: Expected | None
     ) -> None:
-        """Put an anime into one's own collection: at a position from 0 on, else where it is, or at the end.
+        """Put an anime into a viewer's own collection. Without a position it stays where it is, or is put at the end.
 
         Raises NotFound, Forbidden, PreconditionFailed.
         """
         collection = await self._own(user_id, collection_id, expected)
         session = self.repository.session
-        which = {"collection_id": collection_id, "anime_id": anime_id}
+        inside = _item.collection_id == collection_id
+        end = select(func.coalesce(func.max(_item.position) + 1, 0)).where(inside).scalar_subquery()
+        new = insert(_item).values(collection_id=collection_id, anime_id=anime_id)
         with viewer_constraints():
             if position is None:
-                is_new = (await execute_core(session, _APPEND, which)).first() is not None
+                stored = new.values(position=end).on_conflict_do_nothing()
             else:
-                is_new = True
-                place = await session.scalar(_AT, {**which, "offset": position})
-                await execute_core(session, _MAKE_ROOM, {"shifted": collection_id, "place": place})
-                await execute_core(session, _PLACE, {**which, "place": place})
-        if is_new:
+                others = select(_item.position).where(inside, _item.anime_id != anime_id)
+                other = others.order_by(_item.position, _item.anime_id).offset(position).limit(1).scalar_subquery()
+                place = await session.scalar(select(func.coalesce(other, end)))
+                following = update(_item).where(inside, _item.position >= place)
+                await session.execute(following.values(position=_item.position + 1))
+                stored = new.values(position=place).on_conflict_do_update(
+                    index_elements=[_item.collection_id, _item.anime_id], set_={"position": place}
+                )
+            is_changed = await session.scalar(stored.returning(_item.anime_id)) is not None
+        if is_changed:
             _touch(collection)
         await session.commit()
 
     async def take_out(self, user_id: UUID, collection_id: UUID, anime_id: UUID) -> None:
-        """Take an anime out of one's own collection, if it is in it. Raises NotFound, Forbidden."""
+        """Remove an anime from a viewer's own collection, if it is in it. Raises NotFound, Forbidden."""
         await self._own(user_id, collection_id)
         session = self.repository.session
-        # A trigger changes the collection's version when a row is deleted, here or by a deleted anime.
-        await execute_core(session, _TAKE_OUT, {"collection_id": collection_id, "anime_id": anime_id})
+        # A trigger changes the collection's version when a row is deleted, here or with its anime.
+        await session.execute(delete(_item).where(_item.collection_id == collection_id, _item.anime_id == anime_id))
         await session.commit()
 
     async def _own(self, user_id: UUID, collection_id: UUID, expected: Expected | None = None) -> models.Collection:
-        """Return one's own collection, locked. Raises Forbidden for another user's public one, NotFound for others."""
+        """Return a viewer's own collection, locked. Another user's raises Forbidden if it is public, else NotFound."""
         collection = await self.get_one_or_none(id=collection_id, with_for_update=True)
         if collection is None or (collection.user_id != user_id and not collection.is_public):
             raise NotFound("Collection not found")
@@ -222,12 +193,11 @@ class CollectionService(SQLAlchemyAsyncRepositoryService[models.Collection]):
         return collection
 
     async def _committed(self, collection_id: UUID) -> Collection:
-        """Commit, and return the collection as it is then."""
+        """Commit, and return the collection with what the database has set."""
         session = self.repository.session
-        await session.flush()
-        row = (await execute_core(session, _STORED, {"collection_id": collection_id})).one()
+        row = (await session.execute(_ONE, {"collection_id": collection_id})).one()
         await session.commit()
-        return _stored_collection_of(row)
+        return CollectionReader.listing.struct_of(row)
 
 
 def _touch(collection: models.Collection) -> None:

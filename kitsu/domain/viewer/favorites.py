@@ -7,15 +7,14 @@ from uuid import UUID
 import msgspec
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
-from sqlalchemy import Uuid, bindparam, select
+from sqlalchemy import select
 
 from kitsu.db import models
 from kitsu.domain.catalogue.anime import LIST_COLUMNS, AnimeListItem, get_list_item
 from kitsu.domain.changes import ChangesListing
 from kitsu.domain.mapping import Rows, columns_of, nested
-from kitsu.domain.pagination import Listing, descending
 from kitsu.domain.viewer.constraints import viewer_constraints
-from kitsu.domain.viewer.lists import OwnListReader
+from kitsu.domain.viewer.lists import USER_ID, OwnListReader, newest_first
 
 
 class Favorite(msgspec.Struct):
@@ -28,25 +27,18 @@ class Favorite(msgspec.Struct):
 
 
 _favorite = models.Favorite
-_is_own = _favorite.user_id == bindparam("user_id", type_=Uuid)
 
 ROWS: Rows = (
     select(*columns_of(Favorite, _favorite), *nested("anime", LIST_COLUMNS))
     .join(models.Anime, models.Anime.id == _favorite.anime_id)
-    .where(_is_own)
+    .where(_favorite.user_id == USER_ID)
 )
 
 
 class FavoriteReader(OwnListReader[Favorite]):
     """Reads favourites, newest first."""
 
-    listing = Listing(
-        Favorite,
-        ROWS,
-        descending(_favorite.created_at),
-        descending(_favorite.id),
-        counted=select(_favorite.id).where(_is_own),
-    )
+    listing = newest_first(Favorite, ROWS, _favorite.created_at)
     changes = ChangesListing(Favorite, ROWS, _favorite.created_at, _favorite.id)
 
 
@@ -54,8 +46,6 @@ class FavoriteService(SQLAlchemyAsyncRepositoryService[models.Favorite]):
     """Adds and removes favourites."""
 
     class Repository(SQLAlchemyAsyncRepository[models.Favorite]):
-        """Favourites in the database."""
-
         model_type = models.Favorite
 
     repository_type = Repository

@@ -16,17 +16,14 @@ from kitsu.db import models
 from kitsu.domain.catalogue.anime import LIST_COLUMNS, AnimeListItem
 from kitsu.domain.changes import ChangesListing
 from kitsu.domain.mapping import Rows, columns_of, mapper, nested
-from kitsu.domain.pagination import Listing, Page, PageRequest, descending
+from kitsu.domain.pagination import Page, PageRequest
 from kitsu.domain.versions import Expected
 from kitsu.domain.viewer.constraints import viewer_constraints
-from kitsu.domain.viewer.lists import OwnListReader
+from kitsu.domain.viewer.lists import USER_ID, OwnListReader, newest_first
 from kitsu.errors import NotFound
 
 Status = Literal["watching", "completed", "on_hold", "dropped", "plan_to_watch"]
 MAX_NOTES = 10_000
-
-Notes = Annotated[str, Meta(max_length=MAX_NOTES)]
-Score = Annotated[int, Meta(ge=1, le=10)]
 
 
 class LibraryEntry(msgspec.Struct):
@@ -52,41 +49,40 @@ class LibraryEntry(msgspec.Struct):
 
 
 class NewEntry(msgspec.Struct, frozen=True):
-    """What a viewer says of an anime; what is left out is none."""
+    """Status, score and notes of an anime. Omitted fields become null."""
 
     status: Status
-    score: Score | None = None
-    notes: Notes | None = None
+    score: Annotated[int, Meta(ge=1, le=10)] | None = None
+    notes: Annotated[str, Meta(max_length=MAX_NOTES)] | None = None
 
 
 _entry, _anime = models.LibraryEntry, models.Anime
-_user_id: Any = bindparam("user_id", type_=Uuid)
 _anime_id: Any = bindparam("anime_id", type_=Uuid)
+_status: Any = bindparam("status", type_=String)
 _COLUMNS = columns_of(LibraryEntry, _entry)
-_is_own = _entry.user_id == _user_id
 
-ROWS: Rows = select(*_COLUMNS, *nested("anime", LIST_COLUMNS)).join(_anime, _anime.id == _entry.anime_id).where(_is_own)
-_with_status = _entry.status == bindparam("status", type_=String)
-_last_changed = (descending(_entry.updated_at), descending(_entry.id))
-_counted = select(_entry.id).where(_is_own)
-_OF_STATUS = Listing(LibraryEntry, ROWS.where(_with_status), *_last_changed, counted=_counted.where(_with_status))
+ROWS: Rows = (
+    select(*_COLUMNS, *nested("anime", LIST_COLUMNS))
+    .join(_anime, _anime.id == _entry.anime_id)
+    .where(_entry.user_id == USER_ID)
+)
+_OF_STATUS = newest_first(LibraryEntry, ROWS, _entry.updated_at, _entry.status == _status)
 _ONE = ROWS.where(_entry.anime_id == _anime_id)
 
 TODAY: Any = func.to_char(func.timezone("UTC", func.now()), "YYYY-MM-DD", type_=Text)
 
 
 def _put() -> Rows:
-    """An entry as it is to be, made or changed; what it says beyond the request follows from its status."""
+    """Return the upsert of an entry. Dates and watched episodes follow from the status, and never go back."""
     wanted = select(*LIST_COLUMNS).where(_anime.id == _anime_id).cte("wanted")
-    status = bindparam("status", type_=String)
-    is_completed, is_watching = status == "completed", status == "watching"
+    is_completed, is_watching = _status == "completed", _status == "watching"
     new = insert(_entry).from_select(
         ["id", "user_id", "anime_id", "status", "score", "notes", "episodes_watched", "started_on", "completed_on"],
         select(
             bindparam("id", type_=Uuid),
-            _user_id,
+            USER_ID,
             wanted.c.id,
-            status,
+            _status,
             bindparam("score", type_=SmallInteger),
             bindparam("notes", type_=Text),
             case((is_completed, func.coalesce(wanted.c.episode_count, 0)), else_=0),
@@ -119,7 +115,7 @@ _put_entry_of = mapper(LibraryEntry, _PUT)
 class LibraryReader(OwnListReader[LibraryEntry]):
     """Reads the library, last changed first."""
 
-    listing = Listing(LibraryEntry, ROWS, *_last_changed, counted=_counted)
+    listing = newest_first(LibraryEntry, ROWS, _entry.updated_at)
     changes = ChangesListing(LibraryEntry, ROWS, _entry.updated_at, _entry.id)
 
     async def of_status(self, user_id: UUID, status: Status, request: PageRequest) -> Page[LibraryEntry]:
@@ -138,14 +134,12 @@ class LibraryService(SQLAlchemyAsyncRepositoryService[models.LibraryEntry]):
     """Changes the library."""
 
     class Repository(SQLAlchemyAsyncRepository[models.LibraryEntry]):
-        """Library entries in the database."""
-
         model_type = models.LibraryEntry
 
     repository_type = Repository
 
     async def put(self, user_id: UUID, anime_id: UUID, new: NewEntry, expected: Expected | None) -> LibraryEntry:
-        """Make or change an entry. Raises NotFound, and PreconditionFailed when it is not as expected."""
+        """Create or update an entry. Raises NotFound, PreconditionFailed."""
         session = self.repository.session
         if expected is not None:
             entry = await self.get_one_or_none(user_id=user_id, anime_id=anime_id, with_for_update=True)

@@ -1,7 +1,7 @@
-"""Views: the episodes that a viewer saw, and how far."""
+"""Views: the episodes that a viewer watched, and how far."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
@@ -10,14 +10,11 @@ from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from msgspec import Meta
 from sqlalchemy import String, Uuid, bindparam, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
-from uuid_utils.compat import uuid7
 
 from kitsu.db import models
 from kitsu.domain.changes import ChangesListing
-from kitsu.domain.idempotency import IdempotentRequest
 from kitsu.domain.mapping import Rows, columns_of
-from kitsu.domain.pagination import Listing, descending
-from kitsu.domain.viewer.lists import OwnListReader
+from kitsu.domain.viewer.lists import USER_ID, OwnListReader, newest_first
 from kitsu.domain.viewer.recorder import Recorder
 from kitsu.errors import NotFound
 
@@ -36,7 +33,7 @@ class View(msgspec.Struct):
 
 
 class NewView(msgspec.Struct, frozen=True):
-    """That an episode is seen."""
+    """An episode that the viewer watches."""
 
     episode_id: UUID
     progress: Annotated[int, Meta(ge=0, le=2**31 - 1, description="seconds", examples=[431])]
@@ -44,8 +41,6 @@ class NewView(msgspec.Struct, frozen=True):
 
 
 _view, _episode, _release = models.View, models.Episode, models.Release
-_user_id: Any = bindparam("user_id", type_=Uuid)
-_is_own = _view.user_id == _user_id
 
 ROWS: Rows = (
     select(
@@ -55,23 +50,23 @@ ROWS: Rows = (
     )
     .join(_episode, _episode.id == _view.episode_id)
     .join(_release, _release.id == _episode.release_id)
-    .where(_is_own)
+    .where(_view.user_id == USER_ID)
 )
 
-_seen = (
+_watched = (
     select(_episode.id, _episode.release_id, _release.anime_id, _episode.number)
     .join(_release, _release.id == _episode.release_id)
-    .where(_episode.id == bindparam("episode_id", type_=Uuid))
-    .cte("seen")
+    .where(_episode.id == bindparam("new_episode_id", type_=Uuid))
+    .cte("watched")
 )
 _new = insert(_view).from_select(
     ["id", "user_id", "episode_id", "progress", "device"],
     select(
-        bindparam("id", type_=Uuid),
-        _user_id,
-        _seen.c.id,
-        bindparam("progress", type_=_view.progress.type),
-        bindparam("device", type_=String),
+        bindparam("new_id", type_=Uuid),
+        bindparam("new_user_id", type_=Uuid),
+        _watched.c.id,
+        bindparam("new_progress", type_=_view.progress.type),
+        bindparam("new_device", type_=String),
     ),
 )
 _stored = (
@@ -82,45 +77,36 @@ _stored = (
     .returning(_view.id, _view.episode_id, _view.progress, _view.device, _view.last_viewed_at)
     .cte("stored")
 )
-POST: Rows = select(*_stored.c, _seen.c.release_id, _seen.c.anime_id, _seen.c.number.label("episode_number")).join_from(
-    _stored, _seen, _seen.c.id == _stored.c.episode_id
-)
+POST: Rows = select(
+    *_stored.c, _watched.c.release_id, _watched.c.anime_id, _watched.c.number.label("episode_number")
+).join_from(_stored, _watched, _watched.c.id == _stored.c.episode_id)
 
 
 class ViewReader(OwnListReader[View]):
     """Reads the history, last viewed first."""
 
-    listing = Listing(
-        View, ROWS, descending(_view.last_viewed_at), descending(_view.id), counted=select(_view.id).where(_is_own)
-    )
+    listing = newest_first(View, ROWS, _view.last_viewed_at)
     changes = ChangesListing(View, ROWS, _view.last_viewed_at, _view.id)
 
 
-class ViewRecorder(Recorder[View]):
+class ViewRecorder(Recorder[NewView, View]):
     """Stores which episodes are watched."""
 
     kind = View
     statement = POST
     missing = "Episode not found"
 
-    async def post(self, user_id: UUID, new: NewView, idempotent: IdempotentRequest | None) -> View:
-        """Store that an episode is watched. Raises NotFound; for a repeated request InvalidRequest."""
-        parameters = {**msgspec.structs.asdict(new), "id": uuid7(), "user_id": user_id}
-        return await self.record(user_id, parameters, idempotent)
-
 
 class ViewService(SQLAlchemyAsyncRepositoryService[models.View]):
     """Removes views."""
 
     class Repository(SQLAlchemyAsyncRepository[models.View]):
-        """Views in the database."""
-
         model_type = models.View
 
     repository_type = Repository
 
     async def remove(self, user_id: UUID, view_id: UUID) -> None:
-        """Remove one view of the user. Raises NotFound."""
+        """Remove a view. Raises NotFound."""
         if not await self.delete_where(
             _view.user_id == user_id, _view.id == view_id, sanity_check=False, auto_commit=True
         ):
@@ -129,5 +115,5 @@ class ViewService(SQLAlchemyAsyncRepositoryService[models.View]):
     async def clear(self, user_id: UUID) -> None:
         """Remove all views of the user."""
         session = self.repository.session
-        await session.execute(delete(_view).where(_view.user_id == user_id))  # delete_where would load them all
+        await session.execute(delete(_view).where(_view.user_id == user_id))  # delete_where would load them
         await session.commit()

@@ -1,7 +1,7 @@
-"""Watch progress: how far a viewer is in each anime, and what to go on with."""
+"""Watch progress: how far a viewer is in each anime, and what to continue."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
@@ -24,22 +24,20 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
-from uuid_utils.compat import uuid7
 
 from kitsu.db import models
 from kitsu.domain.catalogue.anime import LIST_COLUMNS, AnimeListItem
 from kitsu.domain.changes import ChangesListing
 from kitsu.domain.idempotency import IdempotentRequest
 from kitsu.domain.mapping import Rows, columns_of, nested
-from kitsu.domain.pagination import Listing, Page, PageRequest, descending
+from kitsu.domain.pagination import Page, PageRequest
 from kitsu.domain.viewer.library import TODAY
-from kitsu.domain.viewer.lists import OwnListReader
+from kitsu.domain.viewer.lists import USER_ID, OwnListReader, newest_first
 from kitsu.domain.viewer.recorder import Recorder
 from kitsu.errors import BadRequest
 
 FINISHED_PERCENT = 90
-"""So much of an episode is all of it: who watches on through the credits?"""
-
+"""An episode counts as watched from here on: few watch the credits."""
 MAX_INTEGER = 2**31 - 1
 
 
@@ -54,12 +52,12 @@ class WatchProgress(msgspec.Struct):
     created_at: datetime
     last_watched_at: datetime
     updated_at: Annotated[datetime, Meta(description="of any change, by watching or otherwise")]
-    hidden: Annotated[bool, Meta(description="left out of what to go on watching until it is played again")]
+    hidden: Annotated[bool, Meta(description="left out of continue watching until it is played again")]
     anime: AnimeListItem
 
 
 class NewProgress(msgspec.Struct, frozen=True):
-    """Where a player is."""
+    """The position of a player."""
 
     anime_id: UUID
     episode: Annotated[int, Meta(le=MAX_INTEGER, ge=-MAX_INTEGER, examples=[7])]
@@ -68,14 +66,17 @@ class NewProgress(msgspec.Struct, frozen=True):
 
 
 _progress, _anime, _entry = models.WatchProgress, models.Anime, models.LibraryEntry
-_user_id: Any = bindparam("user_id", type_=Uuid)
 _COLUMNS = columns_of(WatchProgress, _progress)
-_is_own = _progress.user_id == _user_id
 
 ROWS: Rows = (
-    select(*_COLUMNS, *nested("anime", LIST_COLUMNS)).join(_anime, _anime.id == _progress.anime_id).where(_is_own)
+    select(*_COLUMNS, *nested("anime", LIST_COLUMNS))
+    .join(_anime, _anime.id == _progress.anime_id)
+    .where(_progress.user_id == USER_ID)
 )
-_is_to_continue = (
+CONTINUE = newest_first(
+    WatchProgress,
+    ROWS,
+    _progress.last_watched_at,
     _progress.hidden.is_(False),
     ~select(_entry.id)
     .where(
@@ -85,37 +86,25 @@ _is_to_continue = (
     )
     .exists(),
 )
-_last_watched = (descending(_progress.last_watched_at), descending(_progress.id))
-_counted = select(_progress.id).where(_is_own)
-CONTINUE = Listing(
-    WatchProgress, ROWS.where(*_is_to_continue), *_last_watched, counted=_counted.where(*_is_to_continue)
-)
 
 
 def _post() -> Rows:
-    """Progress, and what follows from it for the library, in one statement."""
-    viewer: Any = bindparam("viewer", type_=Uuid)
-    episode = bindparam("at_episode", type_=Integer)
-    position = cast(bindparam("at_position", type_=Integer), Integer)
-    percent = cast(bindparam("at_percent", type_=Double), Double)
-    anime = (
-        select(*LIST_COLUMNS, _anime.duration_seconds)
-        .where(_anime.id == bindparam("watched", type_=Uuid))
-        .cte("wanted")
-    )
+    """Return the statement that stores progress and updates the library entry of the anime."""
+    user_id = bindparam("new_user_id", type_=Uuid)
+    episode = bindparam("new_episode", type_=Integer)
+    position = cast(bindparam("new_position_seconds", type_=Integer), Integer)
+    percent = cast(bindparam("new_progress_percent", type_=Double), Double)
+    wanted = _anime.id == bindparam("new_anime_id", type_=Uuid)
+    anime = select(*LIST_COLUMNS, _anime.duration_seconds).where(wanted).cte("wanted")
 
-    values = (bindparam("new_id", type_=Uuid), viewer, anime.c.id, episode, position, percent)
+    values = (bindparam("new_id", type_=Uuid), user_id, anime.c.id, episode, position, percent)
     names = ["id", "user_id", "anime_id", "episode", "position_seconds", "progress_percent"]
     new = insert(_progress).from_select(names, select(*values))
     progress = (
         new.on_conflict_do_update(
             index_elements=[_progress.user_id, _progress.anime_id],
-            set_={
-                **{name: new.excluded[name] for name in names[3:]},
-                "last_watched_at": func.now(),
-                "updated_at": func.now(),
-                "hidden": False,
-            },
+            set_={name: new.excluded[name] for name in names[3:]}
+            | {"last_watched_at": func.now(), "updated_at": func.now(), "hidden": False},
         )
         .returning(*_COLUMNS)
         .cte("progress")
@@ -128,14 +117,14 @@ def _post() -> Rows:
         type_=Boolean,
     )
     watched = case((is_finished, episode), else_=episode - 1)
-    # Of an anime that has ended or is announced with so many episodes; a number beyond it is the last one too.
+    # An episode number above the anime's count is taken for the last episode.
     is_completed = and_(is_finished, episode >= anime.c.episode_count, _entry.status != "completed")
     is_begun = _entry.status == "plan_to_watch"
     known = func.least(watched, anime.c.episode_count)
     entry = (
         update(_entry)
         .where(
-            _entry.user_id == viewer,
+            _entry.user_id == user_id,
             _entry.anime_id == anime.c.id,
             or_(is_completed, is_begun, known > _entry.episodes_watched),
         )
@@ -162,41 +151,38 @@ POST = _post()
 class WatchProgressReader(OwnListReader[WatchProgress]):
     """Reads progress, last watched first."""
 
-    listing = Listing(WatchProgress, ROWS, *_last_watched, counted=_counted)
+    listing = newest_first(WatchProgress, ROWS, _progress.last_watched_at)
     changes = ChangesListing(WatchProgress, ROWS, _progress.updated_at, _progress.id)
 
     async def to_continue(self, user_id: UUID, request: PageRequest) -> Page[WatchProgress]:
-        """Return what to continue, last watched first: neither hidden nor completed or dropped in the library."""
+        """Return a page of what is neither hidden nor completed or dropped in the library, last watched first."""
         return await CONTINUE.page(self.runner, {"user_id": user_id}, request)
 
 
-class WatchProgressRecorder(Recorder[WatchProgress]):
-    """Stores where players are."""
+class WatchProgressRecorder(Recorder[NewProgress, WatchProgress]):
+    """Stores the positions of players."""
 
     kind = WatchProgress
     statement = POST
     missing = "Anime not found"
 
-    async def post(self, user_id: UUID, new: NewProgress, idempotent: IdempotentRequest | None) -> WatchProgress:
-        """Store where a player is. Raises BadRequest, NotFound; for a repeated request InvalidRequest."""
-        _check(new)
-        parameters = {
-            "viewer": user_id,
-            "watched": new.anime_id,
-            "new_id": uuid7(),
-            "at_episode": new.episode,
-            "at_position": new.position_seconds,
-            "at_percent": new.progress_percent,
-        }
-        return await self.record(user_id, parameters, idempotent)
+    async def record(self, user_id: UUID, new: NewProgress, idempotent: IdempotentRequest | None) -> WatchProgress:
+        """Store a position. Raises BadRequest, NotFound; for a repeated request InvalidRequest."""
+        if new.episode <= 0:
+            raise BadRequest("Episode number must be positive")
+        if new.position_seconds is None and new.progress_percent is None:
+            raise BadRequest("Either position_seconds or progress_percent must be provided")
+        if new.progress_percent is not None and not 0 <= new.progress_percent <= 100:
+            raise BadRequest("Progress percent must be between 0 and 100")
+        if new.position_seconds is not None and new.position_seconds < 0:
+            raise BadRequest("Position in seconds must be non-negative")
+        return await super().record(user_id, new, idempotent)
 
 
 class WatchProgressService(SQLAlchemyAsyncRepositoryService[models.WatchProgress]):
-    """Changes watch progress otherwise than by watching."""
+    """Hides watch progress."""
 
     class Repository(SQLAlchemyAsyncRepository[models.WatchProgress]):
-        """Watch progress in the database."""
-
         model_type = models.WatchProgress
 
     repository_type = Repository
@@ -210,14 +196,3 @@ class WatchProgressService(SQLAlchemyAsyncRepositoryService[models.WatchProgress
             .values(hidden=True, updated_at=func.now())
         )
         await session.commit()
-
-
-def _check(new: NewProgress) -> None:
-    if new.episode <= 0:
-        raise BadRequest("Episode number must be positive")
-    if new.position_seconds is None and new.progress_percent is None:
-        raise BadRequest("Either position_seconds or progress_percent must be provided")
-    if new.progress_percent is not None and not 0 <= new.progress_percent <= 100:
-        raise BadRequest("Progress percent must be between 0 and 100")
-    if new.position_seconds is not None and new.position_seconds < 0:
-        raise BadRequest("Position in seconds must be non-negative")
