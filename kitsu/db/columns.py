@@ -8,6 +8,9 @@ from sqlalchemy import DateTime, ForeignKey, Uuid, func
 from sqlalchemy.orm import mapped_column
 from uuid_utils.compat import uuid7
 
+MAX_INTEGER = 2**31 - 1
+"""Of a column of PostgreSQL's type integer."""
+
 Id = Annotated[UUID, mapped_column(Uuid(), primary_key=True, default=uuid7, sort_order=-1)]
 CreatedAt = Annotated[datetime, mapped_column(DateTime(timezone=True), server_default=func.now())]
 UpdatedAt = Annotated[datetime, mapped_column(DateTime(timezone=True), server_default=func.now(), onupdate=func.now())]

@@ -4,6 +4,7 @@ from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import msgspec
+from sqlalchemy import bindparam
 from sqlalchemy.ext.asyncio import AsyncEngine
 from uuid_utils.compat import uuid7
 
@@ -17,6 +18,12 @@ NewT = TypeVar("NewT", bound=msgspec.Struct)
 T = TypeVar("T")
 
 
+def new_value(column: Any) -> Any:
+    """Return the parameter for a column of the new row."""
+    # SQLAlchemy adds a parameter that has a column's name to the SET clause of each UPDATE in the statement.
+    return bindparam(f"new_{column.key}", type_=column.type)
+
+
 class Recorder(Generic[NewT, T]):
     """Stores what players send, in one statement on the runner.
 
@@ -25,10 +32,7 @@ class Recorder(Generic[NewT, T]):
 
     kind: type[T]
     statement: Rows
-    """Stores a row and returns it as a `kind`, or no row when it refers to one that does not exist.
-
-    Its parameters are the fields of the request's Struct, `id` and `user_id`, each with the prefix `new_`.
-    """
+    """Stores a row of `new_value()` parameters and returns it, or no row when it refers to one that does not exist."""
     missing: str
     """The message of NotFound for no row."""
 
@@ -40,7 +44,6 @@ class Recorder(Generic[NewT, T]):
     async def record(self, user_id: UUID, new: NewT, idempotent: IdempotentRequest | None) -> T:
         """Store a row, once for a repeated request. Raises NotFound; for a repeated request InvalidRequest."""
         values = {**msgspec.structs.asdict(new), "id": uuid7(), "user_id": user_id}
-        # SQLAlchemy adds a parameter that is named as a column to the SET clause of each UPDATE in the statement.
         parameters = {f"new_{name}": value for name, value in values.items()}
         with viewer_constraints():
             if idempotent is None:

@@ -8,14 +8,15 @@ import msgspec
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from msgspec import Meta
-from sqlalchemy import String, Uuid, bindparam, delete, func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from kitsu.db import models
+from kitsu.db.columns import MAX_INTEGER
 from kitsu.domain.changes import ChangesListing
 from kitsu.domain.mapping import Rows, columns_of
 from kitsu.domain.viewer.lists import USER_ID, OwnListReader, newest_first
-from kitsu.domain.viewer.recorder import Recorder
+from kitsu.domain.viewer.recorder import Recorder, new_value
 from kitsu.errors import NotFound
 
 
@@ -36,7 +37,7 @@ class NewView(msgspec.Struct, frozen=True):
     """An episode that the viewer watches."""
 
     episode_id: UUID
-    progress: Annotated[int, Meta(ge=0, le=2**31 - 1, description="seconds", examples=[431])]
+    progress: Annotated[int, Meta(ge=0, le=MAX_INTEGER, description="seconds", examples=[431])]
     device: Annotated[str, Meta(max_length=128, examples=["living room"])] | None = None
 
 
@@ -56,18 +57,12 @@ ROWS: Rows = (
 _watched = (
     select(_episode.id, _episode.release_id, _release.anime_id, _episode.number)
     .join(_release, _release.id == _episode.release_id)
-    .where(_episode.id == bindparam("new_episode_id", type_=Uuid))
+    .where(_episode.id == new_value(_view.episode_id))
     .cte("watched")
 )
 _new = insert(_view).from_select(
     ["id", "user_id", "episode_id", "progress", "device"],
-    select(
-        bindparam("new_id", type_=Uuid),
-        bindparam("new_user_id", type_=Uuid),
-        _watched.c.id,
-        bindparam("new_progress", type_=_view.progress.type),
-        bindparam("new_device", type_=String),
-    ),
+    select(*map(new_value, [_view.id, _view.user_id]), _watched.c.id, *map(new_value, [_view.progress, _view.device])),
 )
 _stored = (
     _new.on_conflict_do_update(

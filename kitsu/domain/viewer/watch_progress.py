@@ -8,24 +8,11 @@ import msgspec
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from msgspec import Meta
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Double,
-    Integer,
-    Uuid,
-    and_,
-    bindparam,
-    case,
-    cast,
-    func,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import BigInteger, Boolean, and_, case, cast, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from kitsu.db import models
+from kitsu.db.columns import MAX_INTEGER
 from kitsu.domain.catalogue.anime import LIST_COLUMNS, AnimeListItem
 from kitsu.domain.changes import ChangesListing
 from kitsu.domain.idempotency import IdempotentRequest
@@ -33,12 +20,11 @@ from kitsu.domain.mapping import Rows, columns_of, nested
 from kitsu.domain.pagination import Page, PageRequest
 from kitsu.domain.viewer.library import TODAY
 from kitsu.domain.viewer.lists import USER_ID, OwnListReader, newest_first
-from kitsu.domain.viewer.recorder import Recorder
+from kitsu.domain.viewer.recorder import Recorder, new_value
 from kitsu.errors import BadRequest
 
 FINISHED_PERCENT = 90
 """An episode counts as watched from here on: few watch the credits."""
-MAX_INTEGER = 2**31 - 1
 
 
 class WatchProgress(msgspec.Struct):
@@ -90,16 +76,14 @@ CONTINUE = newest_first(
 
 def _post() -> Rows:
     """Return the statement that stores progress and updates the library entry of the anime."""
-    user_id = bindparam("new_user_id", type_=Uuid)
-    episode = bindparam("new_episode", type_=Integer)
-    position = cast(bindparam("new_position_seconds", type_=Integer), Integer)
-    percent = cast(bindparam("new_progress_percent", type_=Double), Double)
-    wanted = _anime.id == bindparam("new_anime_id", type_=Uuid)
-    anime = select(*LIST_COLUMNS, _anime.duration_seconds).where(wanted).cte("wanted")
+    user_id, episode = new_value(_progress.user_id), new_value(_progress.episode)
+    position, percent = new_value(_progress.position_seconds), new_value(_progress.progress_percent)
+    is_wanted = _anime.id == new_value(_progress.anime_id)
+    anime = select(*LIST_COLUMNS, _anime.duration_seconds).where(is_wanted).cte("wanted")
 
-    values = (bindparam("new_id", type_=Uuid), user_id, anime.c.id, episode, position, percent)
     names = ["id", "user_id", "anime_id", "episode", "position_seconds", "progress_percent"]
-    new = insert(_progress).from_select(names, select(*values))
+    values = select(new_value(_progress.id), user_id, anime.c.id, episode, position, percent)
+    new = insert(_progress).from_select(names, values)
     progress = (
         new.on_conflict_do_update(
             index_elements=[_progress.user_id, _progress.anime_id],
@@ -140,9 +124,8 @@ def _post() -> Rows:
         .cte("entry")
     )
     listed = nested("anime", [anime.c[column.key] for column in LIST_COLUMNS])
-    return (
-        select(*progress.c, *listed).select_from(progress.join(anime, anime.c.id == progress.c.anime_id)).add_cte(entry)
-    )
+    rows = select(*progress.c, *listed).join_from(progress, anime, anime.c.id == progress.c.anime_id)
+    return rows.add_cte(entry)
 
 
 POST = _post()

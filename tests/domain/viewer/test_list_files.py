@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from kitsu.domain.viewer.list_import.entries import ListEntry, ListFileError, ListTooLarge, format_date, parse_unix_time
+from kitsu.domain.viewer.list_import.entries import ListEntry, ListFileError, ListTooLarge
 from kitsu.domain.viewer.list_import.files import MAX_BYTES, read_list
+from kitsu.domain.viewer.list_import.values import format_date, parse_time
 from tests.conftest import ROOT
 
 XML = b"""<?xml version="1.0" encoding="UTF-8" ?>
@@ -183,6 +184,6 @@ def test_dates() -> None:
 
 
 def test_moments() -> None:
-    assert str(parse_unix_time(1_600_000_000)) == "2020-09-13 12:26:40+00:00"
-    assert str(parse_unix_time(253_402_300_799)) == "9999-12-31 23:59:59+00:00"
-    assert [parse_unix_time(each) for each in (None, 0, -1, 253_402_300_800, 10**30)] == [None] * 5
+    assert str(parse_time(1_600_000_000)) == "2020-09-13 12:26:40+00:00"
+    assert str(parse_time(253_402_300_799)) == "9999-12-31 23:59:59+00:00"
+    assert [parse_time(each) for each in (None, 0, -1, 253_402_300_800, 10**30)] == [None] * 5

@@ -10,21 +10,10 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 from msgspec import Meta, ValidationError
 
+from kitsu.db.columns import MAX_INTEGER
 from kitsu.domain.viewer.library import MAX_NOTES, Status
-from kitsu.domain.viewer.list_import.entries import (
-    INT_MAX,
-    MAX_ENTRIES,
-    MAX_TITLE,
-    EntryError,
-    ListEntry,
-    ListFileError,
-    ListTooLarge,
-    NotImported,
-    clean_text,
-    format_date,
-    parse_unix_time,
-    quote,
-)
+from kitsu.domain.viewer.list_import.entries import EntryError, ListEntry, ListFileError, ListTooLarge, NotImported
+from kitsu.domain.viewer.list_import.values import MAX_ENTRIES, MAX_TITLE, clean_text, format_date, parse_time, quote
 
 MAX_VALUES = 1_000_000
 """In the whole file. The API's response for 15,000 anime has fewer, and each takes up to 200 bytes of memory."""
@@ -38,7 +27,7 @@ _STATUSES: dict[str, Status] = {
     "PAUSED": "on_hold",
 }
 
-_Count = Annotated[int, Meta(ge=0, le=INT_MAX)]
+_Count = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
 
 
 class _Title(msgspec.Struct, rename="camel"):
@@ -190,7 +179,7 @@ def _entry(row: _Row, scale: int) -> ListEntry:
         completed_on=format_date(*completed),
         times_rewatched=entry.repeat or 0,
         is_rewatching=status.upper() == "REPEATING",
-        updated_at=parse_unix_time(entry.updated_at),
+        updated_at=parse_time(entry.updated_at),
     )
 
 

@@ -5,8 +5,9 @@ import zlib
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 
 from kitsu.domain.viewer.list_import.anilist import read_anilist
-from kitsu.domain.viewer.list_import.entries import ListEntry, ListFileError, ListTooLarge, NotImported, clean_text
+from kitsu.domain.viewer.list_import.entries import ListEntry, ListFileError, ListTooLarge, NotImported
 from kitsu.domain.viewer.list_import.myanimelist import read_myanimelist
+from kitsu.domain.viewer.list_import.values import clean_text
 
 MAX_BYTES = 32 << 20
 """Of the unpacked file; a list of all existing anime has about 30 MB."""

@@ -4,21 +4,12 @@ import re
 from collections.abc import Mapping
 from xml.sax.saxutils import escape
 
+from kitsu.db.columns import MAX_INTEGER
 from kitsu.domain.catalogue.anime_query import AnimeType
 from kitsu.domain.viewer.library import LibraryEntry, Status
-from kitsu.domain.viewer.list_import.entries import (
-    INT_MAX,
-    MAX_TAGS,
-    MAX_TITLE,
-    EntryError,
-    ListEntry,
-    NotImported,
-    clean_text,
-    format_date,
-    parse_unix_time,
-    quote,
-)
-from kitsu.domain.viewer.list_import.myanimelist_xml import MAX_TEXT, Row, read_rows
+from kitsu.domain.viewer.list_import.entries import EntryError, ListEntry, NotImported
+from kitsu.domain.viewer.list_import.myanimelist_xml import MAX_TEXT, read_rows
+from kitsu.domain.viewer.list_import.values import MAX_TAGS, MAX_TITLE, clean_text, format_date, parse_time, quote
 
 _STATUS_WORDS: dict[Status, str] = {
     "watching": "Watching",
@@ -105,18 +96,17 @@ def _full_date(known: str | None) -> str:
     return known + "0000-00-00"[len(known) :]
 
 
-def _read(row: Row) -> ListEntry | NotImported:
-    title = row.fields["series_title"][:MAX_TITLE]
+def _read(number: int, fields: Mapping[str, str]) -> ListEntry | NotImported:
     try:
-        return _entry(row, title)
+        return _entry(number, fields)
     except EntryError as error:
-        return NotImported(row.number, title or None, str(error), None)
+        return NotImported(number, fields["series_title"][:MAX_TITLE] or None, str(error), None)
 
 
-def _entry(row: Row, title: str) -> ListEntry:
-    fields = row.fields
-    if row.overlong:
-        raise EntryError(f"Its `{row.overlong}` is longer than {MAX_TEXT:,} characters.")
+def _entry(number: int, fields: Mapping[str, str]) -> ListEntry:
+    overlong = next((name for name, text in fields.items() if len(text) > MAX_TEXT), None)
+    if overlong:
+        raise EntryError(f"Its `{overlong}` is longer than {MAX_TEXT:,} characters.")
     anime_id = _whole_number(fields, "series_animedb_id")
     if not anime_id:
         raise EntryError("It has no MyAnimeList id.")
@@ -130,8 +120,8 @@ def _entry(row: Row, title: str) -> ListEntry:
         raise EntryError(f"Its `my_tags` is longer than {MAX_TAGS:,} characters.")
     updated_at = fields["my_last_updated"].strip()
     return ListEntry(
-        number=row.number,
-        title=title,
+        number=number,
+        title=fields["series_title"][:MAX_TITLE],
         ids=(("myanimelist", str(anime_id)),),
         status=status,
         score=_whole_number(fields, "my_score", maximum=10) or None,
@@ -142,11 +132,11 @@ def _entry(row: Row, title: str) -> ListEntry:
         times_rewatched=_whole_number(fields, "my_times_watched"),
         is_rewatching=fields["my_rewatching"].strip().lower() in {"1", "yes", "true"},
         tags=fields["my_tags"] or None,
-        updated_at=parse_unix_time(int(updated_at)) if _DIGITS.fullmatch(updated_at) else None,
+        updated_at=parse_time(int(updated_at)) if _DIGITS.fullmatch(updated_at) else None,
     )
 
 
-def _whole_number(fields: Mapping[str, str], name: str, maximum: int = INT_MAX) -> int:
+def _whole_number(fields: Mapping[str, str], name: str, maximum: int = MAX_INTEGER) -> int:
     text = fields[name].strip()
     if text and not (_DIGITS.fullmatch(text) and int(text) <= maximum):
         raise EntryError(f"Its `{name}` {quote(text)} is not a whole number from 0 to {maximum}.")

@@ -3,20 +3,16 @@
 import re
 import sys
 from collections.abc import Callable
-from typing import NamedTuple
 from xml.parsers.expat import ErrorString, ExpatError, ParserCreate, errors
 
-from kitsu.domain.viewer.list_import.entries import (
-    MAX_ENTRIES,
-    ListEntry,
-    ListFileError,
-    ListTooLarge,
-    NotImported,
-    clean_text,
-)
+from kitsu.domain.viewer.list_import.entries import ListEntry, ListFileError, ListTooLarge, NotImported
+from kitsu.domain.viewer.list_import.values import MAX_ENTRIES, clean_text
+
+Convert = Callable[[int, dict[str, str]], ListEntry | NotImported]
+"""Takes the number of an `<anime>` element, from 1, and the text of each field, empty where it is missing."""
 
 MAX_TEXT = 10_000
-"""Characters of an element that are read."""
+"""Characters. The text of a longer element is cut, but not to less than one character more."""
 
 _FIELDS = {
     "user_export_type",
@@ -54,17 +50,7 @@ _CUT_SHORT = {
 }
 
 
-class Row(NamedTuple):
-    """An `<anime>` element."""
-
-    number: int
-    fields: dict[str, str]
-    """The text of each of the fields, empty where it is missing."""
-    overlong: str
-    """The name of a field that is longer than MAX_TEXT, or an empty text."""
-
-
-def read_rows(data: bytes, convert: Callable[[Row], ListEntry | NotImported]) -> list[ListEntry | NotImported]:
+def read_rows(data: bytes, convert: Convert) -> list[ListEntry | NotImported]:
     """Return the converted rows of an export in UTF-8, whatever encoding it claims. Raises ListFileError."""
     if data.count(b"<") + data.count(b"&") > _MAX_MARKUP:
         raise ListTooLarge("The file holds more than a list of anime ever does.")
@@ -124,13 +110,12 @@ def _is_valid(reference: re.Match[bytes]) -> bool:
 class _Reader:
     """Collects the rows from the parser's events: `<anime>` elements of the root, whose children are the fields."""
 
-    def __init__(self, convert: Callable[[Row], ListEntry | NotImported]) -> None:
+    def __init__(self, convert: Convert) -> None:
         self.rows: list[ListEntry | NotImported] = []
         self._convert = convert
         self._path: list[str] = []
         self._names: set[str] = set()
         self._fields: dict[str, str] = {}
-        self._overlong = ""
         self._text = ""
         self._cdata: tuple[int, int] | None = None
         """Where in the text the first CDATA section begins and the last one ends."""
@@ -144,7 +129,7 @@ class _Reader:
         elif depth == 2:
             if name == "manga":
                 raise _manga()
-            self._fields, self._overlong = dict.fromkeys(_FIELDS, ""), ""
+            self._fields = dict.fromkeys(_FIELDS, "")
         elif depth == 1 and name != "myanimelist":
             raise ListFileError(f"The file is no list of MyAnimeList: it begins with <{name[:50]}>.")
         elif depth > _MAX_DEPTH:
@@ -152,15 +137,13 @@ class _Reader:
 
     def end_element(self, name: str) -> None:
         if len(self._path) == 3 and name in _FIELDS:
-            self._fields[name] = self._stripped_text()
-            if len(self._text) > MAX_TEXT:
-                self._overlong = name
+            self._fields[name] = self._stripped_text() if len(self._text) <= MAX_TEXT else self._text
             if self._path[1] != "anime" and self._fields["user_export_type"].strip() == "2":
                 raise _manga()
         elif len(self._path) == 2 and name == "anime":
             if len(self.rows) == MAX_ENTRIES:
                 raise ListTooLarge(f"The file has more than {MAX_ENTRIES:,} entries.")
-            self.rows.append(self._convert(Row(len(self.rows) + 1, self._fields, self._overlong)))
+            self.rows.append(self._convert(len(self.rows) + 1, self._fields))
         self._path.pop()
 
     def add_text(self, text: str) -> None:
