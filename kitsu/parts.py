@@ -88,7 +88,7 @@ class Parts(dict[type, Any]):
             *(releases.ReleaseReader(self.runner), episodes.EpisodeReader(self.runner)),
             *(favorites.FavoriteReader(self.runner), watch_progress.WatchProgressReader(self.runner)),
             *(views.ViewReader(self.runner), collections.CollectionReader(self.runner)),
-            *(library.LibraryReader(self.runner), library_export.LibraryExporter(self.runner)),
+            *(library.LibraryReader(self.runner), library_export.LibraryExporter(self.runner, users)),
             watch_progress.WatchProgressRecorder(self.runner, self.engine),
             views.ViewRecorder(self.runner, self.engine),
             AccountExporter(self.runner, users),

@@ -10,15 +10,7 @@ from kitsu.controllers.accounts import auth, users
 from kitsu.controllers.catalogue import anime, episodes, releases, search
 from kitsu.controllers.media import avatars
 from kitsu.controllers.operations import docs, health, metrics
-from kitsu.controllers.viewer import (
-    account_export,
-    collections,
-    favorites,
-    library,
-    library_files,
-    views,
-    watch_progress,
-)
+from kitsu.controllers.viewer import account_export, collections, favorites, library, views, watch_progress
 
 CONTROLLERS: tuple[type[Controller], ...] = (
     auth.AuthController,
@@ -33,7 +25,6 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     views.ViewController,
     collections.CollectionController,
     library.LibraryController,
-    library_files.LibraryFileController,
     avatars.AvatarController,
     health.HealthController,
     metrics.MetricsController,

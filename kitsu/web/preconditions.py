@@ -2,7 +2,6 @@
 
 import re
 from typing import Annotated, Any
-from uuid import UUID
 
 import msgspec
 from litestar import Request, Response
@@ -49,6 +48,6 @@ def idempotent_request(request: Request[Any, Any, Any], body: msgspec.Struct) ->
     return IdempotentRequest.of(key.decode("latin-1"), request.scope["path_template"], body)
 
 
-def tagged(body: Any, row_id: UUID, version: int) -> Response[Any]:
-    """Return a response with the `ETag` of a row's version."""
-    return Response(body, headers={"ETag": f'"{version_tag(row_id, version)}"'})
+def tagged(body: Any) -> Response[Any]:
+    """Return a response with the `ETag` of the `id` and `version` of its body."""
+    return Response(body, headers={"ETag": f'"{version_tag(body.id, body.version)}"'})

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from kitsu.cli import main
-from kitsu.controllers.viewer.library_files import FORM
+from kitsu.controllers.viewer.library import FORM_BYTES
 from kitsu.domain.media.avatars import MAX_BYTES as AVATAR
 from kitsu.domain.viewer.list_import.files import MAX_BYTES as LIST
 from kitsu.errors import NotFound, PayloadTooLarge, ServiceUnavailable
@@ -139,8 +139,8 @@ def test_only_the_proxy_is_believed() -> None:
 def test_the_proxy_lets_through_what_kitsu_takes() -> None:
     sizes = dict(re.findall(r"request_body @(\w+) \{\s+max_size (\w+)", _caddyfile()))
     assert sizes == {"list": "33MiB", "other": "6MB"}
-    assert LIST + FORM < 33 << 20
-    assert AVATAR + FORM < 6_000_000
+    assert LIST + FORM_BYTES < 33 << 20
+    assert AVATAR + FORM_BYTES < 6_000_000
     body = re.search(r"read_body (\w+)", _caddyfile())
     assert body is not None
     assert seconds(body[1]) > Settings(secret_key="", database_url=None).body_timeout_seconds

@@ -12,8 +12,6 @@ from kitsu.web.request import ViewerRequest
 
 
 class AccountExportController(Controller):
-    """The export of an account."""
-
     path = "/users/me/export"
     tags = ["Accounts"]
     account_exporter: AccountExporter

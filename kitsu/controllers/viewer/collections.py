@@ -7,11 +7,11 @@ from litestar import Controller, Response, delete, get, patch, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
-from kitsu.domain.accounts.sessions import Identity
 from kitsu.domain.changes import ListRequest, Tombstone
 from kitsu.domain.pagination import PageRequest
 from kitsu.domain.versions import Expected
 from kitsu.domain.viewer.collections import (
+    MAX_POSITION,
     Collection,
     CollectionChange,
     CollectionItem,
@@ -28,12 +28,8 @@ from kitsu.web.preconditions import ETAG, EXPECTED, tagged
 from kitsu.web.request import GuestRequest, ViewerRequest
 from kitsu.web.services import service
 
-MAX_POSITION = 2**31 - 1
-
 
 class CollectionController(Controller):
-    """Collections of anime."""
-
     path = "/collections"
     tags = ["Viewer"]
     dependencies = {"collections": service(CollectionService)}
@@ -45,7 +41,7 @@ class CollectionController(Controller):
     ) -> Response[list[Collection | Tombstone]]:
         """List collections.
 
-        Those of the user, for guests the public ones; newest first. Changes are listed only of one's own.
+        The user's own, for guests the public ones; newest first. Changes are listed only of the user's own.
         """
         if request.user is not None:
             return list_response(request, await self.reader.read(request.user.user_id, list_request))
@@ -61,7 +57,7 @@ class CollectionController(Controller):
 
         It is empty, and private unless `is_public` is true.
         """
-        return _tagged(await collections.add(request.user.user_id, data))
+        return tagged(await collections.add(request.user.user_id, data))
 
     @get("/{collection_id:str}", opt=GUESTS, response_headers=[ETAG], responses=errors(NotFound))
     async def get_collection(self, request: GuestRequest, collection_id: FromPath[UUID]) -> Response[Collection]:
@@ -69,7 +65,8 @@ class CollectionController(Controller):
 
         One of the user's own, or a public one.
         """
-        return _tagged(await self.reader.detail(_id_of(request.user), collection_id))
+        viewer_id = request.user.user_id if request.user else None
+        return tagged(await self.reader.detail(viewer_id, collection_id))
 
     @patch(
         "/{collection_id:str}",
@@ -88,9 +85,9 @@ class CollectionController(Controller):
     ) -> Response[Collection]:
         """Update a collection.
 
-        Fields that are left out keep their value. Only its owner may update it.
+        Omitted fields keep their value. Only its owner may update it.
         """
-        return _tagged(await collections.change(request.user.user_id, collection_id, data, expected))
+        return tagged(await collections.change(request.user.user_id, collection_id, data, expected))
 
     @delete("/{collection_id:str}", guards=[requires("write:content")], responses=errors(NotFound))
     async def remove_collection(
@@ -116,7 +113,8 @@ class CollectionController(Controller):
 
         In the order of its owner.
         """
-        return page_response(request, await self.reader.items(_id_of(request.user), collection_id, page_request))
+        viewer_id = request.user.user_id if request.user else None
+        return page_response(request, await self.reader.items(viewer_id, collection_id, page_request))
 
     @put(
         "/{collection_id:str}/anime/{anime_id:str}",
@@ -134,14 +132,12 @@ class CollectionController(Controller):
         collections: NamedDependency[CollectionService],
         position: Annotated[
             int | None,
-            QueryParameter(
-                ge=0, le=MAX_POSITION, description="its place, the first is 0; left out: where it is, or the end"
-            ),
+            QueryParameter(ge=0, le=MAX_POSITION, description="from 0; default: its present position, or the end"),
         ] = None,
     ) -> None:
         """Add an anime to a collection.
 
-        It is moved if it is in the collection already and a position is given. Only the owner may do so.
+        If the collection contains it already, it is moved to the position. Only the owner may do so.
         """
         await collections.put_item(request.user.user_id, collection_id, anime_id, position, expected)
 
@@ -158,11 +154,3 @@ class CollectionController(Controller):
         It is not an error if the collection does not contain it. Only the owner may do so.
         """
         await collections.take_out(request.user.user_id, collection_id, anime_id)
-
-
-def _id_of(viewer: Identity | None) -> UUID | None:
-    return None if viewer is None else viewer.user_id
-
-
-def _tagged(collection: Collection) -> Response[Collection]:
-    return tagged(collection, collection.id, collection.version)

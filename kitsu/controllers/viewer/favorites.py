@@ -24,8 +24,6 @@ class NewFavorite(msgspec.Struct):
 
 
 class FavoriteController(Controller):
-    """A viewer's favourites."""
-
     path = "/favorites"
     tags = ["Viewer"]
     dependencies = {"favorites": service(FavoriteService)}
@@ -47,7 +45,7 @@ class FavoriteController(Controller):
     ) -> Favorite:
         """Add a favourite.
 
-        An anime that was removed can be added again.
+        A favourite that was removed can be added again.
         """
         return await favorites.add(request.user.user_id, data.anime_id)
 

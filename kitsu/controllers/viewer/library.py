@@ -1,31 +1,62 @@
 """The paths under /library."""
 
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from litestar import Controller, Response, delete, get, put
+from litestar import Controller, Request, Response, delete, get, post, put
+from litestar.datastructures import UploadFile
 from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import OpenAPIFormat, OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
 from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.response import Stream
 
 from kitsu.domain.changes import ListRequest, Tombstone
 from kitsu.domain.versions import Expected
 from kitsu.domain.viewer.library import LibraryEntry, LibraryReader, LibraryService, NewEntry, Status
-from kitsu.errors import InvalidRequest, NotFound, PreconditionFailed
+from kitsu.domain.viewer.library_export import LibraryExport, LibraryExporter
+from kitsu.domain.viewer.list_import.entries import ListFileError, ListTooLarge
+from kitsu.domain.viewer.list_import.files import MAX_BYTES
+from kitsu.domain.viewer.list_import.importing import ImportReport, ListImporter, Policy
+from kitsu.errors import InvalidRequest, NotFound, PayloadTooLarge, PreconditionFailed
 from kitsu.web.guards import requires
+from kitsu.web.middleware.streams import STREAMED, start_stream
 from kitsu.web.openapi import errors
 from kitsu.web.pagination import CHANGES_HEADERS, LISTS, list_response, page_response, refuse_null
 from kitsu.web.preconditions import ETAG, EXPECTED, tagged
 from kitsu.web.request import ViewerRequest
 from kitsu.web.services import service
 
+FORM_BYTES = 64 * 1024
+"""Of a form beside its file."""
+
+
+@dataclass
+class ImportOperation(Operation):
+    """Describes the file in the body or in a form, which a handler's signature can't."""
+
+    def __post_init__(self) -> None:
+        file = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
+        schemas = {
+            "application/xml": file,
+            "application/gzip": file,
+            "application/json": Schema(type=OpenAPIType.OBJECT),
+            "multipart/form-data": Schema(type=OpenAPIType.OBJECT, properties={"file": file}),
+        }
+        self.request_body = RequestBody(
+            description="the list: MyAnimeList's XML, gzip-compressed or not, or AniList's JSON",
+            content={media_type: OpenAPIMediaType(schema=schema) for media_type, schema in schemas.items()},
+        )
+
 
 class LibraryController(Controller):
-    """A viewer's list."""
-
     path = "/library"
     tags = ["Viewer"]
     dependencies = {"library": service(LibraryService)}
     reader: LibraryReader
+    list_importer: ListImporter
+    library_exporter: LibraryExporter
 
     @get("/", dependencies=LISTS, response_headers=CHANGES_HEADERS)
     async def list_library(
@@ -51,7 +82,7 @@ class LibraryController(Controller):
     @get("/{anime_id:str}", response_headers=[ETAG], responses=errors(NotFound))
     async def get_library_entry(self, request: ViewerRequest, anime_id: FromPath[UUID]) -> Response[LibraryEntry]:
         """Get a library entry."""
-        return _tagged(await self.reader.detail(request.user.user_id, anime_id))
+        return tagged(await self.reader.detail(request.user.user_id, anime_id))
 
     @put(
         "/{anime_id:str}",
@@ -72,7 +103,7 @@ class LibraryController(Controller):
 
         Sets status, score and notes. Dates and watched episodes follow from the status and never go back.
         """
-        return _tagged(await library.put(request.user.user_id, anime_id, data, expected))
+        return tagged(await library.put(request.user.user_id, anime_id, data, expected))
 
     @delete("/{anime_id:str}", guards=[requires("write:content")])
     async def remove_library_entry(
@@ -80,10 +111,76 @@ class LibraryController(Controller):
     ) -> None:
         """Remove a library entry.
 
-        It is not an error if there is none. The watch progress stays.
+        It is not an error if it does not exist. The watch progress stays.
         """
         await library.remove(request.user.user_id, anime_id)
 
+    @post(
+        "/import",
+        status_code=200,
+        guards=[requires("write:content")],
+        request_max_body_size=MAX_BYTES + FORM_BYTES,
+        operation_class=ImportOperation,
+    )
+    async def import_library(
+        self,
+        request: ViewerRequest,
+        policy: Annotated[
+            Policy,
+            QueryParameter(
+                description="for existing entries: `keep` them, `replace` them, or replace them when the file's are "
+                "`newer`, by their time of change, else by the day they were completed or begun"
+            ),
+        ] = "keep",
+        dry_run: Annotated[  # noqa: FBT002 - a query parameter
+            bool, QueryParameter(description="only report what would be imported")
+        ] = False,
+    ) -> ImportReport:
+        """Import a library.
 
-def _tagged(entry: LibraryEntry) -> Response[LibraryEntry]:
-    return tagged(entry, entry.id, entry.version)
+        Takes a list of MyAnimeList or AniList. Anime are matched by their ids there; an anime that is known
+        only by its title is suggested in the report and not imported.
+        """
+        try:
+            return await self.list_importer.run(request.user.user_id, await _file(request), policy, dry_run=dry_run)
+        except ListTooLarge as error:
+            raise PayloadTooLarge from error
+        except ListFileError as error:
+            raise InvalidRequest([{"field": "file", "message": str(error)}]) from error
+
+    @get(
+        "/export",
+        middleware=[STREAMED],
+        responses={
+            200: ResponseSpec(LibraryExport, description="The library; with `format=mal` XML.", generate_examples=False)
+        },
+    )
+    async def export_library(
+        self,
+        request: ViewerRequest,
+        format: Annotated[  # noqa: A002 - the parameter's name in the contract
+            Literal["json", "mal"], QueryParameter(description="`mal`: the XML that MyAnimeList imports")
+        ] = "json",
+    ) -> Stream:
+        """Export the library.
+
+        By title. The XML for MyAnimeList leaves out anime that have no id there.
+        """
+        if format == "json":
+            pieces = self.library_exporter.as_json(request.user.user_id)
+            media_type, filename = "application/json", "kitsu-library.json"
+        else:
+            pieces = self.library_exporter.as_myanimelist(request.user.user_id)
+            media_type, filename = "application/xml", "animelist.xml"
+        headers = {"Content-Disposition": f'attachment; filename="{filename}"'}
+        return Stream(await start_stream(pieces), media_type=media_type, headers=headers)
+
+
+async def _file(request: Request[Any, Any, Any]) -> bytes:
+    """Return the file, which is the body or a field of a form. Raises InvalidRequest."""
+    if request.content_type[0] != "multipart/form-data":
+        return await request.body()
+    files = (await request.form()).getall("file", [])
+    if len(files) != 1 or not isinstance(files[0], UploadFile):
+        raise InvalidRequest([{"field": "file", "message": "Expected one file"}])
+    return await files[0].read()

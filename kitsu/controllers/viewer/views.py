@@ -18,8 +18,6 @@ from kitsu.web.services import service
 
 
 class ViewController(Controller):
-    """A viewer's history."""
-
     path = "/views"
     tags = ["Viewer"]
     dependencies = {"views": service(ViewService)}

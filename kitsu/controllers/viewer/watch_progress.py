@@ -25,8 +25,6 @@ from kitsu.web.services import service
 
 
 class WatchProgressController(Controller):
-    """How far a viewer is."""
-
     path = "/watch"
     tags = ["Viewer"]
     dependencies = {"watch_progress": service(WatchProgressService)}
@@ -43,7 +41,7 @@ class WatchProgressController(Controller):
     async def post_watch_progress(self, request: ViewerRequest, data: JSONBody[NewProgress]) -> WatchProgress:
         """Update watch progress.
 
-        There is one position per anime. A library entry of the anime follows: it becomes `watching`, and
+        There is one position per anime. The library entry of the anime follows: it becomes `watching`, and
         `completed` when 90 % of the last episode are watched.
         """
         return await self.recorder.record(request.user.user_id, data, idempotent_request(request, data))
@@ -54,7 +52,7 @@ class WatchProgressController(Controller):
     ) -> Response[list[WatchProgress | Tombstone]]:
         """List watch progress.
 
-        Last watched first, with what is hidden from "continue watching".
+        Last watched first, including anime that are hidden from continue watching.
         """
         return list_response(request, await self.reader.read(request.user.user_id, list_request))
 
@@ -74,6 +72,6 @@ class WatchProgressController(Controller):
     ) -> None:
         """Hide an anime from continue watching.
 
-        Its progress stays, and it appears again when it is played again.
+        Its progress stays. It reappears when it is played again.
         """
         await watch_progress.hide(request.user.user_id, anime_id)

@@ -61,8 +61,6 @@ _LISTS: dict[str, Listing[Any]] = {
 
 
 class AccountExporter:
-    """Writes accounts as JSON."""
-
     def __init__(self, runner: StatementRunner, users: UserReader) -> None:
         self._runner = runner
         self._users = users

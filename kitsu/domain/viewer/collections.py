@@ -12,6 +12,7 @@ from sqlalchemy import Uuid, bindparam, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from kitsu.db import models
+from kitsu.db.columns import MAX_INTEGER
 from kitsu.domain.catalogue.anime import LIST_COLUMNS, AnimeListItem
 from kitsu.domain.changes import ChangesListing
 from kitsu.domain.mapping import Rows, columns_of, given
@@ -20,6 +21,8 @@ from kitsu.domain.versions import Expected
 from kitsu.domain.viewer.constraints import viewer_constraints
 from kitsu.domain.viewer.lists import USER_ID, OwnListReader, newest_first
 from kitsu.errors import Forbidden, NotFound
+
+MAX_POSITION = MAX_INTEGER
 
 Name = Annotated[str, Meta(min_length=1, max_length=255, examples=["Rainy days"])]
 Description = Annotated[str, Meta(max_length=10_000)]
@@ -90,13 +93,10 @@ _ITEMS = Listing(
 
 
 class CollectionReader(OwnListReader[Collection]):
-    """Reads collections, newest first."""
-
     listing = newest_first(Collection, ROWS, _collection.created_at)
     changes = ChangesListing(Collection, ROWS, _collection.updated_at, _collection.id)
 
     async def public(self, request: PageRequest) -> Page[Collection]:
-        """Return a page of the public collections."""
         return await _PUBLIC.page(self.runner, {}, request)
 
     async def detail(self, viewer: UUID | None, collection_id: UUID) -> Collection:
@@ -114,19 +114,14 @@ class CollectionReader(OwnListReader[Collection]):
 
 
 class CollectionService(SQLAlchemyAsyncRepositoryService[models.Collection]):
-    """Changes collections and their anime."""
-
     class Repository(SQLAlchemyAsyncRepository[models.Collection]):
         model_type = models.Collection
 
     repository_type = Repository
 
     async def add(self, user_id: UUID, new: NewCollection) -> Collection:
-        """Create a collection."""
         with viewer_constraints():
-            row = await self.create(
-                models.Collection(user_id=user_id, **msgspec.structs.asdict(new)), auto_refresh=False
-            )
+            row = await self.create(_collection(user_id=user_id, **msgspec.structs.asdict(new)), auto_refresh=False)
         return await self._committed(row.id)
 
     async def change(

@@ -36,15 +36,11 @@ ROWS: Rows = (
 
 
 class FavoriteReader(OwnListReader[Favorite]):
-    """Reads favourites, newest first."""
-
     listing = newest_first(Favorite, ROWS, _favorite.created_at)
     changes = ChangesListing(Favorite, ROWS, _favorite.created_at, _favorite.id)
 
 
 class FavoriteService(SQLAlchemyAsyncRepositoryService[models.Favorite]):
-    """Adds and removes favourites."""
-
     class Repository(SQLAlchemyAsyncRepository[models.Favorite]):
         model_type = models.Favorite
 
@@ -55,7 +51,7 @@ class FavoriteService(SQLAlchemyAsyncRepositoryService[models.Favorite]):
         anime = await get_list_item(self.repository.session, anime_id)
         with viewer_constraints():
             row: Any = await self.create(
-                models.Favorite(user_id=user_id, anime_id=anime_id), auto_commit=True, auto_refresh=False
+                _favorite(user_id=user_id, anime_id=anime_id), auto_commit=True, auto_refresh=False
             )
         return Favorite(row.id, row.anime_id, row.created_at, anime)
 

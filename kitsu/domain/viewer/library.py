@@ -35,14 +35,12 @@ class LibraryEntry(msgspec.Struct):
     score: Annotated[int | None, Meta(description="1 to 10", examples=[8])]
     notes: str | None
     episodes_watched: Annotated[int, Meta(description="follows the watch progress")]
-    started_on: Annotated[
-        str | None, Meta(description="`YYYY`, `YYYY-MM` or `YYYY-MM-DD`: as much as is known", examples=["2026-04"])
-    ]
+    started_on: Annotated[str | None, Meta(description="`YYYY`, `YYYY-MM` or `YYYY-MM-DD`", examples=["2026-04"])]
     completed_on: Annotated[str | None, Meta(description="in the same form", examples=["2026-11-22"])]
     times_rewatched: int
     is_rewatching: bool
     tags: Annotated[str | None, Meta(description="comma-separated", examples=["with friends, comedy"])]
-    version: Annotated[int, Meta(description='one more with each change; `If-Match: "<id>.<version>"`')]
+    version: Annotated[int, Meta(description='grows with each change; `If-Match: "<id>.<version>"`')]
     created_at: datetime
     updated_at: datetime
     anime: AnimeListItem
@@ -113,13 +111,10 @@ _put_entry_of = mapper(LibraryEntry, _PUT)
 
 
 class LibraryReader(OwnListReader[LibraryEntry]):
-    """Reads the library, last changed first."""
-
     listing = newest_first(LibraryEntry, ROWS, _entry.updated_at)
     changes = ChangesListing(LibraryEntry, ROWS, _entry.updated_at, _entry.id)
 
     async def of_status(self, user_id: UUID, status: Status, request: PageRequest) -> Page[LibraryEntry]:
-        """Return a page of the entries of one status."""
         return await _OF_STATUS.page(self.runner, {"user_id": user_id, "status": status}, request)
 
     async def detail(self, user_id: UUID, anime_id: UUID) -> LibraryEntry:
@@ -131,8 +126,6 @@ class LibraryReader(OwnListReader[LibraryEntry]):
 
 
 class LibraryService(SQLAlchemyAsyncRepositoryService[models.LibraryEntry]):
-    """Changes the library."""
-
     class Repository(SQLAlchemyAsyncRepository[models.LibraryEntry]):
         model_type = models.LibraryEntry
 

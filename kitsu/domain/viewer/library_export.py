@@ -10,6 +10,7 @@ from sqlalchemy import exists, func, select
 
 from kitsu.db import models
 from kitsu.db.statements import StatementRunner
+from kitsu.domain.accounts.users import UserReader
 from kitsu.domain.catalogue.anime import EXTERNAL_IDS
 from kitsu.domain.mapping import mapper
 from kitsu.domain.viewer.library import ROWS, LibraryEntry
@@ -57,10 +58,9 @@ _TOTALS = (
 
 
 class LibraryExporter:
-    """Writes libraries as files, in pieces."""
-
-    def __init__(self, runner: StatementRunner) -> None:
+    def __init__(self, runner: StatementRunner, users: UserReader) -> None:
         self._runner = runner
+        self._users = users
 
     async def as_json(self, user_id: UUID) -> AsyncIterator[bytes]:
         """Yield a LibraryExport as JSON."""
@@ -69,9 +69,10 @@ class LibraryExporter:
             yield piece
         yield b"}"
 
-    async def as_myanimelist(self, user_id: UUID, username: str) -> AsyncIterator[bytes]:
+    async def as_myanimelist(self, user_id: UUID) -> AsyncIterator[bytes]:
         """Yield the XML that MyAnimeList imports, with the anime that have an id there."""
-        yield export_head(username, dict(await self._runner.rows(_TOTALS, {"user_id": user_id})))
+        user = await self._users.detail(user_id)
+        yield export_head(user.username, dict(await self._runner.rows(_TOTALS, {"user_id": user_id})))
         async for piece in export_rows(self._runner, _BY_TITLE, user_id, _myanimelist_entries):
             yield piece
         yield EXPORT_TAIL

@@ -78,23 +78,17 @@ POST: Rows = select(
 
 
 class ViewReader(OwnListReader[View]):
-    """Reads the history, last viewed first."""
-
     listing = newest_first(View, ROWS, _view.last_viewed_at)
     changes = ChangesListing(View, ROWS, _view.last_viewed_at, _view.id)
 
 
 class ViewRecorder(Recorder[NewView, View]):
-    """Stores which episodes are watched."""
-
     kind = View
     statement = POST
     missing = "Episode not found"
 
 
 class ViewService(SQLAlchemyAsyncRepositoryService[models.View]):
-    """Removes views."""
-
     class Repository(SQLAlchemyAsyncRepository[models.View]):
         model_type = models.View
 

@@ -132,8 +132,6 @@ POST = _post()
 
 
 class WatchProgressReader(OwnListReader[WatchProgress]):
-    """Reads progress, last watched first."""
-
     listing = newest_first(WatchProgress, ROWS, _progress.last_watched_at)
     changes = ChangesListing(WatchProgress, ROWS, _progress.updated_at, _progress.id)
 
@@ -143,8 +141,6 @@ class WatchProgressReader(OwnListReader[WatchProgress]):
 
 
 class WatchProgressRecorder(Recorder[NewProgress, WatchProgress]):
-    """Stores the positions of players."""
-
     kind = WatchProgress
     statement = POST
     missing = "Anime not found"
@@ -163,8 +159,6 @@ class WatchProgressRecorder(Recorder[NewProgress, WatchProgress]):
 
 
 class WatchProgressService(SQLAlchemyAsyncRepositoryService[models.WatchProgress]):
-    """Hides watch progress."""
-
     class Repository(SQLAlchemyAsyncRepository[models.WatchProgress]):
         model_type = models.WatchProgress
 

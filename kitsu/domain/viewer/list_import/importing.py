@@ -77,8 +77,6 @@ LATERAL (
 
 
 class ListImporter:
-    """Imports lists."""
-
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._slot = asyncio.Semaphore(MAX_CONCURRENT_IMPORTS)
