@@ -11,7 +11,6 @@ from kitsu.domain.changes import ListRequest, Tombstone
 from kitsu.domain.pagination import PageRequest
 from kitsu.domain.versions import Expected
 from kitsu.domain.viewer.collections import (
-    MAX_POSITION,
     Collection,
     CollectionChange,
     CollectionItem,
@@ -132,7 +131,7 @@ class CollectionController(Controller):
         collections: NamedDependency[CollectionService],
         position: Annotated[
             int | None,
-            QueryParameter(ge=0, le=MAX_POSITION, description="from 0; default: its present position, or the end"),
+            QueryParameter(ge=0, le=2**31 - 1, description="from 0; default: its present position, or the end"),
         ] = None,
     ) -> None:
         """Add an anime to a collection.

@@ -12,7 +12,6 @@ from sqlalchemy import Uuid, bindparam, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from kitsu.db import models
-from kitsu.db.columns import MAX_INTEGER
 from kitsu.domain.catalogue.anime import LIST_COLUMNS, AnimeListItem
 from kitsu.domain.changes import ChangesListing
 from kitsu.domain.mapping import Rows, columns_of, given
@@ -21,8 +20,6 @@ from kitsu.domain.versions import Expected
 from kitsu.domain.viewer.constraints import viewer_constraints
 from kitsu.domain.viewer.lists import USER_ID, OwnListReader, newest_first
 from kitsu.errors import Forbidden, NotFound
-
-MAX_POSITION = MAX_INTEGER
 
 Name = Annotated[str, Meta(min_length=1, max_length=255, examples=["Rainy days"])]
 Description = Annotated[str, Meta(max_length=10_000)]
