@@ -14,7 +14,7 @@ from kitsu.domain.accounts.users import UserReader
 from kitsu.domain.mapping import Rows, columns_of
 from kitsu.domain.pagination import Listing
 from kitsu.domain.viewer import collections, favorites, library, views, watch_progress
-from kitsu.domain.viewer.lists import USER_ID, export_json, export_listing
+from kitsu.domain.viewer.rows import USER_ID, export_json, export_listing
 
 
 class ExportedSession(msgspec.Struct):

@@ -18,7 +18,7 @@ from kitsu.domain.mapping import Rows, columns_of, given
 from kitsu.domain.pagination import Listing, Page, PageRequest, ascending, descending
 from kitsu.domain.versions import Expected
 from kitsu.domain.viewer.constraints import viewer_constraints
-from kitsu.domain.viewer.lists import USER_ID, OwnListReader, newest_first
+from kitsu.domain.viewer.rows import USER_ID, OwnListReader, newest_first
 from kitsu.errors import Forbidden, NotFound
 
 Name = Annotated[str, Meta(min_length=1, max_length=255, examples=["Rainy days"])]

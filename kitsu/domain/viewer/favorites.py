@@ -7,14 +7,12 @@ from uuid import UUID
 import msgspec
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
-from sqlalchemy import select
 
 from kitsu.db import models
-from kitsu.domain.catalogue.anime import LIST_COLUMNS, AnimeListItem, get_list_item
+from kitsu.domain.catalogue.anime import AnimeListItem, get_list_item
 from kitsu.domain.changes import ChangesListing
-from kitsu.domain.mapping import Rows, columns_of, nested
 from kitsu.domain.viewer.constraints import viewer_constraints
-from kitsu.domain.viewer.lists import USER_ID, OwnListReader, newest_first
+from kitsu.domain.viewer.rows import OwnListReader, newest_first, rows_with_anime
 
 
 class Favorite(msgspec.Struct):
@@ -28,11 +26,7 @@ class Favorite(msgspec.Struct):
 
 _favorite = models.Favorite
 
-ROWS: Rows = (
-    select(*columns_of(Favorite, _favorite), *nested("anime", LIST_COLUMNS))
-    .join(models.Anime, models.Anime.id == _favorite.anime_id)
-    .where(_favorite.user_id == USER_ID)
-)
+ROWS = rows_with_anime(Favorite, _favorite)
 
 
 class FavoriteReader(OwnListReader[Favorite]):

@@ -19,7 +19,7 @@ from kitsu.domain.mapping import Rows, columns_of, mapper, nested
 from kitsu.domain.pagination import Page, PageRequest
 from kitsu.domain.versions import Expected
 from kitsu.domain.viewer.constraints import viewer_constraints
-from kitsu.domain.viewer.lists import USER_ID, OwnListReader, newest_first
+from kitsu.domain.viewer.rows import USER_ID, OwnListReader, newest_first, rows_with_anime
 from kitsu.errors import NotFound
 
 Status = Literal["watching", "completed", "on_hold", "dropped", "plan_to_watch"]
@@ -59,11 +59,7 @@ _anime_id: Any = bindparam("anime_id", type_=Uuid)
 _status: Any = bindparam("status", type_=String)
 _COLUMNS = columns_of(LibraryEntry, _entry)
 
-ROWS: Rows = (
-    select(*_COLUMNS, *nested("anime", LIST_COLUMNS))
-    .join(_anime, _anime.id == _entry.anime_id)
-    .where(_entry.user_id == USER_ID)
-)
+ROWS = rows_with_anime(LibraryEntry, _entry)
 _OF_STATUS = newest_first(LibraryEntry, ROWS, _entry.updated_at, _entry.status == _status)
 _ONE = ROWS.where(_entry.anime_id == _anime_id)
 

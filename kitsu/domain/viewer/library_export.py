@@ -15,7 +15,7 @@ from kitsu.domain.catalogue.anime import EXTERNAL_IDS
 from kitsu.domain.mapping import mapper
 from kitsu.domain.viewer.library import ROWS, LibraryEntry
 from kitsu.domain.viewer.list_import.myanimelist import EXPORT_TAIL, export_entry, export_head
-from kitsu.domain.viewer.lists import USER_ID, export_json, export_listing, export_rows
+from kitsu.domain.viewer.rows import USER_ID, export_json, export_listing, export_rows
 
 MYANIMELIST = "myanimelist"
 """The provider of MyAnimeList's ids."""

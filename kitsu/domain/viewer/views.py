@@ -15,8 +15,7 @@ from kitsu.db import models
 from kitsu.db.columns import MAX_INTEGER
 from kitsu.domain.changes import ChangesListing
 from kitsu.domain.mapping import Rows, columns_of
-from kitsu.domain.viewer.lists import USER_ID, OwnListReader, newest_first
-from kitsu.domain.viewer.recorder import Recorder, new_value
+from kitsu.domain.viewer.rows import USER_ID, OwnListReader, Recorder, new_value, newest_first
 from kitsu.errors import NotFound
 
 
@@ -43,19 +42,17 @@ class NewView(msgspec.Struct, frozen=True):
 
 _view, _episode, _release = models.View, models.Episode, models.Release
 
+_joined = {"release_id": _episode.release_id, "anime_id": _release.anime_id, "episode_number": _episode.number}
+
 ROWS: Rows = (
-    select(
-        *columns_of(
-            View, _view, release_id=_episode.release_id, anime_id=_release.anime_id, episode_number=_episode.number
-        )
-    )
+    select(*columns_of(View, _view, **_joined))
     .join(_episode, _episode.id == _view.episode_id)
     .join(_release, _release.id == _episode.release_id)
     .where(_view.user_id == USER_ID)
 )
 
 _watched = (
-    select(_episode.id, _episode.release_id, _release.anime_id, _episode.number)
+    select(_episode.id, *(column.label(name) for name, column in _joined.items()))
     .join(_release, _release.id == _episode.release_id)
     .where(_episode.id == new_value(_view.episode_id))
     .cte("watched")
@@ -72,9 +69,9 @@ _stored = (
     .returning(_view.id, _view.episode_id, _view.progress, _view.device, _view.last_viewed_at)
     .cte("stored")
 )
-POST: Rows = select(
-    *_stored.c, _watched.c.release_id, _watched.c.anime_id, _watched.c.number.label("episode_number")
-).join_from(_stored, _watched, _watched.c.id == _stored.c.episode_id)
+POST: Rows = select(*_stored.c, *(_watched.c[name] for name in _joined)).join_from(
+    _stored, _watched, _watched.c.id == _stored.c.episode_id
+)
 
 
 class ViewReader(OwnListReader[View]):

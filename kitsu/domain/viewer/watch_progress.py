@@ -19,8 +19,7 @@ from kitsu.domain.idempotency import IdempotentRequest
 from kitsu.domain.mapping import Rows, columns_of, nested
 from kitsu.domain.pagination import Page, PageRequest
 from kitsu.domain.viewer.library import TODAY
-from kitsu.domain.viewer.lists import USER_ID, OwnListReader, newest_first
-from kitsu.domain.viewer.recorder import Recorder, new_value
+from kitsu.domain.viewer.rows import OwnListReader, Recorder, new_value, newest_first, rows_with_anime
 from kitsu.errors import BadRequest
 
 FINISHED_PERCENT = 90
@@ -54,11 +53,7 @@ class NewProgress(msgspec.Struct, frozen=True):
 _progress, _anime, _entry = models.WatchProgress, models.Anime, models.LibraryEntry
 _COLUMNS = columns_of(WatchProgress, _progress)
 
-ROWS: Rows = (
-    select(*_COLUMNS, *nested("anime", LIST_COLUMNS))
-    .join(_anime, _anime.id == _progress.anime_id)
-    .where(_progress.user_id == USER_ID)
-)
+ROWS = rows_with_anime(WatchProgress, _progress)
 CONTINUE = newest_first(
     WatchProgress,
     ROWS,
