@@ -24,8 +24,8 @@ from kitsu.domain.media.store import MediaStore
 from kitsu.domain.operations.command_runs import LastRuns
 from kitsu.domain.operations.health import HealthReader
 from kitsu.domain.rate_limits import Policy, RateLimiter
-from kitsu.domain.viewer import collections, favorites, library, library_export, views, watch_progress
-from kitsu.domain.viewer.account_export import AccountExporter
+from kitsu.domain.viewer import collections, favorites, library, views, watch_progress
+from kitsu.domain.viewer.exports import Exporter
 from kitsu.domain.viewer.list_import.importing import ListImporter
 from kitsu.observability.metrics import Metrics, Samples
 from kitsu.observability.tracing import create_spans
@@ -88,10 +88,9 @@ class Parts(dict[type, Any]):
             *(releases.ReleaseReader(self.runner), episodes.EpisodeReader(self.runner)),
             *(favorites.FavoriteReader(self.runner), watch_progress.WatchProgressReader(self.runner)),
             *(views.ViewReader(self.runner), collections.CollectionReader(self.runner)),
-            *(library.LibraryReader(self.runner), library_export.LibraryExporter(self.runner, users)),
+            *(library.LibraryReader(self.runner), Exporter(self.runner, users)),
             watch_progress.WatchProgressRecorder(self.runner, self.engine),
             views.ViewRecorder(self.runner, self.engine),
-            AccountExporter(self.runner, users),
             HealthReader(self.engine, self.runner, media),
             *([self.metrics] if self.metrics else []),
         ]

@@ -10,12 +10,11 @@ from kitsu.controllers.accounts import auth, users
 from kitsu.controllers.catalogue import anime, episodes, releases, search
 from kitsu.controllers.media import avatars
 from kitsu.controllers.operations import docs, health, metrics
-from kitsu.controllers.viewer import account_export, collections, favorites, library, views, watch_progress
+from kitsu.controllers.viewer import collections, exports, favorites, library, views, watch_progress
 
 CONTROLLERS: tuple[type[Controller], ...] = (
     auth.AuthController,
     users.UserController,
-    account_export.AccountExportController,
     anime.AnimeController,
     releases.ReleaseController,
     episodes.EpisodeController,
@@ -25,6 +24,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     views.ViewController,
     collections.CollectionController,
     library.LibraryController,
+    exports.ExportController,
     avatars.AvatarController,
     health.HealthController,
     metrics.MetricsController,

@@ -1,5 +1,6 @@
 """Versions: how a device says which state of a thing it knows, so that it does not undo what another one did."""
 
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -13,11 +14,9 @@ class Expected(msgspec.Struct, frozen=True):
     tags: frozenset[str]
     """Of `version_tag`; `*` for whatever is there."""
 
-    def check(self, row_id: UUID | None, version: int | None) -> None:
-        """Raise PreconditionFailed unless the thing is in one of these states; None: it does not exist."""
-        if row_id is None or version is None:
-            raise PreconditionFailed
-        if not self.tags & {"*", version_tag(row_id, version)}:
+    def check(self, row: Any) -> None:
+        """Raise PreconditionFailed unless the row is in one of these states; None: it does not exist."""
+        if row is None or not self.tags & {"*", version_tag(row.id, row.version)}:
             raise PreconditionFailed
 
 

@@ -1,27 +1,23 @@
 """The paths under /library."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 from litestar import Controller, Request, Response, delete, get, post, put
 from litestar.datastructures import UploadFile
 from litestar.di import NamedDependency
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIFormat, OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
 from litestar.params import FromPath, JSONBody, QueryParameter
-from litestar.response import Stream
 
 from kitsu.domain.changes import ListRequest, Tombstone
 from kitsu.domain.versions import Expected
 from kitsu.domain.viewer.library import LibraryEntry, LibraryReader, LibraryService, NewEntry, Status
-from kitsu.domain.viewer.library_export import LibraryExport, LibraryExporter
 from kitsu.domain.viewer.list_import.entries import ListFileError, ListTooLarge
 from kitsu.domain.viewer.list_import.files import MAX_BYTES
 from kitsu.domain.viewer.list_import.importing import ImportReport, ListImporter, Policy
 from kitsu.errors import InvalidRequest, NotFound, PayloadTooLarge, PreconditionFailed
 from kitsu.web.guards import requires
-from kitsu.web.middleware.streams import STREAMED, start_stream
 from kitsu.web.openapi import errors
 from kitsu.web.pagination import CHANGES_HEADERS, LISTS, list_response, page_response, refuse_null
 from kitsu.web.preconditions import ETAG, EXPECTED, tagged
@@ -56,16 +52,13 @@ class LibraryController(Controller):
     dependencies = {"library": service(LibraryService)}
     reader: LibraryReader
     list_importer: ListImporter
-    library_exporter: LibraryExporter
 
     @get("/", dependencies=LISTS, response_headers=CHANGES_HEADERS)
     async def list_library(
         self,
         request: ViewerRequest,
         list_request: NamedDependency[ListRequest],
-        status: Annotated[
-            Status | None, QueryParameter(description="only of this status; not for a list of changes")
-        ] = None,
+        status: Annotated[Status | None, QueryParameter(description="a filter; not for a list of changes")] = None,
     ) -> Response[list[LibraryEntry | Tombstone]]:
         """List the library.
 
@@ -126,20 +119,15 @@ class LibraryController(Controller):
         self,
         request: ViewerRequest,
         policy: Annotated[
-            Policy,
-            QueryParameter(
-                description="for existing entries: `keep` them, `replace` them, or replace them when the file's are "
-                "`newer`, by their time of change, else by the day they were completed or begun"
-            ),
+            Policy, QueryParameter(description="`keep` existing entries, `replace` them, or those that are not `newer`")
         ] = "keep",
-        dry_run: Annotated[  # noqa: FBT002 - a query parameter
-            bool, QueryParameter(description="only report what would be imported")
-        ] = False,
+        dry_run: Annotated[bool, QueryParameter(description="only report")] = False,  # noqa: FBT002 - a query parameter
     ) -> ImportReport:
         """Import a library.
 
         Takes a list of MyAnimeList or AniList. Anime are matched by their ids there; an anime that is known
-        only by its title is suggested in the report and not imported.
+        only by its title is suggested in the report and not imported. An entry of the file is newer than an existing
+        one by its time of change, else by the day it was completed or begun.
         """
         try:
             return await self.list_importer.run(request.user.user_id, await _file(request), policy, dry_run=dry_run)
@@ -147,33 +135,6 @@ class LibraryController(Controller):
             raise PayloadTooLarge from error
         except ListFileError as error:
             raise InvalidRequest([{"field": "file", "message": str(error)}]) from error
-
-    @get(
-        "/export",
-        middleware=[STREAMED],
-        responses={
-            200: ResponseSpec(LibraryExport, description="The library; with `format=mal` XML.", generate_examples=False)
-        },
-    )
-    async def export_library(
-        self,
-        request: ViewerRequest,
-        format: Annotated[  # noqa: A002 - the parameter's name in the contract
-            Literal["json", "mal"], QueryParameter(description="`mal`: the XML that MyAnimeList imports")
-        ] = "json",
-    ) -> Stream:
-        """Export the library.
-
-        By title. The XML for MyAnimeList leaves out anime that have no id there.
-        """
-        if format == "json":
-            pieces = self.library_exporter.as_json(request.user.user_id)
-            media_type, filename = "application/json", "kitsu-library.json"
-        else:
-            pieces = self.library_exporter.as_myanimelist(request.user.user_id)
-            media_type, filename = "application/xml", "animelist.xml"
-        headers = {"Content-Disposition": f'attachment; filename="{filename}"'}
-        return Stream(await start_stream(pieces), media_type=media_type, headers=headers)
 
 
 async def _file(request: Request[Any, Any, Any]) -> bytes:

@@ -181,7 +181,7 @@ class CollectionService(SQLAlchemyAsyncRepositoryService[models.Collection]):
         if collection.user_id != user_id:
             raise Forbidden
         if expected is not None:
-            expected.check(collection.id, collection.version)
+            expected.check(collection)
         return collection
 
     async def _committed(self, collection_id: UUID) -> Collection:

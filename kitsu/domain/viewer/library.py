@@ -131,8 +131,7 @@ class LibraryService(SQLAlchemyAsyncRepositoryService[models.LibraryEntry]):
         """Create or update an entry. Raises NotFound, PreconditionFailed."""
         session = self.repository.session
         if expected is not None:
-            entry = await self.get_one_or_none(user_id=user_id, anime_id=anime_id, with_for_update=True)
-            expected.check(*((entry.id, entry.version) if entry else (None, None)))
+            expected.check(await self.get_one_or_none(user_id=user_id, anime_id=anime_id, with_for_update=True))
         parameters = {**msgspec.structs.asdict(new), "id": uuid7(), "user_id": user_id, "anime_id": anime_id}
         with viewer_constraints():
             row = (await session.execute(_PUT, parameters)).first()

@@ -1,6 +1,5 @@
-"""What the rows of all viewers' lists have in common: reading, recording, and reading for an export."""
+"""What the rows of all viewers' lists have in common: how they are read and recorded."""
 
-from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID
@@ -17,15 +16,13 @@ from kitsu.domain.catalogue.anime import LIST_COLUMNS
 from kitsu.domain.changes import Changes, ChangesListing, ListRequest
 from kitsu.domain.idempotency import IdempotentRequest
 from kitsu.domain.mapping import Rows, columns_of, mapper, nested
-from kitsu.domain.pagination import Listing, Page, PageRequest, ascending, descending
+from kitsu.domain.pagination import Listing, Page, descending
 from kitsu.domain.viewer.constraints import viewer_constraints
 from kitsu.errors import NotFound
 
 NewT = TypeVar("NewT", bound=msgspec.Struct)
 T = TypeVar("T")
 
-EXPORT_ROWS = 50
-"""Rows that an export reads at once. A client that reads slowly keeps them in memory as JSON or XML."""
 USER_ID: Any = bindparam("user_id", type_=Uuid)
 
 
@@ -101,30 +98,3 @@ class Recorder(Generic[NewT, T]):
         if row is None:
             raise NotFound(self.missing)
         return self._struct_of(row)
-
-
-def export_listing(kind: type[T] | Callable[[Any], T], rows: Rows, *keys: Any) -> Listing[T]:
-    """Return a list for an export, sorted by columns that together are unique."""
-    return Listing(kind, rows, *map(ascending, keys), counted=rows)
-
-
-async def export_rows(
-    runner: StatementRunner, listing: Listing[T], user_id: UUID, encode: Callable[[list[T]], bytes]
-) -> AsyncIterator[bytes]:
-    """Yield the encoded rows of a user. It holds no connection while the client reads."""
-    request: PageRequest | None = PageRequest(EXPORT_ROWS)
-    while request:
-        page = await listing.page(runner, {"user_id": user_id}, request)
-        request = PageRequest(EXPORT_ROWS, cursor=page.cursor) if page.cursor else None
-        piece = encode(page.items)
-        del page
-        yield piece
-
-
-async def export_json(runner: StatementRunner, listing: Listing[Any], user_id: UUID) -> AsyncIterator[bytes]:
-    """Yield the rows of a user as a JSON array."""
-    separator = b"["
-    async for piece in export_rows(runner, listing, user_id, lambda items: msgspec.json.encode(items)[1:-1]):
-        yield separator + piece
-        separator = b","
-    yield b"]"

@@ -5,6 +5,7 @@ form of its front end.
 import json
 import math
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -88,6 +89,9 @@ class _Row(NamedTuple):
     list_status: str | None
 
 
+_Ranked = tuple[tuple[bool, int], ListEntry | NotImported]
+
+
 def read_anilist(data: bytes) -> list[ListEntry | NotImported]:
     """Return the entries of a list in UTF-8. Raises ListFileError.
 
@@ -98,18 +102,18 @@ def read_anilist(data: bytes) -> list[ListEntry | NotImported]:
     scores = [row.entry.score for row in rows if isinstance(row.entry, _Entry) and row.entry.score is not None]
     # The scale is a setting of the user, which is not in the file; a score on no scale does not count.
     scale = 10 if any(10 < score <= 100 for score in scores) else 1
-    best: dict[object, tuple[tuple[bool, int], ListEntry | NotImported]] = {}
+    copies: dict[object, list[_Ranked]] = {}
     for row in rows:
-        result: ListEntry | NotImported
-        try:
-            result = _entry(row, scale)
-            rank = bool(getattr(row.entry, "status", None)), sum(map(bool, msgspec.structs.astuple(result)))
-        except EntryError as error:
-            result, rank = NotImported(row.number, row.media.first_title() or None, str(error), None), (False, 0)
-        key = next(iter(row.media.ids()), row.number)
-        if key not in best or rank > best[key][0]:
-            best[key] = rank, result
-    return [result for _, result in best.values()]
+        copies.setdefault(next(iter(row.media.ids()), row.number), []).append(_ranked_entry(row, scale))
+    return [max(ranked, key=itemgetter(0))[1] for ranked in copies.values()]
+
+
+def _ranked_entry(row: _Row, scale: int) -> _Ranked:
+    try:
+        entry = _entry(row, scale)
+    except EntryError as error:
+        return (False, 0), NotImported(row.number, row.media.first_title() or None, str(error), None)
+    return (bool(getattr(row.entry, "status", None)), sum(map(bool, msgspec.structs.astuple(entry)))), entry
 
 
 def _lists(data: bytes) -> list[_List]:

@@ -37,18 +37,14 @@ def read_myanimelist(data: bytes) -> list[ListEntry | NotImported]:
 
 def export_head(user_name: str, totals: Mapping[Status, int]) -> bytes:
     """Return the start of a file for MyAnimeList; `totals` has the number of entries of each status."""
-    counts = "".join(f"\t\t<{name}>{totals.get(status, 0)}</{name}>\n" for name, status in _TOTALS.items())
-    return (
-        '<?xml version="1.0" encoding="UTF-8" ?>\n'
-        "<myanimelist>\n"
-        "\t<myinfo>\n"
-        "\t\t<user_id></user_id>\n"
-        f"\t\t<user_name>{escape(clean_text(user_name))}</user_name>\n"
-        "\t\t<user_export_type>1</user_export_type>\n"
-        f"\t\t<user_total_anime>{sum(totals.values())}</user_total_anime>\n"
-        f"{counts}"
-        "\t</myinfo>\n"
-    ).encode()
+    values = {
+        "user_id": "",
+        "user_name": escape(clean_text(user_name)),
+        "user_export_type": 1,
+        "user_total_anime": sum(totals.values()),
+        **{name: totals.get(status, 0) for name, status in _TOTALS.items()},
+    }
+    return b'<?xml version="1.0" encoding="UTF-8" ?>\n<myanimelist>\n' + _element("myinfo", values)
 
 
 EXPORT_TAIL = b"</myanimelist>\n"
@@ -81,8 +77,12 @@ def export_entry(entry: LibraryEntry, myanimelist_id: str) -> bytes:
         "my_sns": "default",
         "update_on_import": 1,
     }
-    elements = "".join(f"\t\t<{name}>{value}</{name}>\n" for name, value in values.items())
-    return f"\t<anime>\n{elements}\t</anime>\n".encode()
+    return _element("anime", values)
+
+
+def _element(name: str, values: Mapping[str, object]) -> bytes:
+    inside = "".join(f"\t\t<{each}>{value}</{each}>\n" for each, value in values.items())
+    return f"\t<{name}>\n{inside}\t</{name}>\n".encode()
 
 
 def _cdata(text: str) -> str:

@@ -41,6 +41,7 @@ _DECLARATION = re.compile(rb"<\?xml\s[^>]*\?>\s*")
 _UNTIDY = re.compile(
     rb"<!--|<!\[CDATA\[|<[^<>]{131072}|&(?:(?:amp|lt|gt|quot|apos|#([0-9]{1,7})|#x([0-9a-fA-F]{1,6}));)?"
 )
+_ENDS = {b"<!--": b"-->", b"<![CDATA[": b"]]>"}
 
 _CUT_SHORT = {
     errors.XML_ERROR_NO_ELEMENTS,
@@ -83,11 +84,11 @@ def _tidy(data: bytes) -> bytearray:
     while found := _UNTIDY.search(data, place):
         tidy += data[place : found.start()]
         place = found.end()
-        if found[0] == b"<!--":
-            place = _end_of(b"-->", data, place)
-        elif found[0] == b"<![CDATA[":
-            place = _end_of(b"]]>", data, place)
-            tidy += data[found.start() : place]
+        if found[0] in _ENDS:
+            end = data.find(_ENDS[found[0]], place)
+            place = end + 3 if end >= 0 else len(data)
+            if found[0] != b"<!--":
+                tidy += data[found.start() : place]
         elif found[0] == b"&":
             tidy += b"&amp;"
         elif found[0].startswith(b"<"):
@@ -97,14 +98,12 @@ def _tidy(data: bytes) -> bytearray:
     return tidy + data[place:]
 
 
-def _end_of(closing: bytes, data: bytes, start: int) -> int:
-    end = data.find(closing, start)
-    return end + len(closing) if end >= 0 else len(data)
-
-
 def _is_valid(reference: re.Match[bytes]) -> bool:
     code = int(reference[1] or 0) or int(reference[2] or b"0", 16)
     return reference.lastindex is None or (code <= sys.maxunicode and bool(clean_text(chr(code))))
+
+
+_MANGA = "The file is a list of manga; only lists of anime can be taken."
 
 
 class _Reader:
@@ -128,7 +127,7 @@ class _Reader:
             self._text, self._cdata = "", None
         elif depth == 2:
             if name == "manga":
-                raise _manga()
+                raise ListFileError(_MANGA)
             self._fields = dict.fromkeys(_FIELDS, "")
         elif depth == 1 and name != "myanimelist":
             raise ListFileError(f"The file is no list of MyAnimeList: it begins with <{name[:50]}>.")
@@ -139,7 +138,7 @@ class _Reader:
         if len(self._path) == 3 and name in _FIELDS:
             self._fields[name] = self._stripped_text() if len(self._text) <= MAX_TEXT else self._text
             if self._path[1] != "anime" and self._fields["user_export_type"].strip() == "2":
-                raise _manga()
+                raise ListFileError(_MANGA)
         elif len(self._path) == 2 and name == "anime":
             if len(self.rows) == MAX_ENTRIES:
                 raise ListTooLarge(f"The file has more than {MAX_ENTRIES:,} entries.")
@@ -169,10 +168,6 @@ class _Reader:
             return self._text.strip()
         first, last = self._cdata
         return self._text[:first].lstrip() + self._text[first:last] + self._text[last:].rstrip()
-
-
-def _manga() -> ListFileError:
-    return ListFileError("The file is a list of manga; only lists of anime can be taken.")
 
 
 def _reject_doctype(*_: object) -> None:

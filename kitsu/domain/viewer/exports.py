@@ -1,0 +1,161 @@
+"""Exports: all data of a user as JSON, and the library as JSON or as the XML that MyAnimeList imports."""
+
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import exists, func, select
+
+from kitsu.db import models
+from kitsu.db.statements import StatementRunner
+from kitsu.domain.accounts.users import UserReader
+from kitsu.domain.catalogue.anime import EXTERNAL_IDS
+from kitsu.domain.mapping import Rows, columns_of, mapper
+from kitsu.domain.pagination import Listing, PageRequest, ascending
+from kitsu.domain.viewer import collections, favorites, library, views, watch_progress
+from kitsu.domain.viewer.list_import.myanimelist import EXPORT_TAIL, export_entry, export_head
+from kitsu.domain.viewer.rows import USER_ID
+
+T = TypeVar("T")
+
+CHUNK_ROWS = 50
+"""Rows that an export reads at once. A client that reads slowly keeps them in memory as JSON or XML."""
+MYANIMELIST = "myanimelist"
+"""The provider of MyAnimeList's ids."""
+
+
+class ExportedSession(msgspec.Struct):
+    id: UUID
+    created_at: datetime
+    last_used_at: datetime
+    expires_at: datetime
+    revoked_at: datetime | None
+    revoke_reason: str | None
+    user_agent: str | None
+    ip: str | None
+
+
+class ExportedItem(msgspec.Struct):
+    collection_id: UUID
+    anime_id: UUID
+    title: str
+    position: int
+    added_at: datetime
+
+
+class ExportedEntry(msgspec.Struct):
+    """An entry, and what other catalogues call its anime."""
+
+    entry: library.LibraryEntry
+    external_ids: dict[str, str]
+
+
+class LibraryExport(msgspec.Struct):
+    """All of a library, by title."""
+
+    exported_at: datetime
+    entries: list[ExportedEntry]
+
+
+def _listing(kind: type[T] | Callable[[Any], T], rows: Rows, *keys: Any) -> Listing[T]:
+    """Return a list for an export, sorted by columns that together are unique."""
+    return Listing(kind, rows, *map(ascending, keys), counted=rows)
+
+
+_session, _item, _collection = models.AuthSession, models.CollectionItem, models.Collection
+_entry, _anime, _external = models.LibraryEntry, models.Anime, models.ExternalId
+
+_SESSIONS: Rows = select(*columns_of(ExportedSession, _session)).where(_session.user_id == USER_ID)
+_ITEMS: Rows = (
+    select(*columns_of(ExportedItem, _item, title=_anime.title))
+    .join(_collection, _collection.id == _item.collection_id)
+    .join(_anime, _anime.id == _item.anime_id)
+    .where(_collection.user_id == USER_ID)
+)
+_LISTS: dict[str, Listing[Any]] = {
+    "sessions": _listing(ExportedSession, _SESSIONS, _session.id),
+    "favorites": _listing(favorites.Favorite, favorites.ROWS, models.Favorite.id),
+    "watch_progress": _listing(watch_progress.WatchProgress, watch_progress.ROWS, models.WatchProgress.id),
+    "views": _listing(views.View, views.ROWS, models.View.id),
+    "library": _listing(library.LibraryEntry, library.ROWS, models.LibraryEntry.id),
+    "collections": _listing(collections.Collection, collections.ROWS, _collection.id),
+    "collection_items": _listing(ExportedItem, _ITEMS, _item.collection_id, _item.position, _item.anime_id),
+}
+_entry_of = mapper(library.LibraryEntry, library.ROWS)
+
+
+def _exported_of(row: Any) -> ExportedEntry:
+    return ExportedEntry(_entry_of(row), row["external_ids"])
+
+
+# A title that changes meanwhile may move its entry out of the export, or into it twice.
+_BY_TITLE = _listing(
+    _exported_of, library.ROWS.add_columns(EXTERNAL_IDS.label("external_ids")), _anime.title_key, _anime.id
+)
+_TOTALS = (
+    select(_entry.status, func.count())
+    .where(
+        _entry.user_id == USER_ID,
+        exists().where(_external.anime_id == _entry.anime_id, _external.provider == MYANIMELIST),
+    )
+    .group_by(_entry.status)
+)
+
+
+class Exporter:
+    """Writes exports, some rows at a time. It holds no connection while the client reads."""
+
+    def __init__(self, runner: StatementRunner, users: UserReader) -> None:
+        self._runner = runner
+        self._users = users
+
+    async def account_json(self, user_id: UUID) -> AsyncIterator[bytes]:
+        """Yield all data that is stored about a user, in pieces."""
+        user = await self._users.detail(user_id)
+        yield msgspec.json.encode({"exported_at": datetime.now(UTC), "user": user})[:-1]
+        for name, listing in _LISTS.items():
+            yield b',"%s":' % name.encode()
+            async for piece in self._json_array(listing, user_id):
+                yield piece
+        yield b"}"
+
+    async def library_json(self, user_id: UUID) -> AsyncIterator[bytes]:
+        """Yield a LibraryExport in pieces."""
+        yield msgspec.json.encode(LibraryExport(datetime.now(UTC), []))[: -len(b"[]}")]
+        async for piece in self._json_array(_BY_TITLE, user_id):
+            yield piece
+        yield b"}"
+
+    async def library_xml(self, user_id: UUID) -> AsyncIterator[bytes]:
+        """Yield the XML that MyAnimeList imports in pieces, with the anime that have an id there."""
+        user = await self._users.detail(user_id)
+        yield export_head(user.username, dict(await self._runner.rows(_TOTALS, {"user_id": user_id})))
+        async for piece in self._encoded_rows(_BY_TITLE, user_id, _myanimelist_entries):
+            yield piece
+        yield EXPORT_TAIL
+
+    async def _json_array(self, listing: Listing[Any], user_id: UUID) -> AsyncIterator[bytes]:
+        separator = b"["
+        async for piece in self._encoded_rows(listing, user_id, lambda items: msgspec.json.encode(items)[1:-1]):
+            yield separator + piece
+            separator = b","
+        yield b"]"
+
+    async def _encoded_rows(
+        self, listing: Listing[T], user_id: UUID, encode: Callable[[list[T]], bytes]
+    ) -> AsyncIterator[bytes]:
+        request: PageRequest | None = PageRequest(CHUNK_ROWS)
+        while request:
+            page = await listing.page(self._runner, {"user_id": user_id}, request)
+            request = PageRequest(CHUNK_ROWS, cursor=page.cursor) if page.cursor else None
+            piece = encode(page.items)
+            del page
+            yield piece
+
+
+def _myanimelist_entries(items: list[ExportedEntry]) -> bytes:
+    return b"".join(
+        export_entry(item.entry, item.external_ids[MYANIMELIST]) for item in items if MYANIMELIST in item.external_ids
+    )
