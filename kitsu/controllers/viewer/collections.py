@@ -92,10 +92,7 @@ class CollectionController(Controller):
     async def remove_collection(
         self, request: ViewerRequest, collection_id: FromPath[UUID], collections: NamedDependency[CollectionService]
     ) -> None:
-        """Delete a collection.
-
-        Only its owner may delete it.
-        """
+        """Delete a collection."""
         await collections.remove(request.user.user_id, collection_id)
 
     @get(
@@ -129,14 +126,11 @@ class CollectionController(Controller):
         anime_id: FromPath[UUID],
         expected: NamedDependency[Expected | None],
         collections: NamedDependency[CollectionService],
-        position: Annotated[
-            int | None,
-            QueryParameter(ge=0, le=2**31 - 1, description="from 0; default: its present position, or the end"),
-        ] = None,
+        position: Annotated[int | None, QueryParameter(ge=0, le=2**31 - 1, description="default: the end")] = None,
     ) -> None:
         """Add an anime to a collection.
 
-        If the collection contains it already, it is moved to the position. Only the owner may do so.
+        An anime that is in the collection already is moved, or stays without a position. Only the owner may do so.
         """
         await collections.put_item(request.user.user_id, collection_id, anime_id, position, expected)
 

@@ -43,10 +43,7 @@ class FavoriteController(Controller):
     async def add_favorite(
         self, request: ViewerRequest, data: JSONBody[NewFavorite], favorites: NamedDependency[FavoriteService]
     ) -> Favorite:
-        """Add a favourite.
-
-        A favourite that was removed can be added again.
-        """
+        """Add a favourite."""
         return await favorites.add(request.user.user_id, data.anime_id)
 
     @delete("/{anime_id:str}", guards=[requires("write:content")])

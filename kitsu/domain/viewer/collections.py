@@ -139,10 +139,7 @@ class CollectionService(SQLAlchemyAsyncRepositoryService[models.Collection]):
     async def put_item(
         self, user_id: UUID, collection_id: UUID, anime_id: UUID, position: int | None, expected: Expected | None
     ) -> None:
-        """Put an anime into a viewer's own collection. Without a position it stays where it is, or is put at the end.
-
-        Raises NotFound, Forbidden, PreconditionFailed.
-        """
+        """Put an anime into a viewer's own collection, by default where it is or at the end. Raises as `change`."""
         collection = await self._own(user_id, collection_id, expected)
         session = self.repository.session
         inside = _item.collection_id == collection_id
@@ -155,8 +152,9 @@ class CollectionService(SQLAlchemyAsyncRepositoryService[models.Collection]):
                 others = select(_item.position).where(inside, _item.anime_id != anime_id)
                 other = others.order_by(_item.position, _item.anime_id).offset(position).limit(1).scalar_subquery()
                 place = await session.scalar(select(func.coalesce(other, end)))
-                following = update(_item).where(inside, _item.position >= place)
-                await session.execute(following.values(position=_item.position + 1))
+                await session.execute(
+                    update(_item).where(inside, _item.position >= place).values(position=_item.position + 1)
+                )
                 stored = new.values(position=place).on_conflict_do_update(
                     index_elements=[_item.collection_id, _item.anime_id], set_={"position": place}
                 )

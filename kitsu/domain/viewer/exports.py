@@ -23,7 +23,6 @@ T = TypeVar("T")
 CHUNK_ROWS = 50
 """Rows that an export reads at once. A client that reads slowly keeps them in memory as JSON or XML."""
 MYANIMELIST = "myanimelist"
-"""The provider of MyAnimeList's ids."""
 
 
 class ExportedSession(msgspec.Struct):
@@ -84,15 +83,10 @@ _LISTS: dict[str, Listing[Any]] = {
     "collection_items": _listing(ExportedItem, _ITEMS, _item.collection_id, _item.position, _item.anime_id),
 }
 _entry_of = mapper(library.LibraryEntry, library.ROWS)
-
-
-def _exported_of(row: Any) -> ExportedEntry:
-    return ExportedEntry(_entry_of(row), row["external_ids"])
-
-
+_WITH_IDS = library.ROWS.add_columns(EXTERNAL_IDS.label("external_ids"))
 # A title that changes meanwhile may move its entry out of the export, or into it twice.
 _BY_TITLE = _listing(
-    _exported_of, library.ROWS.add_columns(EXTERNAL_IDS.label("external_ids")), _anime.title_key, _anime.id
+    lambda row: ExportedEntry(_entry_of(row), row["external_ids"]), _WITH_IDS, _anime.title_key, _anime.id
 )
 _TOTALS = (
     select(_entry.status, func.count())

@@ -64,10 +64,7 @@ def new_value(column: Any) -> Any:
 
 
 class Recorder(Generic[NewT, T]):
-    """Stores what players send, in one statement on the runner.
-
-    A service on the request's session takes three times the CPU; see ARCHITECTURE.md.
-    """
+    """Stores what players send, in one statement on the runner; a service takes three times the CPU."""
 
     kind: type[T]
     statement: Rows

@@ -54,6 +54,7 @@ _progress, _anime, _entry = models.WatchProgress, models.Anime, models.LibraryEn
 _COLUMNS = columns_of(WatchProgress, _progress)
 
 ROWS = rows_with_anime(WatchProgress, _progress)
+# What is neither hidden nor completed or dropped in the library.
 CONTINUE = newest_first(
     WatchProgress,
     ROWS,
@@ -131,7 +132,6 @@ class WatchProgressReader(OwnListReader[WatchProgress]):
     changes = ChangesListing(WatchProgress, ROWS, _progress.updated_at, _progress.id)
 
     async def to_continue(self, user_id: UUID, request: PageRequest) -> Page[WatchProgress]:
-        """Return a page of what is neither hidden nor completed or dropped in the library, last watched first."""
         return await CONTINUE.page(self.runner, {"user_id": user_id}, request)
 
 

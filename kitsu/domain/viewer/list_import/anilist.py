@@ -1,6 +1,4 @@
-"""AniList's JSON: `{"lists": ...}` of its API, with or without GraphQL's wrapping, or `{"animes": ...}`, the reduced
-form of its front end.
-"""
+"""AniList's JSON: `{"lists": ...}` of its API, also inside GraphQL's `data`, or `{"animes": ...}` of its front end."""
 
 import json
 import math
@@ -29,6 +27,8 @@ _STATUSES: dict[str, Status] = {
 }
 
 _Count = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
+_Ranked = tuple[tuple[bool, int], ListEntry | NotImported]
+"""An entry with its rank among those of the same anime, the highest being the best."""
 
 
 class _Title(msgspec.Struct, rename="camel"):
@@ -87,9 +87,6 @@ class _Row(NamedTuple):
     entry: _Entry | str
     """Or the reason why it is invalid."""
     list_status: str | None
-
-
-_Ranked = tuple[tuple[bool, int], ListEntry | NotImported]
 
 
 def read_anilist(data: bytes) -> list[ListEntry | NotImported]:

@@ -6,7 +6,8 @@ from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 
 from kitsu.domain.viewer.list_import.anilist import read_anilist
 from kitsu.domain.viewer.list_import.entries import ListEntry, ListFileError, ListTooLarge, NotImported
-from kitsu.domain.viewer.list_import.myanimelist import read_myanimelist
+from kitsu.domain.viewer.list_import.myanimelist import read_entry
+from kitsu.domain.viewer.list_import.myanimelist_xml import read_rows
 from kitsu.domain.viewer.list_import.values import clean_text
 
 MAX_BYTES = 32 << 20
@@ -24,7 +25,7 @@ def read_list(data: bytes) -> list[ListEntry | NotImported]:
     if data.startswith(b"{"):
         return read_anilist(data)
     if data.startswith(b"<"):
-        return read_myanimelist(data)
+        return read_rows(data, read_entry)
     if not data:
         raise ListFileError("The file is empty.")
     raise ListFileError("The file is neither an XML export of MyAnimeList nor a JSON export of AniList.")

@@ -25,7 +25,6 @@ Policy = Literal["keep", "replace", "newer"]
 MAX_CONCURRENT_IMPORTS = 1
 """Of one process: a file is in memory while it is read, and the largest take 300 MB."""
 MAX_SUGGESTIONS = 200
-"""Entries that get a suggestion by title."""
 
 
 class ImportReport(msgspec.Struct):
@@ -84,27 +83,19 @@ class ListImporter:
         """Of imports, without dry runs."""
 
     async def run(self, user_id: UUID, data: bytes, policy: Policy, *, dry_run: bool) -> ImportReport:
-        """Import a MyAnimeList or AniList file. Raises ListFileError, Unauthorized.
-
-        The policy says what becomes of an existing entry: keep it, replace it, or replace it when the file's is newer,
-        by its time of change, else by the day it was completed or begun.
-        """
+        """Import a MyAnimeList or AniList file. Raises ListFileError, Unauthorized."""
         with nullcontext() if dry_run else self.outcomes.counted(), released_slot():
             async with self._slot:
                 items = await asyncio.to_thread(read_list, data)
                 async with self._engine.connect() as connection:
-                    report = await _import(connection, user_id, items, policy, dry_run=dry_run)
+                    report = await _import(connection, user_id, items, policy)
                     await (connection.rollback() if dry_run else connection.commit())
+        report.dry_run = dry_run
         return report
 
 
 async def _import(
-    connection: AsyncConnection,
-    user_id: UUID,
-    items: Sequence[ListEntry | NotImported],
-    policy: Policy,
-    *,
-    dry_run: bool,
+    connection: AsyncConnection, user_id: UUID, items: Sequence[ListEntry | NotImported], policy: Policy
 ) -> ImportReport:
     if await connection.scalar(_LOCK, {"user_id": user_id}) is None:
         raise Unauthorized
@@ -134,7 +125,7 @@ async def _import(
     await _suggest(connection, unknown)
     added = len(known.keys() - existing.keys())
     not_imported = sorted([*not_imported, *unknown], key=lambda item: item.number)
-    return ImportReport(added, len(changed) - added, len(known) - len(changed), not_imported, dry_run)
+    return ImportReport(added, len(changed) - added, len(known) - len(changed), not_imported, dry_run=False)
 
 
 async def _find_anime(connection: AsyncConnection, entries: Iterable[ListEntry]) -> dict[tuple[str, str], UUID]:

@@ -8,9 +8,10 @@ from kitsu.db.columns import MAX_INTEGER
 from kitsu.domain.catalogue.anime_query import AnimeType
 from kitsu.domain.viewer.library import LibraryEntry, Status
 from kitsu.domain.viewer.list_import.entries import EntryError, ListEntry, NotImported
-from kitsu.domain.viewer.list_import.myanimelist_xml import MAX_TEXT, read_rows
+from kitsu.domain.viewer.list_import.myanimelist_xml import MAX_TEXT
 from kitsu.domain.viewer.list_import.values import MAX_TAGS, MAX_TITLE, clean_text, format_date, parse_time, quote
 
+EXPORT_TAIL = b"</myanimelist>\n"
 _STATUS_WORDS: dict[Status, str] = {
     "watching": "Watching",
     "completed": "Completed",
@@ -30,11 +31,6 @@ _DATE = re.compile(r"([0-9]{4})(?:-([0-9]{1,2})(?:-([0-9]{1,2}))?)?")
 _DIGITS = re.compile(r"[0-9]{1,20}")
 
 
-def read_myanimelist(data: bytes) -> list[ListEntry | NotImported]:
-    """Return the entries of an export in UTF-8, whatever encoding it claims. Raises ListFileError."""
-    return read_rows(data, _read)
-
-
 def export_head(user_name: str, totals: Mapping[Status, int]) -> bytes:
     """Return the start of a file for MyAnimeList; `totals` has the number of entries of each status."""
     values = {
@@ -47,9 +43,6 @@ def export_head(user_name: str, totals: Mapping[Status, int]) -> bytes:
     return b'<?xml version="1.0" encoding="UTF-8" ?>\n<myanimelist>\n' + _element("myinfo", values)
 
 
-EXPORT_TAIL = b"</myanimelist>\n"
-
-
 def export_entry(entry: LibraryEntry, myanimelist_id: str) -> bytes:
     """Return the `<anime>` element of an entry."""
     values = {
@@ -59,8 +52,8 @@ def export_entry(entry: LibraryEntry, myanimelist_id: str) -> bytes:
         "series_episodes": entry.anime.episode_count or 0,
         "my_id": "",
         "my_watched_episodes": entry.episodes_watched,
-        "my_start_date": _full_date(entry.started_on),
-        "my_finish_date": _full_date(entry.completed_on),
+        "my_start_date": _full_date(entry.started_on or ""),
+        "my_finish_date": _full_date(entry.completed_on or ""),
         "my_rated": "",
         "my_score": entry.score or 0,
         "my_storage": "",
@@ -91,12 +84,12 @@ def _cdata(text: str) -> str:
     return f"<![CDATA[{text}]]>"
 
 
-def _full_date(known: str | None) -> str:
-    known = known or ""
+def _full_date(known: str) -> str:
     return known + "0000-00-00"[len(known) :]
 
 
-def _read(number: int, fields: Mapping[str, str]) -> ListEntry | NotImported:
+def read_entry(number: int, fields: Mapping[str, str]) -> ListEntry | NotImported:
+    """Return the entry of a row."""
     try:
         return _entry(number, fields)
     except EntryError as error:

@@ -43,6 +43,7 @@ _UNTIDY = re.compile(
 )
 _ENDS = {b"<!--": b"-->", b"<![CDATA[": b"]]>"}
 
+_MANGA = "The file is a list of manga; only lists of anime can be taken."
 _CUT_SHORT = {
     errors.XML_ERROR_NO_ELEMENTS,
     errors.XML_ERROR_UNCLOSED_TOKEN,
@@ -95,15 +96,13 @@ def _tidy(data: bytes) -> bytearray:
             raise ListTooLarge("The file has a tag that is longer than any in a list of MyAnimeList.")
         elif _is_valid(found):
             tidy += found[0]
-    return tidy + data[place:]
+    tidy += data[place:]
+    return tidy
 
 
 def _is_valid(reference: re.Match[bytes]) -> bool:
     code = int(reference[1] or 0) or int(reference[2] or b"0", 16)
     return reference.lastindex is None or (code <= sys.maxunicode and bool(clean_text(chr(code))))
-
-
-_MANGA = "The file is a list of manga; only lists of anime can be taken."
 
 
 class _Reader:

@@ -25,10 +25,7 @@ def quote(value: str) -> str:
 
 
 def format_date(year: int | None, month: int | None, day: int | None) -> str | None:
-    """Return the known part of a date as `YYYY`, `YYYY-MM` or `YYYY-MM-DD`; 0 and None are unknown.
-
-    An impossible date gives None, so that the entry is imported without it.
-    """
+    """Return the known part of a date as `YYYY`, `YYYY-MM` or `YYYY-MM-DD`, None for an impossible one."""
     try:
         full = date(year or 0, month or 1, (month and day) or 1).isoformat()
     except (ValueError, OverflowError):
