@@ -120,8 +120,7 @@ def _post() -> Rows:
         .cte("entry")
     )
     listed = nested("anime", [anime.c[column.key] for column in LIST_COLUMNS])
-    rows = select(*progress.c, *listed).join_from(progress, anime, anime.c.id == progress.c.anime_id)
-    return rows.add_cte(entry)
+    return select(*progress.c, *listed).join_from(progress, anime, anime.c.id == progress.c.anime_id).add_cte(entry)
 
 
 POST = _post()
