@@ -119,7 +119,8 @@ class LibraryController(Controller):
         self,
         request: ViewerRequest,
         policy: Annotated[
-            Policy, QueryParameter(description="`keep` existing entries, `replace` them, or those that are not `newer`")
+            Policy,
+            QueryParameter(description="for existing entries: `keep`, `replace`, or replace if the file's is `newer`"),
         ] = "keep",
         dry_run: Annotated[bool, QueryParameter(description="only report")] = False,  # noqa: FBT002 - a query parameter
     ) -> ImportReport:

@@ -12,7 +12,7 @@ from tests.factories import shelf_of
 
 @pytest.fixture(scope="module")
 async def crowd(server: URL, template: URL) -> AsyncIterator[Crowd]:
-    """Some forty rows of everything, for tests that only read."""
+    """About forty rows in each table, for tests that only read."""
     async with shelf_of(server, template) as shelf:
         crowd = await crowd_of(shelf)
         chosen = Random(4)  # noqa: S311 - the same rows each time
@@ -23,6 +23,6 @@ async def crowd(server: URL, template: URL) -> AsyncIterator[Crowd]:
 
 @pytest.fixture(scope="module")
 async def busy(server: URL, template: URL) -> AsyncIterator[Crowd]:
-    """A database for tests that change something: each looks at rows of its own."""
+    """A database for tests that write: each reads only its own rows."""
     async with shelf_of(server, template) as shelf:
         yield await crowd_of(shelf)

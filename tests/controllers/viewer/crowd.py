@@ -29,24 +29,24 @@ EACH = [(shape, path) for shape, paths in SHAPES.items() for path in paths]
 
 
 class Guest(Viewer):
-    """Somebody who is not signed in."""
+    """A client without a token."""
 
     async def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
         return await self.client.request(method, path, **more)
 
 
 class Crowd(NamedTuple):
-    """A database with many ties in all that lists are sorted by, and who looks at it."""
+    """A database with many equal sort values, and its clients."""
 
     shelf: Shelf
     viewer: Viewer
-    """Has something on every list, and administers."""
+    """An administrator with rows in every list."""
     guest: Guest
     names: dict[str, str]
-    """What stands in braces in the paths here."""
+    """The values of the path parameters."""
 
     def reader(self, path: str) -> Viewer:
-        """Who reads a list here: a guest those that anybody may."""
+        """Return the client that reads a list: the guest for public ones."""
         return self.guest if path.startswith(("/anime", "/releases", "/search")) else self.viewer
 
 
@@ -62,7 +62,7 @@ async def crowd_of(shelf: Shelf) -> Crowd:
 
 
 async def add_one_of_all(crowd: Crowd, chosen: Random) -> None:
-    """A row in each table, with values that many others have."""
+    """Add a row to each table, with values that many rows have."""
     rows = crowd.shelf.rows
 
     def moment() -> datetime:
@@ -111,12 +111,12 @@ async def add_one_of_all(crowd: Crowd, chosen: Random) -> None:
 
 
 def asking(path: str, **query: Any) -> str:
-    """A path with more parameters."""
+    """Return the path with more query parameters."""
     return str(httpx.URL(path).copy_merge_params(query))
 
 
 def next_of(response: httpx.Response) -> httpx.URL:
-    """Where the list goes on."""
+    """Return the URL of the next page."""
     link = response.headers["link"]
     return httpx.URL(link[1 : link.index(">")])
 
@@ -126,7 +126,7 @@ def cursor_at(response: httpx.Response) -> str:
 
 
 async def check_walks(viewer: Viewer, path: str) -> list[str]:
-    """Pages of any length are the parts of the whole list, and each knows how long that is; returns its ids."""
+    """Assert that pages of any length add up to the list and have its total; return its ids."""
     every = await viewer.read(asking(path, limit=100))
     assert len(every) < 100
     for limit in LIMITS:

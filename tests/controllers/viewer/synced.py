@@ -1,4 +1,4 @@
-"""The five lists whose changes a device may ask for: how each gets a row, changes and loses it; and the device."""
+"""The five lists with changes: how each gets, changes and loses a row; and a device that syncs them."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ class Kind(NamedTuple):
     change: Callable[[Shelf, Viewer, Row], Awaitable[None]]
     remove: Callable[[Shelf, Viewer, Row], Awaitable[None]]
     columns: Callable[[Shelf], Awaitable[Row]]
-    """What a row needs beside its id and its user, for one that is made by plain SQL."""
+    """The required columns beside id and user, for a row that SQL inserts."""
 
 
 async def add_favorite(shelf: Shelf, viewer: Viewer) -> None:
@@ -46,7 +46,7 @@ async def watch_on(_: Shelf, viewer: Viewer, row: Row) -> None:
 
 
 async def remove_progress(shelf: Shelf, _: Viewer, row: Row) -> None:
-    # No path does, but whoever administers the database may.
+    # The API has no such path, but an administrator of the database may delete rows.
     await shelf.rows.execute("DELETE FROM watch_progress WHERE id = $1", UUID(row["id"]))
 
 
@@ -115,21 +115,21 @@ KINDS = (
 
 
 async def sync(viewer: Viewer, path: str, since: str, query: str = "&deleted=true") -> tuple[list[Row], str]:
-    """All changes since a time, and the time to ask from the next time."""
+    """Return all changes since a time, and the `updated_since` of the next sync."""
     pages = await walk(viewer, f"{path}?updated_since={since}{query}")
     (until,) = {page.headers["x-updated-until"] for page in pages}
     return [row for page in pages for row in page.json()], until
 
 
 class Device:
-    """Fetches all once, and from then on only what changed."""
+    """Fetches the list once, and then only its changes."""
 
     def __init__(self, viewer: Viewer, path: str) -> None:
         self.viewer, self.path, self.since = viewer, path, EARLIEST
         self.rows: dict[str, Row] = {}
 
     async def pages(self, limit: int) -> AsyncIterator[None]:
-        """Sync; what happens between two pages is the caller's."""
+        """Sync page by page; the caller may write between two pages."""
         count = 0
         target, until = f"{self.path}?updated_since={self.since}&deleted=true&limit={limit}", None
         while target:

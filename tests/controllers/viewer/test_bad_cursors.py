@@ -1,4 +1,4 @@
-"""Cursors that are broken, hostile or of another list are refused; one with its padding is as good as without."""
+"""Cursors that are invalid, hostile or of another list are rejected; base64 padding is accepted."""
 
 import json
 from base64 import urlsafe_b64encode
@@ -18,7 +18,7 @@ FITS_ELSEWHERE = {
     ("position", "score"),
     ("time", "text"),
 }
-"""Whole numbers are fractions too, and times are texts."""
+"""JSON types of a sort value: an integer is a valid float, and a time is a text."""
 
 
 def refused_for(response: httpx.Response, field: str) -> None:
@@ -27,7 +27,7 @@ def refused_for(response: httpx.Response, field: str) -> None:
 
 
 @pytest.mark.parametrize(("shape", "path"), EACH)
-async def test_a_cursor_and_an_offset_exclude_one_another(crowd: Crowd, shape: str, path: str) -> None:
+async def test_cursor_with_offset_is_422(crowd: Crowd, shape: str, path: str) -> None:
     path, viewer = path.format(**crowd.names), crowd.reader(path)
     target = str(next_of(await viewer.ask("GET", asking(path, limit=3))))
     for offset in (1, 5, 2**63 - 1):
@@ -54,15 +54,15 @@ BAD = [
 
 
 @pytest.mark.parametrize(("shape", "path"), EACH)
-async def test_what_is_no_cursor_is_refused(crowd: Crowd, shape: str, path: str) -> None:
+async def test_invalid_cursor_is_422(crowd: Crowd, shape: str, path: str) -> None:
     path, viewer = path.format(**crowd.names), crowd.reader(path)
-    # The lists of a shape share the parser: the first of them is tested with all.
+    # The lists of a shape share the parser, so the first of them is tested with all values.
     for cursor in BAD if path == SHAPES[shape][0].format(**crowd.names) else ("", "x", "🦊"):
         refused_for(await viewer.ask("GET", asking(path, cursor=cursor)), "cursor")
 
 
 @pytest.mark.parametrize(("shape", "path"), EACH)
-async def test_the_cursor_of_another_list_is_refused(crowd: Crowd, shape: str, path: str) -> None:
+async def test_cursor_of_another_list_is_422(crowd: Crowd, shape: str, path: str) -> None:
     path, viewer = path.format(**crowd.names), crowd.reader(path)
     for other, (there, *_) in SHAPES.items():
         if other != shape and (other, shape) not in FITS_ELSEWHERE:
@@ -72,7 +72,7 @@ async def test_the_cursor_of_another_list_is_refused(crowd: Crowd, shape: str, p
 
 
 @pytest.mark.parametrize("path", ["/favorites", "/watch/progress", "/views", "/library", "/collections"])
-async def test_a_list_and_its_changes_have_cursors_of_their_own(crowd: Crowd, path: str) -> None:
+async def test_cursor_of_list_is_invalid_for_its_changes(crowd: Crowd, path: str) -> None:
     changes = asking(path, updated_since="2001-01-01T00:00:00Z", limit=2)
     of_list = cursor_at(await crowd.viewer.ask("GET", asking(path, limit=2)))
     of_changes = cursor_at(await crowd.viewer.ask("GET", changes))
@@ -110,7 +110,7 @@ RAW = {
 
 
 @pytest.mark.parametrize(("shape", "path"), [*{shape: (shape, path) for shape, path in reversed(EACH)}.values()])
-async def test_a_hostile_cursor_is_no_error_of_the_server(crowd: Crowd, shape: str, path: str) -> None:
+async def test_hostile_cursor_is_never_500(crowd: Crowd, shape: str, path: str) -> None:
     path, viewer = path.format(**crowd.names), crowd.reader(path)
     places = [json.dumps(place).encode() for place in PLACES[shape]] + RAW.get(shape, [])
     statuses = {}
@@ -124,7 +124,7 @@ async def test_a_hostile_cursor_is_no_error_of_the_server(crowd: Crowd, shape: s
     assert set(statuses.values()) == {200, 422}
 
 
-async def test_a_cursor_is_taken_with_its_padding_and_as_curl_sends_it(crowd: Crowd) -> None:
+async def test_cursor_with_padding_is_accepted(crowd: Crowd) -> None:
     for path in ("/anime", "/anime?sort=title", "/anime?sort=year", "/search/anime?q=ec"):
         for limit in range(1, 12):
             response = await crowd.guest.ask("GET", asking(path, limit=limit))

@@ -1,4 +1,4 @@
-"""`updated_since` and `deleted` on the five lists of a viewer: what changed, what is gone, and nothing else."""
+"""`updated_since` and `deleted` on the five lists of a viewer: changed and deleted rows, and no others."""
 
 import base64
 import json
@@ -20,19 +20,19 @@ OF_ANIME = pytest.mark.parametrize(
 
 
 async def made(shelf: Shelf, viewer: Viewer, kind: Kind, count: int) -> list[Row]:
-    """New rows, the oldest first."""
+    """Create rows and return them, the oldest first."""
     for _ in range(count):
         await kind.make(shelf, viewer)
     return list(reversed((await viewer.read(kind.path))[:count]))
 
 
 def gone(rows: list[Row]) -> list[str]:
-    """The ids of the tombstones among rows."""
+    """Return the ids of the tombstones among rows."""
     return [row["id"] for row in rows if "deleted_at" in row]
 
 
 @EVERY
-async def test_what_changed_comes_and_nothing_else(shelf: Shelf, viewer: Viewer, kind: Kind) -> None:
+async def test_changes_list_only_changed_rows(shelf: Shelf, viewer: Viewer, kind: Kind) -> None:
     rows = await made(shelf, viewer, kind, 3)
     first, until = await sync(viewer, kind.path, EARLIEST)
     assert first == rows
@@ -50,7 +50,7 @@ async def test_what_changed_comes_and_nothing_else(shelf: Shelf, viewer: Viewer,
 
 
 @EVERY
-async def test_what_is_gone_comes_where_it_is_asked_for(shelf: Shelf, viewer: Viewer, kind: Kind) -> None:
+async def test_changes_with_deleted_list_tombstones(shelf: Shelf, viewer: Viewer, kind: Kind) -> None:
     rows = await made(shelf, viewer, kind, 3)
     until = (await sync(viewer, kind.path, EARLIEST))[1]
     await kind.remove(shelf, viewer, rows[1])
@@ -66,7 +66,7 @@ async def test_what_is_gone_comes_where_it_is_asked_for(shelf: Shelf, viewer: Vi
 
 
 @EVERY
-async def test_nobody_is_told_of_another_ones_changes(shelf: Shelf, viewer: Viewer, kind: Kind) -> None:
+async def test_changes_of_another_viewer_are_not_listed(shelf: Shelf, viewer: Viewer, kind: Kind) -> None:
     other = await shelf.viewer()
     rows = await made(shelf, viewer, kind, 2)
     await kind.remove(shelf, viewer, rows[0])
@@ -76,7 +76,7 @@ async def test_nobody_is_told_of_another_ones_changes(shelf: Shelf, viewer: View
 
 
 @OF_ANIME
-async def test_what_went_with_its_anime_is_gone_too(shelf: Shelf, viewer: Viewer, kind: Kind) -> None:
+async def test_rows_deleted_with_their_anime_leave_tombstones(shelf: Shelf, viewer: Viewer, kind: Kind) -> None:
     rows = await made(shelf, viewer, kind, 4)
     until = (await sync(viewer, kind.path, EARLIEST))[1]
     removed = [UUID(row["anime_id"]) for row in rows[:3]]
@@ -89,7 +89,7 @@ async def test_what_went_with_its_anime_is_gone_too(shelf: Shelf, viewer: Viewer
 
 
 @EVERY
-async def test_a_tombstone_stands_for_thirty_days(shelf: Shelf, viewer: Viewer, kind: Kind) -> None:
+async def test_tombstone_is_listed_for_30_days(shelf: Shelf, viewer: Viewer, kind: Kind) -> None:
     rows = await made(shelf, viewer, kind, 3)
     for row, days in zip(rows, (29, 31, 0), strict=True):
         await kind.remove(shelf, viewer, row)
@@ -101,9 +101,7 @@ async def test_a_tombstone_stands_for_thirty_days(shelf: Shelf, viewer: Viewer, 
 
 
 @EVERY
-async def test_pages_go_on_where_they_stopped_whatever_happens_meanwhile(
-    shelf: Shelf, viewer: Viewer, kind: Kind
-) -> None:
+async def test_pages_of_changes_continue_after_concurrent_writes(shelf: Shelf, viewer: Viewer, kind: Kind) -> None:
     rows = await made(shelf, viewer, kind, 6)
     await kind.remove(shelf, viewer, rows[1])
     page = await viewer.ask("GET", f"{kind.path}?updated_since={EARLIEST}&deleted=true&limit=2")
@@ -120,9 +118,7 @@ async def test_pages_go_on_where_they_stopped_whatever_happens_meanwhile(
 
 
 @EVERY
-async def test_what_was_written_before_and_committed_after_is_not_missed(
-    shelf: Shelf, viewer: Viewer, kind: Kind
-) -> None:
+async def test_write_that_commits_after_a_sync_is_in_the_next(shelf: Shelf, viewer: Viewer, kind: Kind) -> None:
     (kept,) = await made(shelf, viewer, kind, 1)
     removed = (await made(shelf, viewer, kind, 1))[0]
     known = (await sync(viewer, kind.path, EARLIEST))[1]
@@ -153,7 +149,7 @@ WRONG_QUERIES = tuple(f"{EARLIEST}&{it}" for it in ("offset=1", "limit=0", "limi
 
 @EVERY
 async def test_wrong_query_is_422(viewer: Viewer, kind: Kind) -> None:
-    # The lists share the parser of times: one of them is tested with all.
+    # The lists share the parser of times, so one of them is tested with all values.
     times = WRONG_TIMES if kind.path == "/favorites" else WRONG_TIMES[:1]
     for query in (*times, *WRONG_QUERIES):
         response = await viewer.ask("GET", f"{kind.path}?updated_since={query}")
@@ -162,7 +158,7 @@ async def test_wrong_query_is_422(viewer: Viewer, kind: Kind) -> None:
 
 
 @EVERY
-async def test_any_time_with_a_zone_is_accepted(viewer: Viewer, kind: Kind) -> None:
+async def test_time_with_any_zone_is_accepted(viewer: Viewer, kind: Kind) -> None:
     for time in (
         *("0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"),
         *("2024-01-01T00:00:00%2B14:00", "2024-01-01T00:00:00.123456789Z"),
@@ -186,7 +182,7 @@ WRONG_CURSORS = (
 )
 
 
-async def test_cursor_of_no_response_is_422(viewer: Viewer) -> None:
+async def test_invalid_cursor_of_changes_is_422(viewer: Viewer) -> None:
     for path, cursors in {"/favorites": WRONG_CURSORS, **{kind.path: ("x",) for kind in KINDS[1:]}}.items():
         for text in cursors:
             response = await viewer.ask("GET", f"{path}?updated_since={EARLIEST}&cursor={text}")
@@ -194,12 +190,12 @@ async def test_cursor_of_no_response_is_422(viewer: Viewer) -> None:
             refused(response, 422)
 
 
-async def test_a_status_of_the_library_has_no_changes(viewer: Viewer) -> None:
+async def test_changes_of_one_library_status_are_422(viewer: Viewer) -> None:
     refused(await viewer.ask("GET", f"/library?updated_since={EARLIEST}&status=watching"), 422)
 
 
 @EVERY
-async def test_changes_cost_the_same_however_many(shelf: Shelf, viewer: Viewer, kind: Kind) -> None:
+async def test_changes_take_a_fixed_number_of_statements(shelf: Shelf, viewer: Viewer, kind: Kind) -> None:
     rows = await made(shelf, viewer, kind, 6)
     await kind.remove(shelf, viewer, rows[0])
     with statements() as seen:
@@ -207,7 +203,7 @@ async def test_changes_cost_the_same_however_many(shelf: Shelf, viewer: Viewer, 
     assert len(seen) == 4, seen
 
 
-async def test_hiding_is_a_change(shelf: Shelf, viewer: Viewer) -> None:
+async def test_hidden_progress_is_listed_as_change(shelf: Shelf, viewer: Viewer) -> None:
     kind = next(kind for kind in KINDS if kind.path == "/watch/progress")
     rows = await made(shelf, viewer, kind, 2)
     until = (await sync(viewer, kind.path, EARLIEST))[1]
@@ -218,7 +214,7 @@ async def test_hiding_is_a_change(shelf: Shelf, viewer: Viewer) -> None:
     assert (await sync(viewer, kind.path, until))[0] == []
 
 
-async def test_a_collection_that_lost_an_anime_of_the_catalogue_has_changed(shelf: Shelf, viewer: Viewer) -> None:
+async def test_collection_of_deleted_anime_is_listed_as_change(shelf: Shelf, viewer: Viewer) -> None:
     kind = next(kind for kind in KINDS if kind.path == "/collections")
     (collection,) = await made(shelf, viewer, kind, 1)
     anime_id = await shelf.anime()
@@ -230,7 +226,7 @@ async def test_a_collection_that_lost_an_anime_of_the_catalogue_has_changed(shel
     assert (await sync(viewer, kind.path, until))[0] == now
 
 
-async def test_whoever_leaves_leaves_no_tombstone(shelf: Shelf) -> None:
+async def test_deleted_viewer_leaves_no_tombstones(shelf: Shelf) -> None:
     credentials = {"email": "leaver@example.org", "password": PASSWORD}
     tokens = (await shelf.client.post("/auth/register", json=credentials)).json()
     leaver = Viewer(shelf.client, uuid4(), tokens["access_token"])

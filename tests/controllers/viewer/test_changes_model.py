@@ -1,4 +1,4 @@
-"""A device that syncs by changes alone ends with what the lists hold, whatever happens between and during its syncs.
+"""A device that syncs only changes ends with the same rows as the list, despite writes between and during its syncs.
 
 Beside the API transactions of others write, which began before a page was read and are committed after it.
 """
@@ -21,16 +21,16 @@ SYNCS = 12
 
 
 class Others:
-    """What happens to a list meanwhile, by other devices and by transactions of whoever administers the database."""
+    """Writes of other devices, and of open transactions on the database."""
 
     def __init__(self, shelf: Shelf, viewer: Viewer, kind: Kind, random: Random) -> None:
         self.shelf, self.viewer, self.kind, self.random = shelf, viewer, kind, random
         self.open: list[tuple[asyncpg.Connection, Any]] = []
         self.taken: set[str] = set()
-        """Rows that an open transaction deleted: whoever else touches one waits for its end."""
+        """Rows that an open transaction deleted: another write of one waits for its end."""
 
     async def act(self) -> None:
-        """Do something."""
+        """Do one random write."""
         rows = [row for row in await self.viewer.read(f"{self.kind.path}?limit=100") if row["id"] not in self.taken]
         acts: list[Callable[[], Coroutine[Any, Any, None]]] = [self._make, self._begin]
         if rows:
@@ -41,7 +41,7 @@ class Others:
         await self.random.choice(acts)()
 
     async def settle(self) -> None:
-        """End all that is open."""
+        """End all open transactions."""
         while self.open:
             await self._end()
 
@@ -76,7 +76,7 @@ class Others:
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.table)
-async def test_a_device_ends_with_what_the_list_holds(shelf: Shelf, kind: Kind, seed: int) -> None:
+async def test_device_that_syncs_by_changes_ends_with_the_list(shelf: Shelf, kind: Kind, seed: int) -> None:
     random = Random(seed)  # noqa: S311 - what happens, not a secret
     viewer = await shelf.viewer()
     others, device = Others(shelf, viewer, kind, random), Device(viewer, kind.path)

@@ -1,4 +1,4 @@
-"""/collections: who may see and change them, and their anime in their order."""
+"""/collections: permissions, changes, and the order of their anime."""
 
 import asyncio
 from typing import Any
@@ -15,7 +15,7 @@ GONE = "Collection not found"
 
 
 async def make(viewer: Viewer, **more: Any) -> str:
-    """A new collection's path."""
+    """Create a collection and return its path."""
     made = await viewer.write("POST", "/collections", {"name": "Rainy days", **more}, 201)
     return f"/collections/{made['id']}"
 
@@ -39,7 +39,7 @@ CHANGES = [
 
 
 @pytest.mark.parametrize("path", ["/collections", ONE, f"{ONE}/anime"])
-async def test_a_bad_token_is_refused_where_a_guest_may_look(shelf: Shelf, path: str) -> None:
+async def test_invalid_token_on_guest_path_is_401(shelf: Shelf, path: str) -> None:
     for authorization in ("Bearer x", "Basic eDp5", "Bearer"):
         refused(await shelf.client.get(path, headers={"Authorization": authorization}), 401)
     refused(await shelf.client.get("/collections?updated_since=2020-01-01T00:00:00Z"), 401)
@@ -47,7 +47,7 @@ async def test_a_bad_token_is_refused_where_a_guest_may_look(shelf: Shelf, path:
 
 @pytest.mark.parametrize("slash", ["", "/"])
 @pytest.mark.parametrize("more", [{}, {"description": "null", "is_public": True}, {"description": None}])
-async def test_made_and_read_back(viewer: Viewer, slash: str, more: dict[str, Any]) -> None:
+async def test_collection_is_created_and_read_back(viewer: Viewer, slash: str, more: dict[str, Any]) -> None:
     response = await viewer.ask("POST", f"/collections{slash}", json={"name": "Rainy days", **more})
     made = response.json()
     assert (response.status_code, set(made)) == (201, FIELDS)
@@ -63,7 +63,7 @@ async def test_made_and_read_back(viewer: Viewer, slash: str, more: dict[str, An
     assert await viewer.read("/collections") == []
 
 
-async def test_what_is_left_out_stays(viewer: Viewer) -> None:
+async def test_omitted_fields_keep_their_value(viewer: Viewer) -> None:
     path = await make(viewer, description="Wet", is_public=True)
     known = await viewer.read(path)
     changes: tuple[dict[str, Any], ...] = (
@@ -89,7 +89,7 @@ WRONG: list[dict[str, Any]] = [
 ]
 
 
-async def test_body_of_another_form_is_422(viewer: Viewer) -> None:
+async def test_invalid_body_is_422(viewer: Viewer) -> None:
     path = await make(viewer)
     known = await viewer.read("/collections")
     await check_bodies_refused(viewer, "POST", "/collections", [{}, *({"name": "x", **change} for change in WRONG)])
@@ -97,7 +97,7 @@ async def test_body_of_another_form_is_422(viewer: Viewer) -> None:
     assert await viewer.read("/collections") == known
 
 
-async def test_fields_that_nobody_takes_have_no_effect(shelf: Shelf, viewer: Viewer) -> None:
+async def test_unknown_fields_are_ignored(shelf: Shelf, viewer: Viewer) -> None:
     other = await shelf.viewer()
     extra = EXTRA | {"user_id": str(other.id), "item_count": 5, "updated_at": "2000-01-01T00:00:00Z"}
     path = await make(viewer, **extra)
@@ -107,7 +107,7 @@ async def test_fields_that_nobody_takes_have_no_effect(shelf: Shelf, viewer: Vie
     assert await other.read("/collections") == []
 
 
-async def test_what_is_not_there(shelf: Shelf, viewer: Viewer) -> None:
+async def test_unknown_collection_or_anime_is_404(shelf: Shelf, viewer: Viewer) -> None:
     for method, suffix, body in (("GET", "", None), ("GET", "/anime", None), *CHANGES):
         more = {} if body is None else {"json": body}
         refused(await viewer.ask(method, ONE + suffix, **more), 404, GONE)
@@ -125,7 +125,7 @@ async def test_what_is_not_there(shelf: Shelf, viewer: Viewer) -> None:
     assert (await viewer.read(path))["version"] == 1
 
 
-async def test_who_sees_what(shelf: Shelf, viewer: Viewer) -> None:
+async def test_private_collection_is_visible_to_its_owner_only(shelf: Shelf, viewer: Viewer) -> None:
     other = await shelf.viewer()
     paths = {True: await make(viewer, is_public=True), False: await make(viewer)}
     anime_id = await shelf.anime()
@@ -150,7 +150,7 @@ async def test_who_sees_what(shelf: Shelf, viewer: Viewer) -> None:
 
 @pytest.mark.parametrize("is_public", [True, False])
 @pytest.mark.parametrize(("method", "suffix", "body"), CHANGES)
-async def test_nobody_changes_what_another_one_has(
+async def test_change_of_another_viewers_collection_is_rejected(
     shelf: Shelf, viewer: Viewer, method: str, suffix: str, body: Any, is_public: bool
 ) -> None:
     other = await shelf.viewer()
@@ -166,7 +166,7 @@ async def test_nobody_changes_what_another_one_has(
     assert (await viewer.read(path), await viewer.read(f"{path}/anime")) == known
 
 
-async def test_lists_are_newest_first(shelf: Shelf, viewer: Viewer) -> None:
+async def test_lists_are_sorted_newest_first(shelf: Shelf, viewer: Viewer) -> None:
     paths = [await make(viewer, is_public=True) for _ in range(5)]
     await viewer.write("PATCH", paths[1], {"name": "Changed"})
     newest = [path.rpartition("/")[2] for path in reversed(paths)]
@@ -179,7 +179,7 @@ async def test_lists_are_newest_first(shelf: Shelf, viewer: Viewer) -> None:
     assert len(seen) == 2, seen
 
 
-async def test_anime_stand_in_their_owners_order(shelf: Shelf, viewer: Viewer) -> None:
+async def test_anime_are_in_the_order_of_the_owner(shelf: Shelf, viewer: Viewer) -> None:
     a, b, c, d, e = await shelf.animes(5)
     path = await make(viewer, is_public=True)
     expected: list[str] = []
@@ -204,7 +204,7 @@ async def test_anime_stand_in_their_owners_order(shelf: Shelf, viewer: Viewer) -
     assert await order(viewer, path) == expected
 
 
-async def test_an_item_is_an_anime_of_a_list_with_the_time(shelf: Shelf, viewer: Viewer) -> None:
+async def test_item_is_a_list_anime_with_added_at(shelf: Shelf, viewer: Viewer) -> None:
     path = await make(viewer)
     for anime_id in await shelf.animes(4):
         await put(viewer, path, anime_id)
@@ -218,7 +218,7 @@ async def test_an_item_is_an_anime_of_a_list_with_the_time(shelf: Shelf, viewer:
         assert item["added_at"].endswith("Z")
 
 
-async def test_many_at_once_all_get_a_place(shelf: Shelf, viewer: Viewer) -> None:
+async def test_concurrent_adds_all_get_a_position(shelf: Shelf, viewer: Viewer) -> None:
     animes = await shelf.animes(6)
     path = await make(viewer)
     await asyncio.gather(*(put(viewer, path, it, n % 3 or None) for n, it in enumerate([*animes, *animes])))

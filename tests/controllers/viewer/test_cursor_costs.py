@@ -1,4 +1,4 @@
-"""What a page costs the database, wherever its cursor stands; and the count of a list, which has a limit."""
+"""The statements of a page, at any cursor; and the limited count of a list."""
 
 from typing import Any
 from uuid import uuid4
@@ -20,7 +20,7 @@ from tests.controllers.viewer.crowd import Crowd, asking, next_of
     "path",
     ["/anime", "/anime?sort=title&type=TV", "/releases", "/search/anime?q=eclair", "/search/anime?q=ec&sort=year"],
 )
-async def test_a_page_is_one_statement_and_one_to_count(crowd: Crowd, path: str, total: bool) -> None:
+async def test_page_is_one_statement_and_one_for_the_total(crowd: Crowd, path: str, total: bool) -> None:
     target = asking(path, limit=3, total=str(total).lower())
     for _ in range(2):
         with statements() as seen:
@@ -32,7 +32,7 @@ async def test_a_page_is_one_statement_and_one_to_count(crowd: Crowd, path: str,
 @pytest.mark.parametrize(
     "path", ["/favorites", "/watch/progress", "/watch/continue", "/views", "/library", "/collections", "/users"]
 )
-async def test_a_page_of_a_viewers_list_costs_a_statement_for_who_asks_as_well(crowd: Crowd, path: str) -> None:
+async def test_page_of_own_list_adds_one_statement_for_the_session(crowd: Crowd, path: str) -> None:
     target = asking(path, limit=3)
     for _ in range(2):
         with statements() as seen:
@@ -42,8 +42,8 @@ async def test_a_page_of_a_viewers_list_costs_a_statement_for_who_asks_as_well(c
 
 
 @pytest.mark.parametrize("sort", ["year", "-year", "score", "-score"])
-async def test_only_a_page_that_goes_from_the_known_to_the_unknown_takes_two_statements(busy: Crowd, sort: str) -> None:
-    """Whether there is more behind the last one that is known is asked twice: before it and behind it."""
+async def test_page_from_known_to_null_values_is_two_statements(busy: Crowd, sort: str) -> None:
+    """A page that ends with the last known value, and the one after it, both need the second statement."""
     tag = uuid4().hex
     for value in [5] * 6 + [None] * 6:
         await busy.shelf.anime(status=tag, **{sort.lstrip("-"): value})
@@ -57,7 +57,7 @@ async def test_only_a_page_that_goes_from_the_known_to_the_unknown_takes_two_sta
         assert counts == expected
 
 
-async def test_a_cursor_costs_no_offset(crowd: Crowd) -> None:
+async def test_page_at_a_cursor_skips_no_rows(crowd: Crowd) -> None:
     target = str(next_of(await crowd.guest.ask("GET", "/anime?limit=3")))
     with statements() as seen:
         await crowd.guest.read(target)
@@ -73,7 +73,7 @@ async def test_a_cursor_costs_no_offset(crowd: Crowd) -> None:
         *("/library?status=watching", "/collections", "/collections/{collection_id}/anime", "/users"),
     ],
 )
-async def test_what_is_counted_has_a_limit(crowd: Crowd, path: str) -> None:
+async def test_count_statement_has_a_limit(crowd: Crowd, path: str) -> None:
     target = asking(path.format(**crowd.names), total="true")
     with statements() as seen:
         await crowd.reader(path).read(target)
@@ -81,7 +81,7 @@ async def test_what_is_counted_has_a_limit(crowd: Crowd, path: str) -> None:
     assert "LIMIT" in count.partition("FROM")[2]
 
 
-async def test_the_count_stops_at_the_most(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_total_stops_at_the_maximum(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
     anime_id, direct = models.Anime.id, StatementRunner(crowd.shelf.url, size=1, recycle=-1, timeouts=Timeouts())
 
     async def total() -> int | None:

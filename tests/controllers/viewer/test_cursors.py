@@ -1,4 +1,4 @@
-"""Lists that are read by the cursor in their Link: the pages are the parts of the whole list, in every order."""
+"""Lists that are read by the cursor in `Link`: the pages add up to the whole list, in every order."""
 
 from datetime import timedelta
 from uuid import UUID, uuid4
@@ -13,7 +13,7 @@ from tests.controllers.viewer.crowd import EACH, MOMENTS, SORTS, Crowd, asking, 
 FILTERS: tuple[dict[str, str], ...] = (
     {},
     {"type": "TV"},
-    {"type": "OVA"},  # of which neither year nor score are known
+    {"type": "OVA"},  # year and score are null
     {"status": "ongoing"},
     {"year": "2000"},
     {"season": "FALL"},
@@ -25,7 +25,7 @@ FILTERS: tuple[dict[str, str], ...] = (
 
 
 @pytest.mark.parametrize("sort", SORTS)
-async def test_anime_in_every_order_with_and_without_filters(crowd: Crowd, sort: str) -> None:
+async def test_anime_pages_in_every_order_equal_the_list(crowd: Crowd, sort: str) -> None:
     column, way = (sort or "-created_at").lstrip("-"), "ASC" if sort and sort[0] != "-" else "DESC"
     key = "title_key" if column == "title" else column
     found = await crowd.shelf.rows.fetch(f"SELECT * FROM anime ORDER BY {key} {way} NULLS LAST, id {way}")
@@ -53,14 +53,14 @@ EMPTY = ("dropped", str(UUID(int=0)), "such", "~~")
 
 
 @pytest.mark.parametrize("path", LISTS)
-async def test_all_other_lists(crowd: Crowd, path: str) -> None:
+async def test_pages_of_other_lists_equal_the_list(crowd: Crowd, path: str) -> None:
     found = await check_walks(crowd.reader(path), path.format(**crowd.names))
     assert (found == []) is path.endswith(EMPTY) or "such" in path
     assert len(set(found)) == len(found)
     assert len(found) >= 4 or not found
 
 
-async def test_collections_of_a_guest_are_the_public_ones(crowd: Crowd) -> None:
+async def test_guest_pages_through_public_collections(crowd: Crowd) -> None:
     seen = await check_walks(crowd.guest, "/collections")
     order = "ORDER BY created_at DESC, id DESC"
     public = await crowd.shelf.rows.fetch(f"SELECT id FROM collections WHERE is_public {order}")
@@ -73,7 +73,7 @@ async def test_collections_of_a_guest_are_the_public_ones(crowd: Crowd) -> None:
     ("known", "unknown"),
     [(0, 0), (0, 1), (0, 6), (1, 0), (1, 1), (1, 6), (2, 4), (3, 3), (4, 0), (6, 0), (6, 1), (6, 6)],
 )
-async def test_from_the_known_to_the_unknown(busy: Crowd, column: str, known: int, unknown: int) -> None:
+async def test_pages_cross_from_known_to_null_values(busy: Crowd, column: str, known: int, unknown: int) -> None:
     tag = uuid4().hex
     for value in [5] * known + [None] * unknown:
         await busy.shelf.anime(status=tag, **{column: value})
@@ -85,7 +85,7 @@ async def test_from_the_known_to_the_unknown(busy: Crowd, column: str, known: in
 
 
 @pytest.mark.parametrize(("shape", "path"), EACH)
-async def test_a_list_goes_on_behind_an_offset(crowd: Crowd, shape: str, path: str) -> None:
+async def test_link_of_an_offset_page_continues_by_cursor(crowd: Crowd, shape: str, path: str) -> None:
     path, viewer = path.format(**crowd.names), crowd.reader(path)
     every = await viewer.read(asking(path, limit=100))
     for query in ("offset=5&limit=4&total=true", "limit=4&total=true&offset=5"):
@@ -100,7 +100,7 @@ async def test_a_list_goes_on_behind_an_offset(crowd: Crowd, shape: str, path: s
 
 
 @pytest.mark.parametrize("letter", ["x", '"', "\u0001", "🦊", "ガ", "\u3300", "\ufdfb", "\ufdfa"], ids=ascii)
-async def test_a_list_goes_on_behind_the_longest_titles(busy: Crowd, letter: str) -> None:
+async def test_cursor_holds_the_longest_titles(busy: Crowd, letter: str) -> None:
     tag = uuid4().hex
     for last in "abcde":
         await busy.shelf.anime(title=letter * 254 + last, status=tag)
@@ -108,7 +108,7 @@ async def test_a_list_goes_on_behind_the_longest_titles(busy: Crowd, letter: str
         await check_walks(busy.guest, f"/anime?status={tag}&sort={sort}")
 
 
-async def test_titles_that_sort_differently_elsewhere(busy: Crowd) -> None:
+async def test_pages_by_title_use_the_collation_of_the_database(busy: Crowd) -> None:
     tag = uuid4().hex
     titles = [
         "a b",
@@ -135,7 +135,7 @@ async def test_titles_that_sort_differently_elsewhere(busy: Crowd) -> None:
         assert len(await check_walks(busy.guest, f"/anime?status={tag}&sort={sort}")) == len(titles)
 
 
-async def test_moments_and_scores_are_told_apart_to_the_last_digit(busy: Crowd) -> None:
+async def test_cursor_keeps_times_and_scores_exactly(busy: Crowd) -> None:
     tag, score = uuid4().hex, 8.1
     for number in range(10):
         moment = MOMENTS[0] + timedelta(microseconds=number)

@@ -1,4 +1,4 @@
-"""Lists that change while they are read by their cursors: nothing is left out or shown twice."""
+"""Lists that change while they are read by cursors: no row is left out or returned twice."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from random import Random
@@ -14,13 +14,13 @@ from tests.factories import Viewer, insert
 
 
 class Kind(NamedTuple):
-    """A list, and what its rows are sorted by."""
+    """A list and its sort column."""
 
     path: str
     table: str
     column: str
     values: Sequence[Any]
-    """Of the rows; the first stands before all others, the last behind them."""
+    """The sort values; the first is before all others, the last after them."""
 
 
 DOWN = (FAR_AHEAD, *MOMENTS, EARLIEST)
@@ -54,7 +54,7 @@ KINDS = [
 
 
 class Rows:
-    """The rows of a list, which are changed from outside."""
+    """The rows of a list, which SQL changes."""
 
     def __init__(self, crowd: Crowd, kind: Kind, names: dict[str, str], owner: UUID) -> None:
         self.kind, self.path, self._names, self._owner = kind, kind.path.format(**names), names, owner
@@ -66,7 +66,7 @@ class Rows:
         return value.format(**self._names) if isinstance(value, str) else value
 
     async def add(self, value: Any) -> str:
-        """A new row, as it stands in the list."""
+        """Insert a row and return it as in the list."""
         columns = {**await self._columns(), self.kind.column: value}
         made = await insert(self._shelf.rows, self.kind.table, columns)
         self.made.add(str(columns["anime_id"]) if self._key == "anime_id" else made)
@@ -107,7 +107,7 @@ class Rows:
 
 
 async def rows_of(crowd: Crowd, kind: Kind) -> tuple[Rows, Viewer]:
-    """Rows of a test's own, and who sees them."""
+    """The rows of one test, and the client that reads them."""
     owner = await crowd.shelf.viewer()
     anime_id = await crowd.shelf.anime()
     collection_id = await insert(crowd.shelf.rows, "collections", {"user_id": owner.id, "name": "x", "is_public": True})
@@ -125,7 +125,7 @@ Meanwhile = Callable[[list[str]], Awaitable[None]]
 
 
 async def seen_with(viewer: Viewer, rows: Rows, meanwhile: Meanwhile) -> list[str]:
-    """The test's own rows as the pages show them; something happens behind each page, which has their last ones."""
+    """Return the test's rows as the pages have them; `meanwhile` runs after each page with its last rows."""
     target, seen = asking(rows.path, limit=3), []
     while target:
         response = await viewer.ask("GET", target)
@@ -151,7 +151,7 @@ def kind_name(kind: Kind) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=kind_name)
-async def test_rows_added_in_front_are_no_matter(busy: Crowd, kind: Kind) -> None:
+async def test_rows_added_before_the_cursor_change_nothing(busy: Crowd, kind: Kind) -> None:
     rows, viewer = await rows_of(busy, kind)
     every = await own_ids(viewer, rows)
     assert len(every) == 14
@@ -165,7 +165,7 @@ async def test_rows_added_in_front_are_no_matter(busy: Crowd, kind: Kind) -> Non
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=kind_name)
-async def test_the_row_at_which_the_cursor_stands_is_deleted(busy: Crowd, kind: Kind) -> None:
+async def test_cursor_at_deleted_row_continues(busy: Crowd, kind: Kind) -> None:
     rows, viewer = await rows_of(busy, kind)
     every = await own_ids(viewer, rows)
 
@@ -177,7 +177,7 @@ async def test_the_row_at_which_the_cursor_stands_is_deleted(busy: Crowd, kind: 
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=kind_name)
-async def test_the_row_at_which_the_cursor_stands_moves_to_the_front(busy: Crowd, kind: Kind) -> None:
+async def test_cursor_at_row_that_moved_to_the_front_continues(busy: Crowd, kind: Kind) -> None:
     rows, viewer = await rows_of(busy, kind)
     every = await own_ids(viewer, rows)
 
@@ -189,7 +189,7 @@ async def test_the_row_at_which_the_cursor_stands_moves_to_the_front(busy: Crowd
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=kind_name)
-async def test_the_row_at_which_the_cursor_stands_moves_to_the_end(busy: Crowd, kind: Kind) -> None:
+async def test_cursor_at_row_that_moved_to_the_end_continues(busy: Crowd, kind: Kind) -> None:
     rows, viewer = await rows_of(busy, kind)
     every, moved = await own_ids(viewer, rows), set()
 
@@ -203,7 +203,7 @@ async def test_the_row_at_which_the_cursor_stands_moves_to_the_end(busy: Crowd, 
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=kind_name)
-async def test_rows_that_were_not_shown_yet_are_deleted_or_move_to_the_front(busy: Crowd, kind: Kind) -> None:
+async def test_deleted_or_moved_rows_are_left_out_of_later_pages(busy: Crowd, kind: Kind) -> None:
     rows, viewer = await rows_of(busy, kind)
     every, gone = await own_ids(viewer, rows), set()
 

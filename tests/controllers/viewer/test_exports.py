@@ -1,4 +1,4 @@
-"""GET /users/me/export gives all that is stored about the caller, and nothing of others; DELETE leaves none of it."""
+"""GET /users/me/export returns all data of the user and of no other; DELETE /users/me deletes it."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from tests.application import client_of
 from tests.databases import connect
 
 MANY = 1200
-"""More rows than are read at once."""
+"""More rows than one chunk."""
 TABLES = """
 SELECT table_name FROM information_schema.columns
 WHERE table_schema = 'public' AND column_name = 'user_id' ORDER BY 1
@@ -21,7 +21,7 @@ WHERE table_schema = 'public' AND column_name = 'user_id' ORDER BY 1
 
 
 async def filled(client: httpx.AsyncClient, email: str) -> dict[str, str]:
-    """Somebody who left something everywhere."""
+    """Register a user with a row in every list, and return the headers."""
     who = bearer(await register(client, email))
     anime = (await client.get("/anime?limit=3")).json()
     first, second = anime[0]["id"], anime[1]["id"]
@@ -46,12 +46,12 @@ async def filled(client: httpx.AsyncClient, email: str) -> dict[str, str]:
 
 
 async def rows_of(connection: asyncpg.Connection, user_id: str) -> dict[str, int]:
-    """How many rows of each table are somebody's."""
+    """Return the number of the user's rows in each table."""
     tables = [row[0] for row in await connection.fetch(TABLES)]
     return {t: await connection.fetchval(f"SELECT count(*) FROM {t} WHERE user_id = $1", user_id) for t in tables}
 
 
-async def test_everything_of_oneself_and_nothing_of_others(database: URL) -> None:
+async def test_export_contains_all_rows_of_the_user_only(database: URL) -> None:
     engine = create_engine(database)
     await load_sample(engine)
     await engine.dispose()
@@ -81,7 +81,7 @@ async def test_everything_of_oneself_and_nothing_of_others(database: URL) -> Non
 
         connection = await connect(database)
         before = await rows_of(connection, user_id)
-        # What has a user is in the export, but for what only says that something was done or is gone.
+        # Idempotency keys and tombstones are not exported: they have no data of the user.
         assert {name for name, count in before.items() if count} == {
             *("auth_sessions", "collections", "favorites", "idempotency_keys", "library_entries"),
             *("tombstones", "views", "watch_progress"),
@@ -97,7 +97,7 @@ async def test_everything_of_oneself_and_nothing_of_others(database: URL) -> Non
         assert len((await client.get("/users/me/export", headers=other)).json()["favorites"]) == 1
 
 
-async def test_more_than_is_read_at_once(database: URL) -> None:
+async def test_export_of_several_chunks_is_complete(database: URL) -> None:
     async with client_of(database) as client:
         who = bearer(await register(client))
         connection = await connect(database)

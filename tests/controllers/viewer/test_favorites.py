@@ -1,4 +1,4 @@
-"""/favorites: what a viewer likes."""
+"""/favorites."""
 
 import asyncio
 from collections import Counter
@@ -18,7 +18,7 @@ async def add(viewer: Viewer, anime_id: str) -> Any:
     return await viewer.write("POST", "/favorites", {"anime_id": anime_id}, 201)
 
 
-async def test_added_and_read_back(shelf: Shelf, viewer: Viewer) -> None:
+async def test_favorite_is_added_and_read_back(shelf: Shelf, viewer: Viewer) -> None:
     anime_id = await shelf.anime(title="Death Note", year=2006, type="TV", episode_count=37)
     favorite = await add(viewer, anime_id)
     assert set(favorite) == FIELDS
@@ -29,7 +29,7 @@ async def test_added_and_read_back(shelf: Shelf, viewer: Viewer) -> None:
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-async def test_with_and_without_a_trailing_slash(shelf: Shelf, viewer: Viewer, slash: str) -> None:
+async def test_trailing_slash_is_optional(shelf: Shelf, viewer: Viewer, slash: str) -> None:
     anime_id = await shelf.anime()
     favorite = await viewer.write("POST", f"/favorites{slash}", {"anime_id": anime_id}, 201)
     assert await viewer.read(f"/favorites{slash}") == [favorite]
@@ -37,7 +37,7 @@ async def test_with_and_without_a_trailing_slash(shelf: Shelf, viewer: Viewer, s
     assert await viewer.read("/favorites") == []
 
 
-async def test_added_twice(shelf: Shelf, viewer: Viewer) -> None:
+async def test_favorite_added_twice_is_409(shelf: Shelf, viewer: Viewer) -> None:
     anime_id = await shelf.anime()
     favorite = await add(viewer, anime_id)
     for _ in range(2):
@@ -45,7 +45,7 @@ async def test_added_twice(shelf: Shelf, viewer: Viewer) -> None:
     assert await viewer.read("/favorites") == [favorite]
 
 
-async def test_removed_twice_and_added_again(shelf: Shelf, viewer: Viewer) -> None:
+async def test_removed_favorite_can_be_removed_and_added_again(shelf: Shelf, viewer: Viewer) -> None:
     anime_id = await shelf.anime()
     for _ in range(2):
         favorite = await add(viewer, anime_id)
@@ -55,29 +55,29 @@ async def test_removed_twice_and_added_again(shelf: Shelf, viewer: Viewer) -> No
         assert await viewer.read("/favorites") == []
 
 
-async def test_an_unknown_anime(viewer: Viewer) -> None:
+async def test_favorite_of_unknown_anime_is_404(viewer: Viewer) -> None:
     refused(await viewer.ask("POST", "/favorites", json={"anime_id": UNKNOWN_ID}), 404, "Anime not found")
     assert await viewer.write("DELETE", f"/favorites/{UNKNOWN_ID}", status=204) is None
     assert await viewer.read("/favorites") == []
 
 
-async def test_body_of_another_form_is_422(viewer: Viewer) -> None:
+async def test_invalid_body_is_422(viewer: Viewer) -> None:
     ids = (None, 1, True, [], {}, "", *BAD_IDS, *NOT_TEXTS)
     await check_bodies_refused(viewer, "POST", "/favorites", [{}, [], None, "x", *({"anime_id": it} for it in ids)])
     assert await viewer.read("/favorites") == []
 
 
 @pytest.mark.parametrize("anime_id", BAD_IDS)
-async def test_a_path_without_an_id(viewer: Viewer, anime_id: str) -> None:
+async def test_path_without_valid_id_is_422(viewer: Viewer, anime_id: str) -> None:
     refused(await viewer.ask("DELETE", f"/favorites/{anime_id}"), 422)
 
 
-async def test_methods_that_are_not_there(viewer: Viewer) -> None:
+async def test_unsupported_method_is_405(viewer: Viewer) -> None:
     for method, path in (("DELETE", "/favorites"), ("PUT", "/favorites"), ("GET", f"/favorites/{UNKNOWN_ID}")):
         refused(await viewer.ask(method, path), 405)
 
 
-async def test_fields_that_nobody_takes_have_no_effect(shelf: Shelf, viewer: Viewer) -> None:
+async def test_unknown_fields_are_ignored(shelf: Shelf, viewer: Viewer) -> None:
     other = await shelf.viewer()
     anime_id = await shelf.anime()
     body = EXTRA | {"user_id": str(other.id), "anime_id": anime_id}
@@ -88,24 +88,24 @@ async def test_fields_that_nobody_takes_have_no_effect(shelf: Shelf, viewer: Vie
     assert (await viewer.read("/users/me"))["role"] == "user"
 
 
-async def test_the_list_is_newest_first(shelf: Shelf, viewer: Viewer) -> None:
+async def test_list_is_sorted_newest_first(shelf: Shelf, viewer: Viewer) -> None:
     ids = [(await add(viewer, anime_id))["id"] for anime_id in await shelf.animes(5)]
     await check_list(viewer, "/favorites", ids[::-1])
 
 
-async def test_favorites_of_one_moment_have_an_order_too(shelf: Shelf, viewer: Viewer) -> None:
+async def test_favorites_of_equal_time_are_sorted_by_id(shelf: Shelf, viewer: Viewer) -> None:
     ids = [(await add(viewer, anime_id))["id"] for anime_id in await shelf.animes(5)]
     await shelf.rows.execute("UPDATE favorites SET created_at = '2024-01-01' WHERE user_id = $1", viewer.id)
     await check_list(viewer, "/favorites", sorted(ids, reverse=True))
 
 
-async def test_the_list_holds_its_anime_by_one_query(shelf: Shelf, viewer: Viewer) -> None:
+async def test_list_reads_its_anime_in_one_statement(shelf: Shelf, viewer: Viewer) -> None:
     for anime_id in await shelf.animes(6):
         await add(viewer, anime_id)
     await check_anime_by_one_query(viewer, "/favorites", shelf)
 
 
-async def test_nobody_sees_or_removes_what_another_one_has(shelf: Shelf, viewer: Viewer) -> None:
+async def test_favorites_of_another_viewer_are_separate(shelf: Shelf, viewer: Viewer) -> None:
     other = await shelf.viewer()
     anime_id = await shelf.anime()
     favorite = await add(viewer, anime_id)
@@ -118,7 +118,7 @@ async def test_nobody_sees_or_removes_what_another_one_has(shelf: Shelf, viewer:
     assert await other.read("/favorites") == [own]
 
 
-async def test_an_anime_that_is_gone_takes_its_favorites_along(shelf: Shelf, viewer: Viewer) -> None:
+async def test_deleted_anime_deletes_its_favorites(shelf: Shelf, viewer: Viewer) -> None:
     gone, stays = await shelf.animes(2)
     await add(viewer, gone)
     favorite = await add(viewer, stays)
@@ -126,7 +126,7 @@ async def test_an_anime_that_is_gone_takes_its_favorites_along(shelf: Shelf, vie
     assert await viewer.read("/favorites") == [favorite]
 
 
-async def test_of_fifty_at_once_one_is_added(shelf: Shelf, viewer: Viewer) -> None:
+async def test_concurrent_adds_store_one_favorite(shelf: Shelf, viewer: Viewer) -> None:
     body = {"anime_id": await shelf.anime()}
     for _ in range(2):
         answers = await asyncio.gather(*(viewer.ask("POST", "/favorites", json=body) for _ in range(50)))

@@ -1,4 +1,4 @@
-"""`If-Match` on what several devices may change: the one that was slower is told."""
+"""`If-Match` on library entries and collections: a change of an old version gets 412."""
 
 import asyncio
 from collections import Counter
@@ -18,14 +18,14 @@ async def tag_of(viewer: Viewer, path: str) -> str:
 
 
 async def entry(shelf: Shelf, viewer: Viewer) -> str:
-    """A library entry's path."""
+    """Create a library entry and return its path."""
     path = f"/library/{await shelf.anime()}"
     await viewer.write("PUT", path, {"status": "watching"})
     return path
 
 
 async def collection(_: Shelf, viewer: Viewer) -> str:
-    """A collection's path."""
+    """Create a collection and return its path."""
     return f"/collections/{(await viewer.write('POST', '/collections', {'name': 'x'}, 201))['id']}"
 
 
@@ -45,7 +45,7 @@ BOTH = pytest.mark.parametrize(("make", "change"), [(entry, put_entry), (collect
 
 
 @BOTH
-async def test_the_tag_names_the_state(shelf: Shelf, viewer: Viewer, make: Make, change: Change) -> None:
+async def test_etag_changes_with_each_change(shelf: Shelf, viewer: Viewer, make: Make, change: Change) -> None:
     path = await make(shelf, viewer)
     known = []
     for text in ("a", "b", "b"):
@@ -61,9 +61,7 @@ async def test_the_tag_names_the_state(shelf: Shelf, viewer: Viewer, make: Make,
 
 
 @BOTH
-async def test_whoever_names_an_old_state_changes_nothing(
-    shelf: Shelf, viewer: Viewer, make: Make, change: Change
-) -> None:
+async def test_change_with_old_tag_is_412(shelf: Shelf, viewer: Viewer, make: Make, change: Change) -> None:
     path, elsewhere = await make(shelf, viewer), await make(shelf, viewer)
     old = await tag_of(viewer, path)
     await change(viewer, path, old, "new")
@@ -78,7 +76,7 @@ async def test_whoever_names_an_old_state_changes_nothing(
 
 @BOTH
 @pytest.mark.parametrize("tag", ["*", " * ", '"x", {}', "{},{}", 'W/"x" , {}', "  {}  ", '"", {}'])
-async def test_whoever_names_the_state_among_others_changes_it(
+async def test_change_with_current_tag_among_others_is_done(
     shelf: Shelf, viewer: Viewer, make: Make, change: Change, tag: str
 ) -> None:
     path = await make(shelf, viewer)
@@ -88,7 +86,9 @@ async def test_whoever_names_the_state_among_others_changes_it(
 
 
 @BOTH
-async def test_of_twenty_with_one_tag_one_wins(shelf: Shelf, viewer: Viewer, make: Make, change: Change) -> None:
+async def test_concurrent_changes_with_one_tag_store_one(
+    shelf: Shelf, viewer: Viewer, make: Make, change: Change
+) -> None:
     path = await make(shelf, viewer)
     for _ in range(3):
         tag = await tag_of(viewer, path)
@@ -98,14 +98,14 @@ async def test_of_twenty_with_one_tag_one_wins(shelf: Shelf, viewer: Viewer, mak
         assert await viewer.read(path) == winner
 
 
-async def test_without_an_entry_there_is_no_state(shelf: Shelf, viewer: Viewer) -> None:
+async def test_any_tag_for_missing_entry_is_412(shelf: Shelf, viewer: Viewer) -> None:
     path = f"/library/{await shelf.anime()}"
     for tag in ("*", '"x"', ""):
         refused(await put_entry(viewer, path, tag, "x"), 412, STALE)
     assert await viewer.read("/library") == []
 
 
-async def test_an_entry_made_anew_is_not_the_one_that_was_known(shelf: Shelf, viewer: Viewer) -> None:
+async def test_tag_of_removed_entry_does_not_match_its_successor(shelf: Shelf, viewer: Viewer) -> None:
     path = await entry(shelf, viewer)
     tag = await tag_of(viewer, path)
     await viewer.write("DELETE", path, status=204)
@@ -115,14 +115,14 @@ async def test_an_entry_made_anew_is_not_the_one_that_was_known(shelf: Shelf, vi
     assert await viewer.read("/library") == [made]
 
 
-async def test_the_tag_of_another_ones_entry_is_none(shelf: Shelf, viewer: Viewer) -> None:
+async def test_tag_of_another_viewers_entry_does_not_match(shelf: Shelf, viewer: Viewer) -> None:
     other = await shelf.viewer()
     path = await entry(shelf, viewer)
     await other.write("PUT", path, {"status": "dropped"})
     refused(await put_entry(other, path, await tag_of(viewer, path), "x"), 412, STALE)
 
 
-async def test_progress_changes_an_entrys_tag(shelf: Shelf, viewer: Viewer) -> None:
+async def test_progress_changes_the_tag_of_an_entry(shelf: Shelf, viewer: Viewer) -> None:
     anime_id = await shelf.anime()
     path = f"/library/{anime_id}"
     await viewer.write("PUT", path, {"status": "plan_to_watch"})
@@ -132,7 +132,7 @@ async def test_progress_changes_an_entrys_tag(shelf: Shelf, viewer: Viewer) -> N
 
 
 @pytest.mark.parametrize("query", ["", "?position=0"])
-async def test_a_collections_tag_speaks_of_its_anime_too(shelf: Shelf, viewer: Viewer, query: str) -> None:
+async def test_items_change_the_tag_of_a_collection(shelf: Shelf, viewer: Viewer, query: str) -> None:
     path, animes = await collection(shelf, viewer), await shelf.animes(2)
 
     async def put(anime_id: str, tag: str) -> httpx.Response:

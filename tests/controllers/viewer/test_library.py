@@ -1,4 +1,4 @@
-"""/library: the viewer's list. What watch progress makes of it: test_library_follows.py."""
+"""/library. Effects of watch progress are in test_library_follows.py."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ async def put(viewer: Viewer, anime_id: str, status: str = "watching", **more: A
 
 @pytest.mark.parametrize("slash", ["", "/"])
 @pytest.mark.parametrize("status", STATUSES)
-async def test_put_and_read_back(shelf: Shelf, viewer: Viewer, status: str, slash: str) -> None:
+async def test_entry_is_stored_and_read_back(shelf: Shelf, viewer: Viewer, status: str, slash: str) -> None:
     anime_id = await shelf.anime(title="Death Note", episode_count=37)
     body = {"status": status, "score": 8, "notes": "null"}
     path = f"/library/{anime_id}{slash}"
@@ -43,7 +43,7 @@ async def test_put_and_read_back(shelf: Shelf, viewer: Viewer, status: str, slas
     assert await viewer.read("/library") == []
 
 
-async def test_what_is_left_out_is_none(shelf: Shelf, viewer: Viewer) -> None:
+async def test_omitted_fields_become_null(shelf: Shelf, viewer: Viewer) -> None:
     anime_id = await shelf.anime()
     first = await put(viewer, anime_id, score=10, notes="д" * 10_000)
     later = await put(viewer, anime_id, "on_hold")
@@ -53,7 +53,7 @@ async def test_what_is_left_out_is_none(shelf: Shelf, viewer: Viewer) -> None:
     assert await viewer.read("/library") == [later]
 
 
-async def test_dates_are_never_taken_back(shelf: Shelf, viewer: Viewer) -> None:
+async def test_status_change_keeps_existing_dates(shelf: Shelf, viewer: Viewer) -> None:
     anime_id = await shelf.anime(episode_count=12)
     await put(viewer, anime_id, "watching")
     done = await put(viewer, anime_id, "completed")
@@ -66,7 +66,7 @@ async def test_dates_are_never_taken_back(shelf: Shelf, viewer: Viewer) -> None:
         assert entry["episodes_watched"] == done["episodes_watched"] == 12
 
 
-async def test_body_of_another_form_is_422(shelf: Shelf, viewer: Viewer) -> None:
+async def test_invalid_body_is_422(shelf: Shelf, viewer: Viewer) -> None:
     anime_id = await shelf.anime()
     entry = await put(viewer, anime_id, score=1)
     changes = [
@@ -80,7 +80,7 @@ async def test_body_of_another_form_is_422(shelf: Shelf, viewer: Viewer) -> None
     assert await viewer.read("/library") == [entry]
 
 
-async def test_what_is_not_there(viewer: Viewer) -> None:
+async def test_unknown_entry_or_anime_is_404(viewer: Viewer) -> None:
     refused(await viewer.ask("GET", f"/library/{UNKNOWN_ID}"), 404)
     refused(await viewer.ask("PUT", f"/library/{UNKNOWN_ID}", json={"status": "watching"}), 404, "Anime not found")
     assert await viewer.write("DELETE", f"/library/{UNKNOWN_ID}", status=204) is None
@@ -89,7 +89,7 @@ async def test_what_is_not_there(viewer: Viewer) -> None:
             refused(await viewer.ask(method, f"/library/{bad}", **body), 422)
 
 
-async def test_fields_that_nobody_takes_have_no_effect(shelf: Shelf, viewer: Viewer) -> None:
+async def test_unknown_fields_are_ignored(shelf: Shelf, viewer: Viewer) -> None:
     other = await shelf.viewer()
     anime_id = await shelf.anime()
     extra = EXTRA | {"user_id": str(other.id), "anime_id": UNKNOWN_ID, "episodes_watched": 5, "times_rewatched": 5}
@@ -103,7 +103,7 @@ async def test_fields_that_nobody_takes_have_no_effect(shelf: Shelf, viewer: Vie
     assert await other.read("/library") == []
 
 
-async def test_the_list_is_changed_last_first(shelf: Shelf, viewer: Viewer) -> None:
+async def test_list_is_sorted_last_changed_first(shelf: Shelf, viewer: Viewer) -> None:
     animes = await shelf.animes(5)
     for anime_id in (*animes, animes[1]):
         await put(viewer, anime_id)
@@ -111,7 +111,7 @@ async def test_the_list_is_changed_last_first(shelf: Shelf, viewer: Viewer) -> N
     await check_anime_by_one_query(viewer, "/library", shelf)
 
 
-async def test_one_status_of_it(shelf: Shelf, viewer: Viewer) -> None:
+async def test_list_of_one_status_has_no_others(shelf: Shelf, viewer: Viewer) -> None:
     animes = await shelf.animes(10)
     for number, anime_id in enumerate(animes):
         await put(viewer, anime_id, STATUSES[number % 5])
@@ -128,7 +128,7 @@ async def test_one_status_of_it(shelf: Shelf, viewer: Viewer) -> None:
         refused(await viewer.ask("GET", f"/library?status={wrong}"), 422)
 
 
-async def test_nobody_sees_or_changes_what_another_one_has(shelf: Shelf, viewer: Viewer) -> None:
+async def test_library_of_another_viewer_is_separate(shelf: Shelf, viewer: Viewer) -> None:
     other = await shelf.viewer()
     anime_id = await shelf.anime()
     entry = await put(viewer, anime_id, score=3)
@@ -140,7 +140,7 @@ async def test_nobody_sees_or_changes_what_another_one_has(shelf: Shelf, viewer:
     assert await viewer.read("/library") == [entry]
 
 
-async def test_many_at_once_leave_one_entry(shelf: Shelf, viewer: Viewer) -> None:
+async def test_concurrent_puts_leave_one_entry(shelf: Shelf, viewer: Viewer) -> None:
     anime_id = await shelf.anime()
     answers = await asyncio.gather(*(put(viewer, anime_id, notes=str(it)) for it in range(20)))
     assert len({answer["id"] for answer in answers}) == 1

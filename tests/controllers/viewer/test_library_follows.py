@@ -1,4 +1,4 @@
-"""What watch progress makes of a library entry that exists."""
+"""The effects of watch progress on a library entry."""
 
 import asyncio
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from tests.factories import Shelf, Viewer
 Player = Mapping[str, float]
 Posts = list[tuple[int, Player]]
 LAST = {"progress_percent": 90}
-"""So much of an episode is all of it."""
+"""The percentage at which an episode counts as watched."""
 BEGUN = {"position_seconds": 1}
 
 
@@ -31,11 +31,11 @@ async def watch(viewer: Viewer, anime_id: str, episode: int, more: Player) -> No
 @pytest.mark.parametrize(
     ("before", "posts", "after", "watched"),
     [
-        # A first one begins it, whichever it is and however little was seen.
+        # Any progress starts a planned anime.
         ("plan_to_watch", [(1, BEGUN)], "watching", 0),
         ("plan_to_watch", [(1, {"position_seconds": 0})], "watching", 0),
         ("plan_to_watch", [(5, BEGUN)], "watching", 4),
-        # The last one finished ends it, by either measure.
+        # The finished last episode completes it, by percentage or position.
         ("watching", [(12, LAST)], "completed", 12),
         ("watching", [(12, {"progress_percent": 100})], "completed", 12),
         ("watching", [(12, {"position_seconds": 1242})], "completed", 12),
@@ -45,22 +45,22 @@ async def watch(viewer: Viewer, anime_id: str, episode: int, more: Player) -> No
         ("plan_to_watch", [(12, LAST)], "completed", 12),
         ("on_hold", [(12, LAST)], "completed", 12),
         ("dropped", [(12, LAST)], "completed", 12),
-        # One that is not finished, or not the last, does not.
+        # An unfinished or earlier episode does not.
         ("watching", [(12, {"progress_percent": 89.99})], "watching", 11),
         ("watching", [(12, {"position_seconds": 1241})], "watching", 11),
         ("watching", [(12, {"position_seconds": 0})], "watching", 11),
         ("watching", [(11, LAST)], "watching", 11),
         ("plan_to_watch", [(12, {"progress_percent": 50})], "watching", 11),
-        # Other statuses stay.
+        # Other statuses are kept.
         ("on_hold", [(1, BEGUN), (3, LAST), (12, {"progress_percent": 89})], "on_hold", 11),
         ("dropped", [(1, BEGUN), (3, LAST), (12, {"progress_percent": 89})], "dropped", 11),
-        # Going back takes nothing away.
+        # An earlier episode lowers nothing.
         ("watching", [(12, LAST), (1, BEGUN), (3, LAST), (12, BEGUN)], "completed", 12),
         ("completed", [(1, BEGUN), (2, LAST)], "completed", 12),
         ("watching", [(7, LAST), (2, BEGUN)], "watching", 7),
     ],
 )
-async def test_the_entry_follows(
+async def test_progress_updates_the_entry(
     shelf: Shelf, viewer: Viewer, before: str, posts: Posts, after: str, watched: int
 ) -> None:
     anime_id = await shelf.anime(episode_count=12, duration_seconds=1380)
@@ -81,7 +81,7 @@ async def test_the_entry_follows(
 
 @pytest.mark.parametrize("duration", [None, 1380])
 @pytest.mark.parametrize("status", ["plan_to_watch", "watching", "on_hold", "dropped"])
-async def test_what_has_no_known_end_is_never_completed(
+async def test_anime_without_episode_count_is_never_completed(
     shelf: Shelf, viewer: Viewer, status: str, duration: int | None
 ) -> None:
     anime_id = await shelf.anime(episode_count=None, duration_seconds=duration)
@@ -93,7 +93,7 @@ async def test_what_has_no_known_end_is_never_completed(
     assert (entry["completed_on"], entry["episodes_watched"]) == (None, 1000)
 
 
-async def test_a_position_says_nothing_of_an_unknown_duration(shelf: Shelf, viewer: Viewer) -> None:
+async def test_position_in_unknown_duration_finishes_no_episode(shelf: Shelf, viewer: Viewer) -> None:
     anime_id = await shelf.anime(episode_count=12, duration_seconds=None)
     await put(viewer, anime_id, "watching")
     await watch(viewer, anime_id, 12, {"position_seconds": 99_999})
@@ -102,7 +102,7 @@ async def test_a_position_says_nothing_of_an_unknown_duration(shelf: Shelf, view
     assert (await viewer.read(f"/library/{anime_id}"))["status"] == "completed"
 
 
-async def test_dates_that_are_there_stay(shelf: Shelf, viewer: Viewer) -> None:
+async def test_progress_keeps_existing_dates(shelf: Shelf, viewer: Viewer) -> None:
     anime_id = await shelf.anime(episode_count=12)
     await put(viewer, anime_id, "plan_to_watch")
     await shelf.rows.execute(
@@ -114,7 +114,7 @@ async def test_dates_that_are_there_stay(shelf: Shelf, viewer: Viewer) -> None:
         assert (entry["status"], entry["started_on"], entry["completed_on"]) == (status, "2019-01", "2020")
 
 
-async def test_a_count_is_never_taken_back(shelf: Shelf, viewer: Viewer) -> None:
+async def test_progress_never_lowers_episodes_watched(shelf: Shelf, viewer: Viewer) -> None:
     anime_id = await shelf.anime(episode_count=12)
     await put(viewer, anime_id, "watching")
     await watch(viewer, anime_id, 7, LAST)
@@ -124,7 +124,7 @@ async def test_a_count_is_never_taken_back(shelf: Shelf, viewer: Viewer) -> None
     assert (entry["status"], entry["episodes_watched"]) == ("watching", 7)
 
 
-async def test_progress_makes_no_entry(shelf: Shelf, viewer: Viewer) -> None:
+async def test_progress_creates_no_entry(shelf: Shelf, viewer: Viewer) -> None:
     other = await shelf.viewer()
     anime_id, beside = await shelf.anime(episode_count=1), await shelf.anime(episode_count=1)
     entries = [await put(other, anime_id, "plan_to_watch"), await put(viewer, beside, "plan_to_watch")]
@@ -133,7 +133,7 @@ async def test_progress_makes_no_entry(shelf: Shelf, viewer: Viewer) -> None:
     assert await other.read("/library") == entries[:1]
 
 
-async def test_an_entry_that_is_as_it_would_be_does_not_change(shelf: Shelf, viewer: Viewer) -> None:
+async def test_progress_without_effect_keeps_the_version(shelf: Shelf, viewer: Viewer) -> None:
     anime_id = await shelf.anime(episode_count=12)
     await put(viewer, anime_id, "watching")
     await watch(viewer, anime_id, 5, BEGUN)
@@ -143,7 +143,7 @@ async def test_an_entry_that_is_as_it_would_be_does_not_change(shelf: Shelf, vie
     assert await viewer.read(f"/library/{anime_id}") == entry
 
 
-async def test_completed_by_progress_leaves_continue_watching(shelf: Shelf, viewer: Viewer) -> None:
+async def test_anime_completed_by_progress_leaves_continue_watching(shelf: Shelf, viewer: Viewer) -> None:
     anime_id = await shelf.anime(episode_count=2)
     await put(viewer, anime_id, "plan_to_watch")
     for more, left in ((BEGUN, 1), ({"progress_percent": 89}, 1), (LAST, 0)):
@@ -153,7 +153,7 @@ async def test_completed_by_progress_leaves_continue_watching(shelf: Shelf, view
     assert len(await viewer.read("/watch/continue")) == 1
 
 
-async def test_of_many_at_once_none_is_lost(shelf: Shelf, viewer: Viewer) -> None:
+async def test_concurrent_progress_loses_no_update(shelf: Shelf, viewer: Viewer) -> None:
     anime_id = await shelf.anime(episode_count=20)
     await put(viewer, anime_id, "plan_to_watch")
     await asyncio.gather(*(watch(viewer, anime_id, episode, LAST) for episode in range(1, 21)))

@@ -1,4 +1,4 @@
-"""/openapi.json against real answers about what a viewer keeps."""
+"""/openapi.json against real responses of the viewer operations."""
 
 from typing import Any
 
@@ -15,12 +15,12 @@ from tests.factories import shelf_of
 from tests.values import UNKNOWN_ID
 
 Call = tuple[str, str, str, dict[str, Any]]
-# No role of today's is signed in and lacks a permission that these need; a body of 5 MB is another test's.
+# Each role with a token has the permissions of these operations; another test sends a body of 5 MB.
 NOT_TO_BE_HAD = {"403", "413"}
 
 
 def calls(anime: str, spare: str, episode: str, collection: str, others: str, view: str) -> list[Call]:
-    """An operation and a call of it, for each status that a client can bring about; in this order."""
+    """Return each operation with a call for each status that a client can cause, in this order."""
     favorite, progress = {"anime_id": anime}, {"anime_id": anime, "episode": 1, "position_seconds": 1}
     entry, one, unknown = f"/library/{anime}", f"/collections/{collection}", f"/collections/{UNKNOWN_ID}"
     view_body, stale = {"episode_id": episode, "progress": 1}, {"headers": {"If-Match": '"x"'}}
@@ -90,7 +90,7 @@ def check(schema: dict[str, Any], operation: dict[str, Any], response: httpx.Res
     assert ("ETag" in described.get("headers", {})) >= ("etag" in response.headers)
 
 
-async def test_real_answers_are_as_described(server: URL, template: URL) -> None:
+async def test_responses_match_the_description(server: URL, template: URL) -> None:
     async with shelf_of(server, template) as shelf:
         schema = (await shelf.client.get("/openapi.json")).json()
         operations = {it["operationId"]: it for path in schema["paths"].values() for it in path.values()}
@@ -115,8 +115,8 @@ async def test_real_answers_are_as_described(server: URL, template: URL) -> None
     assert {(name, status) for name, status in seen if status not in NOT_TO_BE_HAD} == expected
 
 
-def test_no_field_of_a_body_has_the_name_of_a_dependency() -> None:
-    # Litestar would take what is wrong with such a field for a fault of its own, and answer 500.
+def test_body_fields_and_dependencies_have_different_names() -> None:
+    # Litestar would report an invalid field of that name as its own error, with status 500.
     app = create_app(Settings(secret_key="k" * 32, database_url=URL.create("postgresql+asyncpg")))
     handlers = [it for route in app.routes if isinstance(route, HTTPRoute) for it in route.route_handlers]
     found = []

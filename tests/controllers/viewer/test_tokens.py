@@ -1,4 +1,4 @@
-"""Every path of what a viewer keeps needs a valid token, and says so before it looks at the rest of the request."""
+"""Every viewer path requires a valid token, and checks it before the rest of the request."""
 
 from typing import Any
 

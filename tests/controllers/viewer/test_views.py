@@ -1,4 +1,4 @@
-"""/views: the episodes that a viewer saw."""
+"""/views: the viewer's history."""
 
 import asyncio
 from typing import Any
@@ -24,7 +24,7 @@ async def episodes(shelf: Shelf, count: int) -> list[str]:
 
 @pytest.mark.parametrize("slash", ["", "/"])
 @pytest.mark.parametrize("device", [None, "", "living room", "д" * 128, "null", "🦊" * 128])
-async def test_stored_and_read_back(shelf: Shelf, viewer: Viewer, device: str | None, slash: str) -> None:
+async def test_view_is_stored_and_read_back(shelf: Shelf, viewer: Viewer, device: str | None, slash: str) -> None:
     anime_id = await shelf.anime()
     episode_id = await shelf.episode(anime_id, 12)
     body = {"episode_id": episode_id, "progress": 431, "device": device}
@@ -39,7 +39,7 @@ async def test_stored_and_read_back(shelf: Shelf, viewer: Viewer, device: str | 
     assert await viewer.read("/views") == []
 
 
-async def test_one_for_each_episode(shelf: Shelf, viewer: Viewer) -> None:
+async def test_second_view_of_an_episode_replaces_the_first(shelf: Shelf, viewer: Viewer) -> None:
     one, other = await episodes(shelf, 2)
     first, beside = await see(viewer, one, 100, device="tv"), await see(viewer, other)
     for progress in (MAX_INTEGER, 0, 50):
@@ -49,7 +49,7 @@ async def test_one_for_each_episode(shelf: Shelf, viewer: Viewer) -> None:
         assert await viewer.read("/views") == [later, beside]
 
 
-async def test_body_of_another_form_is_422(shelf: Shelf, viewer: Viewer) -> None:
+async def test_invalid_body_is_422(shelf: Shelf, viewer: Viewer) -> None:
     body = {"episode_id": (await episodes(shelf, 1))[0], "progress": 1}
     changes = [
         *[{"episode_id": it} for it in (None, 1, *BAD_IDS, *NOT_TEXTS)],
@@ -61,7 +61,7 @@ async def test_body_of_another_form_is_422(shelf: Shelf, viewer: Viewer) -> None
     assert await viewer.read("/views") == []
 
 
-async def test_what_is_not_there(viewer: Viewer) -> None:
+async def test_unknown_view_or_episode_is_404(viewer: Viewer) -> None:
     body = {"episode_id": UNKNOWN_ID, "progress": 1}
     refused(await viewer.ask("POST", "/views", json=body), 404, "Episode not found")
     refused(await viewer.ask("DELETE", f"/views/{UNKNOWN_ID}"), 404)
@@ -69,7 +69,7 @@ async def test_what_is_not_there(viewer: Viewer) -> None:
         refused(await viewer.ask("DELETE", f"/views/{bad}"), 422)
 
 
-async def test_fields_that_nobody_takes_have_no_effect(shelf: Shelf, viewer: Viewer) -> None:
+async def test_unknown_fields_are_ignored(shelf: Shelf, viewer: Viewer) -> None:
     other = await shelf.viewer()
     (episode_id,) = await episodes(shelf, 1)
     extra = EXTRA | {"user_id": str(other.id), "anime_id": UNKNOWN_ID, "last_viewed_at": "2000-01-01T00:00:00Z"}
@@ -81,7 +81,7 @@ async def test_fields_that_nobody_takes_have_no_effect(shelf: Shelf, viewer: Vie
     assert await other.read("/views") == []
 
 
-async def test_the_list_is_last_viewed_first(shelf: Shelf, viewer: Viewer) -> None:
+async def test_list_is_sorted_last_viewed_first(shelf: Shelf, viewer: Viewer) -> None:
     ids = await episodes(shelf, 5)
     for episode_id in (*ids, ids[1]):
         await see(viewer, episode_id)
@@ -91,7 +91,7 @@ async def test_the_list_is_last_viewed_first(shelf: Shelf, viewer: Viewer) -> No
     assert len(seen) == 2, seen
 
 
-async def test_nobody_sees_or_removes_what_another_one_has(shelf: Shelf, viewer: Viewer) -> None:
+async def test_views_of_another_viewer_are_separate(shelf: Shelf, viewer: Viewer) -> None:
     other = await shelf.viewer()
     (episode_id,) = await episodes(shelf, 1)
     view = await see(viewer, episode_id)
@@ -105,7 +105,7 @@ async def test_nobody_sees_or_removes_what_another_one_has(shelf: Shelf, viewer:
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-async def test_an_emptied_history_can_be_filled_again(shelf: Shelf, viewer: Viewer, slash: str) -> None:
+async def test_cleared_history_can_be_filled_again(shelf: Shelf, viewer: Viewer, slash: str) -> None:
     ids = await episodes(shelf, 3)
     for episode_id in ids:
         await see(viewer, episode_id)
@@ -116,14 +116,14 @@ async def test_an_emptied_history_can_be_filled_again(shelf: Shelf, viewer: View
     assert await viewer.read("/views") == [view]
 
 
-async def test_a_removed_view_is_gone_and_the_others_stay(shelf: Shelf, viewer: Viewer) -> None:
+async def test_removing_a_view_keeps_the_others(shelf: Shelf, viewer: Viewer) -> None:
     one, other = [await see(viewer, episode_id) for episode_id in await episodes(shelf, 2)]
     assert await viewer.write("DELETE", f"/views/{one['id']}", status=204) is None
     refused(await viewer.ask("DELETE", f"/views/{one['id']}"), 404)
     assert await viewer.read("/views") == [other]
 
 
-async def test_many_at_once_leave_one_row(shelf: Shelf, viewer: Viewer) -> None:
+async def test_concurrent_views_leave_one_row(shelf: Shelf, viewer: Viewer) -> None:
     (episode_id,) = await episodes(shelf, 1)
     answers = await asyncio.gather(*(see(viewer, episode_id, progress) for progress in range(30)))
     assert len({answer["id"] for answer in answers}) == 1

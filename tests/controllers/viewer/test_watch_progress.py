@@ -1,4 +1,4 @@
-"""/watch: how far a viewer is, and what to go on with. What the library makes of it: test_library_follows.py."""
+"""/watch: watch progress and continue watching. Effects on the library are in test_library_follows.py."""
 
 import asyncio
 from typing import Any
@@ -26,7 +26,7 @@ async def watch(viewer: Viewer, anime_id: str, episode: int = 1, **more: Any) ->
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-async def test_stored_and_read_back(shelf: Shelf, viewer: Viewer, slash: str) -> None:
+async def test_progress_is_stored_and_read_back(shelf: Shelf, viewer: Viewer, slash: str) -> None:
     anime_id = await shelf.anime(title="Death Note")
     body = {"anime_id": anime_id, "episode": 7, "position_seconds": 431, "progress_percent": 30.5}
     progress = await viewer.write("POST", f"/watch/progress{slash}", body)
@@ -40,7 +40,7 @@ async def test_stored_and_read_back(shelf: Shelf, viewer: Viewer, slash: str) ->
     assert await viewer.read(f"/watch/continue{slash}") == [progress]
 
 
-async def test_one_place_for_each_anime(shelf: Shelf, viewer: Viewer) -> None:
+async def test_second_progress_replaces_the_first(shelf: Shelf, viewer: Viewer) -> None:
     one, other = await shelf.animes(2)
     first = await watch(viewer, one, 3, position_seconds=5, progress_percent=1)
     beside = await watch(viewer, other)
@@ -68,7 +68,7 @@ async def test_one_place_for_each_anime(shelf: Shelf, viewer: Viewer) -> None:
         {"episode": 1, "position_seconds": 1, "progress_percent": None},
     ],
 )
-async def test_the_ends_of_the_ranges(shelf: Shelf, viewer: Viewer, body: dict[str, Any]) -> None:
+async def test_progress_at_the_limits_is_stored(shelf: Shelf, viewer: Viewer, body: dict[str, Any]) -> None:
     anime_id = await shelf.anime(duration_seconds=MAX_INTEGER, episode_count=MAX_INTEGER)
     await viewer.write("PUT", f"/library/{anime_id}", {"status": "plan_to_watch"})
     progress = await viewer.write("POST", "/watch/progress", {"anime_id": anime_id, **body})
@@ -88,13 +88,13 @@ async def test_the_ends_of_the_ranges(shelf: Shelf, viewer: Viewer, body: dict[s
         ({"episode": 1, "position_seconds": -1, "progress_percent": 1}, SECONDS),
     ],
 )
-async def test_what_makes_no_sense(shelf: Shelf, viewer: Viewer, body: dict[str, Any], message: str) -> None:
+async def test_progress_out_of_range_is_400(shelf: Shelf, viewer: Viewer, body: dict[str, Any], message: str) -> None:
     for anime_id in (await shelf.anime(), UNKNOWN_ID):
         refused(await viewer.ask("POST", "/watch/progress", json={"anime_id": anime_id, **body}), 400, message)
     assert await viewer.read("/watch/progress") == []
 
 
-async def test_body_of_another_form_is_422(shelf: Shelf, viewer: Viewer) -> None:
+async def test_invalid_body_is_422(shelf: Shelf, viewer: Viewer) -> None:
     body = {"anime_id": await shelf.anime(), "episode": 1, "position_seconds": 1}
     changes = [
         *[{"anime_id": it} for it in (None, 1, *BAD_IDS, *NOT_TEXTS)],
@@ -108,24 +108,24 @@ async def test_body_of_another_form_is_422(shelf: Shelf, viewer: Viewer) -> None
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400", "-1e400"])
-async def test_numbers_that_are_none(shelf: Shelf, viewer: Viewer, number: str) -> None:
+async def test_non_finite_number_is_422(shelf: Shelf, viewer: Viewer, number: str) -> None:
     body = f'{{"anime_id": "{await shelf.anime()}", "episode": 1, "progress_percent": {number}}}'
     headers = {"Content-Type": "application/json"}
     refused(await viewer.ask("POST", "/watch/progress", content=body, headers=headers), 422)
 
 
-async def test_an_unknown_anime(viewer: Viewer) -> None:
+async def test_progress_of_unknown_anime_is_404(viewer: Viewer) -> None:
     body = {"anime_id": UNKNOWN_ID, "episode": 1, "position_seconds": 1}
     refused(await viewer.ask("POST", "/watch/progress", json=body), 404, "Anime not found")
     assert await viewer.write("DELETE", f"/watch/continue/{UNKNOWN_ID}", status=204) is None
 
 
 @pytest.mark.parametrize("anime_id", BAD_IDS)
-async def test_a_path_without_an_id(viewer: Viewer, anime_id: str) -> None:
+async def test_path_without_valid_id_is_422(viewer: Viewer, anime_id: str) -> None:
     refused(await viewer.ask("DELETE", f"/watch/continue/{anime_id}"), 422)
 
 
-async def test_fields_that_nobody_takes_have_no_effect(shelf: Shelf, viewer: Viewer) -> None:
+async def test_unknown_fields_are_ignored(shelf: Shelf, viewer: Viewer) -> None:
     other = await shelf.viewer()
     progress = await watch(
         viewer, await shelf.anime(), **{**EXTRA, "user_id": str(other.id), "hidden": True, "position_seconds": 1}
@@ -137,7 +137,7 @@ async def test_fields_that_nobody_takes_have_no_effect(shelf: Shelf, viewer: Vie
 
 
 @pytest.mark.parametrize("path", ["/watch/progress", "/watch/continue"])
-async def test_lists_are_last_watched_first(shelf: Shelf, viewer: Viewer, path: str) -> None:
+async def test_lists_are_sorted_last_watched_first(shelf: Shelf, viewer: Viewer, path: str) -> None:
     animes = await shelf.animes(5)
     for anime_id in (*animes, animes[1]):
         await watch(viewer, anime_id)
@@ -146,7 +146,7 @@ async def test_lists_are_last_watched_first(shelf: Shelf, viewer: Viewer, path: 
     await check_anime_by_one_query(viewer, path, shelf)
 
 
-async def test_nobody_sees_or_changes_what_another_one_has(shelf: Shelf, viewer: Viewer) -> None:
+async def test_progress_of_another_viewer_is_separate(shelf: Shelf, viewer: Viewer) -> None:
     other = await shelf.viewer()
     anime_id = await shelf.anime()
     progress = await watch(viewer, anime_id, 5)
@@ -160,13 +160,13 @@ async def test_nobody_sees_or_changes_what_another_one_has(shelf: Shelf, viewer:
         assert await other.read(path) == [own]
 
 
-async def test_continue_leaves_out_what_is_completed_or_dropped_and_nothing_else(shelf: Shelf, viewer: Viewer) -> None:
+async def test_continue_watching_leaves_out_completed_and_dropped(shelf: Shelf, viewer: Viewer) -> None:
     other = await shelf.viewer()
     by_status = {}
     for status in ("watching", "completed", "on_hold", "dropped", "plan_to_watch", None):
         anime_id = by_status[status] = await shelf.anime()
         await watch(viewer, anime_id)
-        # What is completed or dropped by somebody else says nothing of this viewer.
+        # Another viewer's library entries have no effect.
         await other.write("PUT", f"/library/{anime_id}", {"status": "dropped"})
         if status:
             await viewer.write("PUT", f"/library/{anime_id}", {"status": status})
@@ -178,7 +178,7 @@ async def test_continue_leaves_out_what_is_completed_or_dropped_and_nothing_else
     assert len(await viewer.read("/watch/continue")) == 6
 
 
-async def test_hidden_until_it_is_played_again(shelf: Shelf, viewer: Viewer) -> None:
+async def test_hidden_anime_reappears_when_played_again(shelf: Shelf, viewer: Viewer) -> None:
     hidden, other = await shelf.animes(2)
     progress, beside = await watch(viewer, hidden, 5, position_seconds=77), await watch(viewer, other)
     for slash in ("", "/"):
@@ -193,7 +193,7 @@ async def test_hidden_until_it_is_played_again(shelf: Shelf, viewer: Viewer) -> 
     assert await viewer.read("/watch/continue") == [again, beside]
 
 
-async def test_many_at_once_leave_one_row(shelf: Shelf, viewer: Viewer) -> None:
+async def test_concurrent_progress_leaves_one_row(shelf: Shelf, viewer: Viewer) -> None:
     anime_id = await shelf.anime()
     answers = await asyncio.gather(*(watch(viewer, anime_id, episode) for episode in range(1, 31)))
     assert len({answer["id"] for answer in answers}) == 1

@@ -1,4 +1,4 @@
-"""The operations on what a viewer keeps, as /openapi.json names them: paths, and statuses beside 401, 500, 503."""
+"""The viewer operations by their ids in /openapi.json: path, and statuses beside 401, 500 and 503."""
 
 VIEWER = {
     "listFavorites": ("/favorites", {"200", "422"}),
@@ -31,7 +31,7 @@ GUESTS_TOO = {
     "listCollectionAnime": ("/collections/{collection_id}/anime", {"200", "404", "422"}),
 }
 BODIES = {"addFavorite", "postWatchProgress", "postView", "addCollection", "changeCollection", "putLibraryEntry"}
-"""That take JSON."""
+"""Operations with a JSON body."""
 FORMS = {
     "changeMe": {"application/json", "multipart/form-data", "application/x-www-form-urlencoded"},
     "importLibrary": {"application/json", "application/xml", "application/gzip", "multipart/form-data"},

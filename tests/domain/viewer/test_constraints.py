@@ -1,4 +1,4 @@
-"""What a row is about, the viewer, the anime or the episode, may go while the row is written: 401 or 404, never 500."""
+"""The viewer, anime or episode of a row is deleted while the row is written: 401 or 404, never 500."""
 
 import asyncio
 from typing import Any
@@ -34,7 +34,7 @@ async def while_it_goes(
     table: str,
     row_id: UUID,
 ) -> httpx.Response:
-    """Write while another transaction has deleted what the row is about, and commits once the write waits for it."""
+    """Write a row whose parent another transaction has deleted; it commits once the write waits for it."""
     method, path, body, headers = write
     body = None if body is None else {name: _named(value, names) for name, value in body.items()}
     elsewhere = await connect(shelf.url)
@@ -43,7 +43,7 @@ async def while_it_goes(
     await elsewhere.execute(f"DELETE FROM {table} WHERE id = $1", row_id)
     more = {} if body is None else {"json": body}
     answer = asyncio.create_task(viewer.ask(method, _named(path, names), headers=headers, **more))
-    while not (answer.done() or await shelf.rows.fetchval(WAITS)):  # noqa: ASYNC110 - it tells nobody that somebody waits
+    while not (answer.done() or await shelf.rows.fetchval(WAITS)):  # noqa: ASYNC110 - PostgreSQL sends no event
         await asyncio.sleep(0.005)
     assert not answer.done(), answer.result().text
     await transaction.commit()
@@ -62,21 +62,21 @@ async def things(shelf: Shelf, viewer: Viewer) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("write", [write for write in WRITES if "collection}" not in write[1]])
-async def test_a_viewer_who_goes_meanwhile(shelf: Shelf, write: Any) -> None:
+async def test_write_of_deleted_viewer_is_401(shelf: Shelf, write: Any) -> None:
     viewer = await shelf.viewer()
     names = await things(shelf, viewer)
     refused(await while_it_goes(shelf, viewer, write, names, "users", viewer.id), 401, "Authentication failed")
 
 
 @pytest.mark.parametrize("write", [write for write in WRITES if write[1] != "/collections"])
-async def test_an_anime_that_goes_meanwhile(shelf: Shelf, write: Any) -> None:
+async def test_write_about_deleted_anime_is_404(shelf: Shelf, write: Any) -> None:
     viewer = await shelf.viewer()
     names = await things(shelf, viewer)
     response = await while_it_goes(shelf, viewer, write, names, "anime", UUID(names["anime"]))
     refused(response, 404, "Episode not found" if write[1] == "/views" else "Anime not found")
 
 
-async def test_a_collection_that_goes_meanwhile(shelf: Shelf) -> None:
+async def test_write_to_deleted_collection_is_404(shelf: Shelf) -> None:
     viewer = await shelf.viewer()
     names = await things(shelf, viewer)
     for write in WRITES[-2:]:

@@ -1,4 +1,4 @@
-"""`Idempotency-Key` on POST /watch/progress and /views: what is said twice is done once."""
+"""`Idempotency-Key` on POST /watch/progress and /views: a repeated request is stored once."""
 
 import asyncio
 from typing import Any
@@ -18,7 +18,7 @@ EVERY = pytest.mark.parametrize("path", PATHS)
 
 
 async def body_of(shelf: Shelf, path: str, seconds: int = 60) -> dict[str, Any]:
-    """A body that the path takes."""
+    """Return a valid body for the path."""
     anime_id = await shelf.anime(episode_count=12)
     if path == "/views":
         return {"episode_id": await shelf.episode(anime_id), "progress": seconds}
@@ -26,7 +26,7 @@ async def body_of(shelf: Shelf, path: str, seconds: int = 60) -> dict[str, Any]:
 
 
 def at(body: dict[str, Any], seconds: int) -> dict[str, Any]:
-    """The same, somewhere else in the episode."""
+    """Return the body with another position."""
     return body | {name: seconds for name in ("progress", "position_seconds") if name in body}
 
 
@@ -35,7 +35,7 @@ async def post(viewer: Viewer, path: str, key: str, body: dict[str, Any]) -> htt
 
 
 @EVERY
-async def test_the_same_again_gives_the_first_answer_and_does_nothing(shelf: Shelf, viewer: Viewer, path: str) -> None:
+async def test_repeated_request_returns_the_first_response(shelf: Shelf, viewer: Viewer, path: str) -> None:
     body = await body_of(shelf, path)
     first = await post(viewer, path, "a key", body)
     assert first.status_code == PATHS[path]
@@ -53,7 +53,7 @@ async def test_the_same_again_gives_the_first_answer_and_does_nothing(shelf: She
 
 
 @EVERY
-async def test_without_a_key_or_with_another_one_it_is_done_again(shelf: Shelf, viewer: Viewer, path: str) -> None:
+async def test_request_with_another_key_or_without_is_stored_again(shelf: Shelf, viewer: Viewer, path: str) -> None:
     body = await body_of(shelf, path)
     answers = [(await post(viewer, path, key, body)).json() for key in ("a", "b", "A", "a" * 255, "0")]
     answers += [await viewer.write("POST", path, body, PATHS[path]) for _ in range(2)]
@@ -64,7 +64,7 @@ async def test_without_a_key_or_with_another_one_it_is_done_again(shelf: Shelf, 
 
 
 @EVERY
-async def test_the_key_of_another_request(shelf: Shelf, viewer: Viewer, path: str) -> None:
+async def test_key_of_another_request_is_422(shelf: Shelf, viewer: Viewer, path: str) -> None:
     body = await body_of(shelf, path)
     first = await post(viewer, path, "a key", body)
     for other in (at(body, 61), await body_of(shelf, path)):
@@ -73,7 +73,7 @@ async def test_the_key_of_another_request(shelf: Shelf, viewer: Viewer, path: st
     assert (await post(viewer, path, "a key", body)).content == first.content
 
 
-async def test_each_path_and_each_viewer_has_keys_of_its_own(shelf: Shelf, viewer: Viewer) -> None:
+async def test_key_is_separate_for_each_path_and_viewer(shelf: Shelf, viewer: Viewer) -> None:
     other = await shelf.viewer()
     bodies = {path: await body_of(shelf, path) for path in PATHS}
     for who in (viewer, other):
@@ -86,7 +86,7 @@ async def test_each_path_and_each_viewer_has_keys_of_its_own(shelf: Shelf, viewe
 
 
 @EVERY
-async def test_a_key_is_free_again_after_a_day(shelf: Shelf, viewer: Viewer, path: str) -> None:
+async def test_key_is_reusable_after_a_day(shelf: Shelf, viewer: Viewer, path: str) -> None:
     body = await body_of(shelf, path)
     first = await post(viewer, path, "a key", body)
     await shelf.rows.execute(AGE, viewer.id, DAY - 60)
@@ -101,7 +101,7 @@ async def test_a_key_is_free_again_after_a_day(shelf: Shelf, viewer: Viewer, pat
 
 
 @EVERY
-async def test_of_twenty_at_once_one_is_done(shelf: Shelf, viewer: Viewer, path: str) -> None:
+async def test_concurrent_equal_requests_are_stored_once(shelf: Shelf, viewer: Viewer, path: str) -> None:
     for key in ("a", "b"):
         body = await body_of(shelf, path)
         answers = await asyncio.gather(*(post(viewer, path, key, body) for _ in range(20)))
@@ -110,7 +110,7 @@ async def test_of_twenty_at_once_one_is_done(shelf: Shelf, viewer: Viewer, path:
 
 
 @EVERY
-async def test_of_twenty_that_differ_one_has_the_key(shelf: Shelf, viewer: Viewer, path: str) -> None:
+async def test_concurrent_different_requests_with_one_key_store_one(shelf: Shelf, viewer: Viewer, path: str) -> None:
     body = await body_of(shelf, path)
     answers = await asyncio.gather(*(post(viewer, path, "a key", at(body, seconds)) for seconds in range(20)))
     (winner,) = (answer.json() for answer in answers if answer.is_success)
@@ -121,7 +121,7 @@ async def test_of_twenty_that_differ_one_has_the_key(shelf: Shelf, viewer: Viewe
 
 
 @EVERY
-async def test_an_error_is_not_remembered(shelf: Shelf, viewer: Viewer, path: str) -> None:
+async def test_error_is_not_stored_under_the_key(shelf: Shelf, viewer: Viewer, path: str) -> None:
     body, unknown = await body_of(shelf, path), str(uuid4())
     name = "episode_id" if path == "/views" else "anime_id"
     missing = body | {name: unknown}
@@ -140,7 +140,7 @@ async def test_an_error_is_not_remembered(shelf: Shelf, viewer: Viewer, path: st
     assert (await post(viewer, path, "another", body)).status_code == PATHS[path]
 
 
-async def test_the_library_follows_once(shelf: Shelf, viewer: Viewer) -> None:
+async def test_repeated_progress_changes_the_library_once(shelf: Shelf, viewer: Viewer) -> None:
     body = await body_of(shelf, "/watch/progress")
     entry = f"/library/{body['anime_id']}"
     await viewer.write("PUT", entry, {"status": "plan_to_watch"})
@@ -153,14 +153,14 @@ async def test_the_library_follows_once(shelf: Shelf, viewer: Viewer) -> None:
 
 @EVERY
 @pytest.mark.parametrize("key", ["", "x" * 256, "x" * 5000], ids=len)
-async def test_a_key_of_a_wrong_length(shelf: Shelf, viewer: Viewer, path: str, key: str) -> None:
+async def test_key_of_wrong_length_is_422(shelf: Shelf, viewer: Viewer, path: str, key: str) -> None:
     refused(await post(viewer, path, key, await body_of(shelf, path)), 422)
     assert await viewer.read(path) == []
 
 
 @EVERY
 @pytest.mark.parametrize("key", ["null", " x y ", "a,b", '"quoted"', "%00", "\xe9\xff"])
-async def test_any_other_text_is_a_key(shelf: Shelf, viewer: Viewer, path: str, key: str) -> None:
+async def test_key_of_any_characters_is_accepted(shelf: Shelf, viewer: Viewer, path: str, key: str) -> None:
     body = await body_of(shelf, path)
     headers = {"Idempotency-Key": key.encode("latin-1")}
     first, again = [await viewer.ask("POST", path, json=body, headers=headers) for _ in range(2)]
@@ -168,13 +168,13 @@ async def test_any_other_text_is_a_key(shelf: Shelf, viewer: Viewer, path: str, 
 
 
 @EVERY
-async def test_neither_key_nor_body_is_stored(shelf: Shelf, viewer: Viewer, path: str) -> None:
+async def test_key_and_body_are_stored_as_hashes(shelf: Shelf, viewer: Viewer, path: str) -> None:
     await post(viewer, path, "a-secret-key", await body_of(shelf, path))
     row = await shelf.rows.fetchrow("SELECT * FROM idempotency_keys WHERE user_id = $1", viewer.id)
     assert b"a-secret-key" not in row["key"] + row["request"]
 
 
-async def test_keys_go_with_their_viewer(shelf: Shelf, viewer: Viewer) -> None:
+async def test_deleted_viewer_leaves_no_keys(shelf: Shelf, viewer: Viewer) -> None:
     await post(viewer, "/views", "a key", await body_of(shelf, "/views"))
     await shelf.rows.execute("DELETE FROM users WHERE id = $1", viewer.id)
     assert await shelf.rows.fetchval("SELECT count(*) FROM idempotency_keys WHERE user_id = $1", viewer.id) == 0

@@ -1,4 +1,4 @@
-"""AniList's lists: both shapes, scores on either scale, media that stand in several lists, and rows that are wrong."""
+"""AniList's lists: both shapes, scores on either scale, anime in several lists, and invalid entries."""
 
 import json
 from datetime import UTC, datetime
@@ -88,11 +88,11 @@ READ = ListEntry(
         {"animes": [listed(FULL)]},
     ],
 )
-def test_shapes(file: Json) -> None:
+def test_list_in_each_shape_is_read(file: Json) -> None:
     assert list(read_list(json.dumps(file).encode())) == [READ]
 
 
-def test_what_the_front_end_sends() -> None:
+def test_list_of_the_front_end_is_read() -> None:
     media = [{"id": 1, "idMal": 11, "title": {"english": "One"}}, {"id": 2, "idMal": None, "title": {"english": None}}]
     file = {"animes": [{"name": "Planning", "status": "PLANNING", "entries": [{"media": each} for each in media]}]}
     assert list(read_list(json.dumps(file).encode())) == [
@@ -113,7 +113,7 @@ def test_what_the_front_end_sends() -> None:
         ("paused", "on_hold"),
     ],
 )
-def test_statuses(word: str, status: str) -> None:
+def test_status_of_list_or_entry_is_read(word: str, status: str) -> None:
     [of_list] = entries(listed(item(), status=word))
     [of_entry] = entries(listed(item(status=word), status="DROPPED"))
     [in_custom] = entries(listed(item(status=word), status=None, isCustomList=True))
@@ -131,21 +131,21 @@ def test_statuses(word: str, status: str) -> None:
         ([3, 5], [3, 5]),
     ],
 )
-def test_scores(scores: list[float | None], expected: list[int | None]) -> None:
+def test_scores_on_either_scale_become_1_to_10(scores: list[float | None], expected: list[int | None]) -> None:
     found = entries(listed(*(item(number, score=score) for number, score in enumerate(scores, start=1))))
     assert [each.score for each in found] == expected
 
 
 @pytest.mark.parametrize("score", ["-1", "101", "NaN", "Infinity", "1e400", "true", '"9"', "[9]", "9" * 5000])
-def test_wrong_scores(score: str) -> None:
-    """The mistake of their row, which also says nothing about the scale of the others."""
+def test_entry_with_invalid_score_is_rejected(score: str) -> None:
+    """The invalid score also has no effect on the scale of the others."""
     rows = [json.dumps(item(number, score=8)) for number in (1, 2, 3)]
     rows[1] = rows[1].replace(": 8", f": {score}")
     found = list(read_list(f'{{"lists": [{{"status": "CURRENT", "entries": [{", ".join(rows)}]}}]}}'.encode()))
     assert [each.score if isinstance(each, ListEntry) else each.title for each in found] == [8, "Anime 2", 8]
 
 
-def test_nothing_says_which_anime() -> None:
+def test_entry_without_media_id_is_rejected() -> None:
     media: list[Any] = [None, {}, {"id": 0, "idMal": None}, {"id": -1}, {"id": "1"}, {"id": 2**31}, [1]]
     wrong: list[Any] = [{}, None, 5, "text", [], True, *({"media": each} for each in media)]
     for raw in wrong:
@@ -173,7 +173,7 @@ def test_nothing_says_which_anime() -> None:
         {"media": medium(type="MANGA")},
     ],
 )
-def test_refusals(wrong: Json) -> None:
+def test_entry_with_invalid_field_is_rejected(wrong: Json) -> None:
     found = refusal(item(**wrong))
     assert (found.number, found.title) == (1, "Anime 1")
     assert len(found.reason) < 200
@@ -181,12 +181,12 @@ def test_refusals(wrong: Json) -> None:
     assert len(read(listed(item(1), item(2, **{**wrong, "media": medium(2, type="MANGA")}), item(3)))) == 3
 
 
-def test_no_status() -> None:
+def test_entry_without_status_is_rejected() -> None:
     for status in (None, ""):
         assert "no status" in refusal(item(), status=status, isCustomList=True).reason
 
 
-def test_one_medium_in_several_lists() -> None:
+def test_anime_in_several_lists_is_read_once() -> None:
     own = item(status="DROPPED", progress=3)
     plain, fuller = item(progress=3), item(progress=3, notes="so", repeat=1)
     custom = {"status": None, "isCustomList": True}
@@ -201,12 +201,12 @@ def test_one_medium_in_several_lists() -> None:
     assert refused.number == 1
 
 
-def test_order_is_the_file_s() -> None:
+def test_entries_keep_the_order_of_the_file() -> None:
     found = entries(listed(item(3), item(1)), listed(item(2), item(3, notes="x")))
     assert [each.ids[0][1] for each in found] == ["3", "1", "2"]
 
 
-def test_media_without_an_id_of_one_site() -> None:
+def test_media_with_one_id_is_read() -> None:
     found = entries(listed({"media": {"idMal": 7}}, {"media": {"id": 7}}, {"media": {"id": 8, "idMal": 0}}))
     assert [each.ids for each in found] == [(("myanimelist", "7"),), (("anilist", "7"),), (("anilist", "8"),)]
 
@@ -222,18 +222,18 @@ def test_media_without_an_id_of_one_site() -> None:
         (None, ""),
     ],
 )
-def test_titles(title: Json | None, expected: str) -> None:
+def test_first_title_with_text_is_used(title: Json | None, expected: str) -> None:
     assert entry({"media": {"id": 1, "title": title}}).title == expected
 
 
-def test_texts_that_a_database_can_not_hold() -> None:
+def test_characters_that_a_database_can_not_hold_are_removed() -> None:
     raw = r'{"notes": "a\u0000b\ud83dc\ud83d\ude00", "media": {"id": 1}}'
     [found] = read_list(f'{{"lists": [{{"status": "CURRENT", "entries": [{raw}]}}]}}'.encode())
     assert isinstance(found, ListEntry)
     assert found.notes == "abc😀"
 
 
-def test_impossible_dates() -> None:
+def test_impossible_dates_are_left_out() -> None:
     found = entry(item(startedAt={"year": 2020, "month": 2, "day": 31}, completedAt={"year": None, "month": 2}))
     assert (found.started_on, found.completed_on, found.updated_at) == (None, None, None)
     assert entry(item(updatedAt=10**17)).updated_at is None
@@ -256,11 +256,11 @@ def test_impossible_dates() -> None:
         (b'{"a":' * 100_000, "nested too deep"),
     ],
 )
-def test_files_that_are_no_list(file: bytes, message: str) -> None:
+def test_json_that_is_no_list_is_rejected(file: bytes, message: str) -> None:
     assert message in problem(file)
 
 
-def test_no_entries() -> None:
+def test_empty_list_has_no_entries() -> None:
     assert read() == []
     assert read(listed()) == []
 
@@ -268,7 +268,7 @@ def test_no_entries() -> None:
 @pytest.mark.parametrize(
     "file", [b'{"lists":[' + b"{}," * 600_000, json.dumps({"lists": [listed(*[0] * 100_001)]}).encode()]
 )
-def test_more_than_a_list_has(file: bytes) -> None:
+def test_json_above_the_limits_is_rejected(file: bytes) -> None:
     with pytest.raises(ListTooLarge):
         read_list(file)
 
@@ -282,8 +282,8 @@ ANY = st.recursive(
 
 @given(st.dictionaries(st.sampled_from([*FULL]), ANY))
 @settings(max_examples=60, deadline=None)
-def test_anything_in_an_entry(odd: Json) -> None:
-    """It becomes an entry or a refusal, the rest stays, and nothing comes out that UTF-8 or a database can't hold."""
+def test_random_entry_is_read_or_rejected(odd: Json) -> None:
+    """The other entries are read, and no text has characters that UTF-8 or a database can't hold."""
     found = read(listed(item(1), {**item(2), **odd}, item(3)))
     assert {each.number for each in found} >= {1, 3} or len(found) == 2
     assert b"\\u0000" not in msgspec.json.encode([msgspec.to_builtins(each) for each in found])
@@ -291,7 +291,7 @@ def test_anything_in_an_entry(odd: Json) -> None:
 
 @given(ANY)
 @settings(max_examples=60, deadline=None)
-def test_any_json(value: Any) -> None:
+def test_random_json_is_read_or_rejected(value: Any) -> None:
     try:
         found = list(read_list(json.dumps({"lists": value}).encode()))
     except ListFileError:

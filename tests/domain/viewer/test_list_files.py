@@ -1,4 +1,4 @@
-"""A viewer's list as bytes: unpacked within bounds, and of which site it is."""
+"""The bytes of a list: its encoding, compression, size and format."""
 
 import gzip
 import json
@@ -27,7 +27,7 @@ BOM = b"\xef\xbb\xbf"
 
 
 def zipped(data: bytes, level: int = 9) -> bytes:
-    """Without the time, which would be another in each process that collects the tests."""
+    """Compress without the time, which would differ between the processes that collect the tests."""
     return gzip.compress(data, level, mtime=0)
 
 
@@ -38,7 +38,7 @@ def titles(data: bytes) -> list[str]:
 
 
 def problem(data: bytes) -> str:
-    """What reading a file says is wrong: always one line for a person."""
+    """Return the message for an invalid file, which is one line of text."""
     with pytest.raises(ListFileError) as caught:
         list(read_list(data))
     message = str(caught.value)
@@ -48,7 +48,7 @@ def problem(data: bytes) -> str:
 
 
 @pytest.mark.parametrize("content", [XML, JSON], ids=["xml", "json"])
-def test_forms(content: bytes) -> None:
+def test_encoded_and_compressed_lists_read_the_same(content: bytes) -> None:
     text = content.decode()
     forms = [content, BOM + content, b" \r\n\t" + content, BOM + b"\n" + content + b"\n" * 300_000]
     forms += [b"\xff\xfe" + text.encode("utf-16-le"), b"\xfe\xff" + text.encode("utf-16-be")]
@@ -57,7 +57,7 @@ def test_forms(content: bytes) -> None:
         assert titles(form) == ["Bébop"], form[:40]
 
 
-def test_characters_across_the_pieces_of_decoding() -> None:
+def test_characters_across_decoded_pieces_are_kept() -> None:
     for shift in range(4):
         title = "x" * shift + "日😀" * 200
         padding = " " * (65_536 - 800 - shift)
@@ -87,17 +87,17 @@ def test_characters_across_the_pieces_of_decoding() -> None:
         (zipped(XML)[:-8] + bytes(8), "damaged"),
     ],
 )
-def test_files_that_are_no_list(data: bytes, message: str) -> None:
+def test_file_of_another_format_is_rejected(data: bytes, message: str) -> None:
     assert message in problem(data)
 
 
-def test_cut_short_anywhere() -> None:
+def test_gzip_cut_anywhere_is_reported() -> None:
     packed = zipped(XML)
     for length in range(2, len(packed)):
         assert "cut short" in problem(packed[:length]), length
 
 
-def test_damaged_anywhere() -> None:
+def test_gzip_with_a_flipped_bit_is_rejected_or_read() -> None:
     packed = bytearray(zipped(XML))
     for place, byte in enumerate(packed):
         packed[place] = byte ^ 1
@@ -108,7 +108,7 @@ def test_damaged_anywhere() -> None:
         packed[place] = byte
 
 
-def test_size() -> None:
+def test_file_above_the_size_limit_is_rejected() -> None:
     fits = XML + b" " * (MAX_BYTES - len(XML))
     assert titles(zipped(fits, 1)) == ["Bébop"]
     assert titles(fits) == ["Bébop"]
@@ -118,7 +118,7 @@ def test_size() -> None:
     assert "empty" in problem(zipped(bytes(10_000_000)))
 
 
-# In a process of its own, to see its memory.
+# Runs in its own process, to measure its memory.
 MEASURE = """
 import resource, sys, time
 from pathlib import Path
@@ -153,7 +153,7 @@ def packed(start: bytes, times: int) -> bytes:
     )
 
 
-# What a few KB become: text, depth, distinct elements, attributes, ampersands, one endless tag.
+# A few KB that unpack to much text, depth, elements, ampersands or one endless tag.
 BOMBS = {
     "a gigabyte": (packed(b"\0", 1000), 100e6),
     "depth": (packed(b"<a>", 33), 150e6),
@@ -165,7 +165,7 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_bombs(tmp_path: Path, name: str) -> None:
+def test_decompression_bomb_is_rejected_within_limits(tmp_path: Path, name: str) -> None:
     data, most = BOMBS[name]
     outcome, seconds, peak = measured(tmp_path / "bomb.gz", data)
     assert outcome == "ListTooLarge"
@@ -173,7 +173,7 @@ def test_bombs(tmp_path: Path, name: str) -> None:
     assert peak < most
 
 
-def test_dates() -> None:
+def test_format_date_keeps_the_known_part() -> None:
     assert format_date(2020, 2, 29) == "2020-02-29"
     assert format_date(2020, 2, None) == "2020-02"
     assert format_date(2020, 0, 5) == "2020"
@@ -183,7 +183,7 @@ def test_dates() -> None:
     assert [format_date(*each) for each in impossible] == [None] * len(impossible)
 
 
-def test_moments() -> None:
+def test_parse_time_of_impossible_seconds_is_none() -> None:
     assert str(parse_time(1_600_000_000)) == "2020-09-13 12:26:40+00:00"
     assert str(parse_time(253_402_300_799)) == "9999-12-31 23:59:59+00:00"
     assert [parse_time(each) for each in (None, 0, -1, 253_402_300_800, 10**30)] == [None] * 5

@@ -1,4 +1,4 @@
-"""Lists of other sites come into the library by the ids of their anime, and go out again as they came."""
+"""Import of other sites' lists into the library, and its export."""
 
 import gzip
 import json
@@ -22,7 +22,7 @@ from tests.conftest import ROOT, SHARED_DATA
 from tests.databases import copy_of, engine_of, execute
 
 REAL = SHARED_DATA / "catalogue.jsonl"
-# All but one of the tests do with the sample, where the real catalogue is not here.
+# Without the real catalogue all tests but one use the sample.
 CATALOGUE = REAL if REAL.exists() else ROOT / "kitsu" / "sample_catalogue.jsonl"
 ENTRIES = 2000
 MAL_TYPE = {"TV": "TV", "MOVIE": "Movie", "OVA": "OVA", "ONA": "ONA", "SPECIAL": "Special", "UNKNOWN": "Unknown"}
@@ -31,7 +31,7 @@ TOTALS = ("watching", "completed", "onhold", "dropped", "plantowatch")
 
 
 def block(number: int, anime: dict[str, Any]) -> str:
-    """An entry as MyAnimeList's export has it, of a made-up viewer."""
+    """Return an entry as in MyAnimeList's export."""
     status = STATUSES[number % 5]
     begun = date(2015, 1, 1) + timedelta(days=number)
     note = f"Notes & more of <{number}> ü 鋼" if number % 3 == 0 else ""
@@ -76,7 +76,7 @@ def whole(blocks: list[str], name: str) -> str:
 
 
 def real_anime() -> list[dict[str, Any]]:
-    """Those of the real catalogue that MyAnimeList knows by one id."""
+    """Return the anime of the catalogue that have one id at MyAnimeList."""
     found = []
     for line in CATALOGUE.read_text().splitlines()[1:]:
         entry = json.loads(line)
@@ -88,7 +88,7 @@ def real_anime() -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 async def real(server: URL, template: URL) -> AsyncIterator[tuple[httpx.AsyncClient, URL]]:
-    """The application on the real catalogue."""
+    """Yield a client of the application with the real catalogue."""
     async with copy_of(template, server) as url:
         async with engine_of(url) as engine:
             await import_catalogue(engine, CATALOGUE, dry_run=False, progress=lambda _: None)
@@ -97,12 +97,12 @@ async def real(server: URL, template: URL) -> AsyncIterator[tuple[httpx.AsyncCli
 
 
 async def viewer(client: httpx.AsyncClient, name: str) -> dict[str, str]:
-    """The headers of somebody new."""
+    """Return the headers of a new user."""
     return bearer(await register(client, f"{name}@example.org"))
 
 
 async def bring(client: httpx.AsyncClient, who: dict[str, str], data: bytes | str, query: str = "") -> dict[str, Any]:
-    """The report of an import."""
+    """Import a list and return the report."""
     answer = await client.post(f"/library/import{query}", content=data, headers=who)
     assert answer.status_code == 200, answer.text
     report: dict[str, Any] = answer.json()
@@ -114,7 +114,7 @@ def counts(report: dict[str, Any]) -> tuple[int, int, int, int]:
 
 
 async def library(client: httpx.AsyncClient, who: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """What is stored, by title."""
+    """Return the stored entries by title."""
     exported = (await client.get("/library/export", headers=who)).json()
     return {item["entry"]["anime"]["title"]: item["entry"] for item in exported["entries"]}
 
@@ -129,9 +129,9 @@ def info_of(xml: str) -> set[str]:
     return set(re.findall(r"<(\w+)>([^<]+)</", found[1]))
 
 
-async def test_an_export_of_2000_entries_comes_in_and_goes_out_equal(real: tuple[httpx.AsyncClient, URL]) -> None:
+async def test_import_and_export_of_2000_entries_are_equal(real: tuple[httpx.AsyncClient, URL]) -> None:
     if not REAL.exists():
-        pytest.skip(f"{REAL} is not here")
+        pytest.skip(f"{REAL} does not exist")
     client, _ = real
     who = await viewer(client, "mal")
     blocks = [block(number, anime) for number, anime in enumerate(real_anime()[:ENTRIES])]
@@ -144,7 +144,7 @@ async def test_an_export_of_2000_entries_comes_in_and_goes_out_equal(real: tuple
     assert "attachment" in answer.headers["content-disposition"]
     assert blocks_of(answer.text) == blocks_of(xml)
     assert info_of(answer.text) == info_of(xml)
-    # What goes out comes in again, and is known.
+    # Import the export: all entries exist unchanged.
     for policy in ("keep", "newer", "replace"):
         assert counts(await bring(client, who, answer.content, f"?policy={policy}")) == (0, 0, ENTRIES, 0)
 
@@ -157,7 +157,7 @@ LIST = {
             "entries": [
                 {"score": 8, "progress": 3, "media": {"id": 1535, "idMal": 1535, "title": {"romaji": "DEATH NOTE"}}},
                 {"progress": 1, "media": {"id": 99999999, "idMal": None, "title": {"english": "Steins;Gate"}}},
-                {"progress": 1, "media": {"id": 99999998, "title": {"english": "Nobody Knows This One 7"}}},
+                {"progress": 1, "media": {"id": 99999998, "title": {"english": "An Unknown Title 7"}}},
                 {"progress": 1, "media": {"id": 99999997, "title": {"romaji": "シュタインズ・ゲート"}}},
             ],
         }
@@ -165,17 +165,17 @@ LIST = {
 }
 
 
-async def test_a_title_is_a_suggestion_alone(real: tuple[httpx.AsyncClient, URL]) -> None:
+async def test_entry_known_by_title_only_is_suggested(real: tuple[httpx.AsyncClient, URL]) -> None:
     client, _ = real
     who = await viewer(client, "anilist")
     report = await bring(client, who, json.dumps(LIST))
     assert counts(report) == (1, 0, 0, 3)
-    steins, nobody, japanese = report["not_imported"]
+    steins, unknown, japanese = report["not_imported"]
     assert [item["number"] for item in report["not_imported"]] == [2, 3, 4]
     assert {item["reason"] for item in report["not_imported"]} == {"It is not in the catalogue."}
     assert steins["suggestion"]["title"] == "Steins;Gate"
     assert UUID(steins["suggestion"]["anime_id"])
-    assert nobody["suggestion"] is None
+    assert unknown["suggestion"] is None
     assert japanese["suggestion"]["title"] == "Steins;Gate"
     (entry,) = (await library(client, who)).values()
     assert (entry["status"], entry["score"], entry["episodes_watched"]) == ("watching", 8, 3)
@@ -199,7 +199,7 @@ def anilist(status: str, **more: Any) -> str:
         ("newer", anilist("DROPPED", completedAt={"year": 2019, "month": 1, "day": 2}), False),
     ],
 )
-async def test_policy_decides_about_what_is_there(
+async def test_policy_decides_about_existing_entry(
     real: tuple[httpx.AsyncClient, URL], policy: str, file: str, wins: bool
 ) -> None:
     client, _ = real
@@ -214,7 +214,7 @@ async def test_policy_decides_about_what_is_there(
     assert after["id"] == before["id"]
 
 
-async def test_bad_rows_never_end_the_rest(real: tuple[httpx.AsyncClient, URL]) -> None:
+async def test_import_with_invalid_rows_stores_the_others(real: tuple[httpx.AsyncClient, URL]) -> None:
     client, _ = real
     who = await viewer(client, "rows")
     anime = real_anime()
@@ -250,7 +250,9 @@ async def test_bad_rows_never_end_the_rest(real: tuple[httpx.AsyncClient, URL]) 
     ],
     ids=["empty", "text", "cut", "entity", "doctype", "bomb", "cut gzip", "deep", "large"],
 )
-async def test_files_that_are_none(reader: httpx.AsyncClient, form: bool, data: bytes, status: int) -> None:
+async def test_import_of_invalid_file_is_rejected(
+    reader: httpx.AsyncClient, form: bool, data: bytes, status: int
+) -> None:
     who = await viewer(reader, f"f{abs(hash((form, data)))}")
     sent: dict[str, Any] = {"files": {"file": ("list.xml", data)}} if form else {"content": data}
     answer = await reader.post("/library/import", headers=who, **sent)
@@ -261,13 +263,15 @@ async def test_files_that_are_none(reader: httpx.AsyncClient, form: bool, data: 
 
 
 @pytest.mark.parametrize("query", ["?policy=all", "?policy=", "?dry_run=maybe"])
-async def test_wrong_options(reader: httpx.AsyncClient, query: str) -> None:
+async def test_invalid_options_are_422(reader: httpx.AsyncClient, query: str) -> None:
     who = await viewer(reader, f"o{abs(hash(query))}")
     assert (await reader.post(f"/library/import{query}", content=b"{}", headers=who)).status_code == 422
     assert (await reader.get("/library/export?format=csv", headers=who)).status_code == 422
 
 
-async def test_command(real: tuple[httpx.AsyncClient, URL], tmp_path: Path) -> None:
+async def test_import_list_command_reports_counts_and_errors(
+    real: tuple[httpx.AsyncClient, URL], tmp_path: Path
+) -> None:
     client, url = real
     who = await viewer(client, "command")
     (tmp_path / "list.json").write_text(json.dumps(LIST))
@@ -281,7 +285,7 @@ async def test_command(real: tuple[httpx.AsyncClient, URL], tmp_path: Path) -> N
     assert list(await library(client, who)) == ["Death Note"]
     for wrong, message in (
         (("import-list", "none.json", "--user", "command@example.org"), "none.json can't be read: No such file"),
-        (("import-list", "list.json", "--user", "nobody@example.org"), "There is no user with the e-mail"),
+        (("import-list", "list.json", "--user", "unknown@example.org"), "There is no user with the e-mail"),
     ):
         code, out, err = await invoked(tmp_path, *wrong, database=url)
         assert (code, out) == (1, "")
@@ -292,7 +296,7 @@ async def test_command(real: tuple[httpx.AsyncClient, URL], tmp_path: Path) -> N
     assert err.endswith(" Nothing was imported.\n")
 
 
-async def test_a_user_who_is_gone(database: URL) -> None:
+async def test_import_of_deleted_user_is_401(database: URL) -> None:
     async with client_of(database) as client:
         who = await viewer(client, "gone")
         await execute(database, "DELETE FROM users")

@@ -1,4 +1,4 @@
-"""MyAnimeList's export: what is read from it, tidy or not, and what is refused."""
+"""MyAnimeList's export: valid, untidy and invalid files."""
 
 from datetime import UTC, datetime
 
@@ -72,7 +72,7 @@ def title_of(raw: bytes) -> str | None:
     return read.title
 
 
-def test_everything() -> None:
+def test_full_row_is_read() -> None:
     assert list(read_list(FULL.encode())) == [
         ListEntry(
             number=1,
@@ -92,7 +92,7 @@ def test_everything() -> None:
     ]
 
 
-def test_almost_nothing() -> None:
+def test_minimal_row_is_read() -> None:
     assert rows(
         "<my_status>6</my_status><series_animedb_id>\n 0005 </series_animedb_id><unknown><deep/></unknown>"
     ) == [ListEntry(number=1, title="", ids=(("myanimelist", "5"),), status="plan_to_watch")]
@@ -109,7 +109,7 @@ def test_almost_nothing() -> None:
         ("Plan to Watch|plantowatch|PLAN TO WATCH|6|\n6\n|<![CDATA[Plan to Watch]]>", "plan_to_watch"),
     ],
 )
-def test_statuses(words: str, status: str) -> None:
+def test_status_in_any_spelling_is_read(words: str, status: str) -> None:
     assert {entry(my_status=word).status for word in words.split("|")} == {status}
 
 
@@ -125,19 +125,19 @@ def test_statuses(words: str, status: str) -> None:
         ("my_tags", "x" * 2_001),
     ],
 )
-def test_refusals(name: str, wrong: str) -> None:
+def test_row_with_invalid_field_is_rejected(name: str, wrong: str) -> None:
     for text in wrong.split("|"):
         assert len(refusal(**{name: text})) < 200
 
 
-def test_limits_that_are_just_kept() -> None:
+def test_row_at_the_limits_is_read() -> None:
     fields = {"my_comments": "日" * 10_000, "my_tags": "x" * 2_000, "my_watched_episodes": "2147483647"}
     read = entry(my_score="10", **fields)
     assert (read.score, read.notes, read.tags) == (10, fields["my_comments"], fields["my_tags"])
     assert read.episodes_watched == 2**31 - 1
 
 
-def test_empty_values() -> None:
+def test_empty_field_equals_missing_field() -> None:
     names = ("my_score", "my_comments", "my_tags", "my_watched_episodes", "my_times_watched", "my_rewatching")
     for text in ("", " \n ", "<![CDATA[]]>"):
         read = entry(**dict.fromkeys((*names, "my_start_date", "my_last_updated"), text))
@@ -164,12 +164,12 @@ def test_empty_values() -> None:
         ("\uff12\uff10\uff12\uff10-05-07", None),
     ],
 )
-def test_dates(text: str, date: str | None) -> None:
+def test_partial_date_keeps_the_known_part(text: str, date: str | None) -> None:
     read = entry(my_start_date=text, my_finish_date=text)
     assert (read.started_on, read.completed_on) == (date, date)
 
 
-def test_a_bad_row_does_not_end_the_rest() -> None:
+def test_invalid_row_does_not_reject_the_others() -> None:
     good = "<series_animedb_id>1</series_animedb_id><my_status>1</my_status>"
     read = rows(good, "", good.replace("1", "x", 1), "<series_title>T</series_title>", good)
     assert [type(each) for each in read] == [ListEntry, NotImported, NotImported, NotImported, ListEntry]
@@ -198,18 +198,18 @@ def test_a_bad_row_does_not_end_the_rest() -> None:
         (b"x" * 5000, "x" * 1000),
     ],
 )
-def test_untidy_texts(raw: bytes, title: str) -> None:
+def test_text_that_is_not_well_formed_is_read(raw: bytes, title: str) -> None:
     assert title_of(raw) == title
 
 
-def test_references_across_blocks() -> None:
+def test_references_across_blocks_are_read() -> None:
     for shift in range(12):
         inside = " " * (65_536 - 120 + shift) + "<series_title>" + "&amp;&#x65E5;& &foo;" * 10 + "</series_title>"
         [read] = rows(inside)
         assert read.title == "&日& &foo;" * 10
 
 
-def test_encoding_is_not_what_the_file_claims() -> None:
+def test_claimed_encoding_is_ignored() -> None:
     for claim in ("ISO-8859-1", "UTF-16", "no such"):
         xml = FULL.replace("UTF-8", claim).replace("Death Note", "デス").encode()
         assert [each.title for each in read_list(xml)] == ["デス"]
@@ -230,7 +230,7 @@ LAUGHS = '<!ENTITY a0 "ha">' + "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' 
         '<?xml version="1.0"?><!DOCTYPE myanimelist><myanimelist/>',
     ],
 )
-def test_document_types(xml: str) -> None:
+def test_file_with_document_type_is_rejected(xml: str) -> None:
     assert "document type or entities" in problem(xml.encode())
 
 
@@ -246,11 +246,11 @@ def test_document_types(xml: str) -> None:
         ("<myanimelist a='1' a='2'/>", "duplicate"),
     ],
 )
-def test_files_that_are_no_list_of_anime(xml: str, message: str) -> None:
+def test_xml_that_is_no_anime_list_is_rejected(xml: str, message: str) -> None:
     assert message in problem(xml.encode())
 
 
-def test_cut_short_anywhere() -> None:
+def test_xml_cut_anywhere_is_reported() -> None:
     xml = FULL.strip().encode()
     for length in range(1, len(xml)):
         assert "cut short" in problem(xml[:length]), length
@@ -268,15 +268,15 @@ def test_cut_short_anywhere() -> None:
     ],
     ids=["depth", "elements", "attributes", "instructions", "tag", "rows"],
 )
-def test_more_than_a_list_has(inside: str) -> None:
+def test_xml_above_the_limits_is_rejected(inside: str) -> None:
     with pytest.raises(ListTooLarge):
         list(read_list(f"<myanimelist>{inside}</myanimelist>".encode()))
 
 
 @given(st.binary(max_size=60))
 @settings(max_examples=80, deadline=None)
-def test_any_bytes_in_a_text(raw: bytes) -> None:
-    """No other exception comes, and nothing that UTF-8 or the database can't hold."""
+def test_random_bytes_in_a_text_are_read_or_rejected(raw: bytes) -> None:
+    """No other exception is raised, and no text has characters that UTF-8 or the database can't hold."""
     try:
         read = list(read_list(FULL.encode().replace(b"Death Note", raw).replace(b"<b>", raw)))
     except ListFileError:
