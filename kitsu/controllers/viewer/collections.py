@@ -92,7 +92,10 @@ class CollectionController(Controller):
     async def remove_collection(
         self, request: ViewerRequest, collection_id: FromPath[UUID], collections: NamedDependency[CollectionService]
     ) -> None:
-        """Delete a collection."""
+        """Delete a collection.
+
+        Only its owner may delete it.
+        """
         await collections.remove(request.user.user_id, collection_id)
 
     @get(
@@ -126,11 +129,12 @@ class CollectionController(Controller):
         anime_id: FromPath[UUID],
         expected: NamedDependency[Expected | None],
         collections: NamedDependency[CollectionService],
-        position: Annotated[int | None, QueryParameter(ge=0, le=2**31 - 1, description="default: the end")] = None,
+        position: Annotated[int | None, QueryParameter(ge=0, le=2**31 - 1, description="from 0; default: end")] = None,
     ) -> None:
         """Add an anime to a collection.
 
-        An anime that is in the collection already is moved, or stays without a position. Only the owner may do so.
+        An anime that is in the collection already is moved to the position, or stays if none is given. Only the owner
+        may do so.
         """
         await collections.put_item(request.user.user_id, collection_id, anime_id, position, expected)
 

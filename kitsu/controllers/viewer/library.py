@@ -58,7 +58,7 @@ class LibraryController(Controller):
         self,
         request: ViewerRequest,
         list_request: NamedDependency[ListRequest],
-        status: Annotated[Status | None, QueryParameter(description="a filter; not for a list of changes")] = None,
+        status: Annotated[Status | None, QueryParameter(description="only of this status; not for changes")] = None,
     ) -> Response[list[LibraryEntry | Tombstone]]:
         """List the library.
 
@@ -122,7 +122,7 @@ class LibraryController(Controller):
             Policy,
             QueryParameter(description="for existing entries: `keep`, `replace`, or replace if the file's is `newer`"),
         ] = "keep",
-        dry_run: Annotated[bool, QueryParameter(description="only report")] = False,  # noqa: FBT002 - a query parameter
+        dry_run: Annotated[bool, QueryParameter(description="import nothing, only report")] = False,  # noqa: FBT002 - a query parameter
     ) -> ImportReport:
         """Import a library.
 

@@ -88,14 +88,8 @@ _WITH_IDS = library.ROWS.add_columns(EXTERNAL_IDS.label("external_ids"))
 _BY_TITLE = _listing(
     lambda row: ExportedEntry(_entry_of(row), row["external_ids"]), _WITH_IDS, _anime.title_key, _anime.id
 )
-_TOTALS = (
-    select(_entry.status, func.count())
-    .where(
-        _entry.user_id == USER_ID,
-        exists().where(_external.anime_id == _entry.anime_id, _external.provider == MYANIMELIST),
-    )
-    .group_by(_entry.status)
-)
+_has_id = exists().where(_external.anime_id == _entry.anime_id, _external.provider == MYANIMELIST)
+_TOTALS = select(_entry.status, func.count()).where(_entry.user_id == USER_ID, _has_id).group_by(_entry.status)
 
 
 class Exporter:
