@@ -99,10 +99,11 @@ def read_anilist(data: bytes) -> list[ListEntry | NotImported]:
     scores = [row.entry.score for row in rows if isinstance(row.entry, _Entry) and row.entry.score is not None]
     # The scale is a setting of the user, which is not in the file; a score on no scale does not count.
     scale = 10 if any(10 < score <= 100 for score in scores) else 1
-    copies: dict[object, list[_Ranked]] = {}
+    best: dict[object, _Ranked] = {}
     for row in rows:
-        copies.setdefault(next(iter(row.media.ids()), row.number), []).append(_ranked_entry(row, scale))
-    return [max(ranked, key=itemgetter(0))[1] for ranked in copies.values()]
+        key, ranked = next(iter(row.media.ids()), row.number), _ranked_entry(row, scale)
+        best[key] = max(best.get(key, ranked), ranked, key=itemgetter(0))
+    return [entry for _, entry in best.values()]
 
 
 def _ranked_entry(row: _Row, scale: int) -> _Ranked:
@@ -167,7 +168,6 @@ def _entry(row: _Row, scale: int) -> ListEntry:
         raise EntryError(entry)
     status = entry.status or row.list_status or ""
     _check(entry, status)
-    started, completed = (msgspec.structs.astuple(each or _Date()) for each in (entry.started_at, entry.completed_at))
     return ListEntry(
         number=row.number,
         title=row.media.first_title(),
@@ -176,8 +176,8 @@ def _entry(row: _Row, scale: int) -> ListEntry:
         score=max(1, math.floor(entry.score / scale + 0.5)) if entry.score else None,
         notes=clean_text(entry.notes or "") or None,
         episodes_watched=entry.progress or 0,
-        started_on=format_date(*started),
-        completed_on=format_date(*completed),
+        started_on=format_date(*msgspec.structs.astuple(entry.started_at or _Date())),
+        completed_on=format_date(*msgspec.structs.astuple(entry.completed_at or _Date())),
         times_rewatched=entry.repeat or 0,
         is_rewatching=status.upper() == "REPEATING",
         updated_at=parse_time(entry.updated_at),

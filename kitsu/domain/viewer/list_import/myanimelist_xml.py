@@ -33,8 +33,7 @@ _FIELDS = {
 # Limits far above any list. Without them 100 KB of compressed `<a>` take more than a gigabyte or ten seconds.
 _MAX_DEPTH = 50
 _MAX_NAMES = 1000
-_MAX_MARKUP = 1_500_000
-"""Of `<` and `&`."""
+_MAX_MARKUP = 1_500_000  # of `<` and `&`
 
 _DECLARATION = re.compile(rb"<\?xml\s[^>]*\?>\s*")
 # The start of a comment or CDATA section, a tag of more than 128 KiB, a reference, or an ampersand without one.

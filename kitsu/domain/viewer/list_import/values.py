@@ -26,8 +26,10 @@ def quote(value: str) -> str:
 
 def format_date(year: int | None, month: int | None, day: int | None) -> str | None:
     """Return the known part of a date as `YYYY`, `YYYY-MM` or `YYYY-MM-DD`, None for an impossible one."""
+    if not year:
+        return None
     try:
-        full = date(year or 0, month or 1, (month and day) or 1).isoformat()
+        full = date(year, month or 1, (month and day) or 1).isoformat()
     except (ValueError, OverflowError):
         return None
     return full if month and day else full[:7] if month else full[:4]
