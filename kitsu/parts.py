@@ -16,7 +16,7 @@ from kitsu.domain.accounts.context import AccountContext
 from kitsu.domain.accounts.passwords import PasswordHasher
 from kitsu.domain.accounts.sessions import SessionReader, SessionRules
 from kitsu.domain.accounts.users import UserReader
-from kitsu.domain.catalogue import anime, episodes, releases, search
+from kitsu.domain.catalogue import anime, episodes, releases
 from kitsu.domain.concurrency import ConcurrencyLimiter
 from kitsu.domain.media.avatars import AvatarFiles
 from kitsu.domain.media.orphans import OrphanFiles
@@ -80,12 +80,10 @@ class Parts(dict[type, Any]):
         imports = ListImporter(self.engine)
         self.metrics = self._metrics(imports.outcomes.counts, limits) if settings.metrics_enabled else None
         users = UserReader(self.runner, self.accounts.media_url)
-        anime_reader = anime.AnimeReader(self.runner)
         parts = [
             *(self.runner, self.accounts, self.accounts.access_tokens, self.accounts.session_rules),
             *(self.accounts.limiter, self.sessions, users, self.files, imports),
-            *(anime_reader, search.SearchReader(anime_reader)),
-            *(releases.ReleaseReader(self.runner), episodes.EpisodeReader(self.runner)),
+            *(anime.AnimeReader(self.runner), releases.ReleaseReader(self.runner), episodes.EpisodeReader(self.runner)),
             *(favorites.FavoriteReader(self.runner), watch_progress.WatchProgressReader(self.runner)),
             *(views.ViewReader(self.runner), collections.CollectionReader(self.runner)),
             *(library.LibraryReader(self.runner), Exporter(self.runner, users)),

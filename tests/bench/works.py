@@ -12,7 +12,6 @@ from kitsu.db.batch_loader import padded
 from kitsu.db.models import Favorite
 from kitsu.db.statements import compiled_statement
 from kitsu.domain.catalogue import anime
-from kitsu.domain.catalogue.anime_query import listing_of
 from kitsu.domain.viewer import favorites, views, watch_progress
 from tests.bench import world
 from tests.bench.bare import NEW
@@ -69,7 +68,7 @@ async def works(url: URL) -> dict[str, Work]:
     found = [
         made(
             "list",
-            listing_of(anime.AnimeListItem, frozenset(), None).first,
+            anime.listing_of(frozenset(), None).first,
             [("GET", f"/anime?offset={n}", "", "") for n in offsets],
             [{"limit": 21, "offset": n} for n in offsets],
         ),

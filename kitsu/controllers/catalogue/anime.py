@@ -1,31 +1,23 @@
-"""GET /anime and /anime/{anime_id}."""
+"""GET /anime, /anime/{anime_id} and /search/anime."""
 
 from typing import Annotated, Any
 from uuid import UUID
 
-import msgspec
 from litestar import Controller, Request, Response, get
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, QueryParameter
 
-from kitsu.domain.catalogue.anime import Anime, AnimeListItem, AnimeReader
-from kitsu.domain.catalogue.anime_query import AnimeQuery, AnimeType, Season, Sort
+from kitsu.domain.catalogue.anime import Anime, AnimeListItem, AnimeQuery, AnimeReader, AnimeType, Season, Sort
 from kitsu.domain.pagination import PageRequest
-from kitsu.errors import NotFound
+from kitsu.errors import BadRequest, NotFound
 from kitsu.web.authentication import PUBLIC
-from kitsu.web.middleware.response_cache import CACHED
+from kitsu.web.guards import rate_limited
+from kitsu.web.middleware.response_cache import CACHED, ETAGGED
 from kitsu.web.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors
 from kitsu.web.pagination import LIST_HEADERS, Cursor, Limit, Offset, Total, page_response, refuse_null
 
 
-class AnimeListRequest(msgspec.Struct, frozen=True):
-    """Which anime are asked for, and which page of them."""
-
-    query: AnimeQuery
-    page: PageRequest
-
-
-def provide_anime_request(
+def provide_anime_query(
     request: Request[Any, Any, Any],
     type: Annotated[AnimeType | None, QueryParameter(description="only of this type")] = None,  # noqa: A002 - the parameter's name in the contract
     status: Annotated[
@@ -41,40 +33,71 @@ def provide_anime_request(
     offset: Offset = 0,
     total: Total = False,  # noqa: FBT002 - a query parameter
     cursor: Cursor = None,
-) -> AnimeListRequest:
-    """Return the filters, the order and the page that a request asks for."""
+) -> AnimeQuery:
+    """Return the filters, the order and the page of a request."""
     refuse_null(request, "type", "year", "season", "sort")
-    wanted = tuple(genre.strip().lower() for genre in (genres or "").split(",") if genre.strip())
-    query = AnimeQuery(type=type, status=status, year=year, season=season, genres=wanted, sort=sort)
-    return AnimeListRequest(query, PageRequest(limit, offset, total, cursor))
+    names = tuple(genre.strip().lower() for genre in (genres or "").split(",") if genre.strip())
+    page = PageRequest(limit, offset, total, cursor)
+    return AnimeQuery(page=page, type=type, status=status, year=year, season=season, genres=names, sort=sort)
 
 
-ANIME_LIST = {"list_request": Provide(provide_anime_request, sync_to_thread=False)}
-"""The dependency of a handler that lists anime: one, since two cost a task group."""
+ANIME_LIST = {"anime_query": Provide(provide_anime_query, sync_to_thread=False)}
+"""The dependency of a list of anime: one, since two cost a task group."""
+LIST_RESPONSE_HEADERS = [*CATALOGUE_HEADERS, *LIST_HEADERS]
 
 
 class AnimeController(Controller):
-    """The catalogue's anime."""
+    """The anime of the catalogue."""
 
     path = "/anime"
     tags = ["Catalogue"]
     opt = PUBLIC | CACHED
     anime: AnimeReader
 
-    @get("/", dependencies=ANIME_LIST, response_headers=[*CATALOGUE_HEADERS, *LIST_HEADERS], responses=NOT_MODIFIED)
+    @get("/", dependencies=ANIME_LIST, response_headers=LIST_RESPONSE_HEADERS, responses=NOT_MODIFIED)
     async def list_anime(
-        self, request: Request[Any, Any, Any], list_request: NamedDependency[AnimeListRequest]
+        self, request: Request[Any, Any, Any], anime_query: NamedDependency[AnimeQuery]
     ) -> Response[list[AnimeListItem]]:
         """List anime.
 
-        Newest first unless `sort` says otherwise. An anime must match all filters.
+        Newest first by default. All filters must match.
         """
-        return page_response(request, await self.anime.page(list_request.query, list_request.page))
+        return page_response(request, await self.anime.page(anime_query))
 
     @get("/{anime_id:str}", response_headers=CATALOGUE_HEADERS, responses=NOT_MODIFIED | errors(NotFound))
     async def get_anime(self, anime_id: FromPath[UUID]) -> Anime:
         """Get an anime.
 
-        All that the catalogue knows about it.
+        Returns all fields of the anime.
         """
         return await self.anime.detail(anime_id)
+
+
+class SearchController(Controller):
+    """Search in the catalogue."""
+
+    path = "/search"
+    tags = ["Catalogue"]
+    opt = PUBLIC | ETAGGED
+    anime: AnimeReader
+
+    @get(
+        "/anime",
+        guards=[rate_limited("search")],
+        dependencies=ANIME_LIST,
+        response_headers=LIST_RESPONSE_HEADERS,
+        responses=NOT_MODIFIED | errors(BadRequest),
+    )
+    async def search_anime(
+        self,
+        request: Request[Any, Any, Any],
+        anime_query: NamedDependency[AnimeQuery],
+        q: Annotated[
+            str | None, QueryParameter(description="2 to 255 characters of any title; case and accents are ignored")
+        ] = None,
+    ) -> Response[list[AnimeListItem]]:
+        """Search anime.
+
+        Lists the anime with a title that contains `q`, best match first by default.
+        """
+        return page_response(request, await self.anime.search(q, anime_query))

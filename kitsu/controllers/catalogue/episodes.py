@@ -14,7 +14,7 @@ from kitsu.web.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors
 
 
 class EpisodeController(Controller):
-    """The catalogue's episodes."""
+    """The episodes of the catalogue."""
 
     path = "/episodes"
     tags = ["Catalogue"]
@@ -27,6 +27,6 @@ class EpisodeController(Controller):
     ) -> list[EpisodeListItem]:
         """List the episodes of a release.
 
-        All of them, by number.
+        Returns all episodes, sorted by number.
         """
         return await self.episodes.of_release(release_id)

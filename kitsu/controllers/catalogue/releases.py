@@ -17,7 +17,7 @@ from kitsu.web.pagination import LIST_HEADERS, PAGES, page_response, refuse_null
 
 
 class ReleaseController(Controller):
-    """The catalogue's releases."""
+    """The releases of the catalogue."""
 
     path = "/releases"
     tags = ["Catalogue"]
@@ -33,7 +33,7 @@ class ReleaseController(Controller):
     ) -> Response[list[ReleaseListItem]]:
         """List releases.
 
-        The releases of one anime or of all, newest first.
+        Newest first, of one anime or of all.
         """
         refuse_null(request, "anime_id")
         return page_response(request, await self.releases.page(anime_id, page_request))

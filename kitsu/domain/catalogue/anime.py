@@ -1,26 +1,37 @@
-"""Anime: the shapes that go over the wire, and the catalogue's reads of them."""
+"""Anime: the Structs on the wire, and the statements of lists, search and details."""
 
 from datetime import datetime
-from typing import Annotated
+from functools import lru_cache
+from typing import Annotated, Any, Literal
+from unicodedata import normalize
 from uuid import UUID
 
 import msgspec
 from msgspec import Meta
-from sqlalchemy import ARRAY, Uuid, any_, bindparam, func, select
-from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy import ColumnElement, Text, Uuid, and_, any_, bindparam, case, func, select
+from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kitsu.db import models
 from kitsu.db.batch_loader import BatchLoader, padded
 from kitsu.db.statements import StatementRunner
-from kitsu.domain.catalogue.anime_query import AnimeQuery, AnimeType, Season, listing_of
 from kitsu.domain.mapping import Rows, columns_of, mapper
-from kitsu.domain.pagination import Page, PageRequest
-from kitsu.errors import NotFound
+from kitsu.domain.pagination import Key, Listing, Page, PageRequest, ascending, descending
+from kitsu.errors import BadRequest, NotFound
+
+MIN_SEARCH_LENGTH = 2
+MAX_SEARCH_LENGTH = 255
+"""Characters. No title is longer."""
+TRIGRAM_LENGTH = 3
+"""Characters from which the search index helps. For fewer, PostgreSQL would read all of it, more than the table."""
+
+AnimeType = Literal["TV", "MOVIE", "OVA", "ONA", "SPECIAL", "UNKNOWN"]
+Season = Literal["WINTER", "SPRING", "SUMMER", "FALL"]
+Sort = Literal["created_at", "-created_at", "title", "-title", "year", "-year", "score", "-score"]
 
 
 class AnimeListItem(msgspec.Struct):
-    """An anime as it stands in a list."""
+    """An anime in a list."""
 
     id: Annotated[UUID, Meta(examples=["019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b"])]
     title: Annotated[str, Meta(examples=["Death Note"])]
@@ -37,21 +48,36 @@ class AnimeListItem(msgspec.Struct):
 
 
 class Anime(AnimeListItem):
-    """An anime with all that the catalogue knows of it."""
+    """An anime with all its fields."""
 
     title_original: Annotated[str | None, Meta(examples=["デスノート"])]
     description: Annotated[
-        str | None, Meta(examples=["A student finds a notebook that kills whose name is written in it."])
+        str | None, Meta(examples=["A student finds a notebook that kills anyone whose name is written in it."])
     ]
     synonyms: Annotated[list[str], Meta(examples=[["デスノート", "DN"]])]
     genres: Annotated[list[str], Meta(examples=[["mystery", "supernatural"]])]
     studios: Annotated[list[str], Meta(examples=[["madhouse"]])]
     duration_seconds: Annotated[int | None, Meta(description="of one episode", examples=[1380])]
     external_ids: Annotated[
-        dict[str, str], Meta(description="provider to the id it has there", examples=[{"myanimelist": "1535"}])
+        dict[str, str], Meta(description="provider to the provider's id", examples=[{"myanimelist": "1535"}])
     ]
     created_at: datetime
     updated_at: datetime
+
+
+class AnimeQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of a list of anime: filters, all of which must match, and the order."""
+
+    page: PageRequest
+    type: AnimeType | None = None
+    status: str | None = None
+    """In any case."""
+    year: int | None = None
+    season: Season | None = None
+    genres: tuple[str, ...] = ()
+    """In lower case. The anime has all of them."""
+    sort: Sort | None = None
+    """None: the best match first in a search, else newest first."""
 
 
 _anime = models.Anime
@@ -59,16 +85,7 @@ LIST_COLUMNS = columns_of(AnimeListItem, _anime)
 _LIST_ITEM: Rows = select(*LIST_COLUMNS).where(_anime.id == bindparam("anime_id", type_=Uuid))
 _list_item_of = mapper(AnimeListItem, _LIST_ITEM)
 
-
-async def get_list_item(session: AsyncSession, anime_id: UUID) -> AnimeListItem:
-    """Return an anime as it stands in a list. Raises NotFound."""
-    row = (await session.execute(_LIST_ITEM, {"anime_id": anime_id})).first()
-    if row is None:
-        raise NotFound("Anime not found")
-    return _list_item_of(row)
-
-
-# Of several ids at one provider the lowest is shown, which is the oldest: the last of a key wins in jsonb.
+# Of several ids of one provider the lowest is shown, which is the oldest: jsonb keeps the last value of a key.
 EXTERNAL_IDS = (
     select(
         func.coalesce(
@@ -92,19 +109,95 @@ DETAILS: Rows = select(*columns_of(Anime, _anime, external_ids=EXTERNAL_IDS)).wh
 _detail_of = mapper(Anime, DETAILS)
 
 
+def _folded(name: str) -> ColumnElement[str]:
+    """Return the search text, folded as the titles are."""
+    return func.kitsu_fold(bindparam(name, type_=Text), type_=Text)
+
+
+def _pattern(name: str) -> ColumnElement[str]:
+    """Return the LIKE pattern of the search text. Wildcards are escaped after folding, which can produce them."""
+    escaped = _folded(name)
+    for wildcard in ("\\", "%", "_"):
+        escaped = func.replace(escaped, wildcard, "\\" + wildcard, type_=Text)
+    return select("%" + escaped + "%").scalar_subquery()
+
+
+# A scalar subquery is evaluated once, and not per row.
+_SEARCH_TEXTS = {name: select(_folded(name)).scalar_subquery() for name in ("q", "short_q")}
+_FILTERS: dict[str, ColumnElement[bool]] = {
+    # A text of accents alone folds to an empty text, which every title would contain.
+    "q": and_(_SEARCH_TEXTS["q"] != "", _anime.search_text.like(_pattern("q"))),
+    "short_q": and_(_SEARCH_TEXTS["short_q"] != "", (_anime.search_text + "").like(_pattern("short_q"))),
+    "type": _anime.type == bindparam("type"),
+    "status": func.lower(_anime.status) == func.lower(bindparam("status", type_=Text)),
+    "year": _anime.year == bindparam("year"),
+    "season": _anime.season == bindparam("season"),
+    "genres": _anime.genre_keys.contains(bindparam("genres", type_=ARRAY(Text))),
+}
+_SORT_COLUMNS = {"created_at": _anime.created_at, "title": _anime.title_key, "year": _anime.year, "score": _anime.score}
+_NEWEST = (descending(_anime.created_at), descending(_anime.id))
+
+
+def _order(sort: Sort) -> tuple[Key, ...]:
+    name = sort.removeprefix("-")
+    key = ascending if name == sort else descending
+    return key(_SORT_COLUMNS[name], unknown_last=name in {"year", "score"}), key(_anime.id)
+
+
+def _best_match(search_text: ColumnElement[str]) -> tuple[Key, ...]:
+    """Order by how the title matches: it is the text, begins with it, contains it, or only another title does."""
+    rank = case(
+        (_anime.title_key == search_text, 0),
+        (func.starts_with(_anime.title_key, search_text), 1),
+        (func.strpos(_anime.title_key, search_text) > 0, 2),
+        else_=3,
+    )
+    return (ascending(rank), *_NEWEST)
+
+
+@lru_cache(maxsize=1024)
+def listing_of(filters: frozenset[str], sort: Sort | None) -> Listing[AnimeListItem]:
+    """Return the list of anime with these filters, whose values are the statement's parameters."""
+    search_texts = [_SEARCH_TEXTS[name] for name in filters & _SEARCH_TEXTS.keys()]
+    default = _best_match(*search_texts) if search_texts else _NEWEST
+    where = [_FILTERS[name] for name in sorted(filters)]
+    rows = select(*LIST_COLUMNS).where(*where)
+    return Listing(AnimeListItem, rows, *(_order(sort) if sort else default), counted=select(_anime.id).where(*where))
+
+
+async def get_list_item(session: AsyncSession, anime_id: UUID) -> AnimeListItem:
+    """Return an anime as it is in a list. Raises NotFound."""
+    row = (await session.execute(_LIST_ITEM, {"anime_id": anime_id})).first()
+    if row is None:
+        raise NotFound("Anime not found")
+    return _list_item_of(row)
+
+
 class AnimeReader:
-    """Reads of the catalogue's anime."""
+    """Lists and finds anime."""
 
     def __init__(self, runner: StatementRunner) -> None:
         self._runner = runner
         self._details = BatchLoader(self._look_up)
 
-    async def page(self, query: AnimeQuery, request: PageRequest) -> Page[AnimeListItem]:
-        """Return the anime that pass all the filters, in the order asked for."""
-        parameters = query.parameters()
-        return await listing_of(AnimeListItem, frozenset(parameters), query.sort).page(
-            self._runner, parameters, request
-        )
+    async def page(self, query: AnimeQuery, **search: str) -> Page[AnimeListItem]:
+        """Return the anime that match all filters, and the search text if there is one: `q`, or `short_q`."""
+        names = ("type", "status", "year", "season")
+        parameters: dict[str, Any] = {name: value for name in names if (value := getattr(query, name)) is not None}
+        if query.genres:
+            parameters["genres"] = list(query.genres)
+        parameters |= search
+        return await listing_of(frozenset(parameters), query.sort).page(self._runner, parameters, query.page)
+
+    async def search(self, q: str | None, query: AnimeQuery) -> Page[AnimeListItem]:
+        """Return the anime with a title that contains `q`. Raises BadRequest for a `q` of a wrong length."""
+        text = (q or "").strip()
+        if len(text) < MIN_SEARCH_LENGTH:
+            raise BadRequest(f"Search query must have at least {MIN_SEARCH_LENGTH} characters")
+        if len(text) > MAX_SEARCH_LENGTH:
+            raise BadRequest(f"Search query must have at most {MAX_SEARCH_LENGTH} characters")
+        is_short = len(normalize("NFKC", text)) < TRIGRAM_LENGTH
+        return await self.page(query, **{"short_q" if is_short else "q": text})
 
     async def detail(self, anime_id: UUID) -> Anime:
         """Return one anime. Raises NotFound."""

@@ -1,4 +1,4 @@
-"""Episodes: the shape that goes over the wire, and the catalogue's read of them."""
+"""Episodes: the Struct on the wire, and the statement of the list."""
 
 from typing import Annotated
 from uuid import UUID
@@ -22,8 +22,7 @@ class EpisodeListItem(msgspec.Struct):
 
 
 _episode = models.Episode
-
-# One round trip tells a release without episodes (a row of nulls) from no release (no row).
+# The outer join distinguishes a release without episodes (a row of nulls) from an unknown release (no row).
 _OF_RELEASE: Rows = (
     select(*columns_of(EpisodeListItem, _episode))
     .select_from(models.Release)
@@ -35,13 +34,13 @@ _episode_of = mapper(EpisodeListItem, _OF_RELEASE)
 
 
 class EpisodeReader:
-    """Reads of the catalogue's episodes."""
+    """Lists episodes."""
 
     def __init__(self, runner: StatementRunner) -> None:
         self._runner = runner
 
     async def of_release(self, release_id: UUID) -> list[EpisodeListItem]:
-        """All episodes of a release, by number. Raises NotFound for an unknown release."""
+        """Return all episodes of a release, by number. Raises NotFound for an unknown release."""
         rows = await self._runner.rows(_OF_RELEASE, {"release_id": release_id})
         if not rows:
             raise NotFound("Release not found")

@@ -1,4 +1,4 @@
-"""Releases: the shapes that go over the wire, and the catalogue's reads of them."""
+"""Releases: the Structs on the wire, and their statements."""
 
 from datetime import datetime
 from typing import Annotated
@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 from msgspec import Meta
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import ColumnElement, bindparam, func, select
 
 from kitsu.db import models
 from kitsu.db.statements import StatementRunner
@@ -16,14 +16,14 @@ from kitsu.errors import NotFound
 
 
 class ReleaseListItem(msgspec.Struct):
-    """A release as it stands in a list."""
+    """A release in a list."""
 
     id: Annotated[UUID, Meta(examples=["019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5c"])]
     anime_id: Annotated[UUID, Meta(examples=["019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b"])]
     title: Annotated[str, Meta(examples=["Death Note"])]
     year: Annotated[int | None, Meta(examples=[2006])]
     status: Annotated[str | None, Meta(examples=["FINISHED"])]
-    episode_count: Annotated[int, Meta(description="how many episodes it has in the catalogue", examples=[37])]
+    episode_count: Annotated[int, Meta(description="number of its episodes in the catalogue", examples=[37])]
 
 
 class Release(ReleaseListItem):
@@ -36,34 +36,36 @@ _release = models.Release
 _episode_count = (
     select(func.count()).where(models.Episode.release_id == _release.id).correlate(_release).scalar_subquery()
 )
-
-
 _DETAIL: Rows = select(*columns_of(Release, _release, episode_count=_episode_count)).where(
     _release.id == bindparam("release_id")
 )
 _detail_of = mapper(Release, _DETAIL)
-_newest = (descending(_release.created_at), descending(_release.id))
-_rows: Rows = select(*columns_of(ReleaseListItem, _release, episode_count=_episode_count))
-_counted = select(_release.id)
-_is_of_anime = _release.anime_id == bindparam("anime_id")
-_LISTING = Listing(ReleaseListItem, _rows, *_newest, counted=_counted)
-_LISTING_OF_ANIME = Listing(ReleaseListItem, _rows.where(_is_of_anime), *_newest, counted=_counted.where(_is_of_anime))
+
+
+def _listing(*where: ColumnElement[bool]) -> Listing[ReleaseListItem]:
+    rows = select(*columns_of(ReleaseListItem, _release, episode_count=_episode_count)).where(*where)
+    newest = (descending(_release.created_at), descending(_release.id))
+    return Listing(ReleaseListItem, rows, *newest, counted=select(_release.id).where(*where))
+
+
+_ALL = _listing()
+_OF_ANIME = _listing(_release.anime_id == bindparam("anime_id"))
 
 
 class ReleaseReader:
-    """Reads of the catalogue's releases."""
+    """Lists and finds releases."""
 
     def __init__(self, runner: StatementRunner) -> None:
         self._runner = runner
 
     async def page(self, anime_id: UUID | None, request: PageRequest) -> Page[ReleaseListItem]:
-        """The releases of one anime, or of all; newest first. An unknown anime has none."""
+        """Return the releases of one anime or of all, newest first; of an unknown anime an empty page."""
         if anime_id is None:
-            return await _LISTING.page(self._runner, {}, request)
-        return await _LISTING_OF_ANIME.page(self._runner, {"anime_id": anime_id}, request)
+            return await _ALL.page(self._runner, {}, request)
+        return await _OF_ANIME.page(self._runner, {"anime_id": anime_id}, request)
 
     async def detail(self, release_id: UUID) -> Release:
-        """One release. Raises NotFound."""
+        """Return one release. Raises NotFound."""
         row = await self._runner.row(_DETAIL, {"release_id": release_id})
         if row is None:
             raise NotFound("Release not found")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from xml.sax.saxutils import escape
 
 from kitsu.db.columns import MAX_INTEGER
-from kitsu.domain.catalogue.anime_query import AnimeType
+from kitsu.domain.catalogue.anime import AnimeType
 from kitsu.domain.viewer.library import LibraryEntry, Status
 from kitsu.domain.viewer.list_import.entries import EntryError, ListEntry, NotImported
 from kitsu.domain.viewer.list_import.myanimelist_xml import MAX_TEXT
