@@ -1,8 +1,8 @@
 """Import of a catalogue from a file of the anime-offline-database.
 
 files.py    the file formats, read as a stream of numbered entries
-entries.py  one entry: what it must look like, and what it means in Kitsu's columns
-sources.py  source URLs: the ids by which an anime is known
+entries.py  one entry: its schema, and its values as columns of the catalogue
+sources.py  source URLs: the ids of an anime
 merge.py    entries against the catalogue, in one transaction, by the statements of merge.sql
 """
 

@@ -1,4 +1,4 @@
-"""One entry of the file: what it must look like, and what it means in Kitsu's columns."""
+"""An entry of the file: its schema, and its values as columns of the catalogue."""
 
 from typing import Annotated, Any, Literal
 
@@ -8,14 +8,13 @@ from msgspec import Meta
 from kitsu.domain.catalogue.importing.sources import parse_source
 
 MAX_EPISODES = 20_000
-"""An entry that claims more is a mistake; the longest-running anime have some 8,000."""
-
+"""More is a mistake: the longest-running anime have some 8,000."""
 INT_MAX = 2**31 - 1
 
 _Name = Annotated[str, Meta(min_length=1, max_length=1000)]
-# As long as a key of the database may be in any script.
+# The longest text that fits a key of an index in any script.
 _Tag = Annotated[str, Meta(min_length=1, max_length=200)]
-# Of an image: what stands here ends in a browser's `src`.
+# Browsers use it as the `src` of an image.
 _Url = Annotated[str, Meta(max_length=2048, pattern=r"^https?://[^\s\"'<>]+\Z")]
 
 
@@ -34,7 +33,7 @@ class _Score(msgspec.Struct, rename="camel"):
 
 
 class Entry(msgspec.Struct, rename="camel"):
-    """An anime as the file has it. Keys that are not named here are ignored."""
+    """An anime in the file. Other keys are ignored."""
 
     sources: Annotated[list[Annotated[str, Meta(max_length=500)]], Meta(min_length=1, max_length=100)]
     title: Annotated[str, Meta(max_length=255, pattern=r"\S")]
@@ -51,7 +50,7 @@ class Entry(msgspec.Struct, rename="camel"):
     tags: list[_Tag] = []
 
     def columns(self) -> dict[str, Any]:
-        """Return the entry as columns of `anime`. Raises ValueError for a text that the database can't hold."""
+        """Return the columns of `anime`. Raises ValueError for a text that the database can't store."""
         season = self.anime_season.season
         columns = {
             "title": self.title.strip(),
@@ -69,16 +68,16 @@ class Entry(msgspec.Struct, rename="camel"):
             "genres": _unique([tag.lower() for tag in self.tags]),
         }
         for name, value in columns.items():
-            for text in value if isinstance(value, list) else (value,):
-                if isinstance(text, str) and "\0" in text:
-                    raise ValueError(f"there is a NUL character in `{name}`")
+            texts = value if isinstance(value, list) else [value]
+            if any(isinstance(text, str) and "\0" in text for text in texts):
+                raise ValueError(f"there is a NUL character in `{name}`")
         return columns
 
     def ids(self) -> list[tuple[str, str]]:
-        """Return provider and id of each source. Raises ValueError for one that is no URL."""
+        """Return provider and id of each source. Raises ValueError for a source that is no URL."""
         if any("\0" in source for source in self.sources):
             raise ValueError("there is a NUL character in `sources`")
-        return list(dict.fromkeys(parse_source(source) for source in self.sources))
+        return list(dict.fromkeys(map(parse_source, self.sources)))
 
 
 def _unique(texts: list[str]) -> list[str]:
@@ -92,4 +91,4 @@ BLANK: dict[str, Any] = {
     "studios": [],
     "genres": [],
 }
-"""The columns of an entry that says nothing."""
+"""The columns of an entry without values."""

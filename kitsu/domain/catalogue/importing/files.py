@@ -1,13 +1,14 @@
-"""The file formats, read as a stream: memory does not grow with the file.
+"""Readers of the file formats. They stream: memory does not grow with the file.
 
-`.jsonl`: metadata in line 1, then one anime for each line. `.json`: one object with the list under `data`. Both may be
-compressed, with `.zst` behind the name.
+`.jsonl`: metadata in line 1, then one anime a line. `.json`: one object with the list under `data`. Both may be
+compressed, and then end in `.zst`.
 """
 
 import sys
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
+from functools import partial
 from io import BufferedReader, RawIOBase
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -23,17 +24,17 @@ else:
     from backports import zstd
 
 MAX_LINE = 1 << 16
-"""Bytes; a longer line is no anime: the longest have some 20,000."""
+"""Bytes. The longest lines of the database have some 20,000."""
 
 _decoder = msgspec.json.Decoder(Entry)
 
 
 class CatalogueFileError(Exception):
-    """The file as a whole can't be imported; the message is one line for a person."""
+    """The file as a whole can't be imported; the message is one line."""
 
 
 class Numbered(NamedTuple):
-    """An entry or the reason of its refusal, with its line, or its place in the list of a `.json`; both from 1."""
+    """An entry, or why it is invalid; with its line, or its position in the list of a `.json`, from 1."""
 
     number: int
     entry: Entry | None
@@ -41,63 +42,54 @@ class Numbered(NamedTuple):
 
 
 def read_catalogue(path: Path, progress: Callable[[int], None]) -> Iterator[Numbered]:
-    """Yield the file's entries in order; `progress` is called with the number of bytes read.
+    """Yield the entries of a file in order; `progress` is called with the number of bytes read.
 
-    Raises CatalogueFileError for a file that is missing, empty, cut short, or not of a known format.
+    Raises CatalogueFileError for a file that is missing, empty, cut short, or of an unknown format.
     """
+    try:
+        yield from _read(path, progress)
+    except FileNotFoundError:
+        raise CatalogueFileError(f"{path}: the file does not exist.") from None
+    except EOFError:
+        raise CatalogueFileError(f"{path}: the file is cut short: its compressed data ends in the middle.") from None
+    except zstd.ZstdError as error:
+        raise CatalogueFileError(f"{path}: the file is not zstd-compressed, or damaged: {error}.") from None
+    except CatalogueFileError as error:
+        raise CatalogueFileError(f"{path}: {error}") from None
+    except OSError as error:
+        raise CatalogueFileError(f"{path}: the file can't be read: {error.strerror or error}.") from None
+
+
+def _read(path: Path, progress: Callable[[int], None]) -> Iterator[Numbered]:
     name = path.name.lower().removesuffix(".zst")
     if not name.endswith((".jsonl", ".json")):
-        raise CatalogueFileError(f"{path}: the name of a catalogue ends in .jsonl, .jsonl.zst or .json.")
+        raise CatalogueFileError("the name of a catalogue ends in .jsonl, .jsonl.zst or .json.")
     read = _read_lines if name.endswith(".jsonl") else _read_object
-    with _opened(path) as (raw, content):
-        empty = True
-        try:
-            if content.peek(len(BOM_UTF8)).startswith(BOM_UTF8):
-                content.read(len(BOM_UTF8))
-            for numbered in read(content):
-                empty = False
-                yield numbered
-                if raw.seekable():
-                    progress(raw.tell())
-        except EOFError:
-            raise CatalogueFileError(f"{path} is cut short: its compressed data ends in the middle.") from None
-        except zstd.ZstdError as error:
-            raise CatalogueFileError(f"{path} is not zstd-compressed, or damaged: {error}.") from None
-        except CatalogueFileError as error:
-            raise CatalogueFileError(f"{path}: {error}") from None
-        except OSError as error:
-            raise CatalogueFileError(f"{path} can't be read: {error.strerror or error}.") from None
-        if empty:
-            raise CatalogueFileError(f"{path} holds no anime.")
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[BufferedReader, BufferedReader]]:
-    try:
-        raw = path.open("rb")
-    except FileNotFoundError:
-        raise CatalogueFileError(f"{path} does not exist.") from None
-    except OSError as error:
-        raise CatalogueFileError(f"{path} can't be read: {error.strerror}.") from None
-    with raw:
+    with ExitStack() as stack:
+        content = raw = stack.enter_context(path.open("rb"))
         if not raw.peek(1):
-            raise CatalogueFileError(f"{path} is empty.")
+            raise CatalogueFileError("the file is empty.")
         if path.suffix.lower() == ".zst":
-            with zstd.open(raw, "rb") as unpacked, BufferedReader(cast("RawIOBase", unpacked)) as content:
-                yield raw, cast("BufferedReader", content)
-        else:
-            yield raw, raw
+            unpacked = cast("RawIOBase", stack.enter_context(zstd.open(raw, "rb")))
+            content = stack.enter_context(BufferedReader(unpacked))
+        if content.peek(len(BOM_UTF8)).startswith(BOM_UTF8):
+            content.read(len(BOM_UTF8))
+        numbered = None
+        for numbered in read(content):
+            yield numbered
+            if raw.seekable():
+                progress(raw.tell())
+        if numbered is None:
+            raise CatalogueFileError("the file holds no anime.")
 
 
 def _read_lines(content: BufferedReader) -> Iterator[Numbered]:
-    number = 0
-    while line := content.readline(MAX_LINE + 1):
-        number += 1
+    for number, line in enumerate(iter(partial(content.readline, MAX_LINE + 1), b""), start=1):
         complete = line.endswith(b"\n")
         if len(line) > MAX_LINE and not complete:
             if number == 1:
                 raise CatalogueFileError(
-                    "line 1 is too long for a line of its own; the name of the one-object form ends in .json."
+                    "line 1 is too long for JSON Lines. The name of a file with one JSON object ends in .json."
                 )
             while (rest := content.readline(MAX_LINE)) and not rest.endswith(b"\n"):
                 pass
@@ -118,7 +110,7 @@ def _is_metadata(line: bytes) -> bool:
             "line 1 is no JSON object, so this is no catalogue in the anime-offline-database format (JSON Lines)."
         )
     if "data" in first:
-        raise CatalogueFileError("this is the one-object form; its name has to end in .json.")
+        raise CatalogueFileError("this is one JSON object, so the name of the file must end in .json.")
     return "sources" not in first
 
 
@@ -126,9 +118,9 @@ def _decoded(number: int, line: bytes, *, complete: bool) -> Numbered:
     try:
         return Numbered(number, _decoder.decode(line))
     except (ValueError, RecursionError) as error:
-        # An invalid field in a line that is cut short is reported before the cut.
+        # msgspec may report an invalid field of a truncated line, instead of the truncation.
         if not complete and (not isinstance(error, msgspec.ValidationError) or _is_cut(line)):
-            raise CatalogueFileError(f"it is cut short: it ends in the middle of line {number}.") from None
+            raise CatalogueFileError(f"the file is cut short: it ends in the middle of line {number}.") from None
         return Numbered(number, None, "it is nested too deep" if isinstance(error, RecursionError) else str(error))
 
 
@@ -148,6 +140,6 @@ def _read_object(content: BufferedReader) -> Iterator[Numbered]:
             except msgspec.ValidationError as error:
                 yield Numbered(number, None, str(error))
     except ijson.IncompleteJSONError:
-        raise CatalogueFileError("it is cut short, no JSON, or holds a number beyond all bounds.") from None
+        raise CatalogueFileError("the file is cut short, no JSON, or holds a number that is too large.") from None
     except (ijson.JSONError, ValueError) as error:
-        raise CatalogueFileError(f"it is no JSON: {str(error).splitlines()[0]}.") from None
+        raise CatalogueFileError(f"the file is no JSON: {str(error).splitlines()[0]}.") from None

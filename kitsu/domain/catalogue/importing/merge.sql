@@ -1,11 +1,11 @@
--- The statements of an import, which merge.py runs by the names of their sections, in this order. It replaces what
--- stands in braces: {columns} are those of `anime` that the file has, {blank} is an entry that says nothing.
+-- The statements of an import, which merge.py runs by the names of their sections, in this order. It replaces the
+-- names in braces: {columns} are those of `anime` that the file has, {blank} is an entry without values.
 
 -- name: create_tables
 -- An entry with `number = root` stands for its group; `target` is the anime of the catalogue that the group is.
 CREATE TEMP TABLE import_entries (
     number int PRIMARY KEY, anime_id uuid NOT NULL, release_id uuid NOT NULL, root int NOT NULL, fields jsonb NOT NULL,
-    target uuid
+    sources jsonb NOT NULL, target uuid
 ) ON COMMIT DROP;
 CREATE TEMP TABLE import_sources (
     number int NOT NULL, provider text NOT NULL, external_id text NOT NULL
@@ -18,8 +18,10 @@ CREATE TEMP TABLE import_changes (
 ) ON COMMIT DROP;
 
 -- name: link_to_catalogue
--- An anime of the catalogue is one more thing that entries can share, of the provider ''.
+INSERT INTO import_sources
+SELECT number, source->>0, source->>1 FROM import_entries, jsonb_array_elements(sources) source;
 ANALYZE import_entries, import_sources;
+-- Entries can also share an anime of the catalogue: a source of the provider ''.
 INSERT INTO import_sources
 SELECT DISTINCT s.number, '', x.anime_id::text FROM import_sources s JOIN external_ids x USING (provider, external_id);
 CREATE INDEX ON import_sources (provider, external_id);
@@ -182,12 +184,15 @@ INSERT INTO import_updated
 SELECT anime_id FROM import_changes WHERE release_id IN (SELECT release_id FROM added);
 
 -- name: count
-SELECT count(*) FILTER (WHERE e.number = e.root AND e.target IS NULL) AS new,
-       count(*) FILTER (WHERE c.was_sample) AS from_sample,
-       count(*) FILTER (WHERE e.number = e.root AND e.target IS NOT NULL) AS matched,
-       count(*) FILTER (
-           WHERE e.number = e.root AND NOT coalesce(c.was_sample, false)
-             AND e.target IN (SELECT anime_id FROM import_updated)
-       ) AS updated,
-       count(*) FILTER (WHERE e.number <> e.root) AS merged
-FROM import_entries e LEFT JOIN import_changes c ON c.anime_id = e.target AND e.number = e.root
+WITH roots AS (
+    SELECT e.target IS NULL AS is_new, coalesce(c.was_sample, false) AS was_sample,
+           e.target IN (SELECT anime_id FROM import_updated) AS is_updated
+    FROM import_entries e LEFT JOIN import_changes c ON c.anime_id = e.target
+    WHERE e.number = e.root
+)
+SELECT count(*) FILTER (WHERE is_new OR was_sample) AS added,
+       count(*) FILTER (WHERE was_sample) AS from_sample,
+       count(*) FILTER (WHERE is_updated AND NOT was_sample) AS updated,
+       count(*) FILTER (WHERE NOT (is_new OR was_sample OR is_updated)) AS unchanged,
+       (SELECT count(*) FROM import_entries WHERE number <> root) AS merged
+FROM roots

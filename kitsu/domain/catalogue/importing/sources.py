@@ -1,9 +1,9 @@
-"""Source URLs: the only ids in the file. Two entries that share one are the same anime."""
+"""Source URLs, the only ids in the file: entries that share one are the same anime."""
 
 import re
 from urllib.parse import urlsplit
 
-# host: what Kitsu calls the provider, and where in the path and query its id is
+# Host to the name of the provider, and the pattern of path and query with the id.
 _PROVIDERS = {
     "anidb.net": ("anidb", r"/anime/([0-9]+)"),
     "anilist.co": ("anilist", r"/anime/([0-9]+)"),
@@ -19,17 +19,16 @@ _PROVIDERS = {
     "simkl.com": ("simkl", r"/anime/([0-9]+)"),
 }
 MAX_BYTES = 1000
-"""A longer source does not fit a key of the database, and is no address of an anime."""
-
+"""A longer source does not fit a key of an index."""
 MAX_HOST = 255
 
 _PATTERNS = {host: (provider, re.compile(pattern + "/?")) for host, (provider, pattern) in _PROVIDERS.items()}
 
 
 def parse_source(url: str) -> tuple[str, str]:
-    """Provider and id of a source URL; host and whole URL where Kitsu has no name for the site.
+    """Return provider and id of a source URL; of an unknown site its host and the whole URL.
 
-    Raises ValueError with the reason when it is no http(s) URL.
+    Raises ValueError for what is no http(s) URL.
     """
     try:
         parts = urlsplit(url)
@@ -43,6 +42,5 @@ def parse_source(url: str) -> tuple[str, str]:
     if pattern is not None:
         found = pattern.fullmatch(parts.path + (f"?{parts.query}" if parts.query else ""))
         if found is not None:
-            known_as = found[1]
-            return provider, str(int(known_as)) if "[0-9]+" in pattern.pattern else known_as
+            return provider, str(int(found[1])) if "[0-9]+" in pattern.pattern else found[1]
     return host, url
