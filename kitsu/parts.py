@@ -12,10 +12,9 @@ from kitsu.db.engine import Timeouts, create_engine, engine_states
 from kitsu.db.listener import CatalogueListener
 from kitsu.db.statements import StatementRunner
 from kitsu.domain.accounts.access_tokens import AccessTokens
-from kitsu.domain.accounts.context import AccountContext
 from kitsu.domain.accounts.passwords import PasswordHasher
 from kitsu.domain.accounts.sessions import SessionReader, SessionRules
-from kitsu.domain.accounts.users import UserReader
+from kitsu.domain.accounts.users import AccountContext, UserReader
 from kitsu.domain.catalogue import anime, episodes, releases
 from kitsu.domain.concurrency import ConcurrencyLimiter
 from kitsu.domain.media.avatars import AvatarFiles

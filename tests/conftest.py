@@ -117,7 +117,7 @@ def real_passwords() -> Iterator[None]:
 def password_cost(**cost: int) -> Iterator[None]:
     """Hash passwords at this cost."""
     context = passwords._context.copy(**{f"argon2__{name}": value for name, value in cost.items()})  # noqa: SLF001 - no setting
-    with patch.multiple(passwords, _context=context, _NOBODY=context.hash("nobody has this password")):
+    with patch.multiple(passwords, _context=context, _UNKNOWN_USER=context.hash("unknown")):
         yield
 
 

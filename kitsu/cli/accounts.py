@@ -45,7 +45,7 @@ def settle_emails(keep: tuple[str, ...], *, yes: bool) -> None:
     except ValueError as error:
         raise click.ClickException(f"{error} Nothing was changed.") from error
     for account in (account for pair in pairs for account in pair):
-        verb = "keep " if account.kept else "merge"
+        verb = "keep " if account.keep else "merge"
         click.echo(f"{verb} {account.email} ({account.favorites} favourites, {account.progress} in progress)")
     if not pairs:
         click.echo("No e-mails differ only in case.")

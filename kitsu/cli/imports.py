@@ -12,7 +12,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskProgressColum
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from kitsu.cli.database import with_database
-from kitsu.domain.accounts.administrators import user_of
+from kitsu.domain.accounts.administrators import find_user_id
 from kitsu.domain.catalogue import importing as catalogue_import
 from kitsu.domain.catalogue.importing import CatalogueFileError, ImportBusyError, Report
 from kitsu.domain.operations import command_runs
@@ -90,7 +90,7 @@ def import_list(file: Path, email: str, policy: Policy, *, dry_run: bool) -> Non
         raise click.ClickException(f"{file} can't be read: {error.strerror}.") from error
 
     async def work(engine: AsyncEngine) -> ImportReport:
-        user_id = await user_of(engine, email)
+        user_id = await find_user_id(engine, email)
         if user_id is None:
             raise click.ClickException(f"There is no user with the e-mail {email}.")
         return await ListImporter(engine).run(user_id, data, policy, dry_run=dry_run)

@@ -1,49 +1,45 @@
-"""What operators do with accounts: the first administrator, and whose account an e-mail is."""
+"""Accounts for operators: make an administrator, find a user by e-mail."""
 
 from collections.abc import Callable
 from uuid import UUID
 
 import structlog
-from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
+from sqlalchemy import Select, func, select
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from kitsu.db import models
-from kitsu.domain.accounts.passwords import PasswordHasher, check_new
-from kitsu.domain.accounts.users import UserRows, valid_email
+from kitsu.db.models import User
+from kitsu.domain.accounts.passwords import check_new, hash_password
+from kitsu.domain.accounts.users import insert_user, valid_email
 
 log = structlog.get_logger("kitsu.security")
 
 
-async def user_of(engine: AsyncEngine, email: str) -> UUID | None:
-    """The user with this e-mail, whatever its case."""
-    statement = select(models.User.id).where(func.lower(models.User.email) == func.lower(email.strip()))
+def _by_email(email: str) -> Select[User]:
+    return select(User).where(func.lower(User.email) == func.lower(email))
+
+
+async def find_user_id(engine: AsyncEngine, email: str) -> UUID | None:
+    """Return the user with this e-mail, in any case."""
     async with engine.connect() as connection:
-        user_id: UUID | None = await connection.scalar(statement)
-    return user_id
+        return await connection.scalar(_by_email(email.strip()).with_only_columns(User.id))
 
 
 async def make_administrator(engine: AsyncEngine, email: str, password: str | None, ask: Callable[[], str]) -> str:
-    """Make an administrator of the account with this e-mail, or a new one; returns what was done, as a sentence.
+    """Make an administrator of an existing or a new account. Return a sentence that says which.
 
-    `ask` is called for the password of a new account when none is given. Raises InvalidRequest.
+    `ask` is called for the password of a new account if none is given. Raises InvalidRequest.
     """
     address = valid_email(email)
-    by_email = select(models.User).where(func.lower(models.User.email) == func.lower(address))
-    transactions = async_sessionmaker(engine, expire_on_commit=False)
-    async with transactions() as session:
-        known = (await session.scalars(by_email)).one_or_none() is not None
-    if not known and password is None:
+    if password is None and await find_user_id(engine, address) is None:
         password = ask()
     password_hash = None
     if password is not None:
         check_new(password, "password", refuse_common=False)
-        hasher = PasswordHasher(threads=1, queue=1)
-        password_hash = await hasher.hash(password)
-        hasher.close()
-    async with transactions.begin() as session:
-        user = (await session.scalars(by_email.with_for_update())).one_or_none()
+        password_hash = hash_password(password)
+    async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
+        user = await session.scalar(_by_email(address).with_for_update())
         if user is None:
-            created = await UserRows(session).insert(address, password_hash or "", "admin")
+            created = await insert_user(session, address, password_hash or "", "admin")
             log.info("administrator created", user_id=str(created.id))
             return f"{address} is an administrator now."
         user.role, user.is_active = "admin", True

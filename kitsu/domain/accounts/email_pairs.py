@@ -1,13 +1,13 @@
-"""E-mails that differ in case alone, in a database from before Kitsu: two accounts there, one here.
+"""Accounts of a database from before Kitsu whose e-mails differ only in case: Kitsu allows one of each.
 
-Works on the older schema, since the newer one can't be reached before they are settled: plain SQL, no models.
+Plain SQL instead of models: it runs on the older schema, which can't be migrated before.
 """
 
 from typing import Any
 
 import msgspec
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 _PAIRS = text("""
 SELECT lower(u.email) AS address, u.id, u.email, u.created_at, u.is_active,
@@ -19,7 +19,7 @@ WHERE lower(u.email) IN (SELECT lower(email) FROM users GROUP BY lower(email) HA
 ORDER BY address, u.is_active DESC, last_watched_at DESC NULLS LAST, u.created_at DESC, u.id
 """)
 _MERGE = (
-    # Of two rows about one anime the one that was watched last stays.
+    # Of two rows of an anime the one that was watched last is kept.
     text("""
     DELETE FROM watch_progress w USING watch_progress other
     WHERE w.user_id = :kept AND other.user_id = :merged AND w.anime_id = other.anime_id
@@ -38,20 +38,20 @@ _MERGE = (
 
 
 class Account(msgspec.Struct, frozen=True):
-    """One account of a pair, with what tells which of them is in use."""
+    """An account of a pair, with figures that tell which of them is in use."""
 
     email: str
     favorites: int
     progress: int
-    kept: bool
+    keep: bool
 
 
 async def settle(engine: AsyncEngine, keep: frozenset[str], *, dry_run: bool) -> list[list[Account]]:
-    """Merge the accounts of each pair into one; with `dry_run` only say which.
+    """Merge the accounts of each pair into one; with `dry_run` only report them.
 
-    The one whose e-mail is in `keep` stays, else of those that are active the one that watched last. Favourites and
-    progress of the other move to it, the other's password and sign-in go. Returns the accounts, pair by pair, the one
-    kept first. Raises ValueError for an e-mail in `keep` that no pair has.
+    The account in `keep` is kept, else the active one that watched last. It gets favourites and progress of the others,
+    which are deleted. Returns the accounts of each pair, the one to keep first. Raises ValueError for an e-mail in
+    `keep` that is in no pair.
     """
     async with engine.begin() as connection:
         await connection.execute(text("LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE"))
@@ -62,14 +62,9 @@ async def settle(engine: AsyncEngine, keep: frozenset[str], *, dry_run: bool) ->
             raise ValueError(f"No account of a pair has the e-mail {', '.join(sorted(unknown))}.")
         settled = []
         for rows in pairs.values():
-            rows.sort(key=lambda row: row.email not in keep)  # stable: else the order of the statement
-            if not dry_run:
-                await _merge(connection, rows)
+            rows.sort(key=lambda row: row.email not in keep)  # stable: otherwise in the order of the statement
+            for other in () if dry_run else rows[1:]:
+                for statement in _MERGE:
+                    await connection.execute(statement, {"kept": rows[0].id, "merged": other.id})
             settled.append([Account(row.email, row.favorites, row.progress, row is rows[0]) for row in rows])
     return settled
-
-
-async def _merge(connection: AsyncConnection, rows: list[Any]) -> None:
-    for other in rows[1:]:
-        for statement in _MERGE:
-            await connection.execute(statement, {"kept": rows[0].id, "merged": other.id})

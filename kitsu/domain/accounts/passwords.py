@@ -1,7 +1,7 @@
-"""Passwords: how they are stored and checked, and on whose time.
+"""Passwords: their rules, hashes and checks, on threads of their own.
 
-New ones are argon2id. A database from before Kitsu holds bcrypt over the hex SHA-256 of the password, in some rows over
-the password itself; both are checked, and replaced at the next login.
+New hashes are argon2id. A database from before Kitsu has bcrypt over the hex SHA-256 of the password, in some rows over
+the password itself. Both are accepted, and replaced at the next login.
 """
 
 import re
@@ -17,7 +17,7 @@ from kitsu.errors import InvalidRequest
 MIN_BYTES = 8
 MAX_BYTES = 1024
 BCRYPT_BYTES = 72
-"""bcrypt never saw more, and its library now refuses more."""
+"""bcrypt ignores further bytes, and its library refuses them."""
 
 _context = CryptContext(
     schemes=["argon2", "bcrypt"],
@@ -26,27 +26,27 @@ _context = CryptContext(
     argon2__time_cost=2,
     argon2__parallelism=1,
 )
-_NOBODY = _context.hash("nobody has this password")
+_UNKNOWN_USER = _context.hash("the hash that is verified for an unknown user")
 _HEX_SHA256 = re.compile("[0-9a-f]{64}")
 
 COMMON = frozenset([word for word in FREQUENCY_LISTS["passwords"] if len(word.encode()) >= MIN_BYTES][:3000])
 
 
 class Verdict(NamedTuple):
-    """Whether a password was right, and the hash to store from now on when the old one is out of date."""
+    """Whether a password was right, and the hash to replace an outdated one."""
 
     right: bool
     new_hash: str | None = None
 
 
 def check_length(password: str, field: str) -> None:
-    """Raise InvalidRequest for a password that is longer than any, before anybody hashes it."""
+    """Raise InvalidRequest for a password that is too long to be hashed."""
     if len(password.encode()) > MAX_BYTES:
         raise InvalidRequest([{"field": field, "message": f"Must have at most {MAX_BYTES} bytes"}])
 
 
 def check_new(password: str, field: str, *, refuse_common: bool) -> None:
-    """Raise InvalidRequest for a password that nobody may choose."""
+    """Raise InvalidRequest for a password that is not allowed."""
     check_length(password, field)
     if len(password.encode()) < MIN_BYTES:
         raise InvalidRequest([{"field": field, "message": f"Must have at least {MIN_BYTES} bytes"}])
@@ -55,7 +55,7 @@ def check_new(password: str, field: str, *, refuse_common: bool) -> None:
 
 
 class PasswordHasher:
-    """Hashes and checks on threads of its own, so that neither the event loop nor a database connection waits."""
+    """Hashes and verifies on a bounded thread pool, since both take long. Raises ServiceUnavailable if it is full."""
 
     def __init__(self, *, threads: int, queue: int) -> None:
         self._threads = Threads("passwords", threads=threads, queue=queue)
@@ -63,40 +63,44 @@ class PasswordHasher:
 
     @property
     def busy(self) -> int:
-        """How many passwords are being hashed or wait for it."""
+        """Return how many passwords are processed or queued."""
         return self._threads.busy
 
     async def hash(self, password: str) -> str:
-        """The hash to store. Raises ServiceUnavailable when too many wait already."""
-        return await self._threads.run(lambda: _context.hash(password))
+        """Return the hash to store."""
+        return await self._threads.run(lambda: hash_password(password))
 
     async def check(self, password: str, stored: str | None) -> Verdict:
-        """Whether it is the password of this hash; None, for nobody's, costs the same. Raises ServiceUnavailable."""
+        """Verify a password. None, for an unknown user, takes as long as a wrong password."""
         return await self._threads.run(lambda: _check(password, stored))
 
 
+def hash_password(password: str) -> str:
+    """Return the hash to store; blocks."""
+    return str(_context.hash(password))
+
+
 def _check(password: str, stored: str | None) -> Verdict:
-    """One argon2id computation on every path, whatever is stored."""
-    if stored is None or _context.identify(stored) != "bcrypt":
-        known = stored is not None and _context.identify(stored) == "argon2"
-        right = _verify(password, stored if known else _NOBODY) and known
-        return Verdict(right, _context.hash(password) if right and _context.needs_update(stored) else None)
-    if _is_bcrypt_of(password, stored):
-        return Verdict(right=True, new_hash=_context.hash(password))
-    _verify(password, _NOBODY)
+    """Verify a password by one argon2id computation, whatever the scheme of the hash is."""
+    scheme = stored and _context.identify(stored)
+    if scheme == "bcrypt" and stored and _is_bcrypt_of(password, stored):
+        return Verdict(right=True, new_hash=hash_password(password))
+    if scheme == "argon2":
+        right = _verify(password, stored)
+        return Verdict(right, hash_password(password) if right and _context.needs_update(stored) else None)
+    _verify(password, _UNKNOWN_USER)
     return Verdict(right=False)
 
 
 def _is_bcrypt_of(password: str, stored: str) -> bool:
     if _verify(sha256(password.encode()).hexdigest(), stored):
         return True
-    # Over the password itself. What looks like a digest is no password: whoever knows one would get in with it.
-    as_it_was = password.encode()[:BCRYPT_BYTES]
-    return _verify(as_it_was, stored) and not _HEX_SHA256.fullmatch(password.lower())
+    # Of the password itself. A hex SHA-256 is refused: it may be one stored here, which must not work as a password.
+    return _verify(password.encode()[:BCRYPT_BYTES], stored) and not _HEX_SHA256.fullmatch(password.lower())
 
 
 def _verify(secret: str | bytes, stored: str | None) -> bool:
     try:
         return bool(_context.verify(secret, stored))
-    except ValueError:  # a hash that is damaged, or a password that its scheme can't take: nobody's
+    except ValueError:  # a damaged hash, or a password that the scheme refuses
         return False

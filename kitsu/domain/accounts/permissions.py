@@ -1,4 +1,4 @@
-"""Who may do what: roles and their permissions."""
+"""Roles and their permissions."""
 
 from typing import Literal
 
@@ -7,4 +7,3 @@ Permission = Literal["read:content", "read:profile", "write:profile", "write:con
 
 _USER: frozenset[Permission] = frozenset(("read:content", "read:profile", "write:profile", "write:content"))
 PERMISSIONS: dict[Role, frozenset[Permission]] = {"user": _USER, "admin": _USER | {"admin:*"}}
-GUEST: frozenset[Permission] = frozenset(("read:content",))

@@ -1,130 +1,120 @@
-"""Accounts, for their owners: registration, login, a new password, leaving."""
+"""What users do with their own accounts: register, log in, change the password, delete the account."""
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Any
-from uuid import UUID
 
 import structlog
-from sqlalchemy import Uuid, bindparam, func, select, update
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import Executable, Uuid, bindparam, func, select, update
 
-from kitsu.db import models
 from kitsu.db.engine import execute_core
-from kitsu.domain.accounts.context import AccountContext
-from kitsu.domain.accounts.emails import normalised
+from kitsu.db.models import User
 from kitsu.domain.accounts.passwords import check_length, check_new
 from kitsu.domain.accounts.sessions import Device, Identity, Tokens
 from kitsu.domain.accounts.users import UserService, valid_email
 from kitsu.domain.concurrency import released_slot
 from kitsu.domain.rate_limits import network_of
-from kitsu.errors import RateLimited, Unauthorized
+from kitsu.errors import InvalidRequest, RateLimited, Unauthorized
 
 log = structlog.get_logger("kitsu.security")
 
-
-_user = models.User
-_CREDENTIALS = select(_user.id, _user.password_hash, _user.is_active)
-_BY_EMAIL = _CREDENTIALS.where(func.lower(_user.email) == func.lower(bindparam("email")))
-_BY_ID = _CREDENTIALS.where(_user.id == bindparam("user_id", type_=Uuid))
+_CREDENTIALS = select(User.id, User.password_hash, User.is_active)
+_BY_EMAIL = _CREDENTIALS.where(func.lower(User.email) == func.lower(bindparam("email")))
+_BY_ID = _CREDENTIALS.where(User.id == bindparam("user_id", type_=Uuid))
 
 
 class AccountService(UserService):
-    """What users do with their own accounts."""
-
-    def __init__(self, session: AsyncSession, *, context: AccountContext) -> None:
-        super().__init__(session, context=context)
-        self._sessions = context.sessions(session)
+    """Registers and logs in users; changes and deletes their accounts, for which they prove the password."""
 
     async def register(self, email: str, password: str, device: Device) -> Tokens:
-        """Make an account and sign the device in. Raises BadRequest when the e-mail is taken, InvalidRequest."""
-        address = valid_email(email)
-        check_new(password, "password", refuse_common=self._context.refuse_common_passwords)
-        user = await self.insert(address, await self._context.hasher.hash(password), "user")
+        """Create an account and start a session. Raises BadRequest when the e-mail is taken, InvalidRequest."""
+        user = await self._insert(email, password, "user")
         tokens = await self._sessions.start(user.id, device)
         await self._session.commit()
         log.info("registered", user_id=str(user.id))
         return tokens
 
     async def login(self, email: str, password: str, device: Device) -> Tokens:
-        """Sign a device in. Raises Unauthorized, whatever was wrong, and RateLimited."""
+        """Start a session. Raises Unauthorized for any wrong credentials, RateLimited, InvalidRequest."""
         with self._context.logins.counted():
-            return await self._login(email, password, device)
-
-    async def _login(self, email: str, password: str, device: Device) -> Tokens:
-        check_length(password, "password")
-        started = time.monotonic()
-        try:
-            address = normalised(email)
-        except ValueError:
-            address = email.strip().lower()
-        found = await self._context.runner.row(_BY_EMAIL, {"email": address})
-        guess = await self._count_guess(address, device, found and found["id"])
-        verdict = await self._context.hasher.check(password, found["password_hash"] if found else None)
-        if found is None or not found["is_active"] or not verdict.right:
-            log.warning("login failed", user_id=str(found["id"]) if found else None)
-            await self._refuse(started)
-        if verdict.new_hash:
-            await self._store_hash(found["id"], found["password_hash"], verdict.new_hash)
-        await self._take_back(guess, device)
-        tokens = await self._sessions.start(found["id"], device)
-        await self._session.commit()
-        log.info("login", user_id=str(found["id"]))
-        return tokens
+            check_length(password, "password")
+            try:
+                address = valid_email(email)
+            except InvalidRequest:
+                address = email.strip().lower()
+            found, new_hash = await self._verify(
+                _BY_EMAIL, {"email": address}, password, device, subject=address, event="login failed"
+            )
+            if new_hash:
+                await self._replace_hash(found, new_hash)
+            tokens = await self._sessions.start(found["id"], device)
+            await self._session.commit()
+            log.info("login", user_id=str(found["id"]))
+            return tokens
 
     async def change_password(self, identity: Identity, current: str, new: str, device: Device) -> None:
-        """Set a new password and end every other session. Raises Unauthorized for a wrong one, InvalidRequest."""
+        """Set a new password and end all other sessions. Raises Unauthorized, RateLimited, InvalidRequest."""
         check_new(new, "new_password", refuse_common=self._context.refuse_common_passwords)
         found = await self._prove(identity, current, "current_password", device)
-        new_hash = await self._context.hasher.hash(new)
-        if not await self._store_hash(identity.user_id, found["password_hash"], new_hash):
+        if not await self._replace_hash(found, await self._context.hasher.hash(new)):
             raise Unauthorized
         await self._sessions.revoke_all(identity.user_id, "password", but=identity.session_id)
         await self._session.commit()
         log.info("password changed", user_id=str(identity.user_id))
 
     async def leave(self, identity: Identity, password: str, device: Device) -> None:
-        """Delete the account with all that is stored of it. Raises Unauthorized for a wrong password, BadRequest."""
+        """Delete the account with all its rows. Raises Unauthorized, RateLimited, BadRequest, InvalidRequest."""
         await self._prove(identity, password, "password", device)
         await self.remove(identity.user_id)
 
     async def _prove(self, identity: Identity, password: str, field: str, device: Device) -> Any:
-        """Return the credentials when the password is right: a token may come from an unattended browser."""
+        """Verify the password of a signed-in user, whose browser may be unattended. Return the credentials."""
         check_length(password, field)
-        started = time.monotonic()
-        guess = await self._count_guess(str(identity.user_id), device, identity.user_id)
-        found = await self._context.runner.row(_BY_ID, {"user_id": identity.user_id})
-        verdict = await self._context.hasher.check(password, found["password_hash"] if found else None)
-        if not verdict.right:
-            log.warning("wrong password", user_id=str(identity.user_id))
-            await self._refuse(started)
-        await self._take_back(guess, device)
+        user_id = identity.user_id
+        found, _ = await self._verify(
+            _BY_ID, {"user_id": user_id}, password, device, subject=str(user_id), event="wrong password"
+        )
         await self._session.commit()
         return found
 
-    async def _count_guess(self, whose: str, device: Device, user_id: UUID | None) -> tuple[str, str]:
-        """Count a guess before it is checked; the user is for the log. Raises RateLimited."""
-        guess = (whose, network_of(device.ip))
-        limiter = self._context.limiter
+    async def _verify(
+        self,
+        lookup: Executable,
+        parameters: Mapping[str, Any],
+        password: str,
+        device: Device,
+        *,
+        subject: str,
+        event: str,
+    ) -> tuple[Any, str | None]:
+        """Verify a password. Return the credentials, and the hash to replace the stored one, if it is outdated.
+
+        The attempt is counted before, under the subject, and taken back if the password is right. Raises RateLimited,
+        and Unauthorized after logging the event.
+        """
+        started = time.monotonic()
+        found = await self._context.runner.row(lookup, parameters)
+        user_id = str(found["id"]) if found else None
+        limiter, network = self._context.limiter, network_of(device.ip)
         try:
             # In this order: a client that is locked out of one account must not lock its address out of all.
-            await limiter.hit("login", *guess)
-            await limiter.hit("login-address", network_of(device.ip))
+            await limiter.hit("login", subject, network)
+            await limiter.hit("login-address", network)
         except RateLimited:
-            log.warning("locked", user_id=user_id and str(user_id))
+            log.warning("locked", user_id=user_id)
             raise
-        return guess
+        verdict = await self._context.hasher.check(password, found["password_hash"] if found else None)
+        if found is None or not found["is_active"] or not verdict.right:
+            log.warning(event, user_id=user_id)
+            with released_slot():
+                await asyncio.sleep(max(0.0, self._context.refusal_seconds - (time.monotonic() - started)))
+            raise Unauthorized
+        await limiter.forget(self._session, "login", subject, network)
+        await limiter.refund(self._session, "login-address", network)
+        return found, verdict.new_hash
 
-    async def _take_back(self, guess: tuple[str, str], device: Device) -> None:
-        await self._context.limiter.forget(self._session, "login", *guess)
-        await self._context.limiter.refund(self._session, "login-address", network_of(device.ip))
-
-    async def _refuse(self, started: float) -> None:
-        with released_slot():
-            await asyncio.sleep(max(0.0, self._context.refusal_seconds - (time.monotonic() - started)))
-        raise Unauthorized
-
-    async def _store_hash(self, user_id: UUID, old_hash: str, new_hash: str) -> bool:
-        """Replace a hash, unless another request has replaced it."""
-        statement = update(_user).where(_user.id == user_id, _user.password_hash == old_hash)
+    async def _replace_hash(self, found: Any, new_hash: str) -> bool:
+        """Return whether the hash was replaced: not if another request has replaced it."""
+        statement = update(User).where(User.id == found["id"], User.password_hash == found["password_hash"])
         return (await execute_core(self._session, statement.values(password_hash=new_hash))).rowcount == 1

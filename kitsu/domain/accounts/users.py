@@ -1,11 +1,12 @@
-"""Users: the shape that goes over the wire, and how administrators see, make, change and remove them."""
+"""Users: the Structs on the wire, and how administrators list, create, change and delete accounts."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from secrets import token_hex
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 from urllib.parse import quote
 from uuid import UUID
 
@@ -13,24 +14,27 @@ import msgspec
 import structlog
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
+from email_validator import EmailNotValidError, validate_email
 from msgspec import UNSET, Meta, UnsetType
 from sqlalchemy import Uuid, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kitsu.db import models
 from kitsu.db.statements import StatementRunner
-from kitsu.domain.accounts.constraints import UsernameTaken, account_constraints
-from kitsu.domain.accounts.context import AccountContext
-from kitsu.domain.accounts.emails import normalised
-from kitsu.domain.accounts.passwords import check_new
+from kitsu.domain.accounts.access_tokens import AccessTokens
+from kitsu.domain.accounts.passwords import PasswordHasher, check_new
 from kitsu.domain.accounts.permissions import Role
+from kitsu.domain.accounts.sessions import SessionRules, SessionService
+from kitsu.domain.constraints import translate_constraint_errors
 from kitsu.domain.mapping import columns_of, given
+from kitsu.domain.outcomes import Outcomes
 from kitsu.domain.pagination import Listing, Page, PageRequest, descending
-from kitsu.errors import BadRequest, InvalidRequest, NotFound
+from kitsu.domain.rate_limits import RateLimiter
+from kitsu.errors import BadRequest, InvalidRequest, NotFound, RateLimited, ServiceUnavailable, Unauthorized
 
 log = structlog.get_logger("kitsu.security")
 
-USERNAME_MIN = 3
+MAX_EMAIL_LENGTH = 255
 USERNAME = r"^[A-Za-z0-9_-]{3,32}$"
 
 
@@ -43,18 +47,56 @@ class User(msgspec.Struct, kw_only=True):
     role: Role
     is_active: bool
     avatar: Annotated[str | None, Meta(description="`uploads/avatars/<name>`")]
-    avatar_url: Annotated[str | None, Meta(description="where the file is served from")]
+    avatar_url: Annotated[str | None, Meta(description="URL of the avatar's file")]
     created_at: datetime
 
 
 class UserChange(msgspec.Struct):
-    """What an administrator changes of a user; what is left out stays."""
+    """A change by an administrator. Fields that are left out keep their value."""
 
     is_active: bool | UnsetType = UNSET
     role: Role | UnsetType = UNSET
     email: str | UnsetType = UNSET
 
 
+class OrphanNotes(Protocol):
+    """Files that lose their user: `OrphanFiles` of the app `media`, which this app can't import."""
+
+    async def note(self, session: AsyncSession, path: str) -> None: ...
+    async def tidy(self, path: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class AccountContext:
+    """What the services of accounts share for all requests."""
+
+    runner: StatementRunner
+    hasher: PasswordHasher
+    limiter: RateLimiter
+    access_tokens: AccessTokens
+    session_rules: SessionRules
+    orphans: OrphanNotes
+    media_url: str
+    """Base URL of the media store for browsers, without a slash at its end."""
+    refusal_seconds: float
+    """Duration of each refused login, so that its time does not tell how the password is stored."""
+    refuse_common_passwords: bool
+    logins: Outcomes = field(
+        default_factory=lambda: Outcomes("success", wrong=Unauthorized, limited=RateLimited, busy=ServiceUnavailable)
+    )
+
+
+class UsernameTaken(BadRequest):
+    """Another user has this name."""
+
+    message = "Username already taken"
+
+
+_email_taken = partial(BadRequest, "Email already registered")
+_constraint_errors = partial(
+    translate_constraint_errors,
+    {"uq_users_email": _email_taken, "uq_users_email_lower": _email_taken, "uq_users_username_lower": UsernameTaken},
+)
 _user = models.User
 _COLUMNS = columns_of(User, _user)
 _FIELDS = [column.key for column in _COLUMNS]
@@ -65,19 +107,13 @@ _ADMINISTRATORS = (
 
 
 class UserReader:
-    """Reads accounts, for their owners and for administrators."""
+    """Lists and finds accounts."""
 
     def __init__(self, runner: StatementRunner, media_url: str) -> None:
-        """`media_url` is where browsers find the media store, without a slash at its end."""
         self._runner = runner
         self._user_of = partial(user_of, media_url=media_url)
-        self._listing = Listing(
-            self._user_of,
-            select(*_COLUMNS),
-            descending(_user.created_at),
-            descending(_user.id),
-            counted=select(_user.id),
-        )
+        newest = (descending(_user.created_at), descending(_user.id))
+        self._listing = Listing(self._user_of, select(*_COLUMNS), *newest, counted=select(_user.id))
 
     async def page(self, request: PageRequest) -> Page[User]:
         """Return a page of all users, newest first."""
@@ -91,98 +127,55 @@ class UserReader:
         return self._user_of(row)
 
 
-class UserRows(SQLAlchemyAsyncRepositoryService[models.User]):
-    """Users in the caller's transaction: what all services that write users have in common."""
+class UserService(SQLAlchemyAsyncRepositoryService[models.User]):
+    """Creates, changes and deletes accounts."""
 
     class Repository(SQLAlchemyAsyncRepository[models.User]):
-        """Users in the database."""
-
         model_type = models.User
 
     repository_type = Repository
-
-    async def locked(self, user_id: UUID) -> models.User:
-        """Return the user, locked until the end of the transaction. Raises NotFound."""
-        user = await self.get_one_or_none(id=user_id, with_for_update=True)
-        if user is None:
-            raise NotFound("User not found")
-        return user
-
-    async def write(self, user: models.User, values: Mapping[str, Any]) -> None:
-        """Change a locked user, in the caller's transaction. Raises BadRequest for a taken name or e-mail."""
-        for name, value in values.items():
-            setattr(user, name, value)
-        with account_constraints():
-            await self.repository.session.flush()
-
-    async def insert(self, email: str, password_hash: str, role: Role) -> models.User:
-        """Make an account named after its e-mail, in the caller's transaction. Raises BadRequest when it is taken."""
-        local_part = re.sub(r"[^A-Za-z0-9_-]", "", email.split("@", maxsplit=1)[0])
-        wanted = local_part[:32] if len(local_part) >= USERNAME_MIN else ""
-        while True:
-            username = wanted or f"{(local_part or 'user')[:19]}-{token_hex(6)}"
-            user = models.User(email=email, username=username, password_hash=password_hash, role=role)
-            try:
-                with account_constraints():
-                    async with self.repository.session.begin_nested():
-                        return await self.create(user, auto_refresh=False)
-            except UsernameTaken:
-                wanted = ""
-
-    async def keep_an_administrator(self, user_id: UUID) -> None:
-        """Raise BadRequest when this user is the last active administrator; locks the administrators."""
-        administrators = (await self.repository.session.scalars(_ADMINISTRATORS)).all()
-        if list(administrators) == [user_id]:
-            raise BadRequest("The last administrator can't be removed or demoted")
-
-
-class UserService(UserRows):
-    """Makes, changes and removes accounts."""
 
     def __init__(self, session: AsyncSession, *, context: AccountContext) -> None:
         super().__init__(session)
         self._session = session
         self._context = context
+        self._sessions = SessionService(session, access_tokens=context.access_tokens, rules=context.session_rules)
 
     async def add(self, email: str, password: str, role: Role) -> User:
-        """Make an account. Raises BadRequest when the e-mail is taken, InvalidRequest."""
-        address = valid_email(email)
-        check_new(password, "password", refuse_common=self._context.refuse_common_passwords)
-        user = await self.insert(address, await self._context.hasher.hash(password), role)
+        """Create an account. Raises BadRequest when the e-mail is taken, InvalidRequest."""
+        user = await self._insert(email, password, role)
         await self._session.commit()
         log.info("user created", user_id=str(user.id), role=role)
-        return self.struct_of(user)
+        return self._struct_of(user)
 
     async def rename(self, user_id: UUID, username: str) -> User:
-        """Give a user another name. Raises BadRequest when it is taken, InvalidRequest."""
+        """Change the name of a user. Raises BadRequest when it is taken, InvalidRequest."""
         check_username(username)
-        user = await self.locked(user_id)
-        await self.write(user, {"username": username})
+        user = await self._change(await self._locked(user_id), {"username": username})
         await self._session.commit()
-        return self.struct_of(user)
+        return self._struct_of(user)
 
     async def change(self, user_id: UUID, change: UserChange) -> User:
-        """Change what an administrator may. Raises NotFound, BadRequest, InvalidRequest."""
+        """Change a user. Raises NotFound, BadRequest, InvalidRequest."""
         values = given(change)
-        if isinstance(change.email, str):
+        if change.email is not UNSET:
             values["email"] = valid_email(change.email)
         if change.is_active is False or change.role == "user":
-            await self.keep_an_administrator(user_id)
-        user = await self.locked(user_id)
-        await self.write(user, values)
+            await self._keep_an_administrator(user_id)
+        user = await self._change(await self._locked(user_id), values)
         if change.is_active is False:
-            await self._context.sessions(self._session).revoke_all(user_id, "account")
+            await self._sessions.revoke_all(user_id, "account")
         await self._session.commit()
         if change.role is not UNSET:
             log.info("role changed", user_id=str(user_id), role=change.role)
         if change.is_active is not UNSET:
             log.info("user activated" if change.is_active else "user deactivated", user_id=str(user_id))
-        return self.struct_of(user)
+        return self._struct_of(user)
 
     async def remove(self, user_id: UUID) -> None:
         """Delete an account with all its rows. Raises NotFound, and BadRequest for the last administrator."""
-        await self.keep_an_administrator(user_id)
-        avatar = (await self.locked(user_id)).avatar
+        await self._keep_an_administrator(user_id)
+        avatar = (await self._locked(user_id)).avatar
         if avatar is not None:
             await self._context.orphans.note(self._session, avatar)
         await self.delete(user_id, auto_commit=True)
@@ -190,29 +183,73 @@ class UserService(UserRows):
         if avatar is not None:
             await self._context.orphans.tidy(avatar)
 
-    def struct_of(self, user: models.User) -> User:
-        """Return the user as clients see it."""
-        return user_of([getattr(user, name) for name in _FIELDS], media_url=self._context.media_url)
+    async def _insert(self, email: str, password: str, role: Role) -> models.User:
+        address = valid_email(email)
+        check_new(password, "password", refuse_common=self._context.refuse_common_passwords)
+        return await insert_user(self._session, address, await self._context.hasher.hash(password), role)
+
+    async def _locked(self, user_id: UUID) -> models.User:
+        user = await self.get_one_or_none(id=user_id, with_for_update=True)
+        if user is None:
+            raise NotFound("User not found")
+        return user
+
+    async def _change(self, user: models.User, values: Mapping[str, Any]) -> models.User:
+        """Change a locked user. Raises BadRequest for a name or an e-mail that is taken."""
+        for name, value in values.items():
+            setattr(user, name, value)
+        with _constraint_errors():
+            await self._session.flush()
+        return user
+
+    async def _keep_an_administrator(self, user_id: UUID) -> None:
+        """Lock the administrators. Raise BadRequest when this user is the last active one."""
+        if list(await self._session.scalars(_ADMINISTRATORS)) == [user_id]:
+            raise BadRequest("The last administrator can't be removed or demoted")
+
+    def _struct_of(self, user: models.User) -> User:
+        return user_of({name: getattr(user, name) for name in _FIELDS}, media_url=self._context.media_url)
 
 
-def user_of(row: Sequence[Any], *, media_url: str) -> User:
-    """Return the user of a row, which begins with the columns of `users` that User has fields for."""
-    values = dict(zip(_FIELDS, row, strict=False))
-    avatar = values["avatar"]
-    return User(**values, avatar_url=avatar and f"{media_url}/avatars/{quote(avatar.rpartition('/')[2])}")
+async def insert_user(session: AsyncSession, email: str, password_hash: str, role: Role) -> models.User:
+    """Insert an account, whose name is made from the e-mail. Raises BadRequest when the e-mail is taken."""
+    local_part = re.sub(r"[^A-Za-z0-9_-]", "", email.split("@", maxsplit=1)[0])
+    username = local_part[:32]
+    while True:
+        if not re.fullmatch(USERNAME, username):
+            username = f"{(local_part or 'user')[:19]}-{token_hex(6)}"
+        user = models.User(email=email, username=username, password_hash=password_hash, role=role)
+        try:
+            with _constraint_errors():
+                async with session.begin_nested():
+                    session.add(user)
+        except UsernameTaken:
+            username = ""
+        else:
+            return user
+
+
+def user_of(row: Mapping[str, Any], *, media_url: str) -> User:
+    """Return the user of a row of `users`."""
+    avatar = row["avatar"]
+    avatar_url = avatar and f"{media_url}/avatars/{quote(avatar.rpartition('/')[2])}"
+    return User(**{name: row[name] for name in _FIELDS}, avatar_url=avatar_url)
 
 
 def check_username(username: str) -> None:
     """Raise InvalidRequest for a name that is not allowed."""
     if not re.fullmatch(USERNAME, username):
-        raise InvalidRequest(
-            [{"field": "username", "message": "Must be 3 to 32 letters, digits, underscores or hyphens"}]
-        )
+        message = "Must be 3 to 32 letters, digits, underscores or hyphens"
+        raise InvalidRequest([{"field": "username", "message": message}])
 
 
 def valid_email(email: str) -> str:
-    """Return the address as it is stored. Raises InvalidRequest."""
+    """Return the address as it is stored: normalized, in lower case. Raises InvalidRequest."""
     try:
-        return normalised(email)
-    except ValueError as error:
+        address = validate_email(email.strip(), check_deliverability=False).normalized.lower()
+    except EmailNotValidError as error:
         raise InvalidRequest([{"field": "email", "message": str(error)}]) from None
+    if len(address) > MAX_EMAIL_LENGTH:
+        message = f"The address has more than {MAX_EMAIL_LENGTH} characters."
+        raise InvalidRequest([{"field": "email", "message": message}])
+    return address

@@ -9,8 +9,7 @@ from PIL import Image, ImageCms, ImageOps
 from PIL.ImageFile import ImageFile
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from kitsu.domain.accounts.context import AccountContext
-from kitsu.domain.accounts.users import User, UserService, check_username
+from kitsu.domain.accounts.users import AccountContext, User, UserService, check_username
 from kitsu.domain.media.orphans import AVATARS, OrphanFiles, key_of
 from kitsu.domain.media.store import Media, MediaStore, PutOutcomeUnknown
 from kitsu.domain.threads import Threads
@@ -86,14 +85,14 @@ class AvatarService(UserService):
 
     async def _refer(self, user_id: UUID, path: str, username: str | None) -> tuple[User, str | None]:
         """Have the user refer to the file; return the user, and the file referred to before."""
-        user = await self.locked(user_id)
+        user = await self._locked(user_id)
         old = user.avatar
-        await self.write(user, {"avatar": path} if username is None else {"avatar": path, "username": username})
+        await self._change(user, {"avatar": path} if username is None else {"avatar": path, "username": username})
         await self._files.orphans.adopt(self._session, path)
         if old is not None:
             await self._files.orphans.note(self._session, old)
         await self._session.commit()
-        return self.struct_of(user), old
+        return self._struct_of(user), old
 
 
 def picture(data: bytes) -> bytes:
