@@ -1,4 +1,4 @@
-"""The paths under /auth: coming in, staying in, going out."""
+"""The paths under /auth: registration, login, sessions, passwords."""
 
 from typing import Annotated
 from uuid import UUID
@@ -19,13 +19,15 @@ from kitsu.web.openapi import errors
 from kitsu.web.request import ViewerRequest
 from kitsu.web.services import service
 
+Accounts = NamedDependency[AccountService]
+ClientDevice = NamedDependency[Device]
+Sessions = NamedDependency[SessionService]
 Email = Annotated[str, Meta(max_length=320, examples=["kaguya@example.org"])]
 Password = Annotated[str, Meta(description="8 to 1024 bytes", examples=["a long enough password"])]
-RefreshToken = Annotated[str, Meta(description="as it came; any other text is an unknown one")]
 
 
 class Credentials(msgspec.Struct):
-    """What somebody signs in with."""
+    """The credentials of a user."""
 
     email: Email
     password: Password
@@ -34,11 +36,11 @@ class Credentials(msgspec.Struct):
 class Refresh(msgspec.Struct):
     """The refresh token of a session."""
 
-    refresh_token: RefreshToken
+    refresh_token: Annotated[str, Meta(description="unchanged; any other text counts as an unknown token")]
 
 
 class NewPassword(msgspec.Struct):
-    """The old password and the one to come."""
+    """The current and the new password."""
 
     current_password: Password
     new_password: Password
@@ -53,25 +55,15 @@ class AuthController(Controller):
     reader: SessionReader
 
     @post("/register", opt=PUBLIC, guards=[rate_limited("register")], responses=errors(BadRequest))
-    async def register(
-        self,
-        data: JSONBody[Credentials],
-        client_device: NamedDependency[Device],
-        accounts: NamedDependency[AccountService],
-    ) -> Tokens:
+    async def register(self, data: JSONBody[Credentials], client_device: ClientDevice, accounts: Accounts) -> Tokens:
         """Create an account.
 
-        The e-mail must not belong to another account. The client is signed in at once.
+        The e-mail must not belong to another account. The response has the tokens of a new session.
         """
         return await accounts.register(data.email, data.password, client_device)
 
     @post("/login", opt=PUBLIC, status_code=200, responses=errors(Unauthorized, RateLimited))
-    async def login(
-        self,
-        data: JSONBody[Credentials],
-        client_device: NamedDependency[Device],
-        accounts: NamedDependency[AccountService],
-    ) -> Tokens:
+    async def login(self, data: JSONBody[Credentials], client_device: ClientDevice, accounts: Accounts) -> Tokens:
         """Log in.
 
         Starts a new session. Sessions on other devices continue.
@@ -85,7 +77,7 @@ class AuthController(Controller):
         status_code=200,
         responses=errors(Unauthorized, Forbidden),
     )
-    async def refresh_tokens(self, data: JSONBody[Refresh], sessions: NamedDependency[SessionService]) -> Tokens:
+    async def refresh_tokens(self, data: JSONBody[Refresh], sessions: Sessions) -> Tokens:
         """Refresh the tokens.
 
         A refresh token works once. A token that is used a second time ends its session.
@@ -93,7 +85,7 @@ class AuthController(Controller):
         return await sessions.refresh(data.refresh_token)
 
     @post("/logout", opt=PUBLIC, status_code=204)
-    async def logout(self, data: JSONBody[Refresh], sessions: NamedDependency[SessionService]) -> None:
+    async def logout(self, data: JSONBody[Refresh], sessions: Sessions) -> None:
         """Log out.
 
         Ends the session of the refresh token. An unknown token is not an error.
@@ -109,9 +101,7 @@ class AuthController(Controller):
         return await self.reader.active_sessions(request.user)
 
     @delete("/sessions/{session_id:str}", responses=errors(NotFound))
-    async def end_session(
-        self, request: ViewerRequest, session_id: FromPath[UUID], sessions: NamedDependency[SessionService]
-    ) -> None:
+    async def end_session(self, request: ViewerRequest, session_id: FromPath[UUID], sessions: Sessions) -> None:
         """End a session.
 
         Its access token stops working with the next request.
@@ -119,7 +109,7 @@ class AuthController(Controller):
         await sessions.end(request.user, session_id)
 
     @delete("/sessions")
-    async def end_other_sessions(self, request: ViewerRequest, sessions: NamedDependency[SessionService]) -> None:
+    async def end_other_sessions(self, request: ViewerRequest, sessions: Sessions) -> None:
         """End all other sessions.
 
         Only the session of this request continues.
@@ -128,11 +118,7 @@ class AuthController(Controller):
 
     @post("/password", status_code=204, responses=errors(RateLimited))
     async def change_password(
-        self,
-        request: ViewerRequest,
-        data: JSONBody[NewPassword],
-        client_device: NamedDependency[Device],
-        accounts: NamedDependency[AccountService],
+        self, request: ViewerRequest, data: JSONBody[NewPassword], client_device: ClientDevice, accounts: Accounts
     ) -> None:
         """Change the password.
 

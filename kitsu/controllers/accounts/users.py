@@ -1,4 +1,4 @@
-"""The paths under /users: one's own account, and all accounts for administrators."""
+"""The paths under /users: the current user, and all accounts for administrators."""
 
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -6,14 +6,13 @@ from uuid import UUID
 
 import msgspec
 from litestar import Controller, Request, Response, delete, get, patch, post
-from litestar.datastructures import UploadFile
+from litestar.datastructures import FormMultiDict, MultiDict, UploadFile
 from litestar.di import NamedDependency
 from litestar.openapi.spec import OpenAPIFormat, OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
 from litestar.params import FromPath, JSONBody
 
-from kitsu.controllers.accounts.auth import Email, Password
+from kitsu.controllers.accounts.auth import Accounts, ClientDevice, Email, Password
 from kitsu.domain.accounts.permissions import Role
-from kitsu.domain.accounts.sessions import Device
 from kitsu.domain.accounts.sign_in import AccountService
 from kitsu.domain.accounts.users import USERNAME, User, UserChange, UserReader, UserService
 from kitsu.domain.media.avatars import MAX_BYTES, AvatarService
@@ -35,10 +34,13 @@ from kitsu.web.request import JSON, MAX_BODY_BYTES, ViewerRequest
 from kitsu.web.services import service
 
 T = TypeVar("T")
+Users = NamedDependency[UserService]
+MULTIPART = "multipart/form-data"
+URL_ENCODED = "application/x-www-form-urlencoded"
 
 
 class NewUser(msgspec.Struct):
-    """An account that an administrator makes."""
+    """An account to create."""
 
     email: Email
     password: Password
@@ -46,34 +48,25 @@ class NewUser(msgspec.Struct):
 
 
 class Proof(msgspec.Struct):
-    """The caller's password, for what can't be undone."""
+    """The password of the current user, for what can't be undone."""
 
     password: Password
 
 
-MULTIPART = "multipart/form-data"
-URL_ENCODED = "application/x-www-form-urlencoded"
-
-_USERNAME = Schema(type=OpenAPIType.STRING, pattern=USERNAME, examples=["kaguya"])
-_AVATAR = Schema(
-    type=OpenAPIType.STRING,
-    format=OpenAPIFormat.BINARY,
-    description="a JPEG, PNG, GIF, WebP or BMP picture of at most 5 MB and 4096 pixels a side",
-)
-_PROFILE = Schema(type=OpenAPIType.OBJECT, properties={"username": _USERNAME})
-_PROFILE_WITH_FILE = Schema(type=OpenAPIType.OBJECT, properties={"username": _USERNAME, "avatar": _AVATAR})
-
-
 @dataclass
 class ProfileOperation(Operation):
-    """Takes a form or JSON, which a handler's signature can't say."""
+    """Describes the body, a form or JSON, which the handler's signature can't."""
 
     def __post_init__(self) -> None:
-        """Describe the body."""
-        schemas = {MULTIPART: _PROFILE_WITH_FILE, URL_ENCODED: _PROFILE, JSON: _PROFILE}
-        self.request_body = RequestBody(
-            content={media_type: OpenAPIMediaType(schema=schema) for media_type, schema in schemas.items()}
+        username = Schema(type=OpenAPIType.STRING, pattern=USERNAME, examples=["kaguya"])
+        avatar = Schema(
+            type=OpenAPIType.STRING,
+            format=OpenAPIFormat.BINARY,
+            description="a JPEG, PNG, GIF, WebP or BMP image of at most 5 MB and 4096 pixels a side",
         )
+        profile = OpenAPIMediaType(Schema(type=OpenAPIType.OBJECT, properties={"username": username}))
+        with_file = Schema(type=OpenAPIType.OBJECT, properties={"username": username, "avatar": avatar})
+        self.request_body = RequestBody({MULTIPART: OpenAPIMediaType(with_file), URL_ENCODED: profile, JSON: profile})
 
 
 class UserController(Controller):
@@ -100,9 +93,7 @@ class UserController(Controller):
         operation_class=ProfileOperation,
         responses=errors(BadRequest, RateLimited),
     )
-    async def change_me(
-        self, request: ViewerRequest, users: NamedDependency[UserService], avatars: NamedDependency[AvatarService]
-    ) -> User:
+    async def change_me(self, request: ViewerRequest, users: Users, avatars: NamedDependency[AvatarService]) -> User:
         """Update the current user.
 
         Takes a form or JSON; a file only in a multipart form. Fields that are left out keep their value.
@@ -116,11 +107,7 @@ class UserController(Controller):
 
     @delete("/me", guards=[requires("write:profile")], responses=errors(BadRequest, RateLimited))
     async def delete_me(
-        self,
-        request: ViewerRequest,
-        data: JSONBody[Proof],
-        client_device: NamedDependency[Device],
-        accounts: NamedDependency[AccountService],
+        self, request: ViewerRequest, data: JSONBody[Proof], client_device: ClientDevice, accounts: Accounts
     ) -> None:
         """Delete the current user.
 
@@ -130,7 +117,7 @@ class UserController(Controller):
 
     @get("/", guards=[requires("admin:*")], dependencies=PAGES, response_headers=LIST_HEADERS)
     async def list_users(
-        self, request: Request[Any, Any, Any], page_request: NamedDependency[PageRequest]
+        self, request: ViewerRequest, page_request: NamedDependency[PageRequest]
     ) -> Response[list[User]]:
         """List users.
 
@@ -139,10 +126,10 @@ class UserController(Controller):
         return page_response(request, await self.reader.page(page_request))
 
     @post("/", guards=[requires("admin:*")], responses=errors(BadRequest))
-    async def add_user(self, data: JSONBody[NewUser], users: NamedDependency[UserService]) -> User:
+    async def add_user(self, data: JSONBody[NewUser], users: Users) -> User:
         """Create a user.
 
-        The account of a user, an editor or an administrator.
+        With the role of a user or an administrator.
         """
         return await users.add(data.email, data.password, data.role)
 
@@ -157,9 +144,7 @@ class UserController(Controller):
         return await self.reader.detail(user_id)
 
     @patch("/{user_id:str}", guards=[requires("admin:*")], responses=errors(BadRequest, NotFound))
-    async def change_user(
-        self, user_id: FromPath[UUID], data: JSONBody[UserChange], users: NamedDependency[UserService]
-    ) -> User:
+    async def change_user(self, user_id: FromPath[UUID], data: JSONBody[UserChange], users: Users) -> User:
         """Update a user.
 
         Fields that are left out keep their value. The last administrator cannot be demoted or deactivated.
@@ -167,7 +152,7 @@ class UserController(Controller):
         return await users.change(user_id, data)
 
     @delete("/{user_id:str}", guards=[requires("admin:*")], responses=errors(BadRequest, NotFound))
-    async def delete_user(self, user_id: FromPath[UUID], users: NamedDependency[UserService]) -> None:
+    async def delete_user(self, user_id: FromPath[UUID], users: Users) -> None:
         """Delete a user.
 
         The account and all its data are deleted. The last administrator cannot be deleted.
@@ -176,30 +161,32 @@ class UserController(Controller):
 
 
 async def _profile(request: Request[Any, Any, Any]) -> tuple[str | None, bytes | None]:
-    """The fields `username` and `avatar` of a body. Raises PayloadTooLarge, UnsupportedMediaType, InvalidRequest."""
+    """Return the fields `username` and `avatar` of a body.
+
+    Raises PayloadTooLarge, UnsupportedMediaType, InvalidRequest.
+    """
     media_type = request.content_type[0]
     body = await request.body()
     if media_type != MULTIPART and len(body) > MAX_BODY_BYTES:
         raise PayloadTooLarge
-    if media_type == JSON:
-        fields = await request.json()
-        if not isinstance(fields, dict):
+    fields: FormMultiDict | MultiDict[Any] = MultiDict()
+    if media_type in {MULTIPART, URL_ENCODED}:
+        fields = await request.form()
+    elif media_type == JSON:
+        content = await request.json()
+        if not isinstance(content, dict):
             raise InvalidRequest
-        return _only([fields["username"]] if "username" in fields else [], str, "username"), None
-    if media_type not in {MULTIPART, URL_ENCODED}:
-        if body:
-            raise UnsupportedMediaType
-        return None, None
-    form = await request.form()
-    username = _only(form.getall("username", []), str, "username")
-    file = _only(form.getall("avatar", []), UploadFile, "avatar") if media_type == MULTIPART else None
-    return username, None if file is None else await file.read()
+        fields = MultiDict(content)
+    elif body:
+        raise UnsupportedMediaType
+    username = _single(fields, "username", str, "text")
+    avatar = _single(fields, "avatar", UploadFile, "file") if media_type == MULTIPART else None
+    return username, None if avatar is None else await avatar.read()
 
 
-def _only(given: list[Any], kind: type[T], name: str) -> T | None:
-    """The one value of a field, None without any. Raises InvalidRequest."""
-    if not given:
-        return None
-    if len(given) > 1 or not isinstance(given[0], kind):
-        raise InvalidRequest([{"field": name, "message": f"Expected one {'text' if kind is str else 'file'}"}])
-    return given[0]
+def _single(fields: FormMultiDict | MultiDict[Any], name: str, kind: type[T], description: str) -> T | None:
+    """Return the only value of a field, None without one. Raises InvalidRequest."""
+    values = fields.getall(name, [])
+    if len(values) > 1 or not all(isinstance(value, kind) for value in values):
+        raise InvalidRequest([{"field": name, "message": f"Expected one {description}"}])
+    return values[0] if values else None
