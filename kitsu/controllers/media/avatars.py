@@ -1,4 +1,4 @@
-"""GET /media/avatars/{name}: the files that users uploaded, here and in the service before Kitsu."""
+"""GET /media/avatars/{name}."""
 
 import re
 from collections.abc import Sequence
@@ -19,27 +19,20 @@ from kitsu.web.middleware.response_cache import has_tag
 from kitsu.web.middleware.streams import STREAM_BYTES, STREAMED, start_stream
 from kitsu.web.openapi import NOT_MODIFIED, documented_header, errors
 
-TYPES = {
-    ".webp": "image/webp",
-    ".jpg": "image/jpeg",
-    ".jpeg": "image/jpeg",
-    ".png": "image/png",
-    ".gif": "image/gif",
-    ".bmp": "image/bmp",
-}
-# The older service stored whatever came, under the client's own suffix: a browser shall run nothing of it.
+MEDIA_TYPES = {f".{name}": f"image/{name}" for name in ("webp", "jpeg", "png", "gif", "bmp")} | {".jpg": "image/jpeg"}
+# The older service stored any upload under the client's suffix: browsers must not run it.
 POLICY = "default-src 'none'; sandbox"
 
 _HEADERS: Sequence[ResponseHeader] = (
-    documented_header("ETag", "send it back as `If-None-Match` for a 304"),
+    documented_header("ETag", "send it as `If-None-Match` for a 304"),
     documented_header("Cache-Control", f"`{CACHE_CONTROL}`"),
     documented_header("Accept-Ranges", "`bytes`"),
 )
-_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})", re.IGNORECASE)
+_RANGE = re.compile(r"bytes=(?!-$)([0-9]{0,18})-([0-9]{0,18})", re.IGNORECASE)
 
 
 class AvatarController(Controller):
-    """The pictures of users."""
+    """The avatars of users."""
 
     path = "/media/avatars"
     tags = ["Media"]
@@ -53,7 +46,7 @@ class AvatarController(Controller):
         response_headers=_HEADERS,
         responses={
             206: ResponseSpec(
-                bytes, description="The range that was asked for.", media_type="image/webp", generate_examples=False
+                bytes, description="The requested range.", media_type="image/webp", generate_examples=False
             ),
             **NOT_MODIFIED,
             **errors(NotFound, RangeNotSatisfiable),
@@ -62,8 +55,7 @@ class AvatarController(Controller):
     async def get_avatar(self, request: Request[Any, Any, Any], name: FromPath[str]) -> Response[Any]:
         """Get an avatar.
 
-        The name is the last part of `avatar_url`. The picture of a name never changes. Supports one range of
-        bytes.
+        The name is the last part of `avatar_url`. The image of a name never changes. Supports one range of bytes.
         """
         file = await self.avatars.file(name)
         tag = f'"{file.tag}"'
@@ -75,38 +67,37 @@ class AvatarController(Controller):
         }
         if has_tag(request.scope, tag.encode()):
             return Response(b"", status_code=304, headers=headers)
-        media_type = TYPES.get(PurePosixPath(name).suffix.lower())
+        media_type = MEDIA_TYPES.get(PurePosixPath(name).suffix.lower())
         if media_type is None:
             headers["Content-Disposition"] = "attachment"
-        wanted = _range(request, file, tag)
-        start, end = wanted or (0, file.size)
-        if wanted:
+        requested = _range(request, file, tag)
+        start, end = requested or (0, file.size)
+        if requested:
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{file.size}"
-        known: dict[str, Any] = {
-            "status_code": 206 if wanted else 200,
-            "headers": headers,
-            "media_type": media_type or "application/octet-stream",
-        }
+        status, media_type = 206 if requested else 200, media_type or "application/octet-stream"
         if end - start <= STREAM_BYTES:
-            return Response(await file.read(start, end), **known)
+            content = await file.read(start, end)
+            return Response(content, status_code=status, headers=headers, media_type=media_type)
         headers["Content-Length"] = str(end - start)
-        return Stream(await start_stream(file.pieces(start, end)), **known)
+        pieces = await start_stream(file.pieces(start, end))
+        return Stream(pieces, status_code=status, headers=headers, media_type=media_type)
 
 
 def _range(request: Request[Any, Any, Any], file: Media, tag: str) -> tuple[int, int] | None:
-    """Where to begin and before which byte to end; None for all of it. Raises RangeNotSatisfiable.
+    """Return the first byte and the end of the requested range, None for the whole file. Raises RangeNotSatisfiable.
 
-    Several ranges, and what is no range, are ignored, as HTTP allows (RFC 9110, 14.2).
+    Several ranges and invalid ones are ignored, as HTTP allows (RFC 9110, 14.2).
     """
     found = _RANGE.fullmatch(request.headers.get("range", "").strip())
-    if found is None or not (found[1] or found[2]) or request.headers.get("if-range", tag).strip() != tag:
+    if found is None or request.headers.get("if-range", tag).strip() != tag:
         return None
-    if not found[1]:  # so many of the last bytes
-        start, end = max(file.size - int(found[2]), 0), file.size
+    first, last = found.groups()
+    if not first:  # a number of bytes at the end
+        start, end = max(file.size - int(last), 0), file.size
+    elif last and int(last) < int(first):
+        return None
     else:
-        start, end = int(found[1]), min(int(found[2]) + 1, file.size) if found[2] else file.size
-        if found[2] and int(found[2]) < start:
-            return None
+        start, end = int(first), min(int(last) + 1, file.size) if last else file.size
     if start >= file.size:
         raise RangeNotSatisfiable(file.size)
     return start, end

@@ -1,8 +1,7 @@
-"""Files of the media store that no user refers to, or not yet, and their deletion.
+"""Orphans: files of the media store that no user refers to.
 
-A file's path is noted here before the file is put, and the note is deleted in the transaction that makes a user refer
-to it. So a file without a user always has a note, also after a crash; and a transaction with a lock on the note's row
-may delete the file.
+A file's path is noted before the file is put. The transaction that makes a user refer to it deletes the note, so an
+orphan always has a note, also after a crash. A transaction with a lock on the note may delete the file.
 """
 
 import asyncio
@@ -20,17 +19,20 @@ from kitsu.errors import ServiceUnavailable
 log = structlog.get_logger("kitsu.media")
 
 AVATARS = "uploads/avatars/"
-"""Prefix of `users.avatar`. The store keeps the file under another key."""
+"""Prefix of `users.avatar`. The store has the file under another key."""
 CLEANUP_TIMEOUT_SECONDS = 1.0
-"""Seconds for the clean-up within a request; `kitsu purge` does the rest."""
-GIVE_UP = 5
+"""Of the clean-up within a request. `kitsu purge` does the rest."""
+MAX_PURGE_FAILURES = 5
 
 _path = bindparam("path", type_=String)
 _NOTE = insert(StrayFile).values(path=_path).on_conflict_do_nothing()
 _FORGET = delete(StrayFile).where(StrayFile.path == bindparam("forgotten", type_=String))
-# Skips rows that an open transaction has locked.
-_HOLD = select(exists().where(User.avatar == _path)).select_from(StrayFile).where(StrayFile.path == _path)
-_HOLD = _HOLD.with_for_update(of=StrayFile, skip_locked=True)
+_HOLD = (
+    select(exists().where(User.avatar == _path))
+    .select_from(StrayFile)
+    .where(StrayFile.path == _path)
+    .with_for_update(of=StrayFile, skip_locked=True)
+)
 _OLD = (
     select(StrayFile.path)
     .where(StrayFile.since < func.now() - literal_column("interval '1 hour'"))
@@ -55,54 +57,52 @@ class OrphanFiles:
         await execute_core(session, _NOTE, {"path": path})
 
     async def adopt(self, session: AsyncSession, path: str) -> None:
-        """Drop the note of a file that gets its user, in the caller's transaction.
+        """Delete the note of a file that gets its user, in the caller's transaction.
 
-        Raises ServiceUnavailable when `kitsu purge` has deleted the file already.
+        Raises ServiceUnavailable if `kitsu purge` has already deleted the file.
         """
         if (await execute_core(session, _FORGET, {"forgotten": path})).rowcount != 1:
             raise ServiceUnavailable
 
-    async def tidy(self, path: str, *, again: bool = False) -> None:
-        """Sweep a file now if that is quick, else leave it to `kitsu purge`.
-
-        With `again` the note stays, so that the purge looks again for a file that may yet appear.
-        """
+    async def tidy(self, path: str, *, keep_note: bool = False) -> None:
+        """Sweep a file within CLEANUP_TIMEOUT_SECONDS. A failure is logged, and left to `kitsu purge`."""
         try:
             async with asyncio.timeout(CLEANUP_TIMEOUT_SECONDS):
-                await self.sweep(path, again=again)
-        except Exception as error:  # noqa: BLE001 - the note stays, and the caller has its own response
+                await self.sweep(path, keep_note=keep_note)
+        except Exception as error:  # noqa: BLE001 - the note remains, and the caller has its own response
             log.warning("stray file left to the purge", error=type(error).__name__)
 
-    async def sweep(self, path: str, *, again: bool = False) -> bool:
+    async def sweep(self, path: str, *, keep_note: bool = False) -> bool:
         """Delete a noted file that no user refers to, and its note. Raises ServiceUnavailable.
 
-        The note's row is locked meanwhile, so that no user can begin to refer to the file.
+        The lock on the note prevents that a user begins to refer to the file. With `keep_note` the purge sweeps again,
+        for a file that may still appear.
         """
         async with self._engine.begin() as connection:
             is_used = (await connection.execute(_HOLD, {"path": path})).scalar()
-            if is_used is None:
+            if is_used is None:  # no note, or another transaction has locked it
                 return False
             if not is_used:
                 await self._media.delete(key_of(path))
-            if not again:
+            if not keep_note:
                 await connection.execute(_FORGET, {"forgotten": path})
             return not is_used
 
     async def purge(self) -> tuple[int, int]:
-        """Sweep what was noted over an hour ago. Return the numbers of files deleted and failed."""
+        """Sweep files that were noted over an hour ago. Return the numbers of deleted and failed ones."""
         async with self._engine.connect() as connection:
             paths = (await connection.scalars(_OLD)).all()
-        gone = failed = 0
+        deleted = failed = 0
         for path in paths:
             try:
-                gone += await self.sweep(path)
+                deleted += await self.sweep(path)
             except ServiceUnavailable:
                 failed += 1
-                if failed == GIVE_UP:
+                if failed == MAX_PURGE_FAILURES:
                     break
-        return gone, failed
+        return deleted, failed
 
 
 def key_of(path: str) -> str:
-    """Return the store's key of a file that `users.avatar` names."""
+    """Return the store's key of a file in `users.avatar`."""
     return "avatars/" + path.rpartition("/")[2]

@@ -38,7 +38,7 @@ class MediaFiles(MediaStore):
             return sorted([meta["path"] async for chunk in obstore.list(store, chunk_size=1000) for meta in chunk])
 
         try:
-            return await self._answer(work, LIST_TIMEOUT, missing=ServiceUnavailable)
+            return await self._run(work, LIST_TIMEOUT, missing=ServiceUnavailable)
         except AppError as error:
             raise BackupError("The media store can't be read: check MEDIA_URL.") from error
 
