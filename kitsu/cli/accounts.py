@@ -44,9 +44,10 @@ def settle_emails(keep: tuple[str, ...], *, yes: bool) -> None:
         pairs = with_database(lambda engine: email_pairs.settle(engine, frozenset(keep), dry_run=not yes))
     except ValueError as error:
         raise click.ClickException(f"{error} Nothing was changed.") from error
-    for account in (account for pair in pairs for account in pair):
-        verb = "keep " if account.keep else "merge"
-        click.echo(f"{verb} {account.email} ({account.favorites} favourites, {account.progress} in progress)")
+    for pair in pairs:
+        for account in pair:
+            verb = "keep " if account is pair[0] else "merge"
+            click.echo(f"{verb} {account.email} ({account.favorites} favourites, {account.progress} in progress)")
     if not pairs:
         click.echo("No e-mails differ only in case.")
     elif not yes:

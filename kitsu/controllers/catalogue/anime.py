@@ -1,9 +1,9 @@
 """GET /anime, /anime/{anime_id} and /search/anime."""
 
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
-from litestar import Controller, Request, Response, get
+from litestar import Controller, Response, get
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, QueryParameter
 
@@ -15,10 +15,11 @@ from kitsu.web.guards import rate_limited
 from kitsu.web.middleware.response_cache import CACHED, ETAGGED
 from kitsu.web.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors
 from kitsu.web.pagination import LIST_HEADERS, Cursor, Limit, Offset, Total, page_response, refuse_null
+from kitsu.web.request import GuestRequest
 
 
 def provide_anime_query(
-    request: Request[Any, Any, Any],
+    request: GuestRequest,
     type: Annotated[AnimeType | None, QueryParameter(description="only of this type")] = None,  # noqa: A002 - the parameter's name in the contract
     status: Annotated[
         str | None, QueryParameter(max_length=64, description="only of this status, such as `FINISHED`")
@@ -56,7 +57,7 @@ class AnimeController(Controller):
 
     @get("/", dependencies=ANIME_LIST, response_headers=LIST_RESPONSE_HEADERS, responses=NOT_MODIFIED)
     async def list_anime(
-        self, request: Request[Any, Any, Any], anime_query: NamedDependency[AnimeQuery]
+        self, request: GuestRequest, anime_query: NamedDependency[AnimeQuery]
     ) -> Response[list[AnimeListItem]]:
         """List anime.
 
@@ -90,7 +91,7 @@ class SearchController(Controller):
     )
     async def search_anime(
         self,
-        request: Request[Any, Any, Any],
+        request: GuestRequest,
         anime_query: NamedDependency[AnimeQuery],
         q: Annotated[
             str | None, QueryParameter(description="2 to 255 characters of any title; case and accents are ignored")

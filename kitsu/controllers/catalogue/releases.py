@@ -1,19 +1,20 @@
-"""GET /releases and /releases/{release_id}."""
+"""GET /releases, /releases/{release_id} and /episodes."""
 
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
-from litestar import Controller, Request, Response, get
+from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
-from kitsu.domain.catalogue.releases import Release, ReleaseListItem, ReleaseReader
+from kitsu.domain.catalogue.releases import EpisodeListItem, Release, ReleaseListItem, ReleaseReader
 from kitsu.domain.pagination import PageRequest
 from kitsu.errors import NotFound
 from kitsu.web.authentication import PUBLIC
 from kitsu.web.middleware.response_cache import CACHED
 from kitsu.web.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors
 from kitsu.web.pagination import LIST_HEADERS, PAGES, page_response, refuse_null
+from kitsu.web.request import GuestRequest
 
 
 class ReleaseController(Controller):
@@ -27,7 +28,7 @@ class ReleaseController(Controller):
     @get("/", dependencies=PAGES, response_headers=[*CATALOGUE_HEADERS, *LIST_HEADERS], responses=NOT_MODIFIED)
     async def list_releases(
         self,
-        request: Request[Any, Any, Any],
+        request: GuestRequest,
         page_request: NamedDependency[PageRequest],
         anime_id: Annotated[UUID | None, QueryParameter(description="only of this anime")] = None,
     ) -> Response[list[ReleaseListItem]]:
@@ -42,3 +43,22 @@ class ReleaseController(Controller):
     async def get_release(self, release_id: FromPath[UUID]) -> Release:
         """Get a release."""
         return await self.releases.detail(release_id)
+
+
+class EpisodeController(Controller):
+    """The episodes of a release."""
+
+    path = "/episodes"
+    tags = ["Catalogue"]
+    opt = PUBLIC | CACHED
+    releases: ReleaseReader
+
+    @get("/", response_headers=CATALOGUE_HEADERS, responses=NOT_MODIFIED | errors(NotFound))
+    async def list_episodes(
+        self, release_id: Annotated[UUID, QueryParameter(description="the release")]
+    ) -> list[EpisodeListItem]:
+        """List the episodes of a release.
+
+        Returns all episodes, sorted by number.
+        """
+        return await self.releases.episodes(release_id)

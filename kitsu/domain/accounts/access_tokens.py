@@ -9,6 +9,8 @@ from uuid import UUID, uuid4
 import jwt
 import msgspec
 
+from kitsu.errors import Unauthorized
+
 LEEWAY_SECONDS = 10
 CACHE_SIZE = 10_000
 """Tokens whose signature was verified, 1 KB each."""
@@ -19,6 +21,7 @@ class Claims(msgspec.Struct, frozen=True):
 
     user_id: UUID
     session_id: UUID
+    expires_at: float
 
 
 class AccessTokens:
@@ -37,15 +40,17 @@ class AccessTokens:
         claims = {"sub": str(user_id), "sid": str(session_id), "jti": uuid4().hex, "typ": "access"}
         return jwt.encode({**claims, "iat": now, "exp": now + self._lifetime}, self._key, self._algorithm)
 
-    def read(self, token: str) -> Claims | None:
-        """Return the claims of a token, None if it is invalid or expired."""
+    def read(self, token: str) -> Claims:
+        """Return the claims of a token. Raises Unauthorized if it is invalid or expired."""
         try:
-            claims, expires_at = self._verified(token)
+            claims = self._verified(token)
         except (jwt.InvalidTokenError, ValueError, TypeError, AttributeError, OverflowError, RecursionError):
-            return None
-        return claims if time.time() < expires_at + LEEWAY_SECONDS else None
+            raise Unauthorized from None
+        if time.time() >= claims.expires_at + LEEWAY_SECONDS:
+            raise Unauthorized
+        return claims
 
-    def _verify(self, token: str) -> tuple[Claims, float]:
+    def _verify(self, token: str) -> Claims:
         claims: dict[str, Any] = jwt.decode(
             token,
             self._key,
@@ -55,4 +60,4 @@ class AccessTokens:
         )
         if claims["typ"] != "access":
             raise jwt.InvalidTokenError
-        return Claims(UUID(claims["sub"]), UUID(claims["sid"])), float(claims["exp"])
+        return Claims(UUID(claims["sub"]), UUID(claims["sid"]), float(claims["exp"]))

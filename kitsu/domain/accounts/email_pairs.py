@@ -3,20 +3,20 @@
 Plain SQL instead of models: it runs on the older schema, which can't be migrated before.
 """
 
+from itertools import groupby, product
 from typing import Any
 
-import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 _PAIRS = text("""
-SELECT lower(u.email) AS address, u.id, u.email, u.created_at, u.is_active,
+SELECT lower(u.email) AS address, u.id, u.email,
        (SELECT count(*) FROM favorites f WHERE f.user_id = u.id) AS favorites,
        (SELECT count(*) FROM watch_progress w WHERE w.user_id = u.id) AS progress,
        (SELECT max(last_watched_at) FROM watch_progress w WHERE w.user_id = u.id) AS last_watched_at
 FROM users u
 WHERE lower(u.email) IN (SELECT lower(email) FROM users GROUP BY lower(email) HAVING count(*) > 1)
-ORDER BY address, u.is_active DESC, last_watched_at DESC NULLS LAST, u.created_at DESC, u.id
+ORDER BY address, u.email = ANY(:keep) DESC, u.is_active DESC, last_watched_at DESC NULLS LAST, u.created_at DESC, u.id
 """)
 _MERGE = (
     # Of two rows of an anime the one that was watched last is kept.
@@ -37,34 +37,20 @@ _MERGE = (
 )
 
 
-class Account(msgspec.Struct, frozen=True):
-    """An account of a pair, with figures that tell which of them is in use."""
-
-    email: str
-    favorites: int
-    progress: int
-    keep: bool
-
-
-async def settle(engine: AsyncEngine, keep: frozenset[str], *, dry_run: bool) -> list[list[Account]]:
+async def settle(engine: AsyncEngine, keep: frozenset[str], *, dry_run: bool) -> list[list[Any]]:
     """Merge the accounts of each pair into one; with `dry_run` only report them.
 
     The account in `keep` is kept, else the active one that watched last. It gets favourites and progress of the others,
-    which are deleted. Returns the accounts of each pair, the one to keep first. Raises ValueError for an e-mail in
-    `keep` that is in no pair.
+    which are deleted. Returns the rows of _PAIRS for each pair, the account to keep first. Raises ValueError for an
+    e-mail in `keep` that is in no pair.
     """
     async with engine.begin() as connection:
         await connection.execute(text("LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE"))
-        pairs: dict[str, list[Any]] = {}
-        for row in (await connection.execute(_PAIRS)).all():
-            pairs.setdefault(row.address, []).append(row)
-        if unknown := keep - {row.email for rows in pairs.values() for row in rows}:
+        rows = (await connection.execute(_PAIRS, {"keep": list(keep)})).all()
+        if unknown := keep - {row.email for row in rows}:
             raise ValueError(f"No account of a pair has the e-mail {', '.join(sorted(unknown))}.")
-        settled = []
-        for rows in pairs.values():
-            rows.sort(key=lambda row: row.email not in keep)  # stable: otherwise in the order of the statement
-            for other in () if dry_run else rows[1:]:
-                for statement in _MERGE:
-                    await connection.execute(statement, {"kept": rows[0].id, "merged": other.id})
-            settled.append([Account(row.email, row.favorites, row.progress, row is rows[0]) for row in rows])
-    return settled
+        pairs = [list(pair) for _, pair in groupby(rows, key=lambda row: row.address)]
+        for kept, *others in () if dry_run else pairs:
+            for other, statement in product(others, _MERGE):
+                await connection.execute(statement, {"kept": kept.id, "merged": other.id})
+    return pairs

@@ -54,25 +54,18 @@ def check_new(password: str, field: str, *, refuse_common: bool) -> None:
         raise InvalidRequest([{"field": field, "message": "Is one of the most common passwords"}])
 
 
-class PasswordHasher:
-    """Hashes and verifies on a bounded thread pool, since both take long. Raises ServiceUnavailable if it is full."""
+class PasswordHasher(Threads):
+    """Hashes and verifies on threads, since both take long. Raises ServiceUnavailable if the queue is full."""
 
     def __init__(self, *, threads: int, queue: int) -> None:
-        self._threads = Threads("passwords", threads=threads, queue=queue)
-        self.close = self._threads.close
-
-    @property
-    def busy(self) -> int:
-        """Return how many passwords are processed or queued."""
-        return self._threads.busy
+        super().__init__("passwords", threads=threads, queue=queue)
 
     async def hash(self, password: str) -> str:
-        """Return the hash to store."""
-        return await self._threads.run(lambda: hash_password(password))
+        return await self.run(lambda: hash_password(password))
 
     async def check(self, password: str, stored: str | None) -> Verdict:
         """Verify a password. None, for an unknown user, takes as long as a wrong password."""
-        return await self._threads.run(lambda: _check(password, stored))
+        return await self.run(lambda: _check(password, stored))
 
 
 def hash_password(password: str) -> str:

@@ -123,8 +123,8 @@ class SessionReader:
     async def identify(self, access_token: str) -> Identity:
         """Return the identity of an access token, in one query at most. Raises Unauthorized."""
         claims = self._access_tokens.read(access_token)
-        identity = await self._identities.get(claims.session_id) if claims else None
-        if claims is None or identity is None or identity.user_id != claims.user_id:
+        identity = await self._identities.get(claims.session_id)
+        if identity is None or identity.user_id != claims.user_id:
             raise Unauthorized
         return identity
 

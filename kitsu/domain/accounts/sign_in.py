@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 import structlog
 from sqlalchemy import Executable, Uuid, bindparam, func, select, update
@@ -20,8 +20,8 @@ from kitsu.errors import InvalidRequest, RateLimited, Unauthorized
 log = structlog.get_logger("kitsu.security")
 
 _CREDENTIALS = select(User.id, User.password_hash, User.is_active)
-_BY_EMAIL = _CREDENTIALS.where(func.lower(User.email) == func.lower(bindparam("email")))
-_BY_ID = _CREDENTIALS.where(User.id == bindparam("user_id", type_=Uuid))
+_BY_EMAIL = _CREDENTIALS.where(func.lower(User.email) == func.lower(bindparam("subject")))
+_BY_ID = _CREDENTIALS.where(User.id == bindparam("subject", type_=Uuid))
 
 
 class AccountService(UserService):
@@ -43,9 +43,7 @@ class AccountService(UserService):
                 address = valid_email(email)
             except InvalidRequest:
                 address = email.strip().lower()
-            found, new_hash = await self._verify(
-                _BY_EMAIL, {"email": address}, password, device, subject=address, event="login failed"
-            )
+            found, new_hash = await self._verify(_BY_EMAIL, address, password, device, "login failed")
             if new_hash:
                 await self._replace_hash(found, new_hash)
             tokens = await self._sessions.start(found["id"], device)
@@ -71,22 +69,12 @@ class AccountService(UserService):
     async def _prove(self, identity: Identity, password: str, field: str, device: Device) -> Any:
         """Verify the password of a signed-in user, whose browser may be unattended. Return the credentials."""
         check_length(password, field)
-        user_id = identity.user_id
-        found, _ = await self._verify(
-            _BY_ID, {"user_id": user_id}, password, device, subject=str(user_id), event="wrong password"
-        )
+        found, _ = await self._verify(_BY_ID, identity.user_id, password, device, "wrong password")
         await self._session.commit()
         return found
 
     async def _verify(
-        self,
-        lookup: Executable,
-        parameters: Mapping[str, Any],
-        password: str,
-        device: Device,
-        *,
-        subject: str,
-        event: str,
+        self, lookup: Executable, subject: str | UUID, password: str, device: Device, event: str
     ) -> tuple[Any, str | None]:
         """Verify a password. Return the credentials, and the hash to replace the stored one, if it is outdated.
 
@@ -94,12 +82,12 @@ class AccountService(UserService):
         and Unauthorized after logging the event.
         """
         started = time.monotonic()
-        found = await self._context.runner.row(lookup, parameters)
+        found = await self._context.runner.row(lookup, {"subject": subject})
         user_id = str(found["id"]) if found else None
-        limiter, network = self._context.limiter, network_of(device.ip)
+        limiter, network, key = self._context.limiter, network_of(device.ip), str(subject)
         try:
             # In this order: a client that is locked out of one account must not lock its address out of all.
-            await limiter.hit("login", subject, network)
+            await limiter.hit("login", key, network)
             await limiter.hit("login-address", network)
         except RateLimited:
             log.warning("locked", user_id=user_id)
@@ -110,7 +98,7 @@ class AccountService(UserService):
             with released_slot():
                 await asyncio.sleep(max(0.0, self._context.refusal_seconds - (time.monotonic() - started)))
             raise Unauthorized
-        await limiter.forget(self._session, "login", subject, network)
+        await limiter.forget(self._session, "login", key, network)
         await limiter.refund(self._session, "login-address", network)
         return found, verdict.new_hash
 

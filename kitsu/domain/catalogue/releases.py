@@ -1,4 +1,4 @@
-"""Releases: the Structs on the wire, and their statements."""
+"""Releases and their episodes: the Structs on the wire, and their statements."""
 
 from datetime import datetime
 from typing import Annotated
@@ -32,14 +32,28 @@ class Release(ReleaseListItem):
     created_at: datetime
 
 
-_release = models.Release
-_episode_count = (
-    select(func.count()).where(models.Episode.release_id == _release.id).correlate(_release).scalar_subquery()
-)
-_DETAIL: Rows = select(*columns_of(Release, _release, episode_count=_episode_count)).where(
-    _release.id == bindparam("release_id")
-)
+class EpisodeListItem(msgspec.Struct):
+    """An episode of a release."""
+
+    id: Annotated[UUID, Meta(examples=["019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5d"])]
+    number: Annotated[int, Meta(examples=[1])]
+    title: Annotated[str | None, Meta(examples=["Rebirth"])]
+
+
+_release, _episode = models.Release, models.Episode
+_episode_count = select(func.count()).where(_episode.release_id == _release.id).correlate(_release).scalar_subquery()
+_is_wanted = _release.id == bindparam("release_id")
+_DETAIL: Rows = select(*columns_of(Release, _release, episode_count=_episode_count)).where(_is_wanted)
 _detail_of = mapper(Release, _DETAIL)
+# The outer join distinguishes a release without episodes (a row of nulls) from an unknown release (no row).
+_EPISODES: Rows = (
+    select(*columns_of(EpisodeListItem, _episode))
+    .select_from(_release)
+    .outerjoin(_episode, _episode.release_id == _release.id)
+    .where(_is_wanted)
+    .order_by(_episode.number, _episode.id)
+)
+_episode_of = mapper(EpisodeListItem, _EPISODES)
 
 
 def _listing(*where: ColumnElement[bool]) -> Listing[ReleaseListItem]:
@@ -53,7 +67,7 @@ _OF_ANIME = _listing(_release.anime_id == bindparam("anime_id"))
 
 
 class ReleaseReader:
-    """Lists and finds releases."""
+    """Lists and finds releases, and lists their episodes."""
 
     def __init__(self, runner: StatementRunner) -> None:
         self._runner = runner
@@ -70,3 +84,10 @@ class ReleaseReader:
         if row is None:
             raise NotFound("Release not found")
         return _detail_of(row)
+
+    async def episodes(self, release_id: UUID) -> list[EpisodeListItem]:
+        """Return all episodes of a release, by number. Raises NotFound for an unknown release."""
+        rows = await self._runner.rows(_EPISODES, {"release_id": release_id})
+        if not rows:
+            raise NotFound("Release not found")
+        return [_episode_of(row) for row in rows if row["id"] is not None]

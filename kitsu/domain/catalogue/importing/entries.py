@@ -63,9 +63,9 @@ class Entry(msgspec.Struct, rename="camel"):
             "thumbnail": self.thumbnail,
             "duration_seconds": (self.duration.value or None) if self.duration else None,
             "score": self.score.arithmetic_geometric_mean if self.score else None,
-            "synonyms": _unique(self.synonyms),
-            "studios": _unique(self.studios),
-            "genres": _unique([tag.lower() for tag in self.tags]),
+            "synonyms": list(dict.fromkeys(self.synonyms)),
+            "studios": list(dict.fromkeys(self.studios)),
+            "genres": list(dict.fromkeys(tag.lower() for tag in self.tags)),
         }
         for name, value in columns.items():
             texts = value if isinstance(value, list) else [value]
@@ -80,15 +80,5 @@ class Entry(msgspec.Struct, rename="camel"):
         return list(dict.fromkeys(map(parse_source, self.sources)))
 
 
-def _unique(texts: list[str]) -> list[str]:
-    return list(dict.fromkeys(texts))
-
-
-BLANK: dict[str, Any] = {
-    **dict.fromkeys(Entry(["https://example.org"], "blank", "UNKNOWN", 0, "UNKNOWN").columns()),
-    "type": "UNKNOWN",
-    "synonyms": [],
-    "studios": [],
-    "genres": [],
-}
+BLANK = Entry(["https://example.org"], "blank", "UNKNOWN", 0, "UNKNOWN").columns() | {"title": None, "status": None}
 """The columns of an entry without values."""

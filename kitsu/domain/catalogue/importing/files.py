@@ -85,8 +85,7 @@ def _read(path: Path, progress: Callable[[int], None]) -> Iterator[Numbered]:
 
 def _read_lines(content: BufferedReader) -> Iterator[Numbered]:
     for number, line in enumerate(iter(partial(content.readline, MAX_LINE + 1), b""), start=1):
-        complete = line.endswith(b"\n")
-        if len(line) > MAX_LINE and not complete:
+        if len(line) > MAX_LINE and not line.endswith(b"\n"):
             if number == 1:
                 raise CatalogueFileError(
                     "line 1 is too long for JSON Lines. The name of a file with one JSON object ends in .json."
@@ -97,7 +96,7 @@ def _read_lines(content: BufferedReader) -> Iterator[Numbered]:
         elif number == 1 and _is_metadata(line):
             continue
         elif line.strip():
-            yield _decoded(number, line, complete=complete)
+            yield _decoded(number, line)
 
 
 def _is_metadata(line: bytes) -> bool:
@@ -114,22 +113,21 @@ def _is_metadata(line: bytes) -> bool:
     return "sources" not in first
 
 
-def _decoded(number: int, line: bytes, *, complete: bool) -> Numbered:
+def _decoded(number: int, line: bytes) -> Numbered:
     try:
         return Numbered(number, _decoder.decode(line))
     except (ValueError, RecursionError) as error:
-        # msgspec may report an invalid field of a truncated line, instead of the truncation.
-        if not complete and (not isinstance(error, msgspec.ValidationError) or _is_cut(line)):
+        if not line.endswith(b"\n") and not _is_json(line):
             raise CatalogueFileError(f"the file is cut short: it ends in the middle of line {number}.") from None
         return Numbered(number, None, "it is nested too deep" if isinstance(error, RecursionError) else str(error))
 
 
-def _is_cut(line: bytes) -> bool:
+def _is_json(line: bytes) -> bool:
     try:
         msgspec.json.decode(line)
-    except msgspec.DecodeError as error:
-        return "truncated" in str(error)
-    return False
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _read_object(content: BufferedReader) -> Iterator[Numbered]:
