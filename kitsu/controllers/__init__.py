@@ -17,7 +17,6 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     users.UserController,
     anime.AnimeController,
     releases.ReleaseController,
-    releases.EpisodeController,
     anime.SearchController,
     favorites.FavoriteController,
     watch_progress.WatchProgressController,

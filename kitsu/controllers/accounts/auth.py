@@ -47,8 +47,6 @@ class NewPassword(msgspec.Struct):
 
 
 class AuthController(Controller):
-    """Registration, login, sessions, passwords."""
-
     path = "/auth"
     tags = ["Accounts"]
     dependencies = DEVICE | {"accounts": service(AccountService), "sessions": service(SessionService)}

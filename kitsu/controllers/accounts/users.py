@@ -70,8 +70,6 @@ class ProfileOperation(Operation):
 
 
 class UserController(Controller):
-    """Accounts."""
-
     path = "/users"
     tags = ["Accounts"]
     dependencies = DEVICE | {
@@ -127,10 +125,7 @@ class UserController(Controller):
 
     @post("/", guards=[requires("admin:*")], responses=errors(BadRequest))
     async def add_user(self, data: JSONBody[NewUser], users: Users) -> User:
-        """Create a user.
-
-        With the role of a user or an administrator.
-        """
+        """Create a user."""
         return await users.add(data.email, data.password, data.role)
 
     @get("/{user_id:str}", responses=errors(Forbidden, NotFound))
@@ -161,10 +156,7 @@ class UserController(Controller):
 
 
 async def _profile(request: Request[Any, Any, Any]) -> tuple[str | None, bytes | None]:
-    """Return the fields `username` and `avatar` of a body.
-
-    Raises PayloadTooLarge, UnsupportedMediaType, InvalidRequest.
-    """
+    """Return `username` and `avatar` of a body. Raises PayloadTooLarge, UnsupportedMediaType, InvalidRequest."""
     media_type = request.content_type[0]
     body = await request.body()
     if media_type != MULTIPART and len(body) > MAX_BODY_BYTES:

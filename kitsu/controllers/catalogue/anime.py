@@ -37,7 +37,7 @@ def provide_anime_query(
 ) -> AnimeQuery:
     """Return the filters, the order and the page of a request."""
     refuse_null(request, "type", "year", "season", "sort")
-    names = tuple(genre.strip().lower() for genre in (genres or "").split(",") if genre.strip())
+    names = [genre.strip().lower() for genre in (genres or "").split(",") if genre.strip()] or None
     page = PageRequest(limit, offset, total, cursor)
     return AnimeQuery(page=page, type=type, status=status, year=year, season=season, genres=names, sort=sort)
 
@@ -48,8 +48,6 @@ LIST_RESPONSE_HEADERS = [*CATALOGUE_HEADERS, *LIST_HEADERS]
 
 
 class AnimeController(Controller):
-    """The anime of the catalogue."""
-
     path = "/anime"
     tags = ["Catalogue"]
     opt = PUBLIC | CACHED
@@ -67,16 +65,11 @@ class AnimeController(Controller):
 
     @get("/{anime_id:str}", response_headers=CATALOGUE_HEADERS, responses=NOT_MODIFIED | errors(NotFound))
     async def get_anime(self, anime_id: FromPath[UUID]) -> Anime:
-        """Get an anime.
-
-        Returns all fields of the anime.
-        """
+        """Get an anime."""
         return await self.anime.detail(anime_id)
 
 
 class SearchController(Controller):
-    """Search in the catalogue."""
-
     path = "/search"
     tags = ["Catalogue"]
     opt = PUBLIC | ETAGGED

@@ -18,14 +18,11 @@ from kitsu.web.request import GuestRequest
 
 
 class ReleaseController(Controller):
-    """The releases of the catalogue."""
-
-    path = "/releases"
     tags = ["Catalogue"]
     opt = PUBLIC | CACHED
     releases: ReleaseReader
 
-    @get("/", dependencies=PAGES, response_headers=[*CATALOGUE_HEADERS, *LIST_HEADERS], responses=NOT_MODIFIED)
+    @get("/releases", dependencies=PAGES, response_headers=[*CATALOGUE_HEADERS, *LIST_HEADERS], responses=NOT_MODIFIED)
     async def list_releases(
         self,
         request: GuestRequest,
@@ -39,21 +36,12 @@ class ReleaseController(Controller):
         refuse_null(request, "anime_id")
         return page_response(request, await self.releases.page(anime_id, page_request))
 
-    @get("/{release_id:str}", response_headers=CATALOGUE_HEADERS, responses=NOT_MODIFIED | errors(NotFound))
+    @get("/releases/{release_id:str}", response_headers=CATALOGUE_HEADERS, responses=NOT_MODIFIED | errors(NotFound))
     async def get_release(self, release_id: FromPath[UUID]) -> Release:
         """Get a release."""
         return await self.releases.detail(release_id)
 
-
-class EpisodeController(Controller):
-    """The episodes of a release."""
-
-    path = "/episodes"
-    tags = ["Catalogue"]
-    opt = PUBLIC | CACHED
-    releases: ReleaseReader
-
-    @get("/", response_headers=CATALOGUE_HEADERS, responses=NOT_MODIFIED | errors(NotFound))
+    @get("/episodes", response_headers=CATALOGUE_HEADERS, responses=NOT_MODIFIED | errors(NotFound))
     async def list_episodes(
         self, release_id: Annotated[UUID, QueryParameter(description="the release")]
     ) -> list[EpisodeListItem]:

@@ -32,8 +32,6 @@ _RANGE = re.compile(r"bytes=(?!-$)([0-9]{0,18})-([0-9]{0,18})", re.IGNORECASE)
 
 
 class AvatarController(Controller):
-    """The avatars of users."""
-
     path = "/media/avatars"
     tags = ["Media"]
     opt = PUBLIC

@@ -35,7 +35,6 @@ class AccessTokens:
         self._verified = lru_cache(maxsize=CACHE_SIZE)(self._verify)
 
     def issue(self, user_id: UUID, session_id: UUID) -> str:
-        """Return a new token of a session."""
         now = datetime.now(UTC)
         claims = {"sub": str(user_id), "sid": str(session_id), "jti": uuid4().hex, "typ": "access"}
         return jwt.encode({**claims, "iat": now, "exp": now + self._lifetime}, self._key, self._algorithm)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Select, func, select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from kitsu.db.models import User
@@ -14,14 +14,10 @@ from kitsu.domain.accounts.users import insert_user, valid_email
 log = structlog.get_logger("kitsu.security")
 
 
-def _by_email(email: str) -> Select[User]:
-    return select(User).where(func.lower(User.email) == func.lower(email))
-
-
 async def find_user_id(engine: AsyncEngine, email: str) -> UUID | None:
     """Return the user with this e-mail, in any case."""
     async with engine.connect() as connection:
-        return await connection.scalar(_by_email(email.strip()).with_only_columns(User.id))
+        return await connection.scalar(select(User.id).where(func.lower(User.email) == func.lower(email.strip())))
 
 
 async def make_administrator(engine: AsyncEngine, email: str, password: str | None, ask: Callable[[], str]) -> str:
@@ -37,7 +33,8 @@ async def make_administrator(engine: AsyncEngine, email: str, password: str | No
         check_new(password, "password", refuse_common=False)
         password_hash = hash_password(password)
     async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
-        user = await session.scalar(_by_email(address).with_for_update())
+        by_email = select(User).where(func.lower(User.email) == func.lower(address))
+        user = await session.scalar(by_email.with_for_update())
         if user is None:
             created = await insert_user(session, address, password_hash or "", "admin")
             log.info("administrator created", user_id=str(created.id))

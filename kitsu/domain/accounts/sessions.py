@@ -28,7 +28,7 @@ from kitsu.db.statements import StatementRunner
 from kitsu.domain.accounts.access_tokens import AccessTokens
 from kitsu.domain.accounts.permissions import PERMISSIONS, Permission, Role
 from kitsu.domain.mapping import Rows, columns_of, mapper
-from kitsu.errors import AppError, Forbidden, NotFound, Unauthorized
+from kitsu.errors import Forbidden, NotFound, Unauthorized
 
 log = structlog.get_logger("kitsu.security")
 
@@ -69,7 +69,6 @@ class Identity(msgspec.Struct, frozen=True):
     role: Role
 
     def may(self, permission: Permission) -> bool:
-        """Return whether the role has the permission."""
         return permission in PERMISSIONS[self.role]
 
 
@@ -169,40 +168,35 @@ class SessionService(SQLAlchemyAsyncRepositoryService[AuthSession]):
 
     async def refresh(self, token: str) -> Tokens:
         """Return new tokens for a refresh token. Raises Unauthorized; Forbidden for a revoked session."""
-        outcome = await self._rotate(token)
-        await self._session.commit()
-        if isinstance(outcome, Tokens):
-            return outcome
-        raise outcome
-
-    async def _rotate(self, token: str) -> Tokens | AppError:
-        """Return the new tokens, or the error: raising it would roll back the revocation of the session."""
         by_hash = {"hash": _hash(token)}
         session = (await execute_core(self._session, _LOCK, by_hash)).one_or_none()
         if session is None:
-            return Unauthorized()
+            raise Unauthorized
         # Read after the lock: the transaction that held it may have used this token.
         found = (await execute_core(self._session, _TOKEN, by_hash)).one()
         if session.revoked_at is not None:
-            return Forbidden()
+            raise Forbidden
         if not found.is_active or session.expires_at <= found.now or found.expires_at <= found.now:
-            return Unauthorized()
+            raise Unauthorized
         child = self._child_of(token) if self._rules.same_child else token_urlsafe(32)
         if found.used_at is not None:
             is_parent = found.generation == session.generation - 1
             if is_parent and found.now - found.used_at <= self._rules.leeway:
                 if not self._rules.same_child:
-                    return Unauthorized()
+                    raise Unauthorized
                 return Tokens(self._access_tokens.issue(session.user_id, session.id), child)
             await self._revoke("reuse", AuthSession.id == session.id)
+            await self._session.commit()
             log.warning("refresh token reused", user_id=str(session.user_id), session_id=str(session.id))
-            return Unauthorized()
+            raise Unauthorized
         await execute_core(self._session, update(RefreshToken).where(_has_hash).values(used_at=_clock), by_hash)
         generation = session.generation + 1
         statement = update(AuthSession).where(AuthSession.id == session.id)
         values = {"generation": generation, "last_used_at": _clock, "expires_at": self._expires_at}
         await execute_core(self._session, statement.values(values))
-        return await self._issue(session.user_id, session.id, generation, child)
+        tokens = await self._issue(session.user_id, session.id, generation, child)
+        await self._session.commit()
+        return tokens
 
     async def logout(self, token: str) -> None:
         """End the session of a refresh token. An unknown token is ignored."""
@@ -220,7 +214,6 @@ class SessionService(SQLAlchemyAsyncRepositoryService[AuthSession]):
             raise NotFound("Session not found")
 
     async def end_others(self, identity: Identity) -> None:
-        """End all sessions of the user but this one."""
         await self.revoke_all(identity.user_id, "ended", but=identity.session_id)
         await self._session.commit()
 

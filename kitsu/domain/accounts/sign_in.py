@@ -76,10 +76,9 @@ class AccountService(UserService):
     async def _verify(
         self, lookup: Executable, subject: str | UUID, password: str, device: Device, event: str
     ) -> tuple[Any, str | None]:
-        """Verify a password. Return the credentials, and the hash to replace the stored one, if it is outdated.
+        """Return the credentials, and a new hash if the stored one is outdated. Raises Unauthorized, RateLimited.
 
-        The attempt is counted before, under the subject, and taken back if the password is right. Raises RateLimited,
-        and Unauthorized after logging the event.
+        Each attempt is counted under the subject before the check. A right password takes it back.
         """
         started = time.monotonic()
         found = await self._context.runner.row(lookup, {"subject": subject})

@@ -87,8 +87,6 @@ class AccountContext:
 
 
 class UsernameTaken(BadRequest):
-    """Another user has this name."""
-
     message = "Username already taken"
 
 
@@ -107,8 +105,6 @@ _ADMINISTRATORS = (
 
 
 class UserReader:
-    """Lists and finds accounts."""
-
     def __init__(self, runner: StatementRunner, media_url: str) -> None:
         self._runner = runner
         self._user_of = partial(user_of, media_url=media_url)
@@ -230,7 +226,6 @@ async def insert_user(session: AsyncSession, email: str, password_hash: str, rol
 
 
 def user_of(row: Mapping[str, Any], *, media_url: str) -> User:
-    """Return the user of a row of `users`."""
     avatar = row["avatar"]
     avatar_url = avatar and f"{media_url}/avatars/{quote(avatar.rpartition('/')[2])}"
     return User(**{name: row[name] for name in _FIELDS}, avatar_url=avatar_url)

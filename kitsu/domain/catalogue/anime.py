@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from unicodedata import normalize
 from uuid import UUID
 
@@ -74,34 +74,22 @@ class AnimeQuery(msgspec.Struct, frozen=True, kw_only=True):
     """In any case."""
     year: int | None = None
     season: Season | None = None
-    genres: tuple[str, ...] = ()
+    genres: list[str] | None = None
     """In lower case. The anime has all of them."""
     sort: Sort | None = None
     """None: the best match first in a search, else newest first."""
 
 
-_anime = models.Anime
+_anime, _external = models.Anime, models.ExternalId
 LIST_COLUMNS = columns_of(AnimeListItem, _anime)
 _LIST_ITEM: Rows = select(*LIST_COLUMNS).where(_anime.id == bindparam("anime_id", type_=Uuid))
 _list_item_of = mapper(AnimeListItem, _LIST_ITEM)
 
 # Of several ids of one provider the lowest is shown, which is the oldest: jsonb keeps the last value of a key.
+_by_age = (func.length(_external.external_id).desc(), _external.external_id.desc())
+_ids = func.jsonb_object_agg(_external.provider, aggregate_order_by(_external.external_id, *_by_age))
 EXTERNAL_IDS = (
-    select(
-        func.coalesce(
-            func.jsonb_object_agg(
-                models.ExternalId.provider,
-                aggregate_order_by(
-                    models.ExternalId.external_id,
-                    func.length(models.ExternalId.external_id).desc(),
-                    models.ExternalId.external_id.desc(),
-                ),
-            ),
-            func.jsonb_build_object(),
-        )
-    )
-    .where(models.ExternalId.anime_id == _anime.id)
-    .scalar_subquery()
+    select(func.coalesce(_ids, func.jsonb_build_object())).where(_external.anime_id == _anime.id).scalar_subquery()
 )
 DETAILS: Rows = select(*columns_of(Anime, _anime, external_ids=EXTERNAL_IDS)).where(
     _anime.id == any_(bindparam("anime_ids", type_=ARRAY(Uuid)))
@@ -174,19 +162,14 @@ async def get_list_item(session: AsyncSession, anime_id: UUID) -> AnimeListItem:
 
 
 class AnimeReader:
-    """Lists and finds anime."""
-
     def __init__(self, runner: StatementRunner) -> None:
         self._runner = runner
         self._details = BatchLoader(self._look_up)
 
     async def page(self, query: AnimeQuery, **search: str) -> Page[AnimeListItem]:
         """Return the anime that match all filters, and the search text if there is one: `q`, or `short_q`."""
-        names = ("type", "status", "year", "season")
-        parameters: dict[str, Any] = {name: value for name in names if (value := getattr(query, name)) is not None}
-        if query.genres:
-            parameters["genres"] = list(query.genres)
-        parameters |= search
+        filters = {name: getattr(query, name) for name in ("type", "status", "year", "season", "genres")}
+        parameters = {name: value for name, value in (filters | search).items() if value is not None}
         return await listing_of(frozenset(parameters), query.sort).page(self._runner, parameters, query.page)
 
     async def search(self, q: str | None, query: AnimeQuery) -> Page[AnimeListItem]:

@@ -67,8 +67,6 @@ _OF_ANIME = _listing(_release.anime_id == bindparam("anime_id"))
 
 
 class ReleaseReader:
-    """Lists and finds releases, and lists their episodes."""
-
     def __init__(self, runner: StatementRunner) -> None:
         self._runner = runner
 

@@ -25,7 +25,6 @@ SIDE = 512
 """Pixels. Larger images are scaled down."""
 MAX_SCANS = 100
 """Scans of a JPEG. Cameras and editors write 12 at most; one has 30 bytes and takes the time of a whole image."""
-THREAD_COUNT = 1
 QUEUE_SIZE = 16
 """Uploads that may wait for a thread; further ones get 503."""
 
@@ -41,7 +40,7 @@ class AvatarFiles:
     def __init__(self, media: MediaStore, orphans: OrphanFiles) -> None:
         self.media = media
         self.orphans = orphans
-        self.threads = Threads("avatars", threads=THREAD_COUNT, queue=QUEUE_SIZE)
+        self.threads = Threads("avatars", threads=1, queue=QUEUE_SIZE)
 
     async def file(self, name: str) -> Media:
         """Return the file of an avatar. Raises NotFound, ServiceUnavailable."""
@@ -51,8 +50,6 @@ class AvatarFiles:
 
 
 class AvatarService(UserService):
-    """Changes the avatars of users."""
-
     def __init__(self, session: AsyncSession, *, context: AccountContext, files: AvatarFiles) -> None:
         super().__init__(session, context=context)
         self._files = files

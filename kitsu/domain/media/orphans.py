@@ -26,7 +26,7 @@ MAX_PURGE_FAILURES = 5
 
 _path = bindparam("path", type_=String)
 _NOTE = insert(StrayFile).values(path=_path).on_conflict_do_nothing()
-_FORGET = delete(StrayFile).where(StrayFile.path == bindparam("forgotten", type_=String))
+_FORGET = delete(StrayFile).where(StrayFile.path == _path)
 _HOLD = (
     select(exists().where(User.avatar == _path))
     .select_from(StrayFile)
@@ -57,11 +57,8 @@ class OrphanFiles:
         await execute_core(session, _NOTE, {"path": path})
 
     async def adopt(self, session: AsyncSession, path: str) -> None:
-        """Delete the note of a file that gets its user, in the caller's transaction.
-
-        Raises ServiceUnavailable if `kitsu purge` has already deleted the file.
-        """
-        if (await execute_core(session, _FORGET, {"forgotten": path})).rowcount != 1:
+        """Delete the note of a file that gets its user. Raises ServiceUnavailable if the purge deleted the file."""
+        if (await execute_core(session, _FORGET, {"path": path})).rowcount != 1:
             raise ServiceUnavailable
 
     async def tidy(self, path: str, *, keep_note: bool = False) -> None:
@@ -85,7 +82,7 @@ class OrphanFiles:
             if not is_used:
                 await self._media.delete(key_of(path))
             if not keep_note:
-                await connection.execute(_FORGET, {"forgotten": path})
+                await connection.execute(_FORGET, {"path": path})
             return not is_used
 
     async def purge(self) -> tuple[int, int]:

@@ -42,18 +42,16 @@ class PutOutcomeUnknown(ServiceUnavailable):
 
 
 class Media(NamedTuple):
-    """A file that was found. Reading it raises NotFound if it was deleted meanwhile, and ServiceUnavailable."""
+    """A file that was found. Reading raises NotFound if it was deleted meanwhile, and ServiceUnavailable."""
 
     size: int
     tag: str
     read_range: Callable[[int, int], Awaitable[bytes]]
 
     async def read(self, start: int = 0, end: int | None = None) -> bytes:
-        """Return the bytes from start to before end."""
         return await self.read_range(start, self.size if end is None else end)
 
     async def pieces(self, start: int, end: int) -> AsyncIterator[bytes]:
-        """Yield the bytes from start to before end."""
         for begin in range(start, end, READ_BYTES):
             yield await self.read_range(begin, min(begin + READ_BYTES, end))
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kitsu.domain.catalogue.importing.sources import parse_source
+from kitsu.domain.catalogue.importing.entries import parse_source
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,7 @@
 """Import of a catalogue from a file of the anime-offline-database.
 
 files.py    the file formats, read as a stream of numbered entries
-entries.py  one entry: its schema, and its values as columns of the catalogue
-sources.py  source URLs: the ids of an anime
+entries.py  one entry: its schema, its values as columns of the catalogue, its source URLs as ids
 merge.py    entries against the catalogue, in one transaction, by the statements of merge.sql
 """
 

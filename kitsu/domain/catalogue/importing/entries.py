@@ -1,15 +1,36 @@
-"""An entry of the file: its schema, and its values as columns of the catalogue."""
+"""An entry of the file: its schema, its values as columns of the catalogue, and its source URLs as ids."""
 
+import re
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
-from kitsu.domain.catalogue.importing.sources import parse_source
-
 MAX_EPISODES = 20_000
 """More is a mistake: the longest-running anime have some 8,000."""
 INT_MAX = 2**31 - 1
+
+# Host to the name of the provider, and the pattern of path and query with the id.
+_PROVIDERS = {
+    "anidb.net": ("anidb", r"/anime/([0-9]+)"),
+    "anilist.co": ("anilist", r"/anime/([0-9]+)"),
+    "anime-planet.com": ("anime_planet", r"/anime/([^/?]+)"),
+    "animecountdown.com": ("animecountdown", r"/([0-9]+)"),
+    "animenewsnetwork.com": ("animenewsnetwork", r"/encyclopedia/anime\.php\?id=([0-9]+)"),
+    "anisearch.com": ("anisearch", r"/anime/([0-9]+)"),
+    "kitsu.app": ("kitsu", r"/anime/([0-9]+)"),
+    "kitsu.io": ("kitsu", r"/anime/([0-9]+)"),
+    "livechart.me": ("livechart", r"/anime/([0-9]+)"),
+    "myanimelist.net": ("myanimelist", r"/anime/([0-9]+)"),
+    "notify.moe": ("notify_moe", r"/anime/([A-Za-z0-9_-]+)"),
+    "simkl.com": ("simkl", r"/anime/([0-9]+)"),
+}
+MAX_SOURCE_BYTES = 1000
+"""A longer source does not fit a key of an index."""
+MAX_HOST = 255
+
+_PATTERNS = {host: (provider, re.compile(pattern + "/?")) for host, (provider, pattern) in _PROVIDERS.items()}
 
 _Name = Annotated[str, Meta(min_length=1, max_length=1000)]
 # The longest text that fits a key of an index in any script.
@@ -82,3 +103,19 @@ class Entry(msgspec.Struct, rename="camel"):
 
 BLANK = Entry(["https://example.org"], "blank", "UNKNOWN", 0, "UNKNOWN").columns() | {"title": None, "status": None}
 """The columns of an entry without values."""
+
+
+def parse_source(url: str) -> tuple[str, str]:
+    """Return provider and id, or host and URL for an unknown site. Raises ValueError for what is no http(s) URL."""
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").removeprefix("www.")
+    except ValueError:
+        host = ""
+    fits = len(host) <= MAX_HOST and len(url.encode()) <= MAX_SOURCE_BYTES
+    if not host or not fits or parts.scheme not in {"http", "https"} or re.search(r"\s", url):
+        raise ValueError(f"the source {url[:100]!r} is no URL")
+    provider, pattern = _PATTERNS.get(host, (host, None))
+    if pattern and (found := pattern.fullmatch(parts.path + (f"?{parts.query}" if parts.query else ""))):
+        return provider, str(int(found[1])) if "[0-9]+" in pattern.pattern else found[1]
+    return host, url

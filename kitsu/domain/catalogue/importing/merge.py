@@ -132,10 +132,7 @@ async def _import(
 
 
 def _rows(path: Path, progress: Callable[[int], None], report: Report) -> Iterator[tuple[Any, ...]]:
-    """Yield the valid entries as rows of `import_entries`, and add the others to the report.
-
-    Raises CatalogueFileError, also for too many invalid entries.
-    """
+    """Yield the valid entries as rows; add the others to the report. Raises CatalogueFileError, also for too many."""
     for number, entry, why_not in read_catalogue(path, progress):
         reason = why_not
         if entry is not None:
