@@ -80,7 +80,7 @@ async def works(url: URL) -> dict[str, Work]:
         ),
         made(
             "search",
-            listing_of(anime.AnimeListItem, frozenset({"q"}), None).first,
+            anime.listing_of(frozenset({"q"}), None).first,
             [("GET", f"/search/anime?q={word}", "", "") for word in words],
             [{"q": word, "limit": 21, "offset": 0} for word in words],
         ),
