@@ -1,4 +1,4 @@
-"""The paths under /auth, from outside: what each answers, and what a session that ended can still do."""
+"""The paths under /auth: their responses, also after the end of a session."""
 
 import asyncio
 from collections import Counter
@@ -20,21 +20,21 @@ TAKEN = {"code": "VALIDATION_ERROR", "message": "Email already registered", "det
 
 @pytest.fixture
 async def client(database: URL) -> AsyncIterator[httpx.AsyncClient]:
-    """The application, which refuses logins at once."""
+    """The application, which refuses logins without delay."""
     async with client_of(database, login_refusal_ms=0) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 async def shared(server: URL, template: URL) -> AsyncIterator[httpx.AsyncClient]:
-    """The same on one database for all tests that leave nothing in it."""
+    """The same, on one database for all tests that write nothing."""
     rules = {"login_refusal_ms": 0, "rate_limit_enabled": False}
     async with copy_of(template, server) as url, client_of(url, **rules) as client:
         yield client
 
 
 def fields_at_fault(answer: httpx.Response) -> list[str]:
-    """What a 422 in the contract's shape complains of."""
+    """Return the fields that a 422 names."""
     body = answer.json()
     assert (answer.status_code, body["code"]) == (422, "VALIDATION_ERROR")
     assert body["message"] == "Request validation failed"
@@ -43,7 +43,7 @@ def fields_at_fault(answer: httpx.Response) -> list[str]:
 
 
 @pytest.mark.parametrize("way", ["register", "login", "refresh"])
-async def test_coming_in_answers_tokens(client: httpx.AsyncClient, way: str) -> None:
+async def test_registration_and_login_return_tokens(client: httpx.AsyncClient, way: str) -> None:
     tokens = await register(client)
     if way == "register":
         answer = await client.post("/auth/register", json={"email": "chika@example.org", "password": PASSWORD})
@@ -59,7 +59,7 @@ async def test_coming_in_answers_tokens(client: httpx.AsyncClient, way: str) -> 
     assert (await me(client, body)).status_code == 200
 
 
-async def test_registration_makes_a_plain_user(client: httpx.AsyncClient) -> None:
+async def test_registration_creates_a_user(client: httpx.AsyncClient) -> None:
     user = (await me(client, await register(client))).json()
     assert UUID(user["id"])
     assert user["created_at"].endswith("Z")
@@ -68,7 +68,7 @@ async def test_registration_makes_a_plain_user(client: httpx.AsyncClient) -> Non
 
 
 @pytest.mark.parametrize("email", [EMAIL, "KAGUYA@EXAMPLE.ORG", " Kaguya@example.ORG "])
-async def test_email_is_one_whatever_its_case(client: httpx.AsyncClient, email: str) -> None:
+async def test_email_in_another_case_is_the_same_account(client: httpx.AsyncClient, email: str) -> None:
     await register(client, "Kaguya@Example.org")
     answer = await client.post("/auth/register", json={"email": email, "password": PASSWORD})
     assert (answer.status_code, answer.json()) == (400, TAKEN)
@@ -78,13 +78,13 @@ async def test_email_is_one_whatever_its_case(client: httpx.AsyncClient, email: 
 @pytest.mark.parametrize(
     "address", ["ÄÖ@example.org", "tanaka@bücher.example.org", "İstanbul@example.org", "Straße@example.org"]
 )
-async def test_email_of_other_alphabets_logs_in(client: httpx.AsyncClient, address: str) -> None:
+async def test_login_with_email_of_any_alphabet_succeeds(client: httpx.AsyncClient, address: str) -> None:
     await register(client, address)
     for spelling in (address, address.lower()):
         assert (await login(client, spelling)).status_code == 200
 
 
-async def test_one_of_sixty_registrations_at_once_wins(client: httpx.AsyncClient) -> None:
+async def test_concurrent_registrations_create_one_account(client: httpx.AsyncClient) -> None:
     spellings = [EMAIL.upper() if number % 2 else EMAIL for number in range(60)]
     answers = await asyncio.gather(
         *(client.post("/auth/register", json={"email": email, "password": PASSWORD}) for email in spellings)
@@ -93,7 +93,7 @@ async def test_one_of_sixty_registrations_at_once_wins(client: httpx.AsyncClient
     assert all(answer.json() == TAKEN for answer in answers if answer.status_code == 400)
 
 
-async def test_register_with_locked_table_answers_503(database: URL) -> None:
+async def test_registration_with_locked_table_returns_503(database: URL) -> None:
     async with client_of(database, db_lock_timeout_ms=200) as client:
         holder = await connect(database)
         async with holder.transaction():
@@ -123,16 +123,14 @@ async def test_register_with_locked_table_answers_503(database: URL) -> None:
         (None, None),
     ],
 )
-async def test_body_of_the_wrong_form_is_422(
-    shared: httpx.AsyncClient, path: str, body: Any, field: str | None
-) -> None:
+async def test_malformed_body_returns_422(shared: httpx.AsyncClient, path: str, body: Any, field: str | None) -> None:
     fields = fields_at_fault(await shared.post(f"/auth/{path}", json=body))
     assert field is None or fields == [field]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'{"email": "a@example.org", "password": "\\ud800aaaaaaa"}'])
 @pytest.mark.parametrize("path", ["register", "login", "refresh", "logout"])
-async def test_body_that_is_no_json_is_422(shared: httpx.AsyncClient, path: str, content: bytes) -> None:
+async def test_body_of_invalid_json_returns_422(shared: httpx.AsyncClient, path: str, content: bytes) -> None:
     answer = await shared.post(f"/auth/{path}", content=content, headers={"Content-Type": "application/json"})
     fields_at_fault(answer)
     assert answer.headers["cache-control"] == "no-store"
@@ -141,14 +139,14 @@ async def test_body_that_is_no_json_is_422(shared: httpx.AsyncClient, path: str,
 @pytest.mark.parametrize(
     "email", ["", "kaguya", "@example.org", "a b@example.org", "a\0@example.org", "a@b@example.org"]
 )
-async def test_no_email_registers_nobody_and_logs_nobody_in(shared: httpx.AsyncClient, email: str) -> None:
+async def test_invalid_email_is_refused(shared: httpx.AsyncClient, email: str) -> None:
     answer = await shared.post("/auth/register", json={"email": email, "password": PASSWORD})
     assert fields_at_fault(answer) == ["email"]
     assert (await login(shared, email)).status_code in {401, 422}
 
 
 @pytest.mark.parametrize("password", ["", "seven77", "ééé"])
-async def test_short_password_is_422(shared: httpx.AsyncClient, password: str) -> None:
+async def test_short_password_returns_422(shared: httpx.AsyncClient, password: str) -> None:
     answer = await shared.post("/auth/register", json={"email": EMAIL, "password": password})
     assert fields_at_fault(answer) == ["password"]
 
@@ -168,7 +166,7 @@ async def test_short_password_is_422(shared: httpx.AsyncClient, password: str) -
     ],
     ids=["eight", "spaces", "nul", "inner nul", "outer spaces", "emoji", "longest", "longest of two bytes", "controls"],
 )
-async def test_password_is_taken_as_it_is(client: httpx.AsyncClient, password: str) -> None:
+async def test_password_is_not_trimmed(client: httpx.AsyncClient, password: str) -> None:
     await register(client, password=password)
     assert (await login(client, password=password)).status_code == 200
     for other in (password[:-1], password[:-1] + "~", password.strip() + "~", password.replace("\0", "") + "~"):
@@ -176,7 +174,7 @@ async def test_password_is_taken_as_it_is(client: httpx.AsyncClient, password: s
             assert is_refused(await login(client, password=other))
 
 
-async def test_wrong_password_and_unknown_email_answer_the_same(client: httpx.AsyncClient) -> None:
+async def test_wrong_password_and_unknown_email_return_the_same(client: httpx.AsyncClient) -> None:
     await register(client)
     wrong, unknown = await login(client, password="another password"), await login(client, "chika@example.org")
     assert is_refused(wrong)
@@ -198,7 +196,7 @@ async def test_extra_fields_have_no_effect(client: httpx.AsyncClient, database: 
     assert (user["id"] == user_id) == (path == "login")
 
 
-async def test_inactive_user_does_not_log_in(client: httpx.AsyncClient, database: URL) -> None:
+async def test_login_of_inactive_user_is_refused(client: httpx.AsyncClient, database: URL) -> None:
     await register(client)
     connection = await connect(database)
     await connection.execute("UPDATE users SET is_active = false")
@@ -206,7 +204,7 @@ async def test_inactive_user_does_not_log_in(client: httpx.AsyncClient, database
     assert is_refused(await login(client))
 
 
-async def test_refresh_tells_unknown_from_revoked(client: httpx.AsyncClient) -> None:
+async def test_refresh_returns_401_for_unknown_and_403_for_revoked_token(client: httpx.AsyncClient) -> None:
     tokens = await register(client)
     assert is_refused(await refresh(client, "unknown"))
     assert (await logout(client, tokens["refresh_token"])).status_code == 204
@@ -217,5 +215,5 @@ async def test_refresh_tells_unknown_from_revoked(client: httpx.AsyncClient) -> 
 
 @pytest.mark.parametrize("path", ["refresh", "logout"])
 @pytest.mark.parametrize("body", [{}, {"refresh_token": None}, {"refresh_token": 1}, []])
-async def test_no_refresh_token_is_422(shared: httpx.AsyncClient, path: str, body: Any) -> None:
+async def test_missing_refresh_token_returns_422(shared: httpx.AsyncClient, path: str, body: Any) -> None:
     fields_at_fault(await shared.post(f"/auth/{path}", json=body))

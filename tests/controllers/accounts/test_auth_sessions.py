@@ -1,4 +1,4 @@
-"""The sessions of an account: any number of devices, each of which can be signed out; a new password ends them."""
+"""The sessions of an account: their list and their end, also by a new password."""
 
 from collections.abc import AsyncIterator
 from uuid import uuid4
@@ -17,13 +17,13 @@ NOT_FOUND = {"code": "NOT_FOUND", "message": "Session not found", "details": Non
 
 @pytest.fixture
 async def client(database: URL) -> AsyncIterator[httpx.AsyncClient]:
-    """The application, which refuses logins at once."""
+    """The application, which refuses logins without delay."""
     async with client_of(database, login_refusal_ms=0) as client:
         yield client
 
 
 async def sessions(client: httpx.AsyncClient, tokens: dict[str, str]) -> list[dict[str, object]]:
-    """The devices that somebody sees."""
+    """Return the sessions of a user."""
     answer = await client.get("/auth/sessions", headers=bearer(tokens))
     assert answer.status_code == 200
     assert answer.headers["cache-control"] == "no-store"
@@ -34,7 +34,7 @@ async def sessions(client: httpx.AsyncClient, tokens: dict[str, str]) -> list[di
 async def change(
     client: httpx.AsyncClient, tokens: dict[str, str], current: str = PASSWORD, new: str = NEW_PASSWORD
 ) -> httpx.Response:
-    """The answer to a password change."""
+    """Return the response to a password change."""
     body = {"current_password": current, "new_password": new}
     return await client.post("/auth/password", json=body, headers=bearer(tokens))
 
@@ -54,7 +54,7 @@ async def test_every_device_has_a_session(client: httpx.AsyncClient) -> None:
     assert [(await me(client, device)).status_code for device in devices] == [200] * 13
 
 
-async def test_one_device_is_signed_out(client: httpx.AsyncClient) -> None:
+async def test_ended_session_is_signed_out(client: httpx.AsyncClient) -> None:
     here, there = await register(client), (await login(client)).json()
     other = next(session for session in await sessions(client, here) if not session["current"])
     path = f"/auth/sessions/{other['id']}"
@@ -74,7 +74,7 @@ async def test_own_session_can_be_ended(client: httpx.AsyncClient) -> None:
     assert is_refused(await me(client, tokens))
 
 
-async def test_all_other_devices_are_signed_out(client: httpx.AsyncClient) -> None:
+async def test_ending_other_sessions_signs_them_out(client: httpx.AsyncClient) -> None:
     others = [await register(client), *[(await login(client)).json() for _ in range(3)]]
     here = (await login(client)).json()
     stranger = await register(client, "chika@example.org")
@@ -85,7 +85,7 @@ async def test_all_other_devices_are_signed_out(client: httpx.AsyncClient) -> No
     assert (await refresh(client, here["refresh_token"])).status_code == 200
 
 
-async def test_another_persons_session_is_not_found(client: httpx.AsyncClient) -> None:
+async def test_session_of_another_user_returns_404(client: httpx.AsyncClient) -> None:
     here, stranger = await register(client), await register(client, "chika@example.org")
     (theirs,) = await sessions(client, stranger)
     for session_id in (theirs["id"], uuid4()):
@@ -94,7 +94,7 @@ async def test_another_persons_session_is_not_found(client: httpx.AsyncClient) -
     assert (await me(client, stranger)).status_code == 200
 
 
-async def test_session_id_of_the_wrong_form_is_422(client: httpx.AsyncClient) -> None:
+async def test_malformed_session_id_returns_422(client: httpx.AsyncClient) -> None:
     tokens = await register(client)
     for session_id in ("1", "x", "%00", "é"):
         fields_at_fault(await client.delete(f"/auth/sessions/{session_id}", headers=bearer(tokens)))
@@ -110,13 +110,13 @@ async def test_session_id_of_the_wrong_form_is_422(client: httpx.AsyncClient) ->
         ("POST", "/auth/password"),
     ],
 )
-async def test_guest_is_refused(client: httpx.AsyncClient, method: str, path: str) -> None:
+async def test_guest_gets_401(client: httpx.AsyncClient, method: str, path: str) -> None:
     for header in ("", "Bearer", "Bearer ", "Basic a2FndXlh", "Bearer x.y.z"):
         assert is_refused(await client.request(method, path, headers={"Authorization": header}))
     assert is_refused(await client.request(method, path))
 
 
-async def test_logout_ends_this_session_alone(client: httpx.AsyncClient) -> None:
+async def test_logout_ends_its_session_only(client: httpx.AsyncClient) -> None:
     here, there = await register(client), (await login(client)).json()
     answer = await logout(client, there["refresh_token"])
     assert (answer.status_code, answer.content) == (204, b"")
@@ -153,7 +153,7 @@ async def test_wrong_current_password_changes_nothing(client: httpx.AsyncClient)
         ("p" * 1025, NEW_PASSWORD, "current_password"),
     ],
 )
-async def test_password_of_the_wrong_length_is_422(
+async def test_new_password_of_wrong_length_returns_422(
     client: httpx.AsyncClient, current: str, new: str, field: str
 ) -> None:
     tokens = await register(client)
@@ -161,7 +161,7 @@ async def test_password_of_the_wrong_length_is_422(
     assert (await login(client)).status_code == 200
 
 
-async def test_guessing_the_current_password_is_stopped(client: httpx.AsyncClient) -> None:
+async def test_guessing_the_current_password_is_rate_limited(client: httpx.AsyncClient) -> None:
     tokens = await register(client)
     answers = [await change(client, tokens, current=f"a wrong password {number}") for number in range(6)]
     assert [answer.status_code for answer in answers] == [401] * 5 + [429]

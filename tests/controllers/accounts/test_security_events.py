@@ -1,4 +1,4 @@
-"""What an operator reads of logins and accounts: who, from where, by which request; no e-mail, token or password."""
+"""Log lines of logins and accounts: user, address and request, but no e-mail, token or password."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,14 +16,14 @@ from tests.databases import execute
 
 
 class Log:
-    """The lines that were written lately, without those of the requests themselves."""
+    """The latest log lines, without those of requests."""
 
     def __init__(self, lines: list[Any]) -> None:
         self.lines = lines
         self.seen = 0
 
     def new(self, answer: httpx.Response | None = None) -> list[tuple[str, str, str | None]]:
-        """Event, level and user id of each line since the last look; address and request id are checked."""
+        """Return event, level and user id of each new line; check address and request id."""
         lines = [line for line in self.lines[self.seen :] if line["event"] != "request finished"]
         self.seen = len(self.lines)
         assert all(line["ip"] == "127.0.0.1" and line["request_id"] for line in lines)
@@ -41,7 +41,7 @@ def watched(secrets: list[str]) -> Iterator[Log]:
     assert "@" not in written
 
 
-async def test_coming_in_and_going_out(database: URL) -> None:
+async def test_registration_login_and_logout_are_logged(database: URL) -> None:
     secrets = [PASSWORD, EMAIL, "a wrong password", "another long password"]
     async with client_of(database, login_refusal_ms=0, refresh_leeway_seconds=0) as client:
         with watched(secrets) as log:
@@ -72,11 +72,11 @@ async def test_coming_in_and_going_out(database: URL) -> None:
             answer = await login(client, password="a wrong password")
             assert log.new(answer) == [("locked", "warning", user_id)]
 
-            answer = await login(client, "nobody@example.org", "a wrong password")
+            answer = await login(client, "unknown@example.org", "a wrong password")
             assert log.new(answer) == [("login failed", "warning", None)]
 
 
-async def test_what_an_administrator_does(database: URL) -> None:
+async def test_actions_of_administrators_are_logged(database: URL) -> None:
     async with client_of(database, login_refusal_ms=0) as client:
         admin = await register(client)
         await execute(database, "UPDATE users SET role = 'admin'")

@@ -1,4 +1,4 @@
-"""/users and /users/me: one's own account, and all accounts for administrators."""
+"""/users and /users/me: the current user, and all accounts for administrators."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -33,7 +33,7 @@ async def api(database: URL) -> AsyncIterator[httpx.AsyncClient]:
 
 
 class Person:
-    """Somebody who is signed in."""
+    """A signed-in user."""
 
     def __init__(self, client: httpx.AsyncClient, tokens: dict[str, str], user: dict[str, Any]) -> None:
         self.client, self.tokens, self.user = client, tokens, user
@@ -53,11 +53,11 @@ async def person(client: httpx.AsyncClient, name: str) -> Person:
 
 
 async def administrator(client: httpx.AsyncClient, database: URL, name: str) -> Person:
-    somebody = await person(client, name)
+    member = await person(client, name)
     connection = await connect(database)
-    await connection.execute("UPDATE users SET role = 'admin' WHERE id = $1", somebody.id)
+    await connection.execute("UPDATE users SET role = 'admin' WHERE id = $1", member.id)
     await connection.close()
-    return somebody
+    return member
 
 
 def refused(response: httpx.Response, status: int, message: str | None = None) -> None:
@@ -66,16 +66,16 @@ def refused(response: httpx.Response, status: int, message: str | None = None) -
     assert message in {None, body["message"]}
 
 
-async def test_me(api: httpx.AsyncClient) -> None:
-    somebody = await person(api, "Kaguya.Ōtsutsuki")
-    response = await somebody.ask("GET", "/users/me")
+async def test_current_user_is_returned(api: httpx.AsyncClient) -> None:
+    member = await person(api, "Kaguya.Ōtsutsuki")
+    response = await member.ask("GET", "/users/me")
     body = response.json()
     assert (response.status_code, set(body)) == (200, FIELDS)
     assert body["email"] == "kaguya.ōtsutsuki@example.org"
     assert (body["role"], body["is_active"], body["avatar"], body["avatar_url"]) == ("user", True, None, None)
     assert body["username"] == "kaguyatsutsuki"
     assert body["created_at"].endswith("Z")
-    assert (await somebody.ask("GET", f"/users/{somebody.id}")).json() == body
+    assert (await member.ask("GET", f"/users/{member.id}")).json() == body
 
 
 FORMS: dict[str, Any] = {
@@ -86,30 +86,30 @@ FORMS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_another_name(api: httpx.AsyncClient, form: str) -> None:
-    somebody, other = await person(api, "somebody"), await person(api, "other")
-    for name in ("abc", "Ab_9-", "x" * 32, "SOMEBODY", "Somebody"):
-        response = await somebody.ask("PATCH", "/users/me", **FORMS[form](name))
-        assert (response.status_code, response.json()) == (200, somebody.user | {"username": name})
+async def test_username_is_changed_if_valid_and_free(api: httpx.AsyncClient, form: str) -> None:
+    member, other = await person(api, "member"), await person(api, "other")
+    for name in ("abc", "Ab_9-", "x" * 32, "MEMBER", "Member"):
+        response = await member.ask("PATCH", "/users/me", **FORMS[form](name))
+        assert (response.status_code, response.json()) == (200, member.user | {"username": name})
     for name in ("", "ab", "x" * 33, "a b", "имя", "a.b", "abc\n", " abc", "a/b", "abc\t"):
-        refused(await somebody.ask("PATCH", "/users/me", **FORMS[form](name)), 422)
+        refused(await member.ask("PATCH", "/users/me", **FORMS[form](name)), 422)
     for name in ("other", "OTHER", "oTher"):
-        response = await somebody.ask("PATCH", "/users/me", **FORMS[form](name))
+        response = await member.ask("PATCH", "/users/me", **FORMS[form](name))
         refused(response, 400, "Username already taken")
-    assert (await somebody.ask("GET", "/users/me")).json()["username"] == "Somebody"
+    assert (await member.ask("GET", "/users/me")).json()["username"] == "Member"
     assert (await other.ask("GET", "/users/me")).json() == other.user
 
 
-async def test_a_change_of_nothing(api: httpx.AsyncClient) -> None:
-    somebody = await person(api, "somebody")
+async def test_update_without_fields_changes_nothing(api: httpx.AsyncClient) -> None:
+    member = await person(api, "member")
     forms: tuple[dict[str, Any], ...] = ({}, {"json": {}}, {"data": {"x": "y"}}, {"files": {"x": (None, "y")}})
     for more in forms:
-        response = await somebody.ask("PATCH", "/users/me", **more)
-        assert (response.status_code, response.json()) == (200, somebody.user)
+        response = await member.ask("PATCH", "/users/me", **more)
+        assert (response.status_code, response.json()) == (200, member.user)
 
 
-async def test_fields_that_nobody_takes_have_no_effect(api: httpx.AsyncClient, database: URL) -> None:
-    somebody, other = await person(api, "somebody"), await person(api, "other")
+async def test_unknown_fields_have_no_effect(api: httpx.AsyncClient, database: URL) -> None:
+    member, other = await person(api, "member"), await person(api, "other")
     extra: dict[str, Any] = {"id": other.id, "user_id": other.id, "role": "admin", "is_active": False}
     extra |= {
         "email": "x@example.org",
@@ -118,10 +118,10 @@ async def test_fields_that_nobody_takes_have_no_effect(api: httpx.AsyncClient, d
         "password": "x",
         "created_at": "2000-01-01",
     }
-    expected = somebody.user | {"username": "abcd"}
-    assert (await somebody.ask("PATCH", "/users/me", json={**extra, "username": "abcd"})).json() == expected
+    expected = member.user | {"username": "abcd"}
+    assert (await member.ask("PATCH", "/users/me", json={**extra, "username": "abcd"})).json() == expected
     text = {name: str(value) for name, value in extra.items()}
-    assert (await somebody.ask("PATCH", "/users/me", data=text)).json() == expected
+    assert (await member.ask("PATCH", "/users/me", data=text)).json() == expected
     assert (await other.ask("GET", "/users/me")).json() == other.user
 
     given = {"email": "new@example.org", "password": PASSWORD}
@@ -139,26 +139,26 @@ async def test_fields_that_nobody_takes_have_no_effect(api: httpx.AsyncClient, d
     assert (changed.status_code, changed.json()) == (200, other.user)
 
 
-async def test_leaving(api: httpx.AsyncClient, database: URL) -> None:
-    somebody, other = await person(api, "somebody"), await person(api, "other")
-    wrong = await somebody.ask("DELETE", "/users/me", json={"password": "a wrong password"})
+async def test_user_deletes_the_account_with_the_password(api: httpx.AsyncClient, database: URL) -> None:
+    member, other = await person(api, "member"), await person(api, "other")
+    wrong = await member.ask("DELETE", "/users/me", json={"password": "a wrong password"})
     refused(wrong, 401, "Authentication failed")
     bodies: tuple[Any, ...] = ({}, {"password": None}, {"password": "x" * 1025}, [])
     for body in bodies:
-        refused(await somebody.ask("DELETE", "/users/me", json=body), 422)
-    assert (await somebody.ask("GET", "/users/me")).status_code == 200
+        refused(await member.ask("DELETE", "/users/me", json=body), 422)
+    assert (await member.ask("GET", "/users/me")).status_code == 200
 
-    response = await somebody.ask("DELETE", "/users/me", json={"password": PASSWORD})
+    response = await member.ask("DELETE", "/users/me", json={"password": PASSWORD})
     assert (response.status_code, response.content) == (204, b"")
-    refused(await somebody.ask("GET", "/users/me"), 401)
-    refused(await api.post("/auth/refresh", json={"refresh_token": somebody.tokens["refresh_token"]}), 401)
-    refused(await api.post("/auth/login", json={"email": "somebody@example.org", "password": PASSWORD}), 401)
+    refused(await member.ask("GET", "/users/me"), 401)
+    refused(await api.post("/auth/refresh", json={"refresh_token": member.tokens["refresh_token"]}), 401)
+    refused(await api.post("/auth/login", json={"email": "member@example.org", "password": PASSWORD}), 401)
     assert [str(it) for it in await column(database, "SELECT user_id FROM auth_sessions")] == [other.id]
     assert [str(it) for it in await column(database, "SELECT id FROM users")] == [other.id]
-    assert (await person(api, "somebody")).id != somebody.id
+    assert (await person(api, "member")).id != member.id
 
 
-async def test_the_list(api: httpx.AsyncClient, database: URL) -> None:
+async def test_users_are_listed_newest_first(api: httpx.AsyncClient, database: URL) -> None:
     boss = await administrator(api, database, "boss")
     people = [boss.id, *[(await person(api, f"person-{number}")).id for number in range(4)]][::-1]
     response = await boss.ask("GET", "/users")
@@ -179,7 +179,7 @@ async def test_the_list(api: httpx.AsyncClient, database: URL) -> None:
         refused(await boss.ask("GET", f"/users?{query}"), 422)
 
 
-async def test_adding(api: httpx.AsyncClient, database: URL) -> None:
+async def test_administrator_creates_users(api: httpx.AsyncClient, database: URL) -> None:
     boss = await administrator(api, database, "boss")
     given: dict[str, Any] = {"email": "New.Person@Example.ORG", "password": PASSWORD}
     response = await boss.ask("POST", "/users", json=given)
@@ -197,13 +197,13 @@ async def test_adding(api: httpx.AsyncClient, database: URL) -> None:
     assert len(await column(database, "SELECT id FROM users")) == 3
 
 
-async def test_what_is_not_there_or_no_id(api: httpx.AsyncClient, database: URL) -> None:
-    boss, somebody = await administrator(api, database, "boss"), await person(api, "somebody")
+async def test_unknown_or_malformed_user_id_is_refused(api: httpx.AsyncClient, database: URL) -> None:
+    boss, member = await administrator(api, database, "boss"), await person(api, "member")
     for method, body in (("GET", None), ("PATCH", {"role": "admin"}), ("PATCH", {}), ("DELETE", None)):
         refused(await boss.ask(method, f"/users/{UNKNOWN_ID}", json=body), 404, "User not found")
         refused(await boss.ask(method, "/users/x", json=body), 422)
-        refused(await somebody.ask(method, f"/users/{UNKNOWN_ID}", json=body), 403, "Insufficient permissions")
-        refused(await somebody.ask(method, f"/users/{boss.id}", json=body), 403)
+        refused(await member.ask(method, f"/users/{UNKNOWN_ID}", json=body), 403, "Insufficient permissions")
+        refused(await member.ask(method, f"/users/{boss.id}", json=body), 403)
         refused(await api.request(method, f"/users/{boss.id}", json=body), 401)
     changes: tuple[Any, ...] = (
         {"role": "root"},
@@ -214,45 +214,45 @@ async def test_what_is_not_there_or_no_id(api: httpx.AsyncClient, database: URL)
         [],
     )
     for change in changes:
-        refused(await boss.ask("PATCH", f"/users/{somebody.id}", json=change), 422)
+        refused(await boss.ask("PATCH", f"/users/{member.id}", json=change), 422)
     for email in (None, "x", "a@b@c", "a\0@x.org", "a" * 250 + "@x.org"):
-        refused(await boss.ask("PATCH", f"/users/{somebody.id}", json={"email": email}), 422)
-    assert (await somebody.ask("GET", "/users/me")).json() == somebody.user
+        refused(await boss.ask("PATCH", f"/users/{member.id}", json={"email": email}), 422)
+    assert (await member.ask("GET", "/users/me")).json() == member.user
 
 
-async def test_another_email(api: httpx.AsyncClient, database: URL) -> None:
-    boss, somebody = await administrator(api, database, "boss"), await person(api, "somebody")
-    response = await boss.ask("PATCH", f"/users/{somebody.id}", json={"email": "Else@Example.org"})
-    assert response.json() == somebody.user | {"email": "else@example.org"}
-    again = await boss.ask("PATCH", f"/users/{somebody.id}", json={"email": "BOSS@example.org"})
+async def test_administrator_changes_an_email(api: httpx.AsyncClient, database: URL) -> None:
+    boss, member = await administrator(api, database, "boss"), await person(api, "member")
+    response = await boss.ask("PATCH", f"/users/{member.id}", json={"email": "Else@Example.org"})
+    assert response.json() == member.user | {"email": "else@example.org"}
+    again = await boss.ask("PATCH", f"/users/{member.id}", json={"email": "BOSS@example.org"})
     refused(again, 400, "Email already registered")
-    for email, status in (("somebody@example.org", 401), ("else@example.org", 200)):
+    for email, status in (("member@example.org", 401), ("else@example.org", 200)):
         assert (await api.post("/auth/login", json={"email": email, "password": PASSWORD})).status_code == status
 
 
-async def test_a_role_and_a_switch_take_effect_at_once(api: httpx.AsyncClient, database: URL) -> None:
-    boss, somebody = await administrator(api, database, "boss"), await person(api, "somebody")
-    path = f"/users/{somebody.id}"
-    refused(await somebody.ask("GET", "/users"), 403)
+async def test_change_of_role_or_activity_takes_effect_at_once(api: httpx.AsyncClient, database: URL) -> None:
+    boss, member = await administrator(api, database, "boss"), await person(api, "member")
+    path = f"/users/{member.id}"
+    refused(await member.ask("GET", "/users"), 403)
     assert (await boss.ask("PATCH", path, json={"role": "admin"})).json()["role"] == "admin"
-    assert (await somebody.ask("GET", "/users")).status_code == 200
+    assert (await member.ask("GET", "/users")).status_code == 200
     assert (await boss.ask("PATCH", path, json={"role": "user"})).json()["role"] == "user"
-    refused(await somebody.ask("GET", "/users"), 403)
+    refused(await member.ask("GET", "/users"), 403)
     assert (await boss.ask("PATCH", path, json={"is_active": False})).json()["is_active"] is False
-    refused(await somebody.ask("GET", "/users/me"), 401)
-    refused(await api.post("/auth/refresh", json={"refresh_token": somebody.tokens["refresh_token"]}), 403)
-    login = {"email": "somebody@example.org", "password": PASSWORD}
+    refused(await member.ask("GET", "/users/me"), 401)
+    refused(await api.post("/auth/refresh", json={"refresh_token": member.tokens["refresh_token"]}), 403)
+    login = {"email": "member@example.org", "password": PASSWORD}
     refused(await api.post("/auth/login", json=login), 401)
     assert (await boss.ask("PATCH", path, json={"is_active": True})).status_code == 200
-    refused(await somebody.ask("GET", "/users/me"), 401)  # the old session stays over
-    somebody.tokens = (await api.post("/auth/login", json=login)).json()
-    assert (await somebody.ask("GET", "/users/me")).status_code == 200
+    refused(await member.ask("GET", "/users/me"), 401)  # the old session stays over
+    member.tokens = (await api.post("/auth/login", json=login)).json()
+    assert (await member.ask("GET", "/users/me")).status_code == 200
     assert (await boss.ask("DELETE", path)).status_code == 204
-    refused(await somebody.ask("GET", "/users/me"), 401)
+    refused(await member.ask("GET", "/users/me"), 401)
     refused(await boss.ask("GET", path), 404)
 
 
-async def test_the_last_administrator_stays(api: httpx.AsyncClient, database: URL) -> None:
+async def test_last_administrator_is_not_removed(api: httpx.AsyncClient, database: URL) -> None:
     boss = await administrator(api, database, "boss")
     sleeper = await administrator(api, database, "sleeper")
     path = f"/users/{boss.id}"
@@ -274,7 +274,7 @@ async def test_the_last_administrator_stays(api: httpx.AsyncClient, database: UR
 @pytest.mark.parametrize(
     ("method", "body"), [("PATCH", {"role": "user"}), ("PATCH", {"is_active": False}), ("DELETE", None)]
 )
-async def test_of_two_who_remove_each_other_one_stays(
+async def test_administrators_that_remove_each_other_leave_one(
     api: httpx.AsyncClient, database: URL, method: str, body: dict[str, Any] | None
 ) -> None:
     one, two = [await administrator(api, database, f"boss-{uuid4().hex[:8]}") for _ in range(2)]

@@ -16,7 +16,7 @@ async def release_of(client: httpx.AsyncClient, title: str) -> str:
     return next(str(item["id"]) for item in releases if item["title"] == title)
 
 
-async def test_all_episodes_by_number(reader: httpx.AsyncClient) -> None:
+async def test_episodes_are_listed_by_number(reader: httpx.AsyncClient) -> None:
     for title, count in (("Death Note", 37), ("One Piece", 1100)):
         release_id = await release_of(reader, title)
         response = await reader.get("/episodes", params={"release_id": release_id})
@@ -28,13 +28,13 @@ async def test_all_episodes_by_number(reader: httpx.AsyncClient) -> None:
         assert len({item["id"] for item in items}) == count
 
 
-async def test_a_release_without_episodes(reader: httpx.AsyncClient) -> None:
+async def test_release_without_episodes_returns_an_empty_list(reader: httpx.AsyncClient) -> None:
     release_id = await release_of(reader, "Detective Conan")
     response = await reader.get("/episodes", params={"release_id": release_id})
     assert (response.status_code, response.json()) == (200, [])
 
 
-async def test_rows_of_any_order(database: URL, client: httpx.AsyncClient) -> None:
+async def test_order_does_not_depend_on_the_rows(database: URL, client: httpx.AsyncClient) -> None:
     (anime,) = await add(database, "anime", {"title": "Any"})
     mine, other = await add(
         database, "releases", *[{"anime_id": UUID(anime), "title": title} for title in ("Mine", "Other")]
@@ -52,18 +52,18 @@ async def test_rows_of_any_order(database: URL, client: httpx.AsyncClient) -> No
         {"id": episode, "number": number, "title": f"№ {number}"}
         for number, episode in sorted(zip(numbers, ids, strict=True))
     ]
-    # Of the same number: in an order that stays.
+    # Episodes of the same number have a stable order.
     assert [item["id"] for item in items if item["number"] == 5] == sorted(same)
 
 
-async def test_an_unknown_release(reader: httpx.AsyncClient) -> None:
+async def test_unknown_release_returns_404(reader: httpx.AsyncClient) -> None:
     for release_id in (uuid4(), UUID(int=0)):
         response = await reader.get("/episodes", params={"release_id": str(release_id)})
         assert (response.status_code, response.json()) == (404, NOT_FOUND)
 
 
 @pytest.mark.parametrize("query", ["", "?release_id=", "?release_id=x", "?release_id=null", "?release_id=1", "?id=1"])
-async def test_a_release_id_that_is_missing_or_of_the_wrong_form(reader: httpx.AsyncClient, query: str) -> None:
+async def test_missing_or_malformed_release_id_returns_422(reader: httpx.AsyncClient, query: str) -> None:
     for path in ("/episodes", "/episodes/"):
         response = await reader.get(f"{path}{query}")
         assert response.status_code == 422
@@ -74,7 +74,7 @@ async def test_a_release_id_that_is_missing_or_of_the_wrong_form(reader: httpx.A
         assert detail["message"]
 
 
-async def test_with_and_without_a_trailing_slash(reader: httpx.AsyncClient) -> None:
+async def test_trailing_slash_is_optional(reader: httpx.AsyncClient) -> None:
     query = {"release_id": await release_of(reader, "FLCL")}
     without, with_slash = await reader.get("/episodes", params=query), await reader.get("/episodes/", params=query)
     assert (without.status_code, with_slash.status_code) == (200, 200)

@@ -17,7 +17,7 @@ NOT_FOUND = {"code": "NOT_FOUND", "message": "Release not found", "details": Non
 MOMENT = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
 
 
-async def test_a_bare_array_of_list_items(reader: httpx.AsyncClient) -> None:
+async def test_list_is_an_array_of_items(reader: httpx.AsyncClient) -> None:
     response = await reader.get("/releases")
     assert response.status_code == 200
     assert response.headers["content-type"] == "application/json"
@@ -31,7 +31,7 @@ async def test_a_bare_array_of_list_items(reader: httpx.AsyncClient) -> None:
     }  # fmt: skip
 
 
-async def test_newest_first_with_the_episodes_counted(reader: httpx.AsyncClient, catalogue: URL) -> None:
+async def test_list_is_newest_first_with_episode_counts(reader: httpx.AsyncClient, catalogue: URL) -> None:
     connection = await connect(catalogue)
     rows = await connection.fetch("SELECT id, created_at FROM releases")
     counts = {
@@ -46,12 +46,12 @@ async def test_newest_first_with_the_episodes_counted(reader: httpx.AsyncClient,
     assert {item["title"]: item["episode_count"] for item in items}["Detective Conan"] == 0
 
 
-async def test_total_only_when_asked(reader: httpx.AsyncClient) -> None:
+async def test_total_is_returned_on_request(reader: httpx.AsyncClient) -> None:
     for query in ("", "?total=false"):
         assert "x-total-count" not in (await reader.get(f"/releases{query}")).headers
 
 
-async def test_of_one_anime(database: URL, client: httpx.AsyncClient) -> None:
+async def test_filter_returns_releases_of_the_anime(database: URL, client: httpx.AsyncClient) -> None:
     one, other, bare = await add(database, "anime", {"title": "One"}, {"title": "Other"}, {"title": "Bare"})
     ids = await add(
         database,
@@ -74,11 +74,11 @@ async def test_of_one_anime(database: URL, client: httpx.AsyncClient) -> None:
         response = await client.get("/releases", params={**query, "total": "true", "limit": 1})
         assert response.headers["x-total-count"] == total
         assert len(response.json()) == min(int(total), 1)
-    # The newest of all is the one whose time the database wrote.
+    # The newest release is the one whose time the database wrote.
     assert [item["id"] for item in (await client.get("/releases?limit=2")).json()] == [ids[6], ids[5]]
 
 
-async def test_an_unknown_anime_has_none(reader: httpx.AsyncClient) -> None:
+async def test_unknown_anime_returns_an_empty_list(reader: httpx.AsyncClient) -> None:
     response = await reader.get("/releases", params={"anime_id": str(uuid4()), "total": "true"})
     assert (response.status_code, response.json()) == (200, [])
     assert response.headers["x-total-count"] == "0"
@@ -86,13 +86,13 @@ async def test_an_unknown_anime_has_none(reader: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("anime_id", ["", "x", "1", "null", "\0", f"{UUID(int=1)}x"])
-async def test_an_anime_id_of_the_wrong_form(reader: httpx.AsyncClient, anime_id: str) -> None:
+async def test_malformed_anime_id_returns_422(reader: httpx.AsyncClient, anime_id: str) -> None:
     response = await reader.get("/releases", params={"anime_id": anime_id})
     assert response.status_code == 422
     assert [detail["field"] for detail in response.json()["details"]] == ["anime_id"]
 
 
-async def test_detail(reader: httpx.AsyncClient, catalogue: URL) -> None:
+async def test_detail_has_all_fields(reader: httpx.AsyncClient, catalogue: URL) -> None:
     (item,) = (await reader.get("/releases?limit=1")).json()
     response = await reader.get(f"/releases/{item['id']}")
     assert response.status_code == 200
@@ -105,19 +105,19 @@ async def test_detail(reader: httpx.AsyncClient, catalogue: URL) -> None:
     assert body == item
 
 
-async def test_an_unknown_release(reader: httpx.AsyncClient) -> None:
+async def test_unknown_release_returns_404(reader: httpx.AsyncClient) -> None:
     for path in (f"/releases/{uuid4()}", f"/releases/{uuid4()}/", f"/releases/{UUID(int=0)}"):
         response = await reader.get(path)
         assert (response.status_code, response.json()) == (404, NOT_FOUND)
 
 
-async def test_an_id_of_the_wrong_form(reader: httpx.AsyncClient) -> None:
+async def test_malformed_id_returns_422(reader: httpx.AsyncClient) -> None:
     response = await reader.get("/releases/not-a-uuid")
     assert response.status_code == 422
     assert [detail["field"] for detail in response.json()["details"]] == ["release_id"]
 
 
-async def test_with_and_without_a_trailing_slash(reader: httpx.AsyncClient) -> None:
+async def test_trailing_slash_is_optional(reader: httpx.AsyncClient) -> None:
     (item,) = (await reader.get("/releases?limit=1")).json()
     for path in ("/releases", f"/releases/{item['id']}"):
         without, with_slash = await reader.get(path), await reader.get(f"{path}/")

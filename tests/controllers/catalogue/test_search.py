@@ -1,4 +1,4 @@
-"""GET /search/anime: what is found, in which order, and what is refused."""
+"""GET /search/anime: matches, their order, and refused texts."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -87,7 +87,7 @@ FOUND: list[tuple[str, set[str]]] = [
     ("back\\slash", {"back\\slash"}),
     ("\\\\", set()),
     ("'; DROP TABLE anime; --", {"'; DROP TABLE anime; --"}),
-    # white space around it counts for nothing
+    # white space around the text is ignored
     ("  noir \t\n", {"Cafe Noir"}),
     ("\u3000進撃\u3000", {"Hidden"}),
     ("qz", {"QZ"}),
@@ -96,11 +96,11 @@ FOUND: list[tuple[str, set[str]]] = [
 ]
 
 
-WORDS = ["Evx", "Ey"]  # one that the index helps with, one that is too short for it
+WORDS = ["Evx", "Ey"]  # one that uses the index, one that is too short for it
 
 
 def ranked(word: str) -> list[dict[str, Any]]:
-    """Anime that a search for the word finds, newest first: the worse a match, the newer."""
+    """Return anime that match the word, newest first: the worse a match, the newer."""
     rows: list[dict[str, Any]] = [
         *({"title": "Other", "synonyms": [word]}, {"title": "Original", "title_original": word.upper()}),
         *({"title": f"The {word}"}, {"title": f"re{word}"}),
@@ -112,7 +112,7 @@ def ranked(word: str) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 async def shelf(server: URL, template: URL) -> AsyncIterator[httpx.AsyncClient]:
-    """The application on a catalogue of awkward titles."""
+    """The application on a catalogue of unusual titles."""
     async with copy_of(template, server) as url:
         await add(url, "anime", *SHELF, *(row for word in WORDS for row in ranked(word)))
         async with client_of(url) as client:
@@ -126,7 +126,7 @@ async def search(client: httpx.AsyncClient, q: str, **query: Any) -> list[str]:
 
 
 @pytest.mark.parametrize(("q", "expected"), FOUND)
-async def test_what_is_found(shelf: httpx.AsyncClient, q: str, expected: set[str]) -> None:
+async def test_search_finds_matching_titles(shelf: httpx.AsyncClient, q: str, expected: set[str]) -> None:
     found = await search(shelf, q)
     assert set(found) == expected
     assert len(found) == len(expected)
@@ -144,11 +144,11 @@ async def test_what_is_found(shelf: httpx.AsyncClient, q: str, expected: set[str
         ("1000%", "Uta no☆Prince-sama♪ Maji Love 1000%"),
     ],
 )
-async def test_the_sample(reader: httpx.AsyncClient, q: str, expected: str) -> None:
+async def test_search_finds_anime_of_the_sample(reader: httpx.AsyncClient, q: str, expected: str) -> None:
     assert await search(reader, q) == [expected]
 
 
-async def test_a_bare_array_of_list_items(reader: httpx.AsyncClient) -> None:
+async def test_search_returns_an_array_of_items(reader: httpx.AsyncClient) -> None:
     listed = {item["id"]: item for item in (await reader.get("/anime?limit=100")).json()}
     response = await reader.get(PATH, params={"q": "death note"})
     assert response.headers["content-type"] == "application/json"
@@ -158,7 +158,7 @@ async def test_a_bare_array_of_list_items(reader: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("word", WORDS)
-async def test_best_match_first(shelf: httpx.AsyncClient, word: str) -> None:
+async def test_best_match_is_first(shelf: httpx.AsyncClient, word: str) -> None:
     best = [
         *(word, f"Ë{word[1:].lower()}", f"{word} Two", f"{word.lower()}ngelion"),
         *(f"The {word}", f"re{word}", "Other", "Original"),
@@ -168,13 +168,13 @@ async def test_best_match_first(shelf: httpx.AsyncClient, word: str) -> None:
     assert [item["title"] async for page in pages(shelf, PATH, {"q": word, "limit": 3}) for item in page.json()] == best
 
 
-async def test_letters_that_curl_sends_as_they_are(reader: httpx.AsyncClient) -> None:
+async def test_unencoded_letters_are_accepted(reader: httpx.AsyncClient) -> None:
     for q in ("тетрадь", "進撃の巨人", "déjà"):
         response = await send(reader, f"{PATH}?q={q}")
         assert len(response.json()) == 1, q
 
 
-async def test_filters_and_sort(reader: httpx.AsyncClient) -> None:
+async def test_filters_and_sort_apply_to_the_search(reader: httpx.AsyncClient) -> None:
     kimetsu = ["Kimetsu no Yaiba", "Kimetsu no Yaiba Movie: Mugen Ressha-hen"]
     assert await search(reader, "kimetsu", sort="title") == kimetsu
     assert await search(reader, "kimetsu", sort="-title") == kimetsu[::-1]
@@ -187,7 +187,7 @@ async def test_filters_and_sort(reader: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("q", ["no", "one", "進撃"])
-async def test_pages_hold_every_row_once(reader: httpx.AsyncClient, q: str) -> None:
+async def test_pages_contain_every_row_once(reader: httpx.AsyncClient, q: str) -> None:
     every = (await reader.get(PATH, params={"q": q, "limit": 100})).json()
     seen = []
     async for page in pages(reader, PATH, {"q": q, "limit": 1, "total": "true"}):
@@ -202,7 +202,7 @@ async def test_pages_hold_every_row_once(reader: httpx.AsyncClient, q: str) -> N
     assert len({item["id"] for item in seen}) == len(seen) > 0
 
 
-async def test_total_only_when_asked(reader: httpx.AsyncClient) -> None:
+async def test_total_is_returned_on_request(reader: httpx.AsyncClient) -> None:
     for q, total in (("death note", "2"), ("xyzzy", "0"), ("xy", "0")):
         assert (await reader.get(PATH, params={"q": q, "total": "true"})).headers["x-total-count"] == total
         assert "x-total-count" not in (await reader.get(PATH, params={"q": q})).headers
@@ -216,7 +216,7 @@ async def test_total_only_when_asked(reader: httpx.AsyncClient) -> None:
         *[({"q": q}, TOO_LONG) for q in ("x" * 256, "あ" * 256, " " + "x" * 256, "x" * 5000)],
     ],
 )
-async def test_no_search_text_or_one_of_a_wrong_length(
+async def test_missing_text_or_wrong_length_returns_400(
     reader: httpx.AsyncClient, query: dict[str, str], message: str
 ) -> None:
     for path in (PATH, f"{PATH}/"):
@@ -225,21 +225,21 @@ async def test_no_search_text_or_one_of_a_wrong_length(
         assert response.json() == {"code": "VALIDATION_ERROR", "message": message, "details": None}
 
 
-async def test_accents_alone_are_not_a_part_of_every_title(shelf: httpx.AsyncClient) -> None:
+async def test_accents_alone_match_no_title(shelf: httpx.AsyncClient) -> None:
     for q in ("\u0301\u0301", "\u0301\u0302\u0303"):
         response = await shelf.get(PATH, params={"q": q})
         assert response.status_code == 400 or response.json() == []
 
 
 @pytest.mark.parametrize("q", ["\0\0", "a\0b", "death\0note"])
-async def test_nul(reader: httpx.AsyncClient, q: str) -> None:
+async def test_nul_in_the_text_is_refused(reader: httpx.AsyncClient, q: str) -> None:
     response = await reader.get(PATH, params={"q": q})
     assert response.status_code == 422
     body = response.json()
     assert (body["code"], body["message"]) == ("VALIDATION_ERROR", "Request validation failed")
 
 
-async def test_with_and_without_a_trailing_slash(reader: httpx.AsyncClient) -> None:
+async def test_trailing_slash_is_optional(reader: httpx.AsyncClient) -> None:
     without, with_slash = await reader.get(f"{PATH}?q=one"), await reader.get(f"{PATH}/?q=one")
     assert (without.status_code, with_slash.status_code) == (200, 200)
     assert without.content == with_slash.content != b"[]"

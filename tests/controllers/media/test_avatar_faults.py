@@ -1,4 +1,4 @@
-"""Avatars when the database, the store or Kitsu itself fails: no file stays without a user, no user loses one."""
+"""Avatars under faults of the database, the store or Kitsu: no file is left without a user, no user loses one."""
 
 import asyncio
 import os
@@ -24,7 +24,7 @@ LATER = "UPDATE stray_files SET since = since - interval '61 minutes'"
 
 
 async def purged(folder: Path, database: URL, place: Place) -> str:
-    """What `kitsu purge` says of stray files."""
+    """Return what `kitsu purge` prints about stray files."""
     settings = {name.upper(): value for name, value in place.settings.items()}
     settings |= {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
     code, said, errors = await invoked(folder, "purge", database=database, **settings)
@@ -37,15 +37,15 @@ CREATE CONSTRAINT TRIGGER fail AFTER UPDATE ON users DEFERRABLE INITIALLY DEFERR
 """
 
 
-async def test_a_commit_that_fails(database: URL, place: Place) -> None:
+async def test_failed_commit_leaves_no_file(database: URL, place: Place) -> None:
     async with client_of(database, **place.settings) as client:
-        somebody = await person(client, "somebody")
-        await uploaded(somebody)
-        user, files = (await somebody.ask("GET", "/users/me")).json(), place.files()
+        member = await person(client, "member")
+        await uploaded(member)
+        user, files = (await member.ask("GET", "/users/me")).json(), place.files()
         await execute(database, FAIL)
         with capture_logs():
-            refused(await upload(somebody, plain(), username="another"), 500)
-        assert (await somebody.ask("GET", "/users/me")).json() == user
+            refused(await upload(member, plain(), username="another"), 500)
+        assert (await member.ask("GET", "/users/me")).json() == user
         assert place.files() == files
         assert await column(database, NOTES) == []
 
@@ -58,7 +58,7 @@ CREATE CONSTRAINT TRIGGER slow AFTER UPDATE ON users DEFERRABLE INITIALLY DEFERR
 
 @asynccontextmanager
 async def losing_commits(database: URL) -> AsyncIterator[URL]:
-    """The address of a database on whose way the answer to the commit of a changed user is lost, and the connection."""
+    """Yield the address of a database that loses the response to the commit of a changed user, and the connection."""
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, watch: bool) -> None:
         changed = False
@@ -79,26 +79,28 @@ async def losing_commits(database: URL) -> AsyncIterator[URL]:
             with suppress(ConnectionError):
                 await end.wait_closed()
 
-    with TemporaryDirectory() as folder:  # whose name is short enough for a socket, as that of a test's own is not
+    with TemporaryDirectory() as folder:  # its path is short enough for a socket, unlike tmp_path
         async with await asyncio.start_unix_server(serve, f"{folder}/.s.PGSQL.5432"):
             yield database.set(query={"host": folder})
 
 
 @pytest.mark.parametrize("commit", ["done", "under way"])
-async def test_a_commit_of_unknown_outcome(database: URL, folder: Place, tmp_path: Path, commit: str) -> None:
+async def test_commit_of_unknown_outcome_loses_no_file(
+    database: URL, folder: Place, tmp_path: Path, commit: str
+) -> None:
     folder.put("old.jpg", plain("JPEG"))
     async with client_of(database, **folder.settings) as client, losing_commits(database) as lossy:
-        somebody = await person(client, "somebody")
+        member = await person(client, "member")
         await execute(database, "UPDATE users SET avatar = 'uploads/avatars/old.jpg'")
         if commit == "under way":
             await execute(database, SLOW)
         async with client_of(lossy, **folder.settings) as other:
             with capture_logs():
-                refused(await upload(Person(other, somebody.tokens, somebody.user), plain()), 503)
-        user = (await somebody.ask("GET", "/users/me")).json()
+                refused(await upload(Person(other, member.tokens, member.user), plain()), 503)
+        user = (await member.ask("GET", "/users/me")).json()
         assert (user["avatar"] == "uploads/avatars/old.jpg") is (commit == "under way")
         await asyncio.sleep(0.6 if commit == "under way" else 0)
-        user = (await somebody.ask("GET", "/users/me")).json()
+        user = (await member.ask("GET", "/users/me")).json()
         name = user["avatar"].removeprefix("uploads/avatars/")
         assert name.endswith(".webp")
         assert set(folder.files()) == {"old.jpg", name}
@@ -109,52 +111,54 @@ async def test_a_commit_of_unknown_outcome(database: URL, folder: Place, tmp_pat
 
 
 def fill(path: Path) -> None:
-    """Write to a file until there is no more room."""
+    """Write to a file until the disk is full."""
     with suppress(OSError), path.open("wb", buffering=0) as file:
         while True:
             file.write(bytes(1024))
 
 
-async def test_a_full_disk(database: URL, small_disk: Path) -> None:
+async def test_upload_on_full_disk_returns_503_and_leaves_no_file(database: URL, small_disk: Path) -> None:
     place = folder_at(small_disk)
     async with client_of(database, **place.settings) as client:
-        somebody = await person(client, "somebody")
-        name = await uploaded(somebody)
-        user = (await somebody.ask("GET", "/users/me")).json()
+        member = await person(client, "member")
+        name = await uploaded(member)
+        user = (await member.ask("GET", "/users/me")).json()
         filling = small_disk / "filling"
         with capture_logs() as lines:
             fill(filling)
-            refused(await upload(somebody, plain()), 503, "Service temporarily unavailable")
+            refused(await upload(member, plain()), 503, "Service temporarily unavailable")
         assert str(small_disk) not in str([line for line in lines if line["event"] != "request finished"])
-        assert (await somebody.ask("GET", "/users/me")).json() == user
+        assert (await member.ask("GET", "/users/me")).json() == user
         assert (await client.get(user["avatar_url"])).status_code == 200
         filling.unlink()
         assert list(place.files()) == [name]
         assert await column(database, NOTES) == []
-        new = await uploaded(somebody)
+        new = await uploaded(member)
         assert list(place.files()) == [new]
 
 
-async def test_a_server_that_freezes(database: URL, tmp_path: Path, credentials: None) -> None:
+async def test_frozen_server_returns_503_and_purge_deletes_the_files(
+    database: URL, tmp_path: Path, credentials: None
+) -> None:
     with s3_server() as (address, process):
         place = bucket_of(address)
         async with client_of(database, **place.settings) as client:
-            somebody, leaver = await person(client, "somebody"), await person(client, "leaver")
-            name, _ = await uploaded(somebody), await uploaded(leaver)
-            user = (await somebody.ask("GET", "/users/me")).json()
+            member, leaver = await person(client, "member"), await person(client, "leaver")
+            name, _ = await uploaded(member), await uploaded(leaver)
+            user = (await member.ask("GET", "/users/me")).json()
             process.send_signal(signal.SIGSTOP)
             with capture_logs():
                 tries, gone, file = await asyncio.gather(
-                    upload(somebody, plain()),
+                    upload(member, plain()),
                     leaver.ask("DELETE", "/users/me", json={"password": PASSWORD}),
                     client.get(user["avatar_url"]),
                 )
             refused(tries, 503)
             refused(file, 503)
             assert gone.status_code == 204
-            assert (await somebody.ask("GET", "/users/me")).json() == user
+            assert (await member.ask("GET", "/users/me")).json() == user
             process.send_signal(signal.SIGCONT)
-            # What it was told while it was frozen it may do now, whoever waits no longer: the notes are still there.
+            # The server may now process the requests of before, so the notes are still there.
             assert len(await column(database, NOTES)) == 2
             assert await purged(tmp_path, database, place) == "0 stray files."
             await execute(database, LATER)
@@ -163,8 +167,8 @@ async def test_a_server_that_freezes(database: URL, tmp_path: Path, credentials:
             assert await column(database, NOTES) == []
 
 
-async def test_a_file_that_may_yet_appear_stays_noted(database: URL, credentials: None) -> None:
-    """A server that was given a file and said nothing may store it after it was told to delete it."""
+async def test_file_that_may_still_appear_remains_noted(database: URL, credentials: None) -> None:
+    """A server that did not respond to a put may store the file after it has deleted it."""
     asked = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -182,14 +186,14 @@ async def test_a_file_that_may_yet_appear_stays_noted(database: URL, credentials
         }
         async with client_of(database, **there) as client:
             with capture_logs():
-                refused(await upload(await person(client, "somebody"), plain()), 503)
+                refused(await upload(await person(client, "member"), plain()), 503)
     assert asked == [b"PUT", b"PUT", b"DELETE"]
     assert len(await column(database, NOTES)) == 1
 
 
-async def test_purge_ends_what_a_crash_left(database: URL, place: Place, tmp_path: Path) -> None:
+async def test_purge_deletes_files_left_by_a_crash(database: URL, place: Place, tmp_path: Path) -> None:
     async with client_of(database, **place.settings) as client:
-        kept = await uploaded(await person(client, "somebody"))
+        kept = await uploaded(await person(client, "member"))
     place.put("put.webp", b"but never committed")
     for name in ("put.webp", "young.webp", "noted-alone.webp", kept):
         await execute(database, f"INSERT INTO stray_files (path) VALUES ('uploads/avatars/{name}')")
@@ -201,7 +205,7 @@ async def test_purge_ends_what_a_crash_left(database: URL, place: Place, tmp_pat
     assert await column(database, NOTES) == ["uploads/avatars/young.webp"]
 
 
-async def test_purge_without_the_store(database: URL, tmp_path: Path, credentials: None) -> None:
+async def test_purge_without_store_fails_and_keeps_the_notes(database: URL, tmp_path: Path, credentials: None) -> None:
     await execute(
         database, "INSERT INTO stray_files SELECT n::text, now() - interval '1 day' FROM generate_series(1, 9) n"
     )
@@ -210,17 +214,17 @@ async def test_purge_without_the_store(database: URL, tmp_path: Path, credential
     assert len(await column(database, NOTES)) == 9
 
 
-async def test_an_upload_that_the_purge_overtook(database: URL, folder: Place, tmp_path: Path) -> None:
-    """Whoever was away for an hour between putting a file and referring to it must not refer to a deleted one."""
+async def test_upload_whose_file_was_purged_returns_503(database: URL, folder: Place, tmp_path: Path) -> None:
+    """A request that takes an hour between the put and the commit must not refer to a deleted file."""
     overtake = """
     CREATE FUNCTION overtake() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN DELETE FROM stray_files WHERE path = NEW.avatar; RETURN NEW; END $$;
     CREATE TRIGGER overtake BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION overtake()
     """
     async with client_of(database, **folder.settings) as client:
-        somebody = await person(client, "somebody")
+        member = await person(client, "member")
         await execute(database, overtake)
-        refused(await upload(somebody, plain()), 503)
-        assert (await somebody.ask("GET", "/users/me")).json() == somebody.user
+        refused(await upload(member, plain()), 503)
+        assert (await member.ask("GET", "/users/me")).json() == member.user
         assert folder.files() == {}
         assert await column(database, NOTES) == []

@@ -1,4 +1,4 @@
-"""PATCH /users/me with an avatar: what is stored, what is refused, and that no file stays without a user."""
+"""PATCH /users/me with an avatar: stored and refused uploads, and no file without a user."""
 
 import asyncio
 import os
@@ -28,67 +28,67 @@ async def api(database: URL, folder: Place) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def upload(somebody: Person, data: bytes, name: str = "me.png", **fields: str) -> httpx.Response:
-    return await somebody.ask("PATCH", "/users/me", files={"avatar": (name, data)}, data=fields)
+async def upload(member: Person, data: bytes, name: str = "me.png", **fields: str) -> httpx.Response:
+    return await member.ask("PATCH", "/users/me", files={"avatar": (name, data)}, data=fields)
 
 
-async def uploaded(somebody: Person, data: bytes | None = None, **fields: str) -> str:
-    """The name of the file of a new avatar."""
-    response = await upload(somebody, data or plain(), **fields)
+async def uploaded(member: Person, data: bytes | None = None, **fields: str) -> str:
+    """Upload an avatar and return the name of its file."""
+    response = await upload(member, data or plain(), **fields)
     assert response.status_code == 200, response.text
     return str(response.json()["avatar"]).removeprefix("uploads/avatars/")
 
 
-async def test_an_avatar(database: URL, place: Place) -> None:
+async def test_upload_sets_and_replaces_the_avatar(database: URL, place: Place) -> None:
     async with client_of(database, **place.settings) as client:
-        somebody = await person(client, "somebody")
-        response = await upload(somebody, plain("JPEG", (1024, 512)) + pictures.HTML, "../../me.html")
+        member = await person(client, "member")
+        response = await upload(member, plain("JPEG", (1024, 512)) + pictures.HTML, "../../me.html")
         user = response.json()
         name = user["avatar"].removeprefix("uploads/avatars/")
         assert response.status_code == 200
-        assert user == somebody.user | {"avatar": f"uploads/avatars/{name}", "avatar_url": f"/media/avatars/{name}"}
+        assert user == member.user | {"avatar": f"uploads/avatars/{name}", "avatar_url": f"/media/avatars/{name}"}
         assert (len(name), name[32:], int(name[:32], 16) > 0) == (37, ".webp", True)
         assert list(place.files()) == [name]
         served = await client.get(user["avatar_url"])
         assert (served.headers["content-type"], served.content) == ("image/webp", place.files()[name])
         assert (decoded(served.content).format, decoded(served.content).size) == ("WEBP", (512, 256))
         assert b"script" not in served.content
-        assert (await somebody.ask("GET", "/users/me")).json() == user
+        assert (await member.ask("GET", "/users/me")).json() == user
 
-        second = await uploaded(somebody, username="another-name")
+        second = await uploaded(member, username="another-name")
         assert list(place.files()) == [second]
         assert second != name
         assert (await client.get(user["avatar_url"])).status_code == 404
-        me = (await somebody.ask("GET", "/users/me")).json()
+        me = (await member.ask("GET", "/users/me")).json()
         assert (me["avatar"], me["username"]) == (f"uploads/avatars/{second}", "another-name")
         assert await column(database, NOTES) == []
 
 
-async def test_one_of_the_older_service_is_replaced(api: httpx.AsyncClient, database: URL, folder: Place) -> None:
-    somebody = await person(api, "somebody")
+async def test_avatar_of_the_older_service_is_replaced(api: httpx.AsyncClient, database: URL, folder: Place) -> None:
+    member = await person(api, "member")
     for name in ("abc.html", "abc.фото", "a b%41.jpg"):
         folder.put(name, b"old")
         await execute(database, f"UPDATE users SET avatar = 'uploads/avatars/{name}'")
-        await uploaded(somebody)
+        await uploaded(member)
         assert name not in folder.files()
         assert await column(database, NOTES) == []
 
 
-async def test_where_it_is_served_from(database: URL, folder: Place) -> None:
+async def test_avatar_url_has_the_public_address(database: URL, folder: Place) -> None:
     public = "https://cdn.example.org/kitsu"
     async with client_of(database, **folder.settings, media_public_url=public) as client:
-        somebody = await person(client, "somebody")
-        assert somebody.user["avatar_url"] is None
-        name = await uploaded(somebody)
-        assert (await somebody.ask("GET", "/users/me")).json()["avatar_url"] == f"{public}/avatars/{name}"
+        member = await person(client, "member")
+        assert member.user["avatar_url"] is None
+        name = await uploaded(member)
+        assert (await member.ask("GET", "/users/me")).json()["avatar_url"] == f"{public}/avatars/{name}"
         await execute(database, "UPDATE users SET avatar = 'uploads/avatars/a b.jpg'")
-        assert (await somebody.ask("GET", "/users/me")).json()["avatar_url"] == f"{public}/avatars/a%20b.jpg"
+        assert (await member.ask("GET", "/users/me")).json()["avatar_url"] == f"{public}/avatars/a%20b.jpg"
 
 
-async def test_what_is_refused_leaves_all_as_it_was(api: httpx.AsyncClient, database: URL, folder: Place) -> None:
-    somebody, _ = await person(api, "somebody"), await person(api, "other")
-    name = await uploaded(somebody)
-    user, files = (await somebody.ask("GET", "/users/me")).json(), folder.files()
+async def test_refused_upload_changes_nothing(api: httpx.AsyncClient, database: URL, folder: Place) -> None:
+    member, _ = await person(api, "member"), await person(api, "other")
+    name = await uploaded(member)
+    user, files = (await member.ask("GET", "/users/me")).json(), folder.files()
     padded = plain() + bytes(MAX_BYTES - len(plain()) + 1)
     for data, message in (
         (b"", "The avatar is empty"),
@@ -98,9 +98,9 @@ async def test_what_is_refused_leaves_all_as_it_was(api: httpx.AsyncClient, data
         (pictures.blank_png(13_000), "The avatar has more than 4096 pixels a side"),
         (padded, "The avatar is larger than 5 MB"),
     ):
-        refused(await upload(somebody, data, username="another"), 400, message)
-    refused(await upload(somebody, plain(), username="other"), 400, "Username already taken")
-    refused(await upload(somebody, plain(), username="a b"), 422)
+        refused(await upload(member, data, username="another"), 400, message)
+    refused(await upload(member, plain(), username="other"), 400, "Username already taken")
+    refused(await upload(member, plain(), username="a b"), 422)
     bad: tuple[Any, ...] = (
         {"files": {"avatar": (None, "a text")}},
         {"files": {"avatar": (None, "")}},
@@ -109,17 +109,17 @@ async def test_what_is_refused_leaves_all_as_it_was(api: httpx.AsyncClient, data
         {"files": {"avatar": ("a.png", plain()), "username": ("b.txt", b"another")}},
     )
     for more in bad:
-        refused(await somebody.ask("PATCH", "/users/me", **more), 422)
+        refused(await member.ask("PATCH", "/users/me", **more), 422)
     refused(await api.patch("/users/me", files={"avatar": ("a.png", plain())}), 401)
-    assert (await somebody.ask("GET", "/users/me")).json() == user
+    assert (await member.ask("GET", "/users/me")).json() == user
     assert folder.files() == files
     assert list(files) == [name]
     assert await column(database, NOTES) == []
-    await uploaded(somebody, padded[:-1])
+    await uploaded(member, padded[:-1])
 
 
-async def test_a_body_that_is_too_long(api: httpx.AsyncClient, folder: Path) -> None:
-    somebody = await person(api, "somebody")
+async def test_body_that_is_too_large_returns_413(api: httpx.AsyncClient, folder: Path) -> None:
+    member = await person(api, "member")
     limit = MAX_BYTES + 64 * 1024
     head = b'--x\r\nContent-Disposition: form-data; name="avatar"; filename="a.png"\r\n\r\n'
 
@@ -128,7 +128,7 @@ async def test_a_body_that_is_too_long(api: httpx.AsyncClient, folder: Path) -> 
         for start in range(len(head), size, 65_536):
             yield bytes(min(65_536, size - start))
 
-    headers = {"Authorization": f"Bearer {somebody.tokens['access_token']}"}
+    headers = {"Authorization": f"Bearer {member.tokens['access_token']}"}
     for media_type, size, status in (
         ("multipart/form-data; boundary=x", limit + 1, 413),
         ("multipart/form-data; boundary=x", limit, 422),
@@ -143,44 +143,44 @@ async def test_a_body_that_is_too_long(api: httpx.AsyncClient, folder: Path) -> 
     refused(await api.patch("/users/me", content=head, headers=lying), 413)
 
 
-async def test_a_limit_on_uploads(database: URL, folder: Place) -> None:
+async def test_uploads_are_rate_limited(database: URL, folder: Place) -> None:
     async with client_of(database, **folder.settings, rate_limit_avatar=(2, 100)) as client:
-        somebody, other = await person(client, "somebody"), await person(client, "other")
-        await uploaded(somebody)
-        refused(await upload(somebody, pictures.SVG), 400)
+        member, other = await person(client, "member"), await person(client, "other")
+        await uploaded(member)
+        refused(await upload(member, pictures.SVG), 400)
         files = folder.files()
-        response = await upload(somebody, plain())
+        response = await upload(member, plain())
         refused(response, 429, "Too many requests")
         assert 90 < int(response.headers["retry-after"]) <= 100
         assert folder.files() == files
-        assert (await somebody.ask("PATCH", "/users/me", json={"username": "abcd"})).status_code == 200
+        assert (await member.ask("PATCH", "/users/me", json={"username": "abcd"})).status_code == 200
         await uploaded(other)
 
 
-async def test_uploads_at_once_leave_one_file(database: URL, place: Place) -> None:
+async def test_concurrent_uploads_leave_one_file(database: URL, place: Place) -> None:
     async with client_of(database, **place.settings, db_pool_size=10) as client:
-        somebody = await person(client, "somebody")
-        answers = await asyncio.gather(*(upload(somebody, plain(size=(number, 9))) for number in range(1, 9)))
+        member = await person(client, "member")
+        answers = await asyncio.gather(*(upload(member, plain(size=(number, 9))) for number in range(1, 9)))
         assert {answer.status_code for answer in answers} == {200}
         (avatar,) = await column(database, "SELECT avatar FROM users")
         assert [f"uploads/avatars/{name}" for name in place.files()] == [avatar]
         assert await column(database, NOTES) == []
 
 
-async def test_more_uploads_than_may_wait(api: httpx.AsyncClient, folder: Place) -> None:
-    somebody = await person(api, "somebody")
+async def test_uploads_beyond_the_queue_return_503(api: httpx.AsyncClient, folder: Place) -> None:
+    member = await person(api, "member")
     big = plain(size=(1500, 1500))
-    answers = await asyncio.gather(*(upload(somebody, big) for _ in range(QUEUE_SIZE + 8)))
+    answers = await asyncio.gather(*(upload(member, big) for _ in range(QUEUE_SIZE + 8)))
     assert {answer.status_code for answer in answers} == {200, 503}
     assert len(folder.files()) == 1
 
 
-async def test_a_deleted_account_leaves_no_file(database: URL, place: Place) -> None:
+async def test_deleted_account_leaves_no_file(database: URL, place: Place) -> None:
     async with client_of(database, **place.settings) as client:
         boss = await administrator(client, database, "boss")
-        somebody, other = await person(client, "somebody"), await person(client, "other")
-        kept, others, _ = await uploaded(boss), await uploaded(other), await uploaded(somebody)
-        assert (await somebody.ask("DELETE", "/users/me", json={"password": PASSWORD})).status_code == 204
+        member, other = await person(client, "member"), await person(client, "other")
+        kept, others, _ = await uploaded(boss), await uploaded(other), await uploaded(member)
+        assert (await member.ask("DELETE", "/users/me", json={"password": PASSWORD})).status_code == 204
         assert set(place.files()) == {kept, others}
         assert (await boss.ask("DELETE", f"/users/{other.id}")).status_code == 204
         assert list(place.files()) == [kept]
@@ -189,12 +189,12 @@ async def test_a_deleted_account_leaves_no_file(database: URL, place: Place) -> 
         assert list(place.files()) == [kept]
 
 
-def test_the_checkout_has_no_uploads() -> None:
+def test_checkout_has_no_uploads() -> None:
     assert os.environ.get("MEDIA_URL") is None
     assert not (Path(__file__).parents[2] / "uploads").exists()
 
 
-async def test_it_is_described_as_a_file_of_a_form(api: httpx.AsyncClient) -> None:
+async def test_openapi_describes_the_avatar_as_a_file(api: httpx.AsyncClient) -> None:
     paths = (await api.get("/openapi.json")).json()["paths"]
     content = paths["/users/me"]["patch"]["requestBody"]["content"]
     fields = {media_type: set(body["schema"]["properties"]) for media_type, body in content.items()}

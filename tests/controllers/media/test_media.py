@@ -1,4 +1,4 @@
-"""GET /media/avatars/{name}: what is served, how, and what never reaches the store."""
+"""GET /media/avatars/{name}: files, headers, ranges, and names that never reach the store."""
 
 import re
 from collections.abc import AsyncIterator
@@ -17,13 +17,13 @@ from tests.pictures import HTML
 DATA = bytes(range(100))
 NAME = "0123456789abcdef.webp"
 PATH = f"/media/avatars/{NAME}"
-NOBODY = URL.create("postgresql+asyncpg", host="127.0.0.1", port=1, database="nowhere")
+NO_DATABASE = URL.create("postgresql+asyncpg", host="127.0.0.1", port=1, database="nowhere")
 NOT_FOUND = {"code": "NOT_FOUND", "message": "Not found", "details": None}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """A folder with a file in it."""
+    """A folder with a file."""
     place = folder_at(tmp_path_factory.mktemp("uploads"))
     place.put(NAME, DATA)
     return place
@@ -31,14 +31,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 @pytest.fixture(scope="module")
 async def api(folder: Place) -> AsyncIterator[httpx.AsyncClient]:
-    """The application on that folder, and without a database."""
-    async with client_of(NOBODY, **folder.settings) as client:
+    """The application on that folder, without a database."""
+    async with client_of(NO_DATABASE, **folder.settings) as client:
         yield client
 
 
-async def test_every_place_serves_the_same(place: Place) -> None:
+async def test_folder_and_bucket_serve_the_same(place: Place) -> None:
     place.put(NAME, DATA)
-    async with client_of(NOBODY, **place.settings) as client:
+    async with client_of(NO_DATABASE, **place.settings) as client:
         whole = await client.get(PATH)
         assert (whole.status_code, whole.content) == (200, DATA)
         for asked, status, content in (("5-9", 206, DATA[5:10]), ("-3", 206, DATA[-3:]), ("200-", 416, None)):
@@ -50,7 +50,7 @@ async def test_every_place_serves_the_same(place: Place) -> None:
         assert (response.status_code, response.json()) == (404, NOT_FOUND)
 
 
-async def test_a_file(api: httpx.AsyncClient) -> None:
+async def test_avatar_is_served_with_its_headers(api: httpx.AsyncClient) -> None:
     for path in (PATH, f"{PATH}/"):
         response = await api.get(path)
         assert (response.status_code, response.content) == (200, DATA)
@@ -62,7 +62,7 @@ async def test_a_file(api: httpx.AsyncClient) -> None:
         assert "content-disposition" not in headers
 
 
-async def test_who_has_it_already(api: httpx.AsyncClient) -> None:
+async def test_matching_etag_returns_304(api: httpx.AsyncClient) -> None:
     tag = (await api.get(PATH)).headers["etag"]
     assert re.fullmatch('"[0-9a-f]{24}"', tag)
     for known in (tag, f"W/{tag}", f'"x", {tag}', "*"):
@@ -80,7 +80,7 @@ async def test_who_has_it_already(api: httpx.AsyncClient) -> None:
         *(("-1", 99, 99), ("-100", 0, 99), ("-1000", 0, 99)),
     ],
 )
-async def test_a_range(api: httpx.AsyncClient, asked: str, start: int, end: int) -> None:
+async def test_range_returns_206(api: httpx.AsyncClient, asked: str, start: int, end: int) -> None:
     tag = (await api.get(PATH)).headers["etag"]
     for more in ({}, {"If-Range": tag}, {"If-None-Match": '"x"'}):
         response = await api.get(PATH, headers={"Range": f"bytes={asked}", **more})
@@ -90,7 +90,7 @@ async def test_a_range(api: httpx.AsyncClient, asked: str, start: int, end: int)
 
 
 @pytest.mark.parametrize("asked", ["bytes=100-", "bytes=100-200", "bytes=999999999999999999-", "bytes=-0"])
-async def test_a_range_behind_the_end(api: httpx.AsyncClient, asked: str) -> None:
+async def test_range_after_the_end_returns_416(api: httpx.AsyncClient, asked: str) -> None:
     response = await api.get(PATH, headers={"Range": asked})
     assert (response.status_code, response.headers["content-range"]) == (416, "bytes */100")
     assert response.json() == {"code": "RANGE_NOT_SATISFIABLE", "message": "Range not satisfiable", "details": None}
@@ -105,13 +105,13 @@ async def test_a_range_behind_the_end(api: httpx.AsyncClient, asked: str) -> Non
     ],
     ids=lambda asked: asked[:20],
 )
-async def test_what_is_no_single_range_is_ignored(api: httpx.AsyncClient, asked: str) -> None:
+async def test_invalid_or_multiple_ranges_are_ignored(api: httpx.AsyncClient, asked: str) -> None:
     response = await api.get(PATH, headers={"Range": asked})
     assert (response.status_code, response.content) == (200, DATA)
 
 
 @pytest.mark.parametrize("known", ['"x"', "Sun, 22 Nov 2026 10:00:00 GMT", ""])
-async def test_a_range_of_another_file(api: httpx.AsyncClient, known: str) -> None:
+async def test_range_with_another_if_range_is_ignored(api: httpx.AsyncClient, known: str) -> None:
     response = await api.get(PATH, headers={"Range": "bytes=0-1", "If-Range": known})
     assert (response.status_code, response.content) == (200, DATA)
 
@@ -123,7 +123,7 @@ async def test_a_range_of_another_file(api: httpx.AsyncClient, known: str) -> No
         *((".gif", "image/gif"), (".bmp", "image/bmp")),
     ],
 )
-async def test_a_picture_of_the_older_service(
+async def test_picture_of_the_older_service_has_its_type(
     api: httpx.AsyncClient, folder: Place, suffix: str, media_type: str
 ) -> None:
     folder.put(f"abc{suffix}", DATA)
@@ -133,7 +133,7 @@ async def test_a_picture_of_the_older_service(
 
 
 @pytest.mark.parametrize("suffix", ["", ".html", ".svg", ".xml", ".js", ".jpg.html", ".pdf", ".webp_"])
-async def test_what_is_no_picture_is_a_download(api: httpx.AsyncClient, folder: Place, suffix: str) -> None:
+async def test_other_file_is_served_as_attachment(api: httpx.AsyncClient, folder: Place, suffix: str) -> None:
     folder.put(f"abc{suffix}", HTML)
     for more in ({}, {"Range": "bytes=0-"}):
         response = await api.get(f"/media/avatars/abc{suffix}", headers=more)
@@ -149,7 +149,7 @@ ODD += ["a%5cb", "a%20b", "a:b", "a%25b", "a%23b", "a%3fb", "%d1%84.webp", "%ff"
 
 
 @pytest.mark.parametrize("name", ODD)
-async def test_an_odd_name_never_reaches_the_store(
+async def test_invalid_name_does_not_reach_the_store(
     api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     def get(_self: MediaStore, key: str) -> None:
@@ -161,15 +161,15 @@ async def test_an_odd_name_never_reaches_the_store(
 
 
 @pytest.mark.parametrize("name", ["unknown.webp", "0123456789abcdef", "0123456789ABCDEF.webp", "x" * 128])
-async def test_what_is_not_there(api: httpx.AsyncClient, name: str) -> None:
+async def test_missing_file_returns_404(api: httpx.AsyncClient, name: str) -> None:
     response = await api.get(f"/media/avatars/{name}", headers={"If-None-Match": "*"})
     assert (response.status_code, response.json()) == (404, NOT_FOUND)
     assert response.headers["cache-control"] == "no-store"
 
 
-async def test_a_store_that_is_away(credentials: None) -> None:
+async def test_unreachable_store_returns_503(credentials: None) -> None:
     there = {"media_url": "s3://bucket", "media_s3_endpoint": f"http://127.0.0.1:{free_port()}"}
-    async with client_of(NOBODY, **there) as client:
+    async with client_of(NO_DATABASE, **there) as client:
         with capture_logs():
             response = await client.get(PATH)
     assert (response.status_code, response.json()["code"]) == (503, "SERVICE_UNAVAILABLE")

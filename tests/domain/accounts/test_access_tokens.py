@@ -1,4 +1,4 @@
-"""Access tokens: whatever is not exactly one of ours, of a living session, is 401 and never an error."""
+"""Access tokens: every token but a valid one of an active session gets 401, and never an error."""
 
 import base64
 import hmac
@@ -24,14 +24,14 @@ HEADER = {"alg": "HS256", "typ": "JWT"}
 
 @pytest.fixture(scope="module")
 async def client(server: URL, template: URL) -> AsyncIterator[httpx.AsyncClient]:
-    """The application, with a key that the tests know, on a database that they share."""
+    """The application with a known key, on a database that the tests share."""
     async with copy_of(template, server) as url, client_of(url, secret_key=KEY, login_refusal_ms=0) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 async def claims(client: httpx.AsyncClient) -> dict[str, Any]:
-    """The claims of a good token."""
+    """The claims of a valid token."""
     return payload_of((await register(client))["access_token"])
 
 
@@ -45,14 +45,14 @@ def payload_of(token: str) -> dict[str, Any]:
 
 
 def signed(payload: Any, header: Any = None, *, key: str = KEY, algorithm: str = "sha256") -> str:
-    """A token with a signature that is right for the key, whatever it says; bytes are taken as they are."""
+    """Return a token signed with the key; bytes are used unchanged."""
     parts = [part if isinstance(part, bytes) else json.dumps(part).encode() for part in (header or HEADER, payload)]
     text = ".".join(encoded(part) for part in parts)
     return f"{text}.{encoded(hmac.digest(key.encode(), text.encode(), algorithm))}"
 
 
 async def show(client: httpx.AsyncClient, token: str) -> httpx.Response:
-    """What a token opens."""
+    """Return the response to a request with a token."""
     return await me(client, {"access_token": token})
 
 
@@ -69,7 +69,9 @@ async def test_token_carries_its_claims_and_nothing_else(client: httpx.AsyncClie
 @pytest.mark.parametrize(
     "algorithm", ["none", "None", "NONE", "nOnE", "HS384", "HS512", "RS256", "ES256", "EdDSA", "", "x"]
 )
-async def test_other_algorithm(client: httpx.AsyncClient, claims: dict[str, Any], algorithm: str) -> None:
+async def test_token_of_another_algorithm_is_refused(
+    client: httpx.AsyncClient, claims: dict[str, Any], algorithm: str
+) -> None:
     header = {"alg": algorithm, "typ": "JWT"}
     for digest in ("sha256", "sha384", "sha512"):
         assert is_refused(await show(client, signed(claims, header, algorithm=digest)))
@@ -78,14 +80,14 @@ async def test_other_algorithm(client: httpx.AsyncClient, claims: dict[str, Any]
 
 
 @pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
-async def test_algorithm_is_pinned_to_the_setting(database: URL, algorithm: str) -> None:
+async def test_token_of_another_algorithm_than_the_setting_is_refused(database: URL, algorithm: str) -> None:
     async with client_of(database, secret_key="k" * 64, algorithm=algorithm, login_refusal_ms=0) as client:
         token = (await register(client))["access_token"]
         assert (await show(client, token)).status_code == 200
         assert is_refused(await show(client, signed(payload_of(token), key="k" * 64)))
 
 
-async def test_changed_payload(client: httpx.AsyncClient, claims: dict[str, Any]) -> None:
+async def test_token_with_changed_payload_is_refused(client: httpx.AsyncClient, claims: dict[str, Any]) -> None:
     other = payload_of((await register(client, f"{uuid4()}@example.org"))["access_token"])
     head, _, signature = signed(claims).split(".")
     for change in ({"sub": other["sub"]}, {"sid": other["sid"]}, {"exp": claims["exp"] + 1}, {"role": "admin"}):
@@ -94,13 +96,13 @@ async def test_changed_payload(client: httpx.AsyncClient, claims: dict[str, Any]
         )
 
 
-async def test_session_of_somebody_else(client: httpx.AsyncClient, claims: dict[str, Any]) -> None:
+async def test_token_with_session_of_another_user_is_refused(client: httpx.AsyncClient, claims: dict[str, Any]) -> None:
     other = payload_of((await register(client, f"{uuid4()}@example.org"))["access_token"])
     assert is_refused(await show(client, signed({**claims, "sid": other["sid"]})))
     assert is_refused(await show(client, signed({**claims, "sub": other["sub"]})))
 
 
-async def test_other_key(client: httpx.AsyncClient, claims: dict[str, Any]) -> None:
+async def test_token_signed_with_another_key_is_refused(client: httpx.AsyncClient, claims: dict[str, Any]) -> None:
     for key in ("", "l" * 32, "k" * 31, "k" * 33):
         assert is_refused(await show(client, signed(claims, key=key)))
 
@@ -123,14 +125,14 @@ WRONG_CLAIMS: tuple[Any, ...] = (
 
 
 @pytest.mark.parametrize("claim", CLAIMS)
-async def test_claim_that_is_missing_or_wrong_is_refused(
+async def test_token_with_missing_or_wrong_claim_is_refused(
     client: httpx.AsyncClient, claims: dict[str, Any], claim: str
 ) -> None:
     others = {name: content for name, content in claims.items() if name != claim}
     assert is_refused(await show(client, signed(others)))
     for value in WRONG_CLAIMS:
         response = await show(client, signed({**others, claim: value}))
-        # An id that nobody looks at may be any text; a time may be any in its own direction.
+        # `jti` may be any text; `exp` may be any time in the future, `iat` any in the past.
         is_harmless = claim == "jti" and isinstance(value, str)
         is_harmless |= claim in {"exp", "iat"} and response.status_code == 200
         if not is_harmless or value is None:
@@ -139,13 +141,13 @@ async def test_claim_that_is_missing_or_wrong_is_refused(
 
 
 @pytest.mark.parametrize("claim", ["sub", "sid"])
-async def test_id_of_nobody(client: httpx.AsyncClient, claims: dict[str, Any], claim: str) -> None:
+async def test_token_with_unknown_id_is_refused(client: httpx.AsyncClient, claims: dict[str, Any], claim: str) -> None:
     for value in (str(uuid4()), "00000000-0000-0000-0000-000000000000", claims[claim] + "0", "1", f"{claims[claim]};"):
         assert is_refused(await show(client, signed({**claims, claim: value})))
 
 
 @pytest.mark.parametrize("kind", ["refresh", "Access", "access ", "bearer"])
-async def test_other_kind_of_token(client: httpx.AsyncClient, claims: dict[str, Any], kind: str) -> None:
+async def test_token_of_another_type_is_refused(client: httpx.AsyncClient, claims: dict[str, Any], kind: str) -> None:
     assert is_refused(await show(client, signed({**claims, "typ": kind})))
 
 
@@ -157,7 +159,9 @@ async def test_expiry_has_ten_seconds_of_leeway(client: httpx.AsyncClient, claim
         assert is_refused(await show(client, signed({**past, "exp": now - late})))
 
 
-async def test_token_of_the_future(client: httpx.AsyncClient, claims: dict[str, Any]) -> None:
+async def test_token_issued_in_the_future_is_refused_beyond_the_leeway(
+    client: httpx.AsyncClient, claims: dict[str, Any]
+) -> None:
     now = int(time.time())
     assert (await show(client, signed({**claims, "iat": now + LEEWAY // 2}))).status_code == 200
     assert is_refused(await show(client, signed({**claims, "iat": now + 60})))
@@ -187,7 +191,7 @@ async def test_token_of_the_future(client: httpx.AsyncClient, claims: dict[str, 
     ],
     ids=lambda token: f"{token[:8]!a} {len(token)}",
 )
-async def test_garbage(client: httpx.AsyncClient, token: str) -> None:
+async def test_malformed_token_is_refused(client: httpx.AsyncClient, token: str) -> None:
     headers = {b"Authorization": f"Bearer {token}".encode("latin-1")}
     assert is_refused(await client.get("/users/me", headers=headers))
 
@@ -208,7 +212,7 @@ async def test_garbage(client: httpx.AsyncClient, token: str) -> None:
     ],
     ids=lambda part: f"{part[:8]!a} {len(part)}",
 )
-async def test_header_or_payload_of_another_form(
+async def test_token_with_malformed_header_or_payload_is_refused(
     client: httpx.AsyncClient, claims: dict[str, Any], part: bytes
 ) -> None:
     whole = signed(claims).split(".")
@@ -232,7 +236,7 @@ async def test_header_or_payload_of_another_form(
     ],
     ids=str,
 )
-async def test_header_that_says_something_else(
+async def test_token_with_another_header_is_refused(
     client: httpx.AsyncClient, claims: dict[str, Any], change: dict[str, Any]
 ) -> None:
     assert is_refused(await show(client, signed(claims, {**HEADER, **change})))
@@ -241,13 +245,17 @@ async def test_header_that_says_something_else(
 @pytest.mark.parametrize(
     "header", ["", " ", "Bearer", "Bearer  ", "Basic {}", "{}", "Token {}", "Bearer{}", "Bearer {} x"]
 )
-async def test_authorization_of_another_form(client: httpx.AsyncClient, claims: dict[str, Any], header: str) -> None:
+async def test_malformed_authorization_header_is_refused(
+    client: httpx.AsyncClient, claims: dict[str, Any], header: str
+) -> None:
     value = header.format(signed(claims))
     assert is_refused(await client.get("/users/me", headers={"Authorization": value}))
 
 
 @pytest.mark.parametrize("spelling", ["bearer", "BEARER", "Bearer"])
-async def test_scheme_in_any_case(client: httpx.AsyncClient, claims: dict[str, Any], spelling: str) -> None:
+async def test_bearer_scheme_in_any_case_is_accepted(
+    client: httpx.AsyncClient, claims: dict[str, Any], spelling: str
+) -> None:
     headers = {"Authorization": f"{spelling} {signed(claims)}"}
     assert (await client.get("/users/me", headers=headers)).status_code == 200
 
@@ -262,7 +270,7 @@ async def test_scheme_in_any_case(client: httpx.AsyncClient, claims: dict[str, A
         "UPDATE auth_sessions SET expires_at = now()",
     ],
 )
-async def test_user_or_session_that_is_gone(database: URL, statement: str) -> None:
+async def test_token_of_deleted_user_or_ended_session_is_refused(database: URL, statement: str) -> None:
     async with client_of(database, secret_key=KEY) as client:
         tokens = await register(client)
         assert (await me(client, tokens)).status_code == 200

@@ -1,4 +1,4 @@
-"""Passwords: argon2id from now on, both old bcrypt forms until their owners log in, on threads of their own."""
+"""Passwords: argon2id hashes, both forms of bcrypt from older databases, and the threads for hashing."""
 
 import asyncio
 import threading
@@ -25,32 +25,32 @@ QUEUE_TIMEOUT_SECONDS = 30
 
 @pytest.fixture
 async def client(database: URL) -> AsyncIterator[httpx.AsyncClient]:
-    """The application, which refuses logins at once."""
+    """The application, which refuses logins without delay."""
     async with client_of(database, login_refusal_ms=0, rate_limit_enabled=False) as client:
         yield client
 
 
 class Gate:
-    """Holds every check of a password until it is opened."""
+    """Blocks every check of a password until it is opened."""
 
     def __init__(self) -> None:
         self.entered = threading.Semaphore(0)
         self.opened = threading.Event()
 
     def check(self, *_: object) -> Verdict:
-        """In the place of the real check: any password is wrong."""
+        """Replace the real check: every password is wrong."""
         self.entered.release()
         assert self.opened.wait(QUEUE_TIMEOUT_SECONDS)
         return Verdict(right=False)
 
     async def reached(self) -> None:
-        """Return once a check has begun."""
+        """Return when a check has begun."""
         assert await asyncio.to_thread(self.entered.acquire, timeout=QUEUE_TIMEOUT_SECONDS)
 
 
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
-    """Checks that wait for the test."""
+    """A gate that blocks the checks of passwords."""
     gate = Gate()
     monkeypatch.setattr("kitsu.domain.accounts.passwords._check", gate.check)
     yield gate
@@ -62,12 +62,12 @@ def hex_digest(password: str) -> str:
 
 
 def over_digest(password: str) -> str:
-    """What the older service stored."""
+    """Return the hash that the older service stored."""
     return bcrypt.hashpw(hex_digest(password).encode(), bcrypt.gensalt(4)).decode()
 
 
 def over_password(password: str) -> str:
-    """What the oldest one stored."""
+    """Return the hash that the oldest service stored."""
     return bcrypt.hashpw(password.encode()[:72], bcrypt.gensalt(4)).decode()
 
 
@@ -75,7 +75,7 @@ OLD_FORMS = pytest.mark.parametrize("old_form", [over_digest, over_password])
 
 
 async def add(rows: asyncpg.Connection, password_hash: str) -> None:
-    """A user from before."""
+    """Insert a user of an older database."""
     await rows.execute(
         "INSERT INTO users (id, email, username, password_hash) VALUES (gen_random_uuid(), $1, 'kaguya', $2)",
         EMAIL,
@@ -84,7 +84,7 @@ async def add(rows: asyncpg.Connection, password_hash: str) -> None:
 
 
 @pytest.mark.usefixtures("real_passwords")
-async def test_new_hash_is_argon2id_at_its_price(client: httpx.AsyncClient, rows: asyncpg.Connection) -> None:
+async def test_new_hash_is_argon2id_with_the_required_cost(client: httpx.AsyncClient, rows: asyncpg.Connection) -> None:
     await register(client)
     await register(client, "chika@example.org")
     first, second = [row[0] for row in await rows.fetch(STORED)]
@@ -98,7 +98,7 @@ async def test_new_hash_is_argon2id_at_its_price(client: httpx.AsyncClient, rows
     [PASSWORD, "p" * 1024, "ünïcödé 🦊" * 20, "a" * 71 + "é" * 5, "x" * 64, "A" * 72],
     ids=["plain", "longest", "unicode", "cut inside a letter", "64", "72"],
 )
-async def test_old_hash_logs_in_and_is_replaced(
+async def test_login_with_bcrypt_hash_succeeds_and_replaces_it(
     client: httpx.AsyncClient, rows: asyncpg.Connection, old_form: object, password: str
 ) -> None:
     assert callable(old_form)
@@ -110,14 +110,14 @@ async def test_old_hash_logs_in_and_is_replaced(
     assert new.startswith("$argon2id$")
     assert (await login(client, password=password)).status_code == 200
     assert await rows.fetchval(STORED) == new
-    # From here on the whole password counts.
+    # The new hash is of the whole password.
     for other in (password[:-1], password[:-1] + "~", password[:72] + "~"):
         assert is_refused(await login(client, password=other))
 
 
 @OLD_FORMS
 @pytest.mark.parametrize("replaced", [False, True])
-async def test_digest_of_a_password_never_logs_in(
+async def test_login_with_sha256_of_the_password_is_refused(
     client: httpx.AsyncClient, rows: asyncpg.Connection, old_form: object, replaced: bool
 ) -> None:
     assert callable(old_form)
@@ -130,7 +130,7 @@ async def test_digest_of_a_password_never_logs_in(
     assert await rows.fetchval(STORED) == stored
 
 
-async def test_oldest_form_takes_what_bcrypt_saw_and_keeps_all_of_it(
+async def test_login_with_first_72_bytes_of_bcrypt_password_stores_the_whole_password(
     client: httpx.AsyncClient, rows: asyncpg.Connection
 ) -> None:
     await add(rows, over_password("p" * 72 + "first"))
@@ -138,21 +138,21 @@ async def test_oldest_form_takes_what_bcrypt_saw_and_keeps_all_of_it(
     assert is_refused(await login(client, password="p" * 72 + "first"))
 
 
-async def test_nul_is_no_end_of_a_password(client: httpx.AsyncClient, rows: asyncpg.Connection) -> None:
+async def test_password_with_nul_is_not_truncated(client: httpx.AsyncClient, rows: asyncpg.Connection) -> None:
     await add(rows, over_password("pass"))
     for guess in ("pass\0word", "pass\0pass\0", "pass\0"):
         assert is_refused(await login(client, password=guess))
 
 
 @pytest.mark.usefixtures("real_passwords")
-async def test_weaker_argon2_is_replaced(client: httpx.AsyncClient, rows: asyncpg.Connection) -> None:
+async def test_login_with_weaker_argon2_hash_replaces_it(client: httpx.AsyncClient, rows: asyncpg.Connection) -> None:
     await add(rows, argon2.using(memory_cost=64, time_cost=1, parallelism=1).hash(PASSWORD))
     assert (await login(client)).status_code == 200
     assert (await rows.fetchval(STORED)).startswith("$argon2id$v=19$m=19456,t=2,p=1$")
 
 
 @pytest.mark.parametrize("stored", ["", "!", "plain text", "$2b$12$", "$argon2id$x", PASSWORD, hex_digest(PASSWORD)])
-async def test_hash_that_is_none_lets_nobody_in(
+async def test_login_with_damaged_hash_is_refused(
     client: httpx.AsyncClient, rows: asyncpg.Connection, stored: str
 ) -> None:
     await add(rows, stored)
@@ -160,7 +160,7 @@ async def test_hash_that_is_none_lets_nobody_in(
     assert is_refused(await login(client, password=stored))
 
 
-async def test_two_logins_at_once_replace_an_old_hash_once(client: httpx.AsyncClient, rows: asyncpg.Connection) -> None:
+async def test_concurrent_logins_replace_bcrypt_hash_once(client: httpx.AsyncClient, rows: asyncpg.Connection) -> None:
     await add(rows, over_digest(PASSWORD))
     answers = await asyncio.gather(*(login(client) for _ in range(4)))
     assert [answer.status_code for answer in answers] == [200] * 4
@@ -168,7 +168,7 @@ async def test_two_logins_at_once_replace_an_old_hash_once(client: httpx.AsyncCl
 
 
 @pytest.mark.parametrize("common", ["password123", "PASSWORD123"])
-async def test_common_passwords_are_refused_when_it_is_switched_on(database: URL, common: str) -> None:
+async def test_common_password_is_refused_if_enabled(database: URL, common: str) -> None:
     assert "password123" in passwords.COMMON
     async with client_of(database, refuse_common_passwords=True) as client:
         answer = await client.post("/auth/register", json={"email": EMAIL, "password": common})
@@ -177,7 +177,7 @@ async def test_common_passwords_are_refused_when_it_is_switched_on(database: URL
         await register(client, password=common)
 
 
-async def test_full_queue_refuses_and_empties_again(gate: Gate) -> None:
+async def test_full_queue_rejects_until_it_is_processed(gate: Gate) -> None:
     hasher = PasswordHasher(threads=1, queue=2)
     waiting = [asyncio.create_task(hasher.check(PASSWORD, None)) for _ in range(3)]
     await gate.reached()
@@ -190,7 +190,7 @@ async def test_full_queue_refuses_and_empties_again(gate: Gate) -> None:
     hasher.close()
 
 
-async def test_full_queue_is_503(database: URL, gate: Gate) -> None:
+async def test_login_with_full_queue_returns_503(database: URL, gate: Gate) -> None:
     async with client_of(database, login_refusal_ms=0, password_threads=1, password_queue=0) as client:
         first = asyncio.create_task(login(client))
         await gate.reached()
@@ -201,7 +201,7 @@ async def test_full_queue_is_503(database: URL, gate: Gate) -> None:
         assert is_refused(await first)
 
 
-async def test_hashing_leaves_loop_and_database_free(database: URL, gate: Gate) -> None:
+async def test_hashing_blocks_neither_event_loop_nor_database(database: URL, gate: Gate) -> None:
     one = {"db_pool_size": 1, "db_max_overflow": 0, "login_refusal_ms": 0}
     async with client_of(database, **one) as client:
         logins = [asyncio.create_task(login(client, f"{number}@example.org")) for number in range(5)]
@@ -214,7 +214,7 @@ async def test_hashing_leaves_loop_and_database_free(database: URL, gate: Gate) 
         assert all(is_refused(answer) for answer in await asyncio.gather(*logins))
 
 
-async def test_threads_are_bounded_and_of_their_own(gate: Gate) -> None:
+async def test_hashing_uses_its_own_bounded_threads(gate: Gate) -> None:
     hasher = PasswordHasher(threads=2, queue=20)
     tasks = [asyncio.create_task(hasher.check(PASSWORD, None)) for _ in range(10)]
     await gate.reached()

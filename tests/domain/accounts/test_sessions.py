@@ -1,4 +1,4 @@
-"""Refresh tokens: each is good once, and one that comes again ends its session, save for two tabs at one moment."""
+"""Refresh tokens: each works once; a second use revokes the session, except for two tabs at the same time."""
 
 import asyncio
 from collections import Counter
@@ -21,7 +21,7 @@ EXPIRE_TOKENS = "UPDATE refresh_tokens SET expires_at = clock_timestamp() - inte
 
 @pytest.fixture
 async def client(database: URL) -> AsyncIterator[httpx.AsyncClient]:
-    """The application, which refuses logins at once."""
+    """The application, which refuses logins without delay."""
     async with client_of(database, login_refusal_ms=0) as client:
         yield client
 
@@ -31,14 +31,14 @@ def hashed(token: str) -> str:
 
 
 async def rotated(client: httpx.AsyncClient, token: str) -> str:
-    """The token that follows one."""
+    """Refresh a token and return the next one."""
     answer = await refresh(client, token)
     assert answer.status_code == 200, answer.text
     assert (await me(client, answer.json())).status_code == 200
     return str(answer.json()["refresh_token"])
 
 
-async def test_each_refresh_gives_the_next_token(client: httpx.AsyncClient, rows: asyncpg.Connection) -> None:
+async def test_each_refresh_returns_a_new_token(client: httpx.AsyncClient, rows: asyncpg.Connection) -> None:
     tokens = [(await register(client))["refresh_token"]]
     for _ in range(5):
         tokens.append(await rotated(client, tokens[-1]))
@@ -49,14 +49,14 @@ async def test_each_refresh_gives_the_next_token(client: httpx.AsyncClient, rows
     assert await rows.fetchval("SELECT generation FROM auth_sessions") == 6
 
 
-async def test_refresh_prolongs_the_session(client: httpx.AsyncClient, rows: asyncpg.Connection) -> None:
+async def test_refresh_extends_the_session(client: httpx.AsyncClient, rows: asyncpg.Connection) -> None:
     token = (await register(client))["refresh_token"]
     await rows.execute("UPDATE auth_sessions SET expires_at = expires_at - interval '13 days'")
     await rotated(client, token)
     assert await rows.fetchval("SELECT expires_at > clock_timestamp() + interval '13 days 23 hours' FROM auth_sessions")
 
 
-async def test_no_token_stands_in_the_database(client: httpx.AsyncClient, rows: asyncpg.Connection) -> None:
+async def test_database_has_no_plain_token(client: httpx.AsyncClient, rows: asyncpg.Connection) -> None:
     tokens = await register(client)
     child = (await refresh(client, tokens["refresh_token"])).json()
     for table in ("users", "auth_sessions", "refresh_tokens", "rate_limits"):
@@ -64,7 +64,7 @@ async def test_no_token_stands_in_the_database(client: httpx.AsyncClient, rows: 
         assert not [token for token in (*tokens.values(), *child.values()) if token in text]
 
 
-async def test_token_used_again_after_the_leeway_ends_the_session(
+async def test_refresh_with_used_token_after_the_leeway_revokes_session(
     client: httpx.AsyncClient, rows: asyncpg.Connection
 ) -> None:
     first = await register(client)
@@ -79,7 +79,7 @@ async def test_token_used_again_after_the_leeway_ends_the_session(
     await rotated(client, other["refresh_token"])
 
 
-async def test_grandparent_within_the_leeway_ends_the_session(client: httpx.AsyncClient) -> None:
+async def test_refresh_with_grandparent_within_the_leeway_revokes_session(client: httpx.AsyncClient) -> None:
     tokens = [(await register(client))["refresh_token"]]
     for _ in range(2):
         tokens.append(await rotated(client, tokens[-1]))
@@ -87,7 +87,9 @@ async def test_grandparent_within_the_leeway_ends_the_session(client: httpx.Asyn
     assert [(await refresh(client, token)).status_code for token in tokens] == [403] * 3
 
 
-async def test_two_tabs_within_the_leeway_change_nothing(client: httpx.AsyncClient, rows: asyncpg.Connection) -> None:
+async def test_refresh_with_parent_within_the_leeway_changes_nothing(
+    client: httpx.AsyncClient, rows: asyncpg.Connection
+) -> None:
     first = (await register(client))["refresh_token"]
     child = await rotated(client, first)
     everything = "SELECT s::text, t::text FROM auth_sessions s JOIN refresh_tokens t ON t.session_id = s.id ORDER BY 2"
@@ -98,7 +100,7 @@ async def test_two_tabs_within_the_leeway_change_nothing(client: httpx.AsyncClie
     await rotated(client, child)
 
 
-async def test_leeway_is_a_setting(database: URL) -> None:
+async def test_refresh_with_parent_and_without_leeway_revokes_session(database: URL) -> None:
     async with client_of(database, refresh_leeway_seconds=0) as client:
         first = (await register(client))["refresh_token"]
         child = await rotated(client, first)
@@ -106,7 +108,7 @@ async def test_leeway_is_a_setting(database: URL) -> None:
         assert (await refresh(client, child)).status_code == 403
 
 
-async def test_retry_gives_the_very_same_child(database: URL, rows: asyncpg.Connection) -> None:
+async def test_repeated_refresh_returns_the_same_tokens(database: URL, rows: asyncpg.Connection) -> None:
     async with client_of(database, refresh_retry="same") as client:
         first = (await register(client))["refresh_token"]
         answers = await asyncio.gather(*(refresh(client, first) for _ in range(10)))
@@ -119,7 +121,7 @@ async def test_retry_gives_the_very_same_child(database: URL, rows: asyncpg.Conn
         assert (await refresh(client, child)).status_code == 403
 
 
-async def test_retry_of_a_grandparent_is_theft_all_the_same(database: URL) -> None:
+async def test_repeated_refresh_with_grandparent_revokes_session(database: URL) -> None:
     async with client_of(database, refresh_retry="same") as client:
         first = (await register(client))["refresh_token"]
         newest = await rotated(client, await rotated(client, first))
@@ -128,7 +130,9 @@ async def test_retry_of_a_grandparent_is_theft_all_the_same(database: URL) -> No
 
 
 @pytest.mark.parametrize("expire", [EXPIRE_SESSION, EXPIRE_TOKENS])
-async def test_expired_token_is_401(client: httpx.AsyncClient, rows: asyncpg.Connection, expire: str) -> None:
+async def test_refresh_with_expired_token_returns_401(
+    client: httpx.AsyncClient, rows: asyncpg.Connection, expire: str
+) -> None:
     first = await register(client)
     child = await rotated(client, first["refresh_token"])
     await rows.execute(expire)
@@ -139,7 +143,7 @@ async def test_expired_token_is_401(client: httpx.AsyncClient, rows: asyncpg.Con
 
 
 @pytest.mark.parametrize("retry", ["refuse", "same"])
-async def test_revoked_session_is_403_also_when_expired_or_within_the_leeway(
+async def test_refresh_of_revoked_session_returns_403_also_when_expired_or_within_the_leeway(
     database: URL, rows: asyncpg.Connection, retry: str
 ) -> None:
     async with client_of(database, refresh_retry=retry) as client:
@@ -157,7 +161,7 @@ async def test_revoked_session_is_403_also_when_expired_or_within_the_leeway(
     ["", "unknown", "\0", "🦊", "'; --", "a" * 43, "a" * 4096, "a" * 4097, "a" * 60_000],
     ids=["empty", "unknown", "nul", "emoji", "quotes", "as long as one", "4096", "4097", "60000"],
 )
-async def test_any_other_token_is_401_and_its_logout_204(client: httpx.AsyncClient, token: str) -> None:
+async def test_unknown_token_returns_401_and_its_logout_204(client: httpx.AsyncClient, token: str) -> None:
     assert (await logout(client, token)).status_code == 204
     assert is_refused(await refresh(client, token))
 
@@ -172,20 +176,20 @@ async def test_logout_with_any_token_of_the_session_ends_it(client: httpx.AsyncC
     assert [(await refresh(client, token)).status_code for token in tokens] == [403] * 3
 
 
-async def test_hash_of_a_token_is_no_token(client: httpx.AsyncClient) -> None:
+async def test_refresh_with_hash_of_a_token_returns_401(client: httpx.AsyncClient) -> None:
     token = (await register(client))["refresh_token"]
     assert is_refused(await refresh(client, hashed(token)))
     assert (await logout(client, hashed(token))).status_code == 204
     await rotated(client, token)
 
 
-async def test_access_token_is_no_refresh_token_nor_the_reverse(client: httpx.AsyncClient) -> None:
+async def test_access_and_refresh_tokens_are_not_interchangeable(client: httpx.AsyncClient) -> None:
     tokens = await register(client)
     assert is_refused(await refresh(client, tokens["access_token"]))
     assert is_refused(await me(client, {"access_token": tokens["refresh_token"]}))
 
 
-async def test_one_of_fifty_refreshes_at_once_wins(client: httpx.AsyncClient) -> None:
+async def test_fifty_concurrent_refreshes_rotate_once(client: httpx.AsyncClient) -> None:
     token = (await register(client))["refresh_token"]
     for _ in range(8):
         answers = await asyncio.gather(*(refresh(client, token) for _ in range(50)))
@@ -196,9 +200,7 @@ async def test_one_of_fifty_refreshes_at_once_wins(client: httpx.AsyncClient) ->
     await rotated(client, token)
 
 
-async def test_no_token_outlives_a_logout_that_races_a_refresh(
-    client: httpx.AsyncClient, rows: asyncpg.Connection
-) -> None:
+async def test_logout_during_refresh_leaves_no_valid_token(client: httpx.AsyncClient, rows: asyncpg.Connection) -> None:
     token = (await register(client))["refresh_token"]
     for number in range(20):
         racers = [refresh(client, token), logout(client, token)]

@@ -1,4 +1,4 @@
-"""Sessions as a state machine: whatever is done in whatever order, a model of a few lines predicts every answer.
+"""Sessions as a state machine: a small model predicts the response to any request in any order.
 
 The machine's steps are plain functions, as hypothesis wants them, in a thread of their own; what they ask for runs on
 the event loop of the tests. The clock is moved by making everything in the database so much older.
@@ -34,7 +34,7 @@ AGE_TOKENS = (
 
 @dataclass
 class ModelSession:
-    """What is known of a session."""
+    """The expected state of a session."""
 
     expires_at: int
     generation: int = 1
@@ -56,7 +56,7 @@ class ModelToken:
 
 @dataclass
 class World:
-    """What the machine works on."""
+    """The application and the event loop of the machine."""
 
     client: httpx.AsyncClient
     database: URL
@@ -66,18 +66,18 @@ class World:
     statuses: set[tuple[str, int]] = field(default_factory=set)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do something on the event loop of the tests."""
+        """Run a coroutine on the event loop of the tests."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
 
     def post(self, path: str, body: dict[str, str]) -> httpx.Response:
-        """Send something to one of the paths under /auth."""
+        """Send a request to a path under /auth."""
         answer = self.run(self.client.post(f"/auth/{path}", json=body))
         self.statuses.add((path, answer.status_code))
         return answer
 
 
 class SessionMachine(RuleBasedStateMachine):
-    """Registers, logs in, refreshes, logs out, looks, and lets time pass."""
+    """Registers, logs in, refreshes, logs out, reads, and lets time pass."""
 
     world: ClassVar[World]
 
@@ -89,12 +89,12 @@ class SessionMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        """Nothing can be done without an account."""
+        """Create the first account."""
         self.register()
 
     @rule()
     def register(self) -> None:
-        """A new account, with its first session."""
+        """Create an account with its first session."""
         self.world.accounts += 1
         email = f"{self.world.accounts}@example.org"
         answer = self.world.post("register", {"email": email, "password": PASSWORD})
@@ -104,13 +104,13 @@ class SessionMachine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def register_again(self, data: st.DataObject) -> None:
-        """An e-mail that has an account, in another case."""
+        """Register an e-mail of an account, in another case."""
         email = data.draw(st.sampled_from(self.emails)).upper()
         assert self.world.post("register", {"email": email, "password": PASSWORD}).status_code == 400
 
     @rule(data=st.data(), is_right=st.sampled_from([True, True, False]))
     def login(self, data: st.DataObject, is_right: bool) -> None:
-        """Another device."""
+        """Log in on another device."""
         email = data.draw(st.sampled_from(self.emails))
         answer = self.world.post("login", {"email": email, "password": PASSWORD if is_right else "a wrong password"})
         assert answer.status_code == (200 if is_right else 401)
@@ -119,35 +119,35 @@ class SessionMachine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def refresh_any(self, data: st.DataObject) -> None:
-        """Any token that was ever issued."""
+        """Refresh any token that was issued."""
         self._refresh(data.draw(st.sampled_from(self.tokens)))
 
     @rule()
     def refresh_newest(self) -> None:
-        """The token that was issued last, so that long chains come up."""
+        """Refresh the token that was issued last, for long chains."""
         self._refresh(self.tokens[-1])
 
     @precondition(lambda self: any(token.used_at is not None for token in self.tokens))
     @rule(data=st.data())
     def refresh_used(self, data: st.DataObject) -> None:
-        """A token that was used."""
+        """Refresh a used token."""
         self._refresh(data.draw(st.sampled_from([token for token in self.tokens if token.used_at is not None])))
 
     @rule(token=st.text(max_size=50))
     def refresh_unknown(self, token: str) -> None:
-        """A token that nobody issued."""
+        """Refresh a token that was not issued."""
         assert self.world.post("refresh", {"refresh_token": token}).status_code == 401
 
     @rule(data=st.data())
     def logout(self, data: st.DataObject) -> None:
-        """Any token that was ever issued, used or not, ends its session."""
+        """Log out with any token that was issued: it ends its session."""
         token = data.draw(st.sampled_from(self.tokens))
         assert self.world.post("logout", {"refresh_token": token.refresh_token}).status_code == 204
         token.session.is_revoked = True
 
     @rule(data=st.data())
     def look(self, data: st.DataObject) -> None:
-        """Any access token that was ever issued is good as long as its session."""
+        """Use any access token that was issued: it is valid while its session is."""
         token = data.draw(st.sampled_from(self.tokens))
         headers = bearer({"access_token": token.access_token})
         answer = self.world.run(self.world.client.get("/users/me", headers=headers))
@@ -156,7 +156,7 @@ class SessionMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from(STEPS))
     def wait(self, seconds: int) -> None:
-        """Time passes."""
+        """Let time pass."""
         self.now += seconds
         statements = (AGE_SESSIONS.format(seconds), AGE_TOKENS.format(seconds))
         self.world.run(execute(self.world.database, *statements))
@@ -175,7 +175,7 @@ class SessionMachine(RuleBasedStateMachine):
             token.child = self.tokens[-1].refresh_token
 
     def _predict(self, token: ModelToken) -> tuple[int, str | None]:
-        """The status, and the child when it has to be a certain one; a theft is noted at once."""
+        """Return the expected status, and the expected child if it is determined; note a theft."""
         session = token.session
         if session.is_revoked:
             return 403, None
@@ -198,7 +198,7 @@ class SessionMachine(RuleBasedStateMachine):
 
 
 async def play(database: URL, *, retry: str, examples: int) -> set[tuple[str, int]]:
-    """Run the machine, and tell which answers came up."""
+    """Run the machine, and report which responses occurred."""
     rules = {"refresh_leeway_seconds": LEEWAY, "refresh_retry": retry, "rate_limit_enabled": False}
     async with client_of(database, login_refusal_ms=0, **rules) as client:
         world = World(client, database, asyncio.get_running_loop(), same_child=retry == "same")
@@ -215,11 +215,11 @@ async def play(database: URL, *, retry: str, examples: int) -> set[tuple[str, in
         return world.statuses
 
 
-async def test_every_status_is_predicted(database: URL) -> None:
+async def test_random_requests_match_the_model(database: URL) -> None:
     seen = await play(database, retry="refuse", examples=20)
     assert {("register", 201), ("login", 200), ("refresh", 200), ("refresh", 401), ("logout", 204)} <= seen
 
 
-async def test_every_status_is_predicted_when_a_retry_gives_the_same_tokens(database: URL) -> None:
+async def test_random_requests_match_the_model_with_repeated_refreshes(database: URL) -> None:
     seen = await play(database, retry="same", examples=10)
     assert {("register", 201), ("refresh", 200), ("logout", 204)} <= seen

@@ -1,4 +1,4 @@
-"""The file formats: what is read from each, and the one line that says what is wrong with a file."""
+"""The file formats: their entries, and the one-line message for an invalid file."""
 
 import json
 import os
@@ -73,13 +73,13 @@ FORMS = {
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_every_form_has_the_same_entries(tmp_path: Path, name: str) -> None:
+def test_every_format_has_the_same_entries(tmp_path: Path, name: str) -> None:
     found = read_as(tmp_path, name, FORMS[name])
     assert [numbered.entry for numbered in found] == [each.entry for each in read_as(tmp_path, "of.jsonl", LINES)]
     assert titles(found) == ["デスノート", "Zwölf 十二", "Anime 3"]
 
 
-def test_numbers(tmp_path: Path) -> None:
+def test_entries_are_numbered_by_line_or_position(tmp_path: Path) -> None:
     assert [found.number for found in read_as(tmp_path, "c.jsonl", LINES)] == [2, 3, 4]
     assert [found.number for found in read_as(tmp_path, "c.jsonl", lines(METADATA) + b"\n\n" + lines(entry()))] == [4]
     assert [found.number for found in read_as(tmp_path, "c.jsonl", lines(entry()))] == [1]
@@ -87,7 +87,7 @@ def test_numbers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["c.jsonl", "c.jsonl.zst", "c.json", "c.json.zst"])
-def test_progress_grows_to_the_size_of_the_file(tmp_path: Path, name: str) -> None:
+def test_progress_increases_to_the_size_of_the_file(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     many = [entry(n) for n in range(5000)]
     content = lines(METADATA, *many) if "jsonl" in name else one_object(*many)
@@ -98,14 +98,14 @@ def test_progress_grows_to_the_size_of_the_file(tmp_path: Path, name: str) -> No
     assert told[-1] == path.stat().st_size
 
 
-def test_bad_entries_of_the_one_object_form(tmp_path: Path) -> None:
+def test_invalid_entries_of_one_json_object_are_refused(tmp_path: Path) -> None:
     bad: list[Any] = [5, None, "text", [], {}, entry(type="BOOK"), entry(title="a", episodes=-1)]
     found = read_as(tmp_path, "c.json", one_object(entry(1), *bad, entry(2)))
     assert [numbered.number for numbered in found if numbered.reason] == [2, 3, 4, 5, 6, 7, 8]
     assert titles([found[0], found[-1]]) == ["Anime 1", "Anime 2"]
 
 
-# In a process of its own: a parser in C that meets a number of 5,000 digits may end all of it.
+# In a process of its own: a number of 5,000 digits may crash a parser in C.
 READ = """
 import sys
 from pathlib import Path
@@ -118,8 +118,8 @@ for name in sys.argv[1:]:
 """
 
 
-def test_numbers_without_bounds(tmp_path: Path) -> None:
-    """In a `.jsonl` the mistake of that entry, and none in a key that is ignored; a `.json` may be refused for them."""
+def test_huge_number_is_refused(tmp_path: Path) -> None:
+    """In a `.jsonl` its entry is invalid, unless the key is ignored. A `.json` may be refused as a whole."""
     names = []
     for n, number in enumerate(("1" + "0" * 30, "9" * 5000, "1e999", "-1e" + "9" * 30)):
         huge = json.dumps(entry(2)).replace('"episodes": 3', f'"episodes": {number}')
@@ -144,7 +144,7 @@ def test_numbers_without_bounds(tmp_path: Path) -> None:
 PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00"
 NO_ANIME = "holds no anime"
 NO_JSON = "no JSON"
-# Name, content, and what the message says of it.
+# Name, content, and a part of the message.
 WRONG: list[tuple[str, bytes, str]] = [
     *((name, b"", "is empty") for name in ("c.jsonl", "c.json", "c.jsonl.zst", "c.json.zst")),
     ("c.jsonl", lines(METADATA), NO_ANIME),
@@ -190,7 +190,7 @@ WRONG: list[tuple[str, bytes, str]] = [
 
 
 def problem(path: Path) -> str:
-    """What reading a file says is wrong: always one line that names the file."""
+    """Return the message for a file: one line that names it."""
     with pytest.raises(CatalogueFileError) as caught:
         read(path)
     message = str(caught.value)
@@ -200,12 +200,12 @@ def problem(path: Path) -> str:
 
 
 @pytest.mark.parametrize(("name", "content", "message"), WRONG, ids=[f"{w[0]} {w[1][:20]!r}" for w in WRONG])
-def test_files_that_are_no_catalogue(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+def test_invalid_file_is_reported(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
     assert message in problem(tmp_path / name)
 
 
-def test_paths_that_are_no_file(tmp_path: Path) -> None:
+def test_path_without_a_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "folder.jsonl").mkdir()
     (tmp_path / "file.jsonl").write_bytes(LINES)
     (tmp_path / "nowhere.jsonl").symlink_to("other.jsonl")
@@ -219,8 +219,8 @@ def test_paths_that_are_no_file(tmp_path: Path) -> None:
     assert "name too long" in problem(tmp_path / f"{'x' * 300}.jsonl")
 
 
-def test_pipe(tmp_path: Path) -> None:
-    """It can't be rewound: either it is read all the same, or the message says so."""
+def test_pipe_is_read_or_reported(tmp_path: Path) -> None:
+    """A pipe is not seekable."""
     path = tmp_path / "pipe.jsonl"
     os.mkfifo(path)
 
@@ -244,9 +244,9 @@ SMALL_BODY_BYTES = {
 
 
 @pytest.mark.parametrize("name", SMALL_BODY_BYTES)
-def test_cut_short_anywhere(tmp_path: Path, name: str) -> None:
+def test_truncated_file_is_reported(tmp_path: Path, name: str) -> None:
     content = SMALL_BODY_BYTES[name]
-    # Of the lines only the last one can be seen to be cut; what ends after a whole line is a shorter file.
+    # Only a truncated last line can be detected. A file that ends after a whole line is a shorter file.
     first = content.rindex(b"\n") + 2 if name == "c.jsonl" else 1
     for length in range(first, len(content)):
         (tmp_path / name).write_bytes(content[:length])
@@ -254,16 +254,16 @@ def test_cut_short_anywhere(tmp_path: Path, name: str) -> None:
         assert "cut short" in message, (length, message)
 
 
-def test_cut_short_behind_a_mistake(tmp_path: Path) -> None:
-    """That the last line says something wrong before it ends in the middle does not make the file whole."""
+def test_truncated_line_with_invalid_field_is_reported(tmp_path: Path) -> None:
+    """The decoder reports the invalid field instead of the truncation."""
     (tmp_path / "c.jsonl").write_bytes(LINES + json.dumps(entry(9, title=5)).encode()[:-10])
     assert "cut short" in problem(tmp_path / "c.jsonl")
 
 
 @pytest.mark.parametrize("name", ["c.jsonl.zst", "c.json.zst"])
 @pytest.mark.parametrize("damage", [lambda byte: byte ^ 0xFF, lambda byte: byte ^ 1], ids=["byte", "bit"])
-def test_damaged_anywhere(tmp_path: Path, name: str, damage: Callable[[int], int]) -> None:
-    """A checksum tells; without one some damage looks like other text. Either way no other exception comes."""
+def test_damaged_file_raises_no_other_error(tmp_path: Path, name: str, damage: Callable[[int], int]) -> None:
+    """Without a checksum some damage looks like other text."""
     content = zstd.decompress(SMALL_BODY_BYTES[name])
     compressed = bytearray(zstd.compress(content, options={zstd.CompressionParameter.checksum_flag: 1}))
     for place, byte in enumerate(compressed):
@@ -274,7 +274,7 @@ def test_damaged_anywhere(tmp_path: Path, name: str, damage: Callable[[int], int
         compressed[place] = byte
 
 
-async def test_100_000_bad_lines(database: URL, tmp_path: Path) -> None:
+async def test_100_000_invalid_lines_are_refused(database: URL, tmp_path: Path) -> None:
     path = tmp_path / "c.jsonl"
     path.write_bytes(LINES + b"{}\nno JSON\n" * 50_000)
     before = await dump(database)

@@ -1,7 +1,4 @@
-"""Importing a file: what it makes of each entry, that a second run writes nothing, order, dry run, the real catalogue.
-
-The helpers on top serve the other tests of the import as well.
-"""
+"""The import of a file: columns, a second run, order, dry run, the real catalogue; helpers of the import's tests."""
 
 import json
 from pathlib import Path
@@ -20,7 +17,7 @@ METADATA = {"license": {"name": "CC0-1.0"}, "lastUpdate": "2026-11-22"}
 
 
 def entry(number: int = 1, **fields: Any) -> dict[str, Any]:
-    """An entry as short as one may be, with some fields otherwise."""
+    """Return a minimal entry, with some other fields."""
     return {
         "sources": [f"https://myanimelist.net/anime/{number}"],
         "title": f"Anime {number}",
@@ -32,19 +29,19 @@ def entry(number: int = 1, **fields: Any) -> dict[str, Any]:
 
 
 def write(folder: Path, *lines: dict[str, Any] | bytes) -> Path:
-    """A `.jsonl` of these entries, or lines as they are; the first of them is line 2."""
+    """Write a `.jsonl` of these entries or raw lines; the first of them is line 2."""
     path = folder / "catalogue.jsonl"
     path.write_bytes(b"".join(line_of(line) for line in (METADATA, *lines)))
     return path
 
 
 def line_of(line: dict[str, Any] | bytes) -> bytes:
-    """A line of the file, with its end."""
+    """Return a line of the file, with its line break."""
     return (line if isinstance(line, bytes) else json.dumps(line, ensure_ascii=False).encode()) + b"\n"
 
 
 async def run_import(database: URL, path: Path, **options: Any) -> Report:
-    """Import a file, as a process of its own would."""
+    """Import a file, with a new engine as in a command."""
     engine = create_engine(database)
     try:
         return await import_catalogue(engine, path, **options)
@@ -58,7 +55,7 @@ async def import_entries(database: URL, folder: Path, *lines: dict[str, Any] | b
 
 
 async def rows(database: URL, query: str, *arguments: Any) -> list[Any]:
-    """The rows of a query: tuples, or the values themselves where it has one column."""
+    """Return the rows of a query: tuples, or the values of its only column."""
     connection = await connect(database)
     try:
         found = [tuple(row) for row in await connection.fetch(query, *arguments)]
@@ -68,18 +65,18 @@ async def rows(database: URL, query: str, *arguments: Any) -> list[Any]:
 
 
 async def dump(database: URL) -> dict[str, list[str]]:
-    """All rows of all tables, with their place and the transaction that wrote them: a rewritten row differs."""
+    """Return all rows of all tables, with ctid and xmin: a rewritten row differs."""
     tables = await rows(database, "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
     assert {"anime", "releases", "episodes", "external_ids", "catalogue_imports"} <= set(tables)
     return {
         t: await rows(database, f"SELECT format('%s %s %s', ctid, xmin, t) FROM {t} t ORDER BY ctid")
         for t in tables
-        if t != "command_runs"  # where each run is noted
+        if t != "command_runs"  # each run is noted there
     }
 
 
 async def anime(database: URL, external_id: int) -> dict[str, Any]:
-    """The row of an anime, without what the database derives from it."""
+    """Return the row of an anime, without generated columns."""
     (found,) = await rows(
         database,
         "SELECT (to_jsonb(a) - ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = 'anime'::regclass "
@@ -118,10 +115,10 @@ FULL_COLUMNS = {
     "thumbnail": "https://cdn.example.org/1535t.jpg",
     "synonyms": ["Death Note", "DN", "Тетрадь смерти"],
 }
-"""What of it an anime takes over that lacks it."""
+"""The columns that an anime without values gets from it."""
 
 
-async def test_first_import(database: URL, tmp_path: Path) -> None:
+async def test_first_import_adds_anime_releases_and_episodes(database: URL, tmp_path: Path) -> None:
     assert await import_entries(database, tmp_path, FULL, entry(2, title="Other", episodes=1)) == Report(added=2)
 
     assert await rows(database, "SELECT title FROM anime ORDER BY title") == ["Other", "デスノート"]
@@ -141,7 +138,7 @@ async def test_first_import(database: URL, tmp_path: Path) -> None:
     assert {found.version for found in ids} == {7}
 
 
-async def test_every_column(database: URL, tmp_path: Path) -> None:
+async def test_import_fills_every_column(database: URL, tmp_path: Path) -> None:
     await import_entries(database, tmp_path, FULL)
     row = await anime(database, 1535)
     assert row.pop("created_at") == row.pop("updated_at")
@@ -157,7 +154,7 @@ async def test_every_column(database: URL, tmp_path: Path) -> None:
     }
 
 
-# What an entry says, the column of `anime`, and what is there then.
+# Fields of an entry, a column of `anime`, and its value.
 MAPPING: list[tuple[dict[str, Any], str, Any]] = [
     ({"episodes": 0}, "episode_count", None),
     ({"episodes": 12}, "episode_count", 12),
@@ -188,18 +185,18 @@ MAPPING: list[tuple[dict[str, Any], str, Any]] = [
 ]
 
 
-async def test_meaning_of_each_value(database: URL, tmp_path: Path) -> None:
+async def test_each_value_becomes_its_column(database: URL, tmp_path: Path) -> None:
     await import_entries(database, tmp_path, *(entry(n, **fields) for n, (fields, _, _) in enumerate(MAPPING)))
     for number, (fields, column, expected) in enumerate(MAPPING):
         assert (fields, column, (await anime(database, number))[column]) == (fields, column, expected)
 
 
-async def test_unknown_number_of_episodes_makes_none(database: URL, tmp_path: Path) -> None:
+async def test_unknown_episode_count_adds_no_episodes(database: URL, tmp_path: Path) -> None:
     assert await import_entries(database, tmp_path, entry(1, episodes=0)) == Report(added=1)
     assert await rows(database, "SELECT (SELECT count(*) FROM releases), (SELECT count(*) FROM episodes)") == [(1, 0)]
 
 
-async def test_ids_of_unknown_hosts_and_several_at_one_provider(database: URL, tmp_path: Path) -> None:
+async def test_ids_of_unknown_hosts_and_several_ids_of_a_provider_are_stored(database: URL, tmp_path: Path) -> None:
     sources = [
         "https://myanimelist.net/anime/1",
         "https://www.myanimelist.net/anime/2/",
@@ -224,7 +221,7 @@ async def test_second_import_writes_nothing(database: URL, tmp_path: Path) -> No
         assert await dump(database) == before
 
 
-async def test_imports_one_after_the_other_on_one_connection(database: URL, tmp_path: Path) -> None:
+async def test_connection_is_reused_for_several_imports(database: URL, tmp_path: Path) -> None:
     engine = create_engine(database, pool_size=1, max_overflow=0)
     try:
         assert await import_catalogue(engine, write(tmp_path, entry(1))) == Report(added=1)
@@ -237,15 +234,15 @@ async def test_imports_one_after_the_other_on_one_connection(database: URL, tmp_
         await engine.dispose()
 
 
-async def test_newest_first_is_the_order_of_the_file(database: URL, tmp_path: Path) -> None:
-    entries = [entry(n, episodes=0) for n in range(2300)]  # more than two batches
+async def test_imported_anime_are_listed_in_the_order_of_the_file(database: URL, tmp_path: Path) -> None:
+    entries = [entry(n, episodes=0) for n in range(2300)]  # several batches
     await import_entries(database, tmp_path, *entries)
     titles = [e["title"] for e in entries]
     assert await rows(database, "SELECT title FROM anime ORDER BY created_at DESC, id DESC") == titles
     assert await rows(database, "SELECT title FROM releases ORDER BY created_at DESC, id DESC") == titles
     assert await rows(database, "SELECT count(DISTINCT created_at) FROM anime") == [len(entries)]
 
-    # What comes later is newer, and an old one stays where it is.
+    # Anime of a later import are newer; an old one keeps its position.
     await import_entries(database, tmp_path, entry(5000), entries[7] | {"title": "Other"}, entry(5001))
     titles[7] = "Other"
     assert await rows(database, "SELECT title FROM anime ORDER BY created_at DESC, id DESC") == [
@@ -255,7 +252,7 @@ async def test_newest_first_is_the_order_of_the_file(database: URL, tmp_path: Pa
     ]
 
 
-async def test_dry_run_says_the_same_and_writes_nothing(database: URL, tmp_path: Path) -> None:
+async def test_dry_run_returns_the_same_report_and_writes_nothing(database: URL, tmp_path: Path) -> None:
     await import_entries(database, tmp_path, entry(1), entry(2), entry(3), entry(4))
     before = await dump(database)
     changed = (
@@ -274,7 +271,7 @@ async def test_dry_run_says_the_same_and_writes_nothing(database: URL, tmp_path:
 
 
 @pytest.mark.slow
-async def test_the_real_catalogue_twice(database: URL) -> None:
+async def test_second_import_of_the_real_catalogue_changes_nothing(database: URL) -> None:
     path = SHARED_DATA / "catalogue.jsonl"
     if not path.exists():
         pytest.skip(f"{path} is not here")

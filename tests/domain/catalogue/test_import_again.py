@@ -1,4 +1,4 @@
-"""Importing again: what a later file changes, and what editors, hand-made anime and the sample keep."""
+"""A second import: changes of the file, of editors, and of the sample."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from kitsu.domain.catalogue.importing import Report, load_sample
 from tests.databases import execute
 from tests.domain.catalogue.test_import import FULL, FULL_COLUMNS, anime, dump, entry, import_entries, rows
 
-# A field of the file with another value, and what then stands in which column.
+# A field of the file with another value, and the columns that change.
 CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "title": ("Death Note", {"title": "Death Note"}),
     "type": ("ONA", {"type": "ONA"}),
@@ -28,9 +28,9 @@ CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
 CHANGED = FULL | {field: value for field, (value, _) in CHANGES.items()}
 CHANGED_COLUMNS = {column: value for _, columns in CHANGES.values() for column, value in columns.items()}
 
-# What an editor writes into each column.
+# The values that an editor writes into each column.
 EDITS: dict[str, str] = {
-    "title": "'By hand'",
+    "title": "'Edited'",
     "type": "'MOVIE'",
     "status": "'UPCOMING'",
     "episode_count": "NULL",
@@ -40,18 +40,18 @@ EDITS: dict[str, str] = {
     "thumbnail": "'https://example.org/by-hand-t.jpg'",
     "duration_seconds": "1",
     "score": "1.5",
-    "synonyms": "ARRAY['By hand']",
-    "studios": "ARRAY['by hand', 'madhouse']",
+    "synonyms": "ARRAY['Edited']",
+    "studios": "ARRAY['edited', 'madhouse']",
     "genres": "'{}'",
 }
 
 
 def many(count: int, **fields: Any) -> list[dict[str, Any]]:
-    """Anime that say the same, but for their ids."""
+    """Return anime with the same values and other ids."""
     return [FULL | {"sources": [f"https://myanimelist.net/anime/{n}"]} | fields for n in range(count)]
 
 
-async def test_changed_field_and_nothing_else(database: URL, tmp_path: Path) -> None:
+async def test_changed_field_is_updated_alone(database: URL, tmp_path: Path) -> None:
     count = len(CHANGES)
     entries = many(count + 1)
     await import_entries(database, tmp_path, *entries)
@@ -66,7 +66,7 @@ async def test_changed_field_and_nothing_else(database: URL, tmp_path: Path) -> 
     assert await anime(database, count) == before[-1]
 
 
-async def test_release_follows_the_file(database: URL, tmp_path: Path) -> None:
+async def test_release_is_updated_with_its_anime(database: URL, tmp_path: Path) -> None:
     await import_entries(database, tmp_path, FULL)
     release = "SELECT title, year, status FROM releases"
     (before,) = await rows(database, "SELECT id FROM releases")
@@ -75,7 +75,7 @@ async def test_release_follows_the_file(database: URL, tmp_path: Path) -> None:
     assert await rows(database, "SELECT id FROM releases") == [before]
 
 
-async def test_what_an_editor_changed_is_kept(database: URL, tmp_path: Path) -> None:
+async def test_edited_field_is_not_overwritten(database: URL, tmp_path: Path) -> None:
     count = len(EDITS)
     await import_entries(database, tmp_path, *many(count))
     for number, (column, value) in enumerate(EDITS.items()):
@@ -86,7 +86,7 @@ async def test_what_an_editor_changed_is_kept(database: URL, tmp_path: Path) -> 
     assert await import_entries(database, tmp_path, *many(count)) == Report(unchanged=count)
     assert await dump(database) == before
 
-    # Nor does the file win once it changes that field too; all the others still follow it, twice.
+    # Also if the file changes that field; all others are updated, twice.
     changed = {field: value for field, (value, _) in CHANGES.items()}
     again = {"title": "Third", "type": "TV", "score": {"arithmeticGeometricMean": 2}}
     for fields, columns in (
@@ -99,16 +99,16 @@ async def test_what_an_editor_changed_is_kept(database: URL, tmp_path: Path) -> 
             assert {name: after[name] for name in columns} == columns | {column: by_hand[number]}
 
 
-async def test_only_what_an_editor_changed_would_change(database: URL, tmp_path: Path) -> None:
+async def test_change_of_an_edited_field_alone_is_no_update(database: URL, tmp_path: Path) -> None:
     await import_entries(database, tmp_path, FULL)
-    await execute(database, "UPDATE anime SET score = 1.5, title = 'By hand'", "UPDATE releases SET title = 'By hand'")
+    await execute(database, "UPDATE anime SET score = 1.5, title = 'Edited'", "UPDATE releases SET title = 'Edited'")
     before = await anime(database, 1535)
     changed = FULL | {"title": "Death Note", "score": {"arithmeticGeometricMean": 3}}
     assert await import_entries(database, tmp_path, changed) == Report(unchanged=1)
     assert await anime(database, 1535) == before
 
 
-async def test_release_that_an_editor_changed(database: URL, tmp_path: Path) -> None:
+async def test_edited_release_is_not_overwritten(database: URL, tmp_path: Path) -> None:
     await import_entries(database, tmp_path, FULL)
     await execute(database, "UPDATE releases SET title = 'Blu-ray', status = NULL")
     assert await import_entries(database, tmp_path, FULL) == Report(unchanged=1)
@@ -117,7 +117,7 @@ async def test_release_that_an_editor_changed(database: URL, tmp_path: Path) -> 
     assert (await anime(database, 1535))["title"] == "Death Note"
 
 
-async def test_release_that_an_editor_deleted_stays_away(database: URL, tmp_path: Path) -> None:
+async def test_deleted_release_is_not_added_again(database: URL, tmp_path: Path) -> None:
     await import_entries(database, tmp_path, entry(1, episodes=3))
     await execute(database, "DELETE FROM releases")
     assert await import_entries(database, tmp_path, entry(1, episodes=3)) == Report(unchanged=1)
@@ -125,7 +125,7 @@ async def test_release_that_an_editor_deleted_stays_away(database: URL, tmp_path
     assert await rows(database, "SELECT FROM releases UNION ALL SELECT FROM episodes") == []
 
 
-async def test_release_of_an_editor_is_let_be(database: URL, tmp_path: Path) -> None:
+async def test_release_of_an_editor_is_unchanged(database: URL, tmp_path: Path) -> None:
     await import_entries(database, tmp_path, entry(1, episodes=1))
     await execute(
         database,
@@ -137,7 +137,7 @@ async def test_release_of_an_editor_is_let_be(database: URL, tmp_path: Path) -> 
     ) == [("Director's cut", None), ("Other", 1), ("Other", 2)]
 
 
-async def test_new_ids_are_added_and_old_ones_stay(database: URL, tmp_path: Path) -> None:
+async def test_new_ids_are_added_and_old_ones_preserved(database: URL, tmp_path: Path) -> None:
     await import_entries(database, tmp_path, entry(1))
     sources = ["https://myanimelist.net/anime/1", "https://anidb.net/anime/5"]
     assert await import_entries(database, tmp_path, entry(1, sources=sources)) == Report(updated=1)
@@ -145,21 +145,21 @@ async def test_new_ids_are_added_and_old_ones_stay(database: URL, tmp_path: Path
     assert await rows(database, "SELECT provider FROM external_ids ORDER BY 1") == ["anidb", "myanimelist"]
 
 
-async def test_anime_that_left_the_file_stays(database: URL, tmp_path: Path) -> None:
+async def test_anime_missing_in_the_file_is_preserved(database: URL, tmp_path: Path) -> None:
     await import_entries(database, tmp_path, entry(1), entry(2))
     before = await dump(database)
     assert await import_entries(database, tmp_path, entry(2)) == Report(unchanged=1)
     assert await dump(database) == before
 
 
-HAND_MADE = (
-    "INSERT INTO anime (id, title, year, genres) VALUES (gen_random_uuid(), 'By hand', 1999, '{drama}')",
+EDITORS_ANIME = (
+    "INSERT INTO anime (id, title, year, genres) VALUES (gen_random_uuid(), 'Edited', 1999, '{drama}')",
     "INSERT INTO external_ids SELECT 'anidb', '4563', id FROM anime",
 )
 
 
-async def test_hand_made_anime_gets_what_it_lacks(database: URL, tmp_path: Path) -> None:
-    await execute(database, *HAND_MADE)
+async def test_editors_anime_gets_its_missing_values(database: URL, tmp_path: Path) -> None:
+    await execute(database, *EDITORS_ANIME)
     before = await anime(database, 4563)
     assert await import_entries(database, tmp_path, FULL) == Report(updated=1)
     after = await anime(database, 1535)
@@ -172,18 +172,18 @@ async def test_hand_made_anime_gets_what_it_lacks(database: URL, tmp_path: Path)
     assert await import_entries(database, tmp_path, FULL) == Report(unchanged=1)
     assert await dump(database) == done
 
-    # From here on the file changes what it brought, and still nothing that was there by hand.
+    # The file now changes its own values, and none of the editor.
     assert await import_entries(database, tmp_path, CHANGED) == Report(updated=1)
-    expected = CHANGED_COLUMNS | {"title": "By hand", "year": 1999, "genres": ["drama"]}
+    expected = CHANGED_COLUMNS | {"title": "Edited", "year": 1999, "genres": ["drama"]}
     after = await anime(database, 1535)
     assert {name: after[name] for name in expected} == expected
 
 
-async def test_hand_made_anime_with_a_release(database: URL, tmp_path: Path) -> None:
+async def test_editors_anime_with_a_release_gets_no_other(database: URL, tmp_path: Path) -> None:
     await execute(
         database,
-        *HAND_MADE,
-        "INSERT INTO releases (id, anime_id, title) SELECT gen_random_uuid(), id, 'By hand' FROM anime",
+        *EDITORS_ANIME,
+        "INSERT INTO releases (id, anime_id, title) SELECT gen_random_uuid(), id, 'Edited' FROM anime",
         "INSERT INTO episodes (id, release_id, number, title) SELECT gen_random_uuid(), id, 1, 'Pilot' FROM releases",
     )
     made = [await rows(database, f"SELECT t::text FROM {table} t") for table in ("releases", "episodes")]
@@ -192,7 +192,7 @@ async def test_hand_made_anime_with_a_release(database: URL, tmp_path: Path) -> 
         assert [await rows(database, f"SELECT t::text FROM {table} t") for table in ("releases", "episodes")] == made
 
 
-async def test_hand_made_anime_that_lacks_a_release_only(database: URL, tmp_path: Path) -> None:
+async def test_editors_anime_without_release_gets_one(database: URL, tmp_path: Path) -> None:
     await execute(
         database,
         "INSERT INTO anime (id, title, status, type, episode_count) VALUES (gen_random_uuid(), 'A', 'NEW', 'TV', 1)",
@@ -212,7 +212,7 @@ async def sample(database: URL) -> int:
         await engine.dispose()
 
 
-async def test_sample_fills_an_empty_catalogue_only(database: URL, tmp_path: Path) -> None:
+async def test_sample_is_loaded_into_an_empty_catalogue_only(database: URL, tmp_path: Path) -> None:
     loaded = await sample(database)
     assert loaded > 30
     assert await rows(database, "SELECT count(*) FROM anime") == [loaded]
@@ -221,17 +221,17 @@ async def test_sample_fills_an_empty_catalogue_only(database: URL, tmp_path: Pat
     assert await dump(database) == before
 
 
-async def test_no_sample_beside_a_hand_made_anime(database: URL) -> None:
-    await execute(database, "INSERT INTO anime (id, title) VALUES (gen_random_uuid(), 'By hand')")
+async def test_sample_is_not_loaded_beside_an_editors_anime(database: URL) -> None:
+    await execute(database, "INSERT INTO anime (id, title) VALUES (gen_random_uuid(), 'Edited')")
     assert await sample(database) == 0
-    assert await rows(database, "SELECT title FROM anime") == ["By hand"]
+    assert await rows(database, "SELECT title FROM anime") == ["Edited"]
 
 
-async def test_real_import_takes_the_sample_over(database: URL, tmp_path: Path) -> None:
+async def test_import_replaces_the_sample(database: URL, tmp_path: Path) -> None:
     loaded = await sample(database)
     of_id = "SELECT anime_id FROM external_ids WHERE provider = 'myanimelist' AND external_id = $1"
     (kept,), (edited,) = await rows(database, of_id, "1535"), await rows(database, of_id, "16498")
-    await execute(database, f"UPDATE anime SET title = 'By hand' WHERE id = '{edited}'")
+    await execute(database, f"UPDATE anime SET title = 'Edited' WHERE id = '{edited}'")
     real = (FULL, entry(16498, title="Titan", episodes=99), entry(999_999_999))
 
     assert await import_entries(database, tmp_path, *real) == Report(added=3, from_sample=2)
@@ -240,7 +240,7 @@ async def test_real_import_takes_the_sample_over(database: URL, tmp_path: Path) 
     assert await rows(database, "SELECT title, synonyms[1] FROM anime WHERE id = $1", kept) == [
         ("デスノート", "Death Note")
     ]
-    assert await rows(database, "SELECT title, episode_count FROM anime WHERE id = $1", edited) == [("By hand", 99)]
+    assert await rows(database, "SELECT title, episode_count FROM anime WHERE id = $1", edited) == [("Edited", 99)]
     assert await rows(database, "SELECT count(*) FROM catalogue_imports WHERE sample") == [loaded - 2]
 
     done = await dump(database)

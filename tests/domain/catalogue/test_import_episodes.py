@@ -1,4 +1,4 @@
-"""Importing again: the numbered episodes of a release, on which viewers' history hangs."""
+"""A second import: the episodes of a release, which the history of viewers refers to."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from tests.domain.catalogue.test_import import entry, import_entries, rows
 NUMBERS = "SELECT number FROM episodes ORDER BY number"
 
 
-async def test_more_episodes(database: URL, tmp_path: Path) -> None:
+async def test_more_episodes_are_added(database: URL, tmp_path: Path) -> None:
     await import_entries(database, tmp_path, entry(1, episodes=2), entry(2, episodes=1))
     before = await rows(database, "SELECT e::text FROM episodes e ORDER BY id")
     assert await import_entries(database, tmp_path, entry(1, episodes=4), entry(2, episodes=1)) == Report(
@@ -23,7 +23,7 @@ async def test_more_episodes(database: URL, tmp_path: Path) -> None:
     assert [row for row in after if row in before] == before
 
 
-async def test_fewer_episodes_remove_none(database: URL, tmp_path: Path) -> None:
+async def test_fewer_episodes_remove_no_episode(database: URL, tmp_path: Path) -> None:
     await import_entries(database, tmp_path, entry(1, episodes=4))
     before = await rows(database, "SELECT e::text FROM episodes e ORDER BY id")
     for count in (2, 0, 4):
@@ -32,7 +32,7 @@ async def test_fewer_episodes_remove_none(database: URL, tmp_path: Path) -> None
         assert await rows(database, "SELECT e::text FROM episodes e ORDER BY id") == before
 
 
-async def test_deleted_episode_stays_away(database: URL, tmp_path: Path) -> None:
+async def test_deleted_episode_is_not_added_again(database: URL, tmp_path: Path) -> None:
     await import_entries(database, tmp_path, entry(1, episodes=4))
     await execute(database, "DELETE FROM episodes WHERE number IN (2, 4)")
     assert await import_entries(database, tmp_path, entry(1, episodes=4)) == Report(unchanged=1)
@@ -42,7 +42,7 @@ async def test_deleted_episode_stays_away(database: URL, tmp_path: Path) -> None
     assert await rows(database, NUMBERS) == [1, 3, 5, 6]
 
 
-async def test_first_known_number_of_episodes(database: URL, tmp_path: Path) -> None:
+async def test_first_known_episode_count_adds_episodes(database: URL, tmp_path: Path) -> None:
     await import_entries(database, tmp_path, entry(1, episodes=0))
     assert await import_entries(database, tmp_path, entry(1, episodes=2)) == Report(updated=1)
     assert await rows(database, NUMBERS) == [1, 2]
@@ -51,22 +51,22 @@ async def test_first_known_number_of_episodes(database: URL, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("known", "added", "later", "episodes"),
     [
-        (1, 2, 3, [(1, None), (2, "By hand"), (3, None)]),
-        (0, 1, 2, [(1, "By hand"), (2, None)]),  # before the file knew how many there are
+        (1, 2, 3, [(1, None), (2, "Edited"), (3, None)]),
+        (0, 1, 2, [(1, "Edited"), (2, None)]),  # before the file has an episode count
     ],
 )
-async def test_episode_that_an_editor_added_is_not_made_twice(
+async def test_episode_of_an_editor_is_not_duplicated(
     database: URL, tmp_path: Path, known: int, added: int, later: int, episodes: list[tuple[int, str | None]]
 ) -> None:
     await import_entries(database, tmp_path, entry(1, episodes=known))
-    columns = f"gen_random_uuid(), id, {added}, 'By hand'"
+    columns = f"gen_random_uuid(), id, {added}, 'Edited'"
     await execute(database, f"INSERT INTO episodes (id, release_id, number, title) SELECT {columns} FROM releases")
     await import_entries(database, tmp_path, entry(1, episodes=later))
     assert await rows(database, "SELECT number, title FROM episodes ORDER BY number") == episodes
 
 
-async def test_new_episodes_alone_are_an_update(database: URL, tmp_path: Path) -> None:
-    """An editor's own count is kept, and an anime that got an episode is not called unchanged."""
+async def test_new_episodes_count_as_an_update(database: URL, tmp_path: Path) -> None:
+    """The count of an editor is preserved, and an anime with a new episode is reported as updated."""
     await import_entries(database, tmp_path, entry(1, episodes=2))
     await execute(database, "UPDATE anime SET episode_count = 26")
     report = await import_entries(database, tmp_path, entry(1, episodes=3))

@@ -1,4 +1,4 @@
-"""What goes wrong: entries that are refused alone, and imports that leave the catalogue as it was."""
+"""Failures: entries that are refused, and imports that change nothing."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from tests.domain.catalogue.test_import import dump, entry, import_entries, line
 
 DEEP = b"[" * 10_000 + b"]" * 10_000
 
-# Lines that are no anime, and what the reason has to speak of.
+# Invalid lines, and a part of the reason.
 REFUSED: list[tuple[dict[str, Any] | bytes, str]] = [
     (b"no JSON at all", "JSON"),
     (b'{"sources": ["https://myanimelist.net/anime/9"], "title": "Cut', "JSON"),
@@ -63,7 +63,7 @@ REFUSED: list[tuple[dict[str, Any] | bytes, str]] = [
 ]
 
 
-async def test_refused_lines_are_told_and_the_others_imported(database: URL, tmp_path: Path) -> None:
+async def test_invalid_lines_are_reported_and_the_others_imported(database: URL, tmp_path: Path) -> None:
     lines = [line for n, (bad, _) in enumerate(REFUSED) for line in (bad, entry(100 + n, episodes=0))]
     report = await import_entries(database, tmp_path, *lines)
     assert report.added == len(REFUSED)
@@ -76,7 +76,7 @@ async def test_refused_lines_are_told_and_the_others_imported(database: URL, tmp
         assert len(reason) < 200, bad
 
 
-async def test_reason_does_not_hold_the_whole_value(database: URL, tmp_path: Path) -> None:
+async def test_reason_of_refusal_is_short(database: URL, tmp_path: Path) -> None:
     report = await import_entries(database, tmp_path, entry(1), entry(2, type="x" * (MAX_LINE - 1000)))
     ((number, reason),) = report.refused
     assert number == 3
@@ -90,7 +90,7 @@ async def test_reason_does_not_hold_the_whole_value(database: URL, tmp_path: Pat
         pytest.param({"sources": ["https://no host/1"]}, id="source with a blank in its host"),
     ],
 )
-async def test_what_is_refused_too(database: URL, tmp_path: Path, fields: dict[str, Any]) -> None:
+async def test_entry_with_invalid_url_is_refused(database: URL, tmp_path: Path, fields: dict[str, Any]) -> None:
     report = await import_entries(database, tmp_path, entry(1), entry(2, **fields))
     assert [number for number, _ in report.refused] == [3]
 
@@ -109,14 +109,16 @@ RARE_HAN = "".join(map(chr, range(0x20000, 0x20000 + 500)))
         pytest.param({"studios": [HAN], "synonyms": [RARE_HAN * 2] * 20}, id="studio and synonyms"),
     ],
 )
-async def test_long_text_does_not_stop_the_others(database: URL, tmp_path: Path, fields: dict[str, Any]) -> None:
-    """A text may be within its limit and yet too long for an index; then its entry is refused, not the file."""
+async def test_long_text_does_not_prevent_the_import_of_others(
+    database: URL, tmp_path: Path, fields: dict[str, Any]
+) -> None:
+    """A text within its limit may be too long for an index: its entry may be refused, but not the file."""
     report = await import_entries(database, tmp_path, entry(1), entry(2, **fields), entry(3))
     assert report.added + len(report.refused) == 3
     assert await rows(database, "SELECT count(*) FROM anime WHERE title IN ('Anime 1', 'Anime 3')") == [2]
 
 
-async def test_all_entries_refused(database: URL, tmp_path: Path) -> None:
+async def test_file_with_invalid_entries_only_is_refused(database: URL, tmp_path: Path) -> None:
     before = await dump(database)
     with pytest.raises(CatalogueFileError, match=r"catalogue\.jsonl holds no anime.*2, because.*type"):
         await import_entries(database, tmp_path, entry(1, type="BOOK"), entry(2, type="BOOK"))
@@ -125,18 +127,18 @@ async def test_all_entries_refused(database: URL, tmp_path: Path) -> None:
 
 @pytest.fixture
 async def filled(database: URL, tmp_path: Path) -> AsyncIterator[URL]:
-    """A database with a small catalogue that the test must leave exactly as it is."""
+    """A database with a small catalogue that the test must not change."""
     await import_entries(database, tmp_path, entry(1), entry(2))
     before = await dump(database)
     yield database
     assert await dump(database) == before
 
 
-# Adds some, changes one and adds episodes to it: something of everything that an import does.
+# Adds anime, changes one and adds episodes.
 BIG = [entry(1, title="Changed", episodes=9), *(entry(n) for n in range(2, 3000))]
 
 
-async def test_file_that_is_cut_short(filled: URL, tmp_path: Path) -> None:
+async def test_truncated_file_changes_nothing(filled: URL, tmp_path: Path) -> None:
     path = write(tmp_path, *BIG)
     path.write_bytes(path.read_bytes() + line_of(entry(9999))[:60])
     with pytest.raises(CatalogueFileError, match=r"catalogue\.jsonl.* cut short.* line 3001"):
@@ -144,7 +146,7 @@ async def test_file_that_is_cut_short(filled: URL, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-async def test_progress_that_raises(filled: URL, tmp_path: Path, error: type[BaseException]) -> None:
+async def test_error_in_progress_changes_nothing(filled: URL, tmp_path: Path, error: type[BaseException]) -> None:
     path = write(tmp_path, *BIG)
 
     def progress(done: int) -> None:
@@ -155,12 +157,12 @@ async def test_progress_that_raises(filled: URL, tmp_path: Path, error: type[Bas
         await run_import(filled, path, progress=progress)
 
 
-# Who waits for a table in this database; other tests may use the same server.
+# The sessions that wait for the table in this database; other tests may use the same server.
 WAITING = (
     "FROM pg_locks WHERE NOT granted AND relation = 'episodes'::regclass "
     "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 )
-# Asked again and again, though not at the cost of the one that is waited for.
+# Polled, with a pause that leaves the processor to the import.
 WAITS = f"SELECT EXISTS (SELECT {WAITING}) FROM pg_sleep(0.02)"
 
 
@@ -168,7 +170,7 @@ WAITS = f"SELECT EXISTS (SELECT {WAITING}) FROM pg_sleep(0.02)"
 async def held_up(
     database: URL, work: Callable[[], Any]
 ) -> AsyncIterator[tuple[asyncio.Task[Any], asyncpg.Connection]]:
-    """Start an import that has made its anime and now waits to write episodes, until the context ends."""
+    """Run an import that has inserted its anime and waits to insert episodes, until the context ends."""
     connection = await connect(database)
     try:
         async with connection.transaction():
@@ -181,7 +183,7 @@ async def held_up(
         await connection.close()
 
 
-async def test_import_that_is_cancelled(filled: URL, tmp_path: Path) -> None:
+async def test_cancelled_import_changes_nothing(filled: URL, tmp_path: Path) -> None:
     path = write(tmp_path, *BIG)
     async with held_up(filled, lambda: run_import(filled, path)) as (task, _):
         task.cancel()
@@ -189,7 +191,7 @@ async def test_import_that_is_cancelled(filled: URL, tmp_path: Path) -> None:
             await task
 
 
-async def test_database_that_ends_the_connection(filled: URL, tmp_path: Path) -> None:
+async def test_import_with_lost_connection_changes_nothing(filled: URL, tmp_path: Path) -> None:
     path = write(tmp_path, *BIG)
     async with held_up(filled, lambda: run_import(filled, path)) as (task, connection):
         await connection.execute(f"SELECT pg_terminate_backend(pid) {WAITING}")
@@ -197,7 +199,7 @@ async def test_database_that_ends_the_connection(filled: URL, tmp_path: Path) ->
             await task
 
 
-async def test_two_imports_at_once(database: URL, tmp_path: Path) -> None:
+async def test_import_during_another_import_is_refused(database: URL, tmp_path: Path) -> None:
     path = write(tmp_path, *BIG)
     async with held_up(database, lambda: run_import(database, path)) as (task, _):
         for dry_run in (False, True):

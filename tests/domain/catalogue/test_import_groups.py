@@ -1,4 +1,4 @@
-"""The same anime by any shared source: in two files, twice in one, and where it would be two anime of the catalogue."""
+"""Entries with a shared source: in two files, in one, and of two anime of the catalogue."""
 
 import random
 from collections import Counter
@@ -28,7 +28,7 @@ SPELLINGS = (
 )
 
 
-async def test_same_url_in_another_spelling(database: URL, tmp_path: Path) -> None:
+async def test_source_in_another_spelling_is_the_same_anime(database: URL, tmp_path: Path) -> None:
     count = len(SPELLINGS)
     first = [entry(n, sources=[f"https://kitsu.app/anime/{n}"]) for n in range(count)]
     second = [entry(n, sources=[spelling.format(n)]) for n, spelling in enumerate(SPELLINGS)]
@@ -41,7 +41,7 @@ async def test_same_url_in_another_spelling(database: URL, tmp_path: Path) -> No
     assert await dump(database) == before
 
 
-async def test_any_shared_source_will_do(database: URL, tmp_path: Path) -> None:
+async def test_entry_with_any_shared_source_is_the_same_anime(database: URL, tmp_path: Path) -> None:
     await import_entries(database, tmp_path, entry(1, sources=[A, B]), entry(2, sources=[C]))
     (kept,) = await rows(database, "SELECT id FROM anime WHERE title = 'Anime 1'")
     assert await import_entries(database, tmp_path, entry(3, sources=[D, B])) == Report(updated=1)
@@ -63,11 +63,11 @@ SAME: dict[str, list[dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("how", SAME)
-async def test_twice_in_one_file(database: URL, tmp_path: Path, how: str) -> None:
+async def test_entries_that_share_a_source_are_merged(database: URL, tmp_path: Path, how: str) -> None:
     entries = [entry(8), *SAME[how], entry(9)]
     merged = len(SAME[how]) - 1
     assert await import_entries(database, tmp_path, *entries) == Report(added=3, merged=merged)
-    # The first one counts, with the ids of all.
+    # The first entry is used, with the ids of all.
     assert await rows(database, "SELECT title FROM anime ORDER BY title") == ["Anime 1", "Anime 8", "Anime 9"]
     assert await rows(database, "SELECT title FROM releases ORDER BY title") == ["Anime 1", "Anime 8", "Anime 9"]
     assert await rows(database, "SELECT count(*) FROM episodes") == [9]
@@ -81,7 +81,7 @@ async def test_twice_in_one_file(database: URL, tmp_path: Path, how: str) -> Non
         assert await dump(database) == before
 
 
-async def test_entries_that_share_only_an_anime_of_the_catalogue(database: URL, tmp_path: Path) -> None:
+async def test_entries_that_share_an_anime_of_the_catalogue_are_merged(database: URL, tmp_path: Path) -> None:
     await import_entries(database, tmp_path, entry(1, sources=[A, B]))
     twice = (entry(2, sources=[A]), entry(3, sources=[B]))
     assert await import_entries(database, tmp_path, *twice) == Report(updated=1, merged=1)
@@ -98,9 +98,7 @@ async def test_entries_that_share_only_an_anime_of_the_catalogue(database: URL, 
         pytest.param([entry(3, sources=[A, C]), entry(4, sources=[C, D]), entry(5, sources=[D, B])], id="by a chain"),
     ],
 )
-async def test_entry_that_would_make_one_of_two_anime(
-    database: URL, tmp_path: Path, joining: list[dict[str, Any]]
-) -> None:
+async def test_entry_of_two_anime_is_refused(database: URL, tmp_path: Path, joining: list[dict[str, Any]]) -> None:
     await import_entries(database, tmp_path, entry(1, sources=[A]), entry(2, sources=[B]))
     ids = await rows(database, "SELECT id::text FROM anime ORDER BY 1")
     before = await rows(database, "SELECT a::text FROM anime a ORDER BY id")
@@ -119,7 +117,7 @@ async def test_entry_that_would_make_one_of_two_anime(
     ]
 
 
-async def test_two_anime_that_an_editor_made_one_are_one(database: URL, tmp_path: Path) -> None:
+async def test_anime_merged_by_an_editor_are_one(database: URL, tmp_path: Path) -> None:
     entries = (entry(1, sources=[A]), entry(2, sources=[B]), entry(3, sources=[A, B]))
     await import_entries(database, tmp_path, *entries[:2])
     assert (await import_entries(database, tmp_path, *entries)).unchanged == 0
@@ -131,8 +129,8 @@ async def test_two_anime_that_an_editor_made_one_are_one(database: URL, tmp_path
     assert await import_entries(database, tmp_path, *entries) == Report(unchanged=1, merged=2)
 
 
-async def test_reason_names_some_of_many_anime(database: URL, tmp_path: Path) -> None:
-    """A placeholder among the sources of a whole file makes it one group; the report must not grow with its square."""
+async def test_reason_of_refusal_names_five_of_many_anime(database: URL, tmp_path: Path) -> None:
+    """A source shared by a whole file makes one group; the report must not grow with its square."""
     await import_entries(database, tmp_path, *(entry(n, episodes=0) for n in range(300)))
     before = await dump(database)
     mixed_up = [entry(n, sources=[f"https://myanimelist.net/anime/{n}", "https://example.org/"]) for n in range(300)]
@@ -143,7 +141,7 @@ async def test_reason_names_some_of_many_anime(database: URL, tmp_path: Path) ->
 
 
 def chain(count: int, order: list[int]) -> list[dict[str, Any]]:
-    """Entries of which each shares a source with the next, in this order of the file."""
+    """Write entries, each of which shares a source with the next, in this order of the file."""
     links = [f"https://a.example.org/{n}" for n in range(count + 1)]
     return [entry(n, sources=links[n : n + 2], episodes=0) for n in order]
 
@@ -158,7 +156,7 @@ ORDERS: dict[str, Callable[[int], list[int]]] = {
 
 
 @pytest.mark.parametrize("order", ORDERS)
-async def test_long_chain_is_one_anime(database: URL, tmp_path: Path, order: str) -> None:
+async def test_long_chain_of_shared_sources_is_one_anime(database: URL, tmp_path: Path, order: str) -> None:
     statements: Counter[str] = Counter()
     engine = create_engine(database)
 
@@ -167,7 +165,7 @@ async def test_long_chain_is_one_anime(database: URL, tmp_path: Path, order: str
         connection.driver_connection.add_query_logger(lambda query: statements.update([query.query]))
 
     try:
-        # Were it a round per entry or two, a chain of some thousands would take minutes.
+        # One round per entry would take minutes for a chain of some thousands.
         entries = chain(300, ORDERS[order](300))
         assert await import_catalogue(engine, write(tmp_path, *entries), dry_run=True) == Report(added=1, merged=299)
         assert statements.most_common(1)[0][1] < 30

@@ -1,4 +1,4 @@
-"""The import's memory: under 200 MB whatever the file's size, and whatever stands in it."""
+"""The memory of the import: under 200 MB for any size and content of the file."""
 
 import asyncio
 import os
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 LIMIT = 200_000_000
 
-# A process in between: a child's peak begins with what its parent had in memory when it was made, which is much here.
+# A process in between: the peak of a child includes the memory of its parent at the fork, which is large here.
 MEASURE = """
 import resource, subprocess, sys
 code = subprocess.call([sys.executable, "-m", "kitsu", "import-catalogue", sys.argv[1]], stderr=subprocess.DEVNULL)
@@ -47,7 +47,7 @@ def settings(database: URL) -> dict[str, str]:
 
 
 def run_measured(database: URL, path: Path) -> tuple[int, str, int]:
-    """Run the command on a file; its exit code, what it printed, and its peak in bytes."""
+    """Run the command on a file. Return its exit code, its output, and its peak in bytes."""
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, str(path)],
         cwd=path.parent,
@@ -73,7 +73,7 @@ SITES = (
 
 
 def many(count: int) -> Iterator[bytes]:
-    """Entries with 8 sources each. Twenty at a time are the same anime: reading and comparing must stay small."""
+    """Yield entries with 8 sources each, of which twenty each are the same anime."""
     yield line_of(METADATA)
     for number in range(count):
         sources = [f"{site}{number}" for site in SITES[:7]] + [f"{SITES[7]}{number // 20}"]
@@ -81,7 +81,7 @@ def many(count: int) -> Iterator[bytes]:
         yield line_of(entry(number, sources=sources, studios=studios, episodes=number % 3))
 
 
-async def test_large_file(database: URL, tmp_path: Path) -> None:
+async def test_large_file_is_imported_within_the_limit(database: URL, tmp_path: Path) -> None:
     path = tmp_path / "large.jsonl"
     with path.open("wb") as file:
         file.writelines(many(10_000))
@@ -97,8 +97,8 @@ def odd_lines(*values: dict[str, Any]) -> Iterator[bytes]:
     return map(line_of, (METADATA, entry(1), *values))
 
 
-async def test_odd_lines(database: URL, tmp_path: Path) -> None:
-    """Almost a line's limit each, and beyond it: of a handful of bytes in the file may come a hundred in memory."""
+async def test_long_lines_are_read_within_the_limit(database: URL, tmp_path: Path) -> None:
+    """Lines near the limit and over it: a few bytes in the file may take a hundred in memory."""
     texts = b'"ab",' * (MAX_LINE // 5 - 100) + b'"ab"'
     path = tmp_path / "odd.jsonl"
     with path.open("wb") as file:
@@ -112,8 +112,8 @@ async def test_odd_lines(database: URL, tmp_path: Path) -> None:
     assert peak < LIMIT
 
 
-async def test_all_sources_mixed_up(database: URL, tmp_path: Path) -> None:
-    """The whole file is one group, and each entry an anime of the catalogue: n reasons that could name n anime."""
+async def test_one_group_of_all_entries_stays_within_the_limit(database: URL, tmp_path: Path) -> None:
+    """The whole file is one group, and each entry an anime of the catalogue: n reasons could name n anime each."""
     await execute(
         database,
         "INSERT INTO anime (id, title) SELECT gen_random_uuid(), n FROM generate_series(1, 2000) n",
@@ -128,8 +128,8 @@ async def test_all_sources_mixed_up(database: URL, tmp_path: Path) -> None:
     assert peak < LIMIT
 
 
-async def test_large_window_of_the_compression(database: URL, tmp_path: Path) -> None:
-    """Of a file of up to 64 MB, whatever its level; the largest window there is, 128 MB, takes some 240 MB in all."""
+async def test_large_compression_window_stays_within_the_limit(database: URL, tmp_path: Path) -> None:
+    """A window of 64 MB, of any level. The largest window, 128 MB, takes some 240 MB in all."""
     path = tmp_path / "odd.jsonl.zst"
     options: dict[int, int] = {zstd.CompressionParameter.compression_level: 1, zstd.CompressionParameter.window_log: 26}
     with zstd.open(path, "wb", options=options) as file:
@@ -137,8 +137,8 @@ async def test_large_window_of_the_compression(database: URL, tmp_path: Path) ->
     assert run_measured(database, path)[2] < LIMIT
 
 
-async def test_many_episodes(database: URL, tmp_path: Path) -> None:
-    """Measured when the first of them are on their way into the database, which lets none in."""
+async def test_many_episodes_stay_within_the_limit(database: URL, tmp_path: Path) -> None:
+    """Measured while the INSERT of the episodes waits for a lock."""
     path = tmp_path / "odd.jsonl"
     path.write_bytes(b"".join(odd_lines(*(entry(n, episodes=20_000) for n in range(2, 42)))))
     connection = await connect(database)

@@ -1,4 +1,4 @@
-"""Source URLs: provider and id of every site that Kitsu has a name for, and of those that it has none for."""
+"""Source URLs: provider and id of known sites, host and URL of others."""
 
 import pytest
 
@@ -22,7 +22,7 @@ from kitsu.domain.catalogue.importing.entries import parse_source
         ("https://notify.moe/anime/0-A-5Fimg", ("notify_moe", "0-A-5Fimg")),
     ],
 )
-def test_providers(url: str, expected: tuple[str, str]) -> None:
+def test_known_host_is_its_provider(url: str, expected: tuple[str, str]) -> None:
     scheme, rest = url.split("://")
     assert parse_source(url) == expected
     assert parse_source(f"{url}/") == expected
@@ -39,14 +39,14 @@ def test_providers(url: str, expected: tuple[str, str]) -> None:
         ("https://myanimelist.net:443/anime/1535", ("myanimelist", "1535")),
         ("https://anime-planet.com/anime/22-7", ("anime_planet", "22-7")),
         ("https://anime-planet.com/anime/86", ("anime_planet", "86")),
-        # A slug and a token are names, not numbers: with other zeros in front it is another anime.
+        # A slug and a token are no numbers: with leading zeros it is another anime.
         ("https://anime-planet.com/anime/007", ("anime_planet", "007")),
         ("https://notify.moe/anime/0012345", ("notify_moe", "0012345")),
         # Letter case is part of a token.
         ("https://notify.moe/anime/AbC", ("notify_moe", "AbC")),
     ],
 )
-def test_ids(url: str, expected: tuple[str, str]) -> None:
+def test_source_of_known_host_has_the_providers_id(url: str, expected: tuple[str, str]) -> None:
     assert parse_source(url) == expected
 
 
@@ -60,7 +60,7 @@ def test_ids(url: str, expected: tuple[str, str]) -> None:
         ("https://example.org", "example.org"),
         ("https://アニメ.example.org/1", "アニメ.example.org"),
         ("https://[2001:db8::1]/1", "2001:db8::1"),
-        # Pages of sites that Kitsu knows, which are no anime's own.
+        # Other pages of known sites.
         ("https://myanimelist.net/anime/1535/Death_Note", "myanimelist.net"),
         ("https://myanimelist.net/manga/21", "myanimelist.net"),
         ("https://myanimelist.net/anime/", "myanimelist.net"),
@@ -74,7 +74,7 @@ def test_ids(url: str, expected: tuple[str, str]) -> None:
         ("https://notmyanimelist.net/anime/1535", "notmyanimelist.net"),
     ],
 )
-def test_others_are_kept_as_they_are(url: str, host: str) -> None:
+def test_source_without_known_id_is_host_and_url(url: str, host: str) -> None:
     assert parse_source(url) == (host, url)
 
 
@@ -103,6 +103,6 @@ def test_others_are_kept_as_they_are(url: str, host: str) -> None:
         "https://example.org/two\nlines",
     ],
 )
-def test_what_is_no_url(text: str) -> None:
+def test_invalid_url_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"is no URL$"):
         parse_source(text)

@@ -1,4 +1,4 @@
-"""What becomes of an uploaded picture, and what is refused as none, at little cost."""
+"""The conversion of uploaded pictures, and the refusal of invalid ones at little cost."""
 
 import asyncio
 import threading
@@ -35,20 +35,20 @@ def test_every_format_becomes_webp(form: str) -> None:
         *(((4096, 4096), (512, 512)), ((4096, 2), (512, 1)), ((511, 513), (510, 512))),
     ],
 )
-def test_it_fits_and_is_never_enlarged(size: tuple[int, int], expected: tuple[int, int]) -> None:
+def test_large_picture_is_scaled_down_and_small_one_unchanged(size: tuple[int, int], expected: tuple[int, int]) -> None:
     for form in ("PNG", "JPEG"):
         assert decoded(picture(plain(form, size))).size == expected
 
 
 @pytest.mark.parametrize("size", [(4097, 1), (1, 4097)])
 @pytest.mark.parametrize("form", FORMATS)
-def test_more_than_4096_pixels_a_side(form: str, size: tuple[int, int]) -> None:
+def test_picture_over_4096_pixels_a_side_is_refused(form: str, size: tuple[int, int]) -> None:
     with pytest.raises(BadRequest, match="more than 4096 pixels a side"):
         picture(plain(form, size))
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGBA", "CMYK", "I;16", "YCbCr"])
-def test_every_kind_of_pixels(mode: str) -> None:
+def test_every_pixel_mode_is_converted(mode: str) -> None:
     form = {"CMYK": "JPEG", "YCbCr": "JPEG", "PA": "PNG"}.get(mode, "PNG")
     ramp = Image.linear_gradient("L").resize((64, 64))
     if mode == "I;16":
@@ -62,7 +62,7 @@ def test_every_kind_of_pixels(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
-def test_transparency_stays(mode: str) -> None:
+def test_transparency_is_preserved(mode: str) -> None:
     image = Image.new("RGBA", (40, 40), (255, 0, 0, 255))
     image.paste((0, 0, 0, 0), (0, 0, 20, 40))
     made = decoded(picture(encoded(image.convert(mode) if mode != "P" else image.quantize(), "PNG")))
@@ -71,7 +71,7 @@ def test_transparency_stays(mode: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG"])
-def test_of_an_animation_the_first_picture(form: str) -> None:
+def test_animation_becomes_its_first_frame(form: str) -> None:
     frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "lime", "blue")]
     made = decoded(picture(encoded(frames[0], form, save_all=True, append_images=frames[1:], duration=100)))
     assert getattr(made, "n_frames", 1) == 1
@@ -95,7 +95,7 @@ def with_metadata(form: str) -> bytes:
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
-def test_no_metadata_is_left(form: str) -> None:
+def test_metadata_is_removed(form: str) -> None:
     data = with_metadata(form)
     assert SECRET in data
     made = picture(data)
@@ -104,7 +104,7 @@ def test_no_metadata_is_left(form: str) -> None:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_what_stands_behind_a_picture_is_not_stored(form: str) -> None:
+def test_data_after_the_picture_is_removed(form: str) -> None:
     made = picture(plain(form) + pictures.HTML)
     assert b"script" not in made
     assert decoded(made).size == (64, 48)
@@ -114,7 +114,7 @@ def test_what_stands_behind_a_picture_is_not_stored(form: str) -> None:
     ("orientation", "corner"), [(1, (4, 4)), (3, (60, 28)), (6, (28, 4)), (8, (4, 60)), (2, (60, 4))]
 )
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
-def test_the_orientation_is_applied(form: str, orientation: int, corner: tuple[int, int]) -> None:
+def test_orientation_is_applied(form: str, orientation: int, corner: tuple[int, int]) -> None:
     image = Image.new("RGB", (64, 32), "blue")
     image.paste("red", (0, 0, 16, 16))
     exif = Image.Exif()
@@ -125,8 +125,8 @@ def test_the_orientation_is_applied(form: str, orientation: int, corner: tuple[i
     assert "exif" not in made.info
 
 
-def test_colours_become_srgb() -> None:
-    # A profile whose red and green are exchanged, which no eye could mistake for sRGB.
+def test_colours_are_converted_to_srgb() -> None:
+    # A profile with red and green exchanged.
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     swapped = srgb.replace(b"rXYZ", b"tmp_").replace(b"gXYZ", b"rXYZ").replace(b"tmp_", b"gXYZ")
     for form in ("PNG", "JPEG"):
@@ -137,7 +137,7 @@ def test_colours_become_srgb() -> None:
 
 
 @pytest.mark.parametrize("profile", [b"no profile", b"\0" * 200])
-def test_a_broken_profile_is_ignored(profile: bytes) -> None:
+def test_damaged_colour_profile_is_ignored(profile: bytes) -> None:
     assert decoded(picture(plain(icc_profile=profile))).size == (64, 48)
 
 
@@ -171,12 +171,12 @@ BAD: dict[str, Callable[[], bytes]] = {
 
 
 def peak() -> int:
-    """The most memory that this process has had since it was last forgotten, in bytes."""
+    """Return the peak memory of this process since the last reset, in bytes."""
     return 1024 * int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_is_no_picture_is_refused_soon_and_at_little_cost(name: str) -> None:
+def test_invalid_picture_is_refused_within_time_and_memory(name: str) -> None:
     data = BAD[name]()
     Path("/proc/self/clear_refs").write_text("5")
     before, started = peak(), time.process_time()
@@ -187,7 +187,7 @@ def test_what_is_no_picture_is_refused_soon_and_at_little_cost(name: str) -> Non
     assert caught.value.message.startswith("The avatar ")
 
 
-def test_every_cut_of_a_picture_is_one_or_none() -> None:
+def test_truncated_picture_is_converted_or_refused() -> None:
     for form in FORMATS:
         data = plain(form, (16, 16))
         for length in range(0, len(data), 7):
@@ -198,7 +198,7 @@ def test_every_cut_of_a_picture_is_one_or_none() -> None:
             assert decoded(made).size == (16, 16)
 
 
-def test_every_byte_may_be_wrong() -> None:
+def test_picture_with_any_damaged_byte_is_converted_or_refused() -> None:
     for form in FORMATS:
         data = bytearray(plain(form, (16, 16), exif=Image.Exif().tobytes()) if form != "BMP" else plain(form, (16, 16)))
         for at in range(0, len(data), 3):
@@ -207,7 +207,7 @@ def test_every_byte_may_be_wrong() -> None:
                 picture(broken)
 
 
-async def test_the_queue_ends() -> None:
+async def test_full_queue_of_threads_rejects_until_it_is_processed() -> None:
     threads, go = Threads("test", threads=1, queue=2), threading.Event()
     waiting = [asyncio.create_task(threads.run(go.wait)) for _ in range(3)]
     await asyncio.sleep(0)

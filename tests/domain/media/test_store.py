@@ -1,4 +1,4 @@
-"""The media store, over a folder and over a bucket of a real S3 server: the same answers, and none that hangs."""
+"""The media store, in a folder and in a bucket of a real S3 server: both behave the same, and never hang."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ def store_at(place: Place) -> MediaStore:
     return MediaStore(*place.settings.values())
 
 
-async def test_a_file(place: Place) -> None:
+async def test_file_is_put_found_read_and_deleted(place: Place) -> None:
     store = store_at(place)
     await store.put(KEY, DATA, "image/webp")
     assert place.files() == {"a.webp": DATA}
@@ -40,13 +40,13 @@ async def test_a_file(place: Place) -> None:
         await file.read()
 
 
-async def test_an_empty_file(place: Place) -> None:
+async def test_empty_file_is_read(place: Place) -> None:
     place.put("empty.webp", b"")
     file = await store_at(place).get("avatars/empty.webp")
     assert (file.size, await file.read()) == (0, b"")
 
 
-def test_what_is_wrong_with_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unusable_folder_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
 
@@ -60,7 +60,7 @@ def test_what_is_wrong_with_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not (tmp_path / "deep").exists()
 
 
-def test_folder_of_somebody_else() -> None:
+def test_folder_without_permission_is_reported() -> None:
     with server_folder() as folder:
         (folder / "hidden" / "deep").mkdir(parents=True)
         for each, mode in ((folder, 0o755), (folder / "hidden", 0o600)):
@@ -83,7 +83,7 @@ def test_folder_of_somebody_else() -> None:
 
 
 @pytest.mark.parametrize("key", [KEY, "avatars/..", "avatars/a\nb", "avatars/a\0b", "../x", "avatars/.../x"])
-async def test_what_is_not_there(place: Place, key: str) -> None:
+async def test_missing_file_raises_not_found_and_is_deleted(place: Place, key: str) -> None:
     store = store_at(place)
     place.put("b.webp", DATA)
     with pytest.raises(NotFound):
@@ -92,7 +92,7 @@ async def test_what_is_not_there(place: Place, key: str) -> None:
     assert place.files() == {"b.webp": DATA}
 
 
-async def test_browsers_may_fetch_from_the_bucket_itself(s3: str, credentials: None) -> None:
+async def test_file_in_bucket_has_type_and_cache_headers(s3: str, credentials: None) -> None:
     place = bucket_of(s3)
     await store_at(place).put(KEY, DATA, "image/webp")
     bucket = place.settings["media_url"].split("/")[2]
@@ -100,7 +100,7 @@ async def test_browsers_may_fetch_from_the_bucket_itself(s3: str, credentials: N
     assert (headers["content-type"], headers["cache-control"]) == ("image/webp", "public, max-age=31536000, immutable")
 
 
-async def test_what_a_killed_process_left_goes_with_its_file(tmp_path: Path) -> None:
+async def test_delete_removes_unfinished_files(tmp_path: Path) -> None:
     avatars = tmp_path / "avatars"
     avatars.mkdir()
     for name in ("a.webp#1", "a.webp#27", "aXwebp#1", "b.webp#1"):
@@ -109,12 +109,14 @@ async def test_what_a_killed_process_left_goes_with_its_file(tmp_path: Path) -> 
     assert {file.name for file in avatars.iterdir()} == {"aXwebp#1", "b.webp#1"}
 
 
-def test_making_one_touches_nothing(tmp_path: Path) -> None:
+def test_new_store_creates_no_folder(tmp_path: Path) -> None:
     MediaStore(f"file://{tmp_path}/uploads")
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_folder_of_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_relative_folder_is_of_the_working_directory_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     store = MediaStore("file://./my%20uploads")
     monkeypatch.chdir("/")
@@ -122,7 +124,7 @@ async def test_a_folder_of_the_working_directory(tmp_path: Path, monkeypatch: py
     assert (tmp_path / "my uploads" / KEY).read_bytes() == DATA
 
 
-async def test_a_full_disk(small_disk: Path) -> None:
+async def test_put_on_full_disk_raises_and_leaves_no_file(small_disk: Path) -> None:
     store = MediaStore(f"file://{small_disk}/uploads")
     await store.put("avatars/old.webp", DATA, "image/webp")
     with capture_logs() as lines, pytest.raises(ServiceUnavailable) as caught:
@@ -134,14 +136,14 @@ async def test_a_full_disk(small_disk: Path) -> None:
     assert "No space left on device" in line["reason"]
 
 
-async def test_a_folder_that_is_none(tmp_path: Path) -> None:
+async def test_file_instead_of_folder_raises_service_unavailable(tmp_path: Path) -> None:
     (tmp_path / "uploads").write_text("a file")
     for ask in asked(MediaStore(f"file://{tmp_path}/uploads")):
         with pytest.raises(ServiceUnavailable):
             await ask()
 
 
-async def test_the_log_does_not_say_where_the_folder_is(tmp_path: Path) -> None:
+async def test_log_does_not_contain_the_folder(tmp_path: Path) -> None:
     (tmp_path / "avatars").write_text("a file")
     for ask in asked(MediaStore(f"file://{tmp_path}")):
         with capture_logs() as lines, pytest.raises(ServiceUnavailable):
@@ -155,7 +157,7 @@ def asked(store: MediaStore) -> list[Callable[[], Awaitable[object]]]:
     return [lambda: store.put(KEY, DATA, "image/webp"), lambda: store.get(KEY), lambda: store.delete(KEY)]
 
 
-async def test_a_server_that_is_away_or_lacks_the_bucket(s3: str, credentials: None) -> None:
+async def test_unreachable_server_or_missing_bucket_raises(s3: str, credentials: None) -> None:
     for address in (f"http://127.0.0.1:{free_port()}", s3):
         put, get, delete = asked(MediaStore("s3://nowhere/media", address))
         with pytest.raises(PutOutcomeUnknown):
@@ -166,7 +168,7 @@ async def test_a_server_that_is_away_or_lacks_the_bucket(s3: str, credentials: N
             await get()
 
 
-async def test_a_server_that_never_answers(credentials: None, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unresponsive_server_raises_after_the_timeout(credentials: None, monkeypatch: pytest.MonkeyPatch) -> None:
     async def say_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers.append(writer)
 

@@ -43,8 +43,8 @@ WITH shared AS (
 SELECT count(*) FROM spread
 
 -- name: shorten_roots
--- A whole group goes under another at a time, and then under that one's own: a chain of n entries, each sharing a
--- source with the next, takes about log n rounds.
+-- Each round joins whole groups to others, and then to the roots of those: a chain of n entries, each of which shares
+-- a source with the next, takes about log n rounds.
 WITH shortened AS (
     UPDATE import_entries e SET root = r.root FROM import_entries r WHERE r.number = e.root AND r.root < e.root
     RETURNING e.number
