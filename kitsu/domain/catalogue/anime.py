@@ -166,10 +166,10 @@ class AnimeReader:
         self._runner = runner
         self._details = BatchLoader(self._look_up)
 
-    async def page(self, query: AnimeQuery, **search: str) -> Page[AnimeListItem]:
+    async def page(self, query: AnimeQuery, search: dict[str, str] | None = None) -> Page[AnimeListItem]:
         """Return the anime that match all filters, and the search text if there is one: `q`, or `short_q`."""
         filters = {name: getattr(query, name) for name in ("type", "status", "year", "season", "genres")}
-        parameters = {name: value for name, value in (filters | search).items() if value is not None}
+        parameters = {name: value for name, value in (filters | (search or {})).items() if value is not None}
         return await listing_of(frozenset(parameters), query.sort).page(self._runner, parameters, query.page)
 
     async def search(self, q: str | None, query: AnimeQuery) -> Page[AnimeListItem]:
@@ -180,7 +180,7 @@ class AnimeReader:
         if len(text) > MAX_SEARCH_LENGTH:
             raise BadRequest(f"Search query must have at most {MAX_SEARCH_LENGTH} characters")
         is_short = len(normalize("NFKC", text)) < TRIGRAM_LENGTH
-        return await self.page(query, **{"short_q" if is_short else "q": text})
+        return await self.page(query, {"short_q" if is_short else "q": text})
 
     async def detail(self, anime_id: UUID) -> Anime:
         """Return one anime. Raises NotFound."""
