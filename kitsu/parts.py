@@ -143,8 +143,7 @@ class Parts(dict[type, Any]):
             for each in (self.runner, self.files.threads, self.accounts.hasher):
                 stack.callback(each.close)
             if self.listener:
-                self.listener.start()
-                stack.push_async_callback(self.listener.stop)
+                await stack.enter_async_context(self.listener.listening())
             if self.metrics:
                 await stack.enter_async_context(self.metrics.publishing())
                 await stack.enter_async_context(self.last_runs.followed())

@@ -1,7 +1,7 @@
-"""One statement for what several requests ask at the same time, such as whether their sessions still live.
+"""Look up keys of several requests in one statement, such as the sessions of requests that arrive together.
 
-The first one asks at once. Those that come while its statement is under way wait for it, and are asked together in the
-next: none gets an answer older than its question, and a worker that is busy sends a statement for many requests.
+The first request runs a statement at once. Requests that arrive while it runs share the next statement: no value is
+older than its request, and a busy worker sends one statement for many requests.
 """
 
 import asyncio
@@ -10,74 +10,71 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Generic, TypeVar
 
 MIN_KEYS = 16
-"""Keys at least, in the array of a statement. PostgreSQL keeps a plan for ten, and makes another for less each time."""
+"""PostgreSQL caches the plan for an array of ten keys or more, and makes a new one each time for fewer."""
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 
 def padded(keys: list[K]) -> list[K]:
-    """The keys, and the first of them again and again up to MIN_KEYS: to look up twice what is known costs nothing."""
+    """Return the keys, with the first one repeated up to MIN_KEYS: a second look-up of a key costs nothing."""
     return keys + keys[:1] * (MIN_KEYS - len(keys))
 
 
 class BatchLoader(Generic[K, V]):
-    """Looks keys up, as many in one go as there are."""
+    """Looks up the keys of concurrent calls in batches."""
 
     def __init__(self, look_up: Callable[[list[K]], Awaitable[Mapping[K, V]]]) -> None:
-        """`look_up` finds the values of all keys that have one."""
+        """`look_up` returns the values of those keys that have one."""
         self._look_up = look_up
-        self._is_asking = False
+        self._is_loading = False
         self._waiting: list[tuple[K, asyncio.Future[V | None]]] = []
         self._task: asyncio.Task[None] | None = None
 
     async def get(self, key: K) -> V | None:
-        """The value of a key, None for none. Raises what the look-up raises."""
-        if self._is_asking:
-            answer: asyncio.Future[V | None] = asyncio.get_running_loop().create_future()
-            self._waiting.append((key, answer))
-            return await answer
-        self._is_asking = True
+        """Return the value of a key, or None. Raises what `look_up` raises."""
+        if self._is_loading:
+            future: asyncio.Future[V | None] = asyncio.get_running_loop().create_future()
+            self._waiting.append((key, future))
+            return await future
+        self._is_loading = True
         try:
             return (await self._look_up([key])).get(key)
         except TimeoutError as error:
-            self._refuse_waiting(error)
+            _fail(self._waiting, error)
             raise
         finally:
-            self._go_on()
+            self._load_next()
 
-    def _go_on(self) -> None:
-        self._is_asking = bool(self._waiting)
-        if self._is_asking:
-            # Of nobody's context: it works for others than the request that happens to end here.
-            self._task = asyncio.create_task(self._answer(), context=contextvars.Context())
+    def _load_next(self) -> None:
+        self._is_loading = bool(self._waiting)
+        if self._is_loading:
+            # Runs in an empty context: it serves several requests, so no request's log fields may leak into it.
+            self._task = asyncio.create_task(self._load_batch(), context=contextvars.Context())
 
-    def _refuse_waiting(self, error: Exception) -> None:
-        """Who waited for as long as nobody answered does not wait for as long again."""
-        waiting, self._waiting = self._waiting, []
-        _refuse(waiting, error)
-
-    async def _answer(self) -> None:
-        page_request, self._waiting = self._waiting, []
+    async def _load_batch(self) -> None:
+        batch, self._waiting = self._waiting, []
         try:
-            found = await self._look_up([key for key, _ in page_request])
+            values = await self._look_up([key for key, _ in batch])
         except asyncio.CancelledError:
-            for _, answer in page_request:
-                answer.cancel()
+            for _, future in batch:
+                future.cancel()
             raise
-        except Exception as error:  # noqa: BLE001 - each of those who wait gets it
-            _refuse(page_request, error)
+        except Exception as error:  # noqa: BLE001 - each waiting request gets it
+            _fail(batch, error)
             if isinstance(error, TimeoutError):
-                self._refuse_waiting(error)
+                # Requests that waited for one timeout don't wait for another.
+                _fail(self._waiting, error)
         else:
-            for key, answer in page_request:
-                if not answer.done():
-                    answer.set_result(found.get(key))
+            for key, future in batch:
+                if not future.done():
+                    future.set_result(values.get(key))
         finally:
-            self._go_on()
+            self._load_next()
 
 
-def _refuse(page_request: "list[tuple[K, asyncio.Future[V | None]]]", error: Exception) -> None:
-    for _, answer in page_request:
-        if not answer.done():
-            answer.set_exception(error)
+def _fail(waiting: list[tuple[K, asyncio.Future[V | None]]], error: Exception) -> None:
+    for _, future in waiting:
+        if not future.done():
+            future.set_exception(error)
+    waiting.clear()

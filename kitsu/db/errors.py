@@ -1,30 +1,45 @@
-"""What a database error means: by PostgreSQL's SQLSTATE, since the libraries wrap errors by the driver's classes."""
+"""What database errors mean, by PostgreSQL's SQLSTATE: the libraries wrap errors by the driver's classes."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError
+from advanced_alchemy.exceptions import IntegrityError as RepositoryIntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from kitsu.errors import AppError
+
 # Connection exceptions, insufficient resources, operator intervention (shutdown, starting up, statement timeout).
-_AWAY_CLASSES = ("08", "53", "57")
-# What asyncpg says of a connection that was closed under it; the second one when it has heard of that already, and of
-# nothing more.
+_UNAVAILABLE_CLASSES = ("08", "53", "57")
+# A read-only server, which a failover leaves; a lock timeout; a serialization failure and a deadlock, which roll the
+# transaction back and may be retried; a disk that can't be read or written.
+_UNAVAILABLE_STATES = ("25006", "55P03", "40001", "40P01", "58030")
+# asyncpg's errors for a closed connection; the second one if asyncpg itself has already noticed.
 _CLOSED = (asyncpg.InterfaceError, asyncpg.InternalClientError)
-# A read-only server, which a failover leaves; a lock timeout; a serialization failure and a deadlock, which undo the
-# transaction and are gone when it is tried again; a disk that can't be read or written.
-_AWAY_STATES = ("25006", "55P03", "40001", "40P01", "58030")
+
+ConstraintErrors = Mapping[str, Callable[[], AppError]]
+"""Name of a constraint or index to the error that its violation means; the table of an app."""
+
+
+@contextmanager
+def translate_constraint_errors(errors: ConstraintErrors) -> Iterator[None]:
+    """Raise the contract's error for a violated constraint. Other errors are not changed."""
+    try:
+        yield
+    except (IntegrityError, asyncpg.IntegrityConstraintViolationError, RepositoryIntegrityError) as error:
+        make = errors.get(_driver_attribute(error, "constraint_name") or "")
+        if make is None:
+            raise
+        raise make() from error
 
 
 def sqlstate(error: BaseException) -> str | None:
-    """The five-character SQLSTATE behind an error, at whatever depth it is wrapped."""
-    return _of_driver(error, "sqlstate")
+    """Return the five-character SQLSTATE of an error or of what it wraps, or None."""
+    return _driver_attribute(error, "sqlstate")
 
 
-def violated_constraint(error: BaseException) -> str | None:
-    """The name of the constraint or index that an error of class 23 is about."""
-    return _of_driver(error, "constraint_name")
-
-
-def _of_driver(error: BaseException, name: str) -> str | None:
+def _driver_attribute(error: BaseException, name: str) -> str | None:
     values = (getattr(each, name, None) for each in _chain(error))
     return next((value for value in values if isinstance(value, str)), None)
 
@@ -33,7 +48,7 @@ def _chain(error: BaseException) -> list[BaseException]:
     """Return the error and what it wraps, down to the driver's."""
     found: list[BaseException] = []
     current: BaseException | None = error
-    # Nothing keeps an error from being its own cause, and following that would never end.
+    # An error may be its own cause.
     while current is not None and not any(current is each for each in found):
         found.append(current)
         current = getattr(current, "orig", None) or current.__cause__
@@ -41,30 +56,27 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 
 def is_disconnect(error: BaseException) -> bool:
-    """Whether the connection is gone, rather than the statement refused."""
-    if isinstance(error, DBAPIError) and error.connection_invalidated:
-        return True
-    if isinstance(error, (ConnectionResetError, BrokenPipeError, *_CLOSED)):
+    """Return whether the connection is lost, rather than the statement refused."""
+    if isinstance(error, (ConnectionResetError, BrokenPipeError, *_CLOSED)) or _is_invalidated(error):
         return True
     return (sqlstate(error) or "").startswith(("08", "57P0"))
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Return whether the database is away, overloaded or out of reach, so that the same request may succeed later."""
+    """Return whether the database is away, overloaded or out of reach, so that a later retry may succeed."""
     for each in _chain(error):
-        # OSError has ConnectionError and TimeoutError under it; a host that is no name is a UnicodeError.
-        if isinstance(each, (OSError, PoolTimeoutError, *_CLOSED)) or _is_bad_host(each):
-            return True
-        if isinstance(each, DBAPIError) and each.connection_invalidated:
+        # OSError includes ConnectionError and TimeoutError. A malformed host name is a UnicodeError.
+        is_bad_host = isinstance(each, UnicodeError) and "label" in str(each)
+        if isinstance(each, (OSError, PoolTimeoutError, *_CLOSED)) or is_bad_host or _is_invalidated(each):
             return True
     state = sqlstate(error) or ""
-    return state.startswith(_AWAY_CLASSES) or state in _AWAY_STATES
+    return state.startswith(_UNAVAILABLE_CLASSES) or state in _UNAVAILABLE_STATES
 
 
-def _is_bad_host(error: BaseException) -> bool:
-    return isinstance(error, UnicodeError) and "label" in str(error)
+def _is_invalidated(error: BaseException) -> bool:
+    return isinstance(error, DBAPIError) and error.connection_invalidated
 
 
 def is_bad_value(error: BaseException) -> bool:
-    """Whether a value of the request is one that the database can't hold, such as a text with a NUL in it."""
+    """Return whether the database can't store a value of the request, such as a text with a NUL character."""
     return (sqlstate(error) or "").startswith("22")

@@ -1,63 +1,57 @@
-"""Listens to what the database says of changes of the catalogue, on a connection of its own."""
+"""The listener for changes of the catalogue, on a connection of its own."""
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol
 
 import asyncpg
 import structlog
 from sqlalchemy.engine import URL
 
-from kitsu.db.engine import Timeouts
-from kitsu.db.statements import connect_arguments
+from kitsu.db.engine import Timeouts, connect_arguments
 
 log = structlog.get_logger("kitsu.catalogue")
 
 CHANNEL = "kitsu_catalogue"
 """What the triggers of the catalogue's tables notify, at the commit."""
 HEARTBEAT_SECONDS = 1.0
-"""A connection that does not answer for so long counts as cut: nobody says so when a network swallows it."""
+"""Interval and timeout of a check of the connection: a network may drop one without an error."""
 RETRY_SECONDS = 0.5
 
 
 class Listener(Protocol):
-    """Whoever wants to know."""
+    """Receives changes of the catalogue. Between `disconnected` and `connected` it may miss some."""
 
-    def changed(self) -> None:
-        """A row changed, or may have while nobody listened."""
-
-    def connected(self) -> None:
-        """From now on every change is told."""
-
-    def disconnected(self) -> None:
-        """From now on changes may go untold."""
+    def changed(self) -> None: ...
+    def connected(self) -> None: ...
+    def disconnected(self) -> None: ...
 
 
 class CatalogueListener:
-    """Keeps a connection that listens, and makes another one when it is cut."""
+    """Keeps a connection that listens, and replaces it when it is lost."""
 
     def __init__(self, url: URL, listener: Listener, timeouts: Timeouts) -> None:
         self._arguments = connect_arguments(url, timeouts)
         self._listener = listener
-        self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Begin to listen, in the background."""
-        self._task = asyncio.create_task(self._listen())
-
-    async def stop(self) -> None:
-        """Listen no more."""
-        if self._task is not None:
-            self._task.cancel()
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """Listen in the background until the context ends."""
+        task = asyncio.create_task(self._listen())
+        try:
+            yield
+        finally:
+            task.cancel()
             with suppress(asyncio.CancelledError):
-                await self._task
+                await task
 
     async def _listen(self) -> None:
         while True:
             try:
                 await self._listen_once()
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                log.warning("catalogue changes are not heard", error=type(error).__name__)
+                log.warning("change listener disconnected", error=type(error).__name__)
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _listen_once(self) -> None:

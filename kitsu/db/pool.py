@@ -1,4 +1,4 @@
-"""asyncpg's connection pool, with limits on waiting and connecting and with connections that are replaced by age."""
+"""asyncpg's connection pool, with limits on waiting and connecting, and with connections that are replaced by age."""
 
 import asyncio
 import time
@@ -8,8 +8,9 @@ from contextvars import ContextVar
 from typing import Any
 
 import asyncpg
+from sqlalchemy.engine import URL
 
-from kitsu.db.engine import Timeouts
+from kitsu.db.engine import Timeouts, connect_arguments
 from kitsu.db.errors import is_disconnect
 
 _limit: ContextVar[asyncio.Timeout] = ContextVar("limit")
@@ -17,29 +18,28 @@ _limit: ContextVar[asyncio.Timeout] = ContextVar("limit")
 
 
 class PooledConnection(asyncpg.Connection):  # type: ignore[misc] # asyncpg ships no types
-    """A connection that knows when it was made."""
+    """A connection with the time of its creation, on the monotonic clock."""
 
     made_at = 0.0
-    """On the monotonic clock."""
 
 
 class ConnectionPool:
-    """asyncpg's pool, for single statements. It connects when a connection is needed, and not before."""
+    """asyncpg's pool, for single statements. It connects when a connection is needed."""
 
     def __init__(
         self,
-        arguments: dict[str, Any],
+        url: URL,
         *,
         size: int,
         recycle: int,
-        init: Callable[[asyncpg.Connection], Awaitable[None]],
         timeouts: Timeouts,
+        init: Callable[[asyncpg.Connection], Awaitable[None]],
     ) -> None:
-        """Configure up to `size` connections, made with the `arguments` of asyncpg's `connect` and passed to `init`.
+        """Configure up to `size` connections, each prepared by `init` and replaced after `recycle` seconds, -1: never.
 
-        A connection older than `recycle` seconds is replaced when it is next acquired; -1: never.
+        The age is checked when a connection is acquired.
         """
-        self._arguments = arguments
+        self._arguments = connect_arguments(url, timeouts)
         self._size = size
         self._recycle = recycle if recycle >= 0 else float("inf")
         self._init = init
@@ -63,23 +63,23 @@ class ConnectionPool:
         self._expired_at = time.monotonic()
 
     def close(self) -> None:
-        """Close all connections at once, those in use too."""
+        """Close all connections at once, also those in use."""
         if self._pool is not None:
             self._pool.terminate()
 
     async def run(self, method: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
         """Call a method of asyncpg's connection, such as `fetch`, on a connection of the pool.
 
-        Raises TimeoutError when no connection is free, or can be made, or answers, in time.
+        Raises TimeoutError when a free connection, a new connection or the response takes too long.
         """
         began = time.monotonic()
         connection = await self._acquire()
-        # The time spent on waiting for a connection is taken off the statement's.
+        # The limit of the statement includes the wait for the connection.
         left = self._timeouts.command - (time.monotonic() - began)
         try:
             result = await method(connection, *arguments, timeout=left)
         except asyncio.CancelledError:
-            # asyncpg asks the server to cancel the statement and waits for its reply, which the caller need not.
+            # asyncpg makes the server cancel the statement and waits for its reply, for which the caller need not wait.
             release = asyncio.create_task(self._release_cancelled(connection))
             self._releases.add(release)
             release.add_done_callback(self._releases.discard)
@@ -108,7 +108,7 @@ class ConnectionPool:
             _limit.set(limit)
             while True:
                 connection = await self._pool.acquire()
-                # A connection made for this call is newer, whatever the other tasks have expired meanwhile.
+                # A connection made for this call is newer, also if another task has called `expire` meanwhile.
                 if connection.made_at > oldest:
                     return connection
                 connection.terminate()
@@ -117,21 +117,21 @@ class ConnectionPool:
         # asyncpg's pool belongs to an event loop, which does not run yet when the application is built.
         self._pool = asyncpg.create_pool(
             **self._arguments,
-            # Also limits what asyncpg does in the background, such as asking the server to cancel a statement.
+            # Also limits what asyncpg does in the background, such as the request to cancel a statement.
             command_timeout=self._timeouts.command,
             min_size=0,
             max_size=self._size,
-            # Connections are replaced by age alone; after `max_queries` the user of a connection waits for its close.
+            # Connections are replaced by age only; after `max_queries` the user of a connection waits for its close.
             max_queries=float("inf"),
             max_inactive_connection_lifetime=0,
             connection_class=PooledConnection,
             connect=self._connect,
-            reset=_keep,
+            reset=_skip_reset,
         )
         await self._pool
 
     async def _connect(self, *address: Any, **arguments: Any) -> PooledConnection:
-        """Make a connection within the limit for connecting, which replaces that for waiting."""
+        """Make a connection; the limit for connecting replaces that for waiting."""
         _limit.get().reschedule(asyncio.get_running_loop().time() + self._timeouts.connect)
         connection = await asyncpg.connect(*address, **arguments)
         try:
@@ -144,5 +144,5 @@ class ConnectionPool:
         return connection  # type: ignore[no-any-return] # asyncpg ships no types
 
 
-async def _keep(_: asyncpg.Connection) -> None:
-    """Do nothing, since a single statement leaves no state behind: asyncpg's own reset costs a round trip."""
+async def _skip_reset(_: asyncpg.Connection) -> None:
+    """Do nothing: a single statement leaves no state behind, and asyncpg's own reset costs a round trip."""

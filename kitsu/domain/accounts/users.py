@@ -20,12 +20,12 @@ from sqlalchemy import Uuid, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kitsu.db import models
+from kitsu.db.errors import translate_constraint_errors
 from kitsu.db.statements import StatementRunner
 from kitsu.domain.accounts.access_tokens import AccessTokens
 from kitsu.domain.accounts.passwords import PasswordHasher, check_new
 from kitsu.domain.accounts.permissions import Role
 from kitsu.domain.accounts.sessions import SessionRules, SessionService
-from kitsu.domain.constraints import translate_constraint_errors
 from kitsu.domain.mapping import columns_of, given
 from kitsu.domain.outcomes import Outcomes
 from kitsu.domain.pagination import Listing, Page, PageRequest, descending

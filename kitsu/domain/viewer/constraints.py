@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from kitsu.db import models
-from kitsu.domain.constraints import ConstraintErrors, translate_constraint_errors
+from kitsu.db.errors import ConstraintErrors, translate_constraint_errors
 from kitsu.errors import AppError, Conflict, NotFound, Unauthorized
 
 # What is gone when a row can't refer to it, by its table.

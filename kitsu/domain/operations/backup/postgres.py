@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kitsu.db.statements import address_arguments
+from kitsu.db.engine import address_arguments
 from kitsu.domain.operations.backup.archive import CHUNK, BackupError
 
 # The variables of libpq for asyncpg's options; it has no use for the others.
