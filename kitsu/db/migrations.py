@@ -1,4 +1,4 @@
-"""The schema's revisions: that of the code, that of the database, and the migration between them."""
+"""The schema's revisions in the code and in the database, and migrations between them."""
 
 from collections.abc import Callable
 from functools import cache
@@ -8,7 +8,7 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
+from alembic.script import Script, ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -18,12 +18,12 @@ from kitsu.db import models
 _PACKAGE = Path(__file__).parent.parent
 SCRIPTS = next(path for path in (_PACKAGE / "migrations", _PACKAGE.parent / "migrations") if path.is_dir())
 
-# "kitsu" as a number: one migration at a time for all instances on one database.
+# "kitsu" as a number. The lock allows one migration at a time, whatever the number of instances.
 _LOCK = 0x6B69747375
 
 
 class SchemaError(Exception):
-    """The database's schema is not one that this code can work with; the message is one line for an operator."""
+    """A schema that this version can't work with; the message is one line for an operator."""
 
 
 def alembic_config(connection: Connection | None = None) -> Config:
@@ -49,20 +49,15 @@ def configure(context: Any) -> None:
     )
 
 
+@cache
 def revisions() -> list[str]:
-    """Return the revisions of this version of Kitsu, newest first."""
+    """Return the revisions that this version of Kitsu can migrate from, newest first."""
     return [script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()]
 
 
-@cache
 def head() -> str:
-    """Return the revision that this version of Kitsu works with."""
+    """Return the revision that this version of Kitsu needs."""
     return revisions()[0]
-
-
-def is_known(revision: str) -> bool:
-    """Return whether this version of Kitsu can migrate from this revision."""
-    return revision in revisions()
 
 
 async def current(engine: AsyncEngine) -> str | None:
@@ -78,12 +73,12 @@ async def check_schema(engine: AsyncEngine) -> None:
 
 
 def explain(revision: str | None) -> str | None:
-    """Return the problem of a database at this revision in one line, or None."""
+    """Return what is wrong with a database at this revision in one line, or None."""
     if revision == head():
         return None
     if revision is None:
         return "The database has no tables yet: run `kitsu migrate`."
-    if is_known(revision):
+    if revision in revisions():
         return f"The database's schema {revision} is older than Kitsu needs ({head()}): run `kitsu migrate`."
     return (
         f"The database's schema {revision} is not known to this version of Kitsu, which has {head()}: "
@@ -94,34 +89,38 @@ def explain(revision: str | None) -> str | None:
 async def migrate(
     engine: AsyncEngine, revision: str = "head", *, waiting: Callable[[], None] = lambda: None
 ) -> tuple[str | None, str | None]:
-    """Upgrade or downgrade the schema to the revision, in one transaction; concurrent calls wait for each other.
+    """Upgrade or downgrade the schema in one transaction, and return the revisions before and after.
 
-    `waiting` is called when another instance is migrating. Returns the revisions before and after. Raises SchemaError
-    for a database with an unknown revision, and then changes nothing.
+    Concurrent calls wait for each other, after a call of `waiting`. Raises SchemaError for an unknown revision.
     """
     async with engine.begin() as connection:
         if not await connection.scalar(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": _LOCK}):
             waiting()
             await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         before = await connection.run_sync(_current)
-        if before is not None and not is_known(before):
+        if before is not None and before not in revisions():
             raise SchemaError(explain(before) or "")
         await connection.run_sync(_move, before, revision)
         return before, await connection.run_sync(_current)
 
 
 async def make_revision(engine: AsyncEngine, message: str) -> Path:
-    """Write a new revision with what the models have and the database lacks. Return its file. Raises SchemaError."""
+    """Write a revision with the differences between models and database, and return its path. Raises SchemaError."""
     await check_schema(engine)
+    next_id = f"{int(head()) + 1:04}"
     async with engine.connect() as connection:
-        return await connection.run_sync(_make_revision, message)
+        script = await connection.run_sync(
+            lambda sync: command.revision(alembic_config(sync), message, autogenerate=True, rev_id=next_id)
+        )
+    assert isinstance(script, Script)  # noqa: S101 - several scripts come from several bases only
+    return Path(script.path)
 
 
 def _current(connection: Connection) -> str | None:
     heads = MigrationContext.configure(connection).get_current_heads()
     if len(heads) > 1:
         raise SchemaError(
-            f"The database stands at several revisions at once ({', '.join(heads)}): settle its alembic_version table."
+            f"The database is at several revisions ({', '.join(heads)}): settle its alembic_version table."
         )
     return heads[0] if heads else None
 
@@ -133,11 +132,3 @@ def _move(connection: Connection, before: str | None, revision: str) -> None:
         raise SchemaError(f"There is no revision {revision}; the newest is {head()}.")
     move = command.downgrade if order.index(target) < order.index(before) else command.upgrade
     move(alembic_config(connection), revision)
-
-
-def _make_revision(connection: Connection, message: str) -> Path:
-    config = alembic_config(connection)
-    next_id = f"{int(head()) + 1:04}"
-    script = command.revision(config, message, autogenerate=True, rev_id=next_id)
-    assert not isinstance(script, list) and script is not None  # noqa: S101, PT018 - a list comes from several bases only
-    return Path(script.path)

@@ -1,26 +1,26 @@
 """The tables of operations: runs of commands, and files of the media store without a user."""
 
-from datetime import datetime
-
 from advanced_alchemy.base import DefaultBase
-from sqlalchemy import DateTime, String, func
+from sqlalchemy import String
 from sqlalchemy.orm import Mapped, mapped_column
+
+from kitsu.db.columns import CurrentTimestamp, Timestamp
 
 
 class CommandRun(DefaultBase):
-    """The last run of a command that came to a good end."""
+    """The last successful run of a command."""
 
     __tablename__ = "command_runs"
 
     command: Mapped[str] = mapped_column(String(32), primary_key=True)
-    ended_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    ended_at: Mapped[Timestamp]
 
 
 class StrayFile(DefaultBase):
-    """A file about to be stored, replaced or removed. A row that stays was interrupted; `kitsu purge` ends its work."""
+    """A file that is being stored, replaced or removed. An old row was interrupted; `kitsu purge` finishes its work."""
 
     __tablename__ = "stray_files"
 
     path: Mapped[str] = mapped_column(String(255), primary_key=True)
     """As in `users.avatar`."""
-    since: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    since: Mapped[CurrentTimestamp]

@@ -1,12 +1,10 @@
-"""The tables of what a viewer keeps: favourites, progress, views, collections and the library."""
+"""The tables of viewers: favourites, watch progress, views, collections, the library and what sync needs."""
 
-from datetime import datetime
 from uuid import UUID
 
 from advanced_alchemy.base import DefaultBase
 from sqlalchemy import (
     CheckConstraint,
-    DateTime,
     ForeignKey,
     Index,
     LargeBinary,
@@ -15,30 +13,24 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
-    func,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from kitsu.db.columns import AnimeRef, CreatedAt, Id, UserRef
+from kitsu.db.columns import AnimeRef, CurrentTimestamp, Id, UserRef
 
 
 class Favorite(DefaultBase):
-    """An anime on a user's list of favourites. A row never changes; one that was removed is in `tombstones`."""
-
     __tablename__ = "favorites"
     __table_args__ = (UniqueConstraint("user_id", "anime_id", name="uq_favorites_user_id"),)
 
     id: Mapped[Id]
     user_id: Mapped[UserRef]
     anime_id: Mapped[AnimeRef]
-    created_at: Mapped[CreatedAt]
-
-
-Index("ix_favorites_newest", Favorite.user_id, Favorite.created_at.desc(), Favorite.id.desc())
+    created_at: Mapped[CurrentTimestamp]
 
 
 class WatchProgress(DefaultBase):
-    """The place where a user stopped, one for each anime."""
+    """How far a user has watched an anime."""
 
     __tablename__ = "watch_progress"
     __table_args__ = (UniqueConstraint("user_id", "anime_id", name="uq_watch_progress_user_id"),)
@@ -49,38 +41,32 @@ class WatchProgress(DefaultBase):
     episode: Mapped[int]
     position_seconds: Mapped[int | None]
     progress_percent: Mapped[float | None]
-    created_at: Mapped[CreatedAt]
-    last_watched_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
-    updated_at: Mapped[CreatedAt]
-    """Of any change, by watching or otherwise."""
+    created_at: Mapped[CurrentTimestamp]
+    last_watched_at: Mapped[CurrentTimestamp]
+    updated_at: Mapped[CurrentTimestamp]
+    """Time of any change, by watching or otherwise."""
     hidden: Mapped[bool] = mapped_column(server_default="false")
-    """Left out of "continue watching" until it is played again."""
-
-
-Index("ix_watch_progress_newest", WatchProgress.user_id, WatchProgress.last_watched_at.desc(), WatchProgress.id.desc())
+    """Not listed under "continue watching" until the anime is watched again."""
 
 
 class View(DefaultBase):
-    """That a user saw an episode, and how far; one for each episode."""
+    """How far a user has watched an episode."""
 
     __tablename__ = "views"
     __table_args__ = (UniqueConstraint("user_id", "episode_id", name="uq_views_user_id"),)
 
     id: Mapped[Id]
     user_id: Mapped[UserRef]
-    episode_id: Mapped[UUID] = mapped_column(Uuid(), ForeignKey("episodes.id", ondelete="CASCADE"), index=True)
+    episode_id: Mapped[UUID] = mapped_column(ForeignKey("episodes.id", ondelete="CASCADE"), index=True)
     progress: Mapped[int]
     """Seconds."""
     device: Mapped[str | None] = mapped_column(String(128))
-    created_at: Mapped[CreatedAt]
-    last_viewed_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
-
-
-Index("ix_views_newest", View.user_id, View.last_viewed_at.desc(), View.id.desc())
+    created_at: Mapped[CurrentTimestamp]
+    last_viewed_at: Mapped[CurrentTimestamp]
 
 
 class Collection(DefaultBase):
-    """A named list of anime, its owner's alone or for everybody to see."""
+    """A user's named list of anime, private or public."""
 
     __tablename__ = "collections"
 
@@ -90,39 +76,23 @@ class Collection(DefaultBase):
     description: Mapped[str | None] = mapped_column(Text)
     is_public: Mapped[bool] = mapped_column(server_default="false")
     version: Mapped[int] = mapped_column(server_default="1")
-    """One more with each change of it or of its items."""
-    created_at: Mapped[CreatedAt]
-    updated_at: Mapped[CreatedAt]
-
-
-Index("ix_collections_newest", Collection.user_id, Collection.created_at.desc(), Collection.id.desc())
-Index(
-    "ix_collections_public",
-    Collection.created_at.desc(),
-    Collection.id.desc(),
-    postgresql_where=Collection.is_public.is_(True),
-)
+    """Incremented with each change of it or of its items."""
+    created_at: Mapped[CurrentTimestamp]
+    updated_at: Mapped[CurrentTimestamp]
 
 
 class CollectionItem(DefaultBase):
-    """An anime in a collection."""
-
     __tablename__ = "collection_items"
 
-    collection_id: Mapped[UUID] = mapped_column(
-        Uuid(), ForeignKey("collections.id", ondelete="CASCADE"), primary_key=True
-    )
+    collection_id: Mapped[UUID] = mapped_column(ForeignKey("collections.id", ondelete="CASCADE"), primary_key=True)
     anime_id: Mapped[AnimeRef] = mapped_column(primary_key=True)
     position: Mapped[int]
-    """Grows along the owner's order, with gaps."""
-    added_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
-
-
-Index("ix_collection_items_position", CollectionItem.collection_id, CollectionItem.position)
+    """The owner's order, with gaps."""
+    added_at: Mapped[CurrentTimestamp]
 
 
 class LibraryEntry(DefaultBase):
-    """An anime on a user's list, with what lists of other sites say of it."""
+    """An anime in a user's library, with the fields of other sites' lists."""
 
     __tablename__ = "library_entries"
     __table_args__ = (
@@ -141,55 +111,62 @@ class LibraryEntry(DefaultBase):
     notes: Mapped[str | None] = mapped_column(Text)
     episodes_watched: Mapped[int] = mapped_column(server_default="0")
     started_on: Mapped[str | None] = mapped_column(String(10))
-    """`YYYY`, `YYYY-MM` or `YYYY-MM-DD`: as much of the date as is known."""
+    """`YYYY`, `YYYY-MM` or `YYYY-MM-DD`, for a date that is known in part."""
     completed_on: Mapped[str | None] = mapped_column(String(10))
     times_rewatched: Mapped[int] = mapped_column(server_default="0")
     is_rewatching: Mapped[bool] = mapped_column(server_default="false")
     tags: Mapped[str | None] = mapped_column(Text)
-    """Comma-separated, as MyAnimeList has them."""
+    """Comma-separated, as on MyAnimeList."""
     version: Mapped[int] = mapped_column(server_default="1")
-    """One more with each change."""
-    created_at: Mapped[CreatedAt]
-    updated_at: Mapped[CreatedAt]
-
-
-Index("ix_library_entries_newest", LibraryEntry.user_id, LibraryEntry.updated_at.desc(), LibraryEntry.id.desc())
+    """Incremented with each change."""
+    created_at: Mapped[CurrentTimestamp]
+    updated_at: Mapped[CurrentTimestamp]
 
 
 TOMBSTONE_DAYS = 30
 
 
 class Tombstone(DefaultBase):
-    """That a row is gone; its contents are."""
+    """A deleted row, without its contents."""
 
     __tablename__ = "tombstones"
 
     id: Mapped[UUID] = mapped_column(Uuid(), primary_key=True)
-    """Of the row that is gone."""
-    user_id: Mapped[UUID] = mapped_column(Uuid(), ForeignKey("users.id", ondelete="CASCADE"))
+    """That of the deleted row."""
+    user_id: Mapped[UserRef]
     kind: Mapped[str] = mapped_column(String(32))
     """The name of its table."""
     anime_id: Mapped[UUID | None] = mapped_column(Uuid())
-    deleted_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
-
-
-Index("ix_tombstones_changes", Tombstone.user_id, Tombstone.kind, Tombstone.deleted_at, Tombstone.id)
-Index("ix_tombstones_deleted_at", Tombstone.deleted_at)
+    deleted_at: Mapped[CurrentTimestamp]
 
 
 class IdempotencyKey(DefaultBase):
-    """A request that was done once, and its answer."""
+    """A request that was handled once, with its response."""
 
     __tablename__ = "idempotency_keys"
 
-    user_id: Mapped[UUID] = mapped_column(Uuid(), ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    user_id: Mapped[UserRef] = mapped_column(primary_key=True)
     key: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
-    """A hash of what the client sent as the key, and of what it asked for."""
+    """A hash of the client's key and the path."""
     request: Mapped[bytes] = mapped_column(LargeBinary)
-    """A hash of the body: the same key with another one is a mistake."""
+    """A hash of the body: the same key with another body is an error."""
     answer: Mapped[bytes | None] = mapped_column(LargeBinary)
-    """JSON."""
-    created_at: Mapped[CreatedAt]
+    """The response, in JSON."""
+    created_at: Mapped[CurrentTimestamp]
 
 
+Index("ix_favorites_newest", Favorite.user_id, Favorite.created_at.desc(), Favorite.id.desc())
+Index("ix_watch_progress_newest", WatchProgress.user_id, WatchProgress.last_watched_at.desc(), WatchProgress.id.desc())
+Index("ix_views_newest", View.user_id, View.last_viewed_at.desc(), View.id.desc())
+Index("ix_collections_newest", Collection.user_id, Collection.created_at.desc(), Collection.id.desc())
+Index(
+    "ix_collections_public",
+    Collection.created_at.desc(),
+    Collection.id.desc(),
+    postgresql_where=Collection.is_public.is_(True),
+)
+Index("ix_collection_items_position", CollectionItem.collection_id, CollectionItem.position)
+Index("ix_library_entries_newest", LibraryEntry.user_id, LibraryEntry.updated_at.desc(), LibraryEntry.id.desc())
+Index("ix_tombstones_changes", Tombstone.user_id, Tombstone.kind, Tombstone.deleted_at, Tombstone.id)
+Index("ix_tombstones_deleted_at", Tombstone.deleted_at)
 Index("ix_idempotency_keys_created_at", IdempotencyKey.created_at)

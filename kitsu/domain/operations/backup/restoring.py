@@ -36,7 +36,7 @@ async def restore(engine: AsyncEngine, media: MediaFiles, path: Path) -> Restore
     """Restore the backup at this path. Raises BackupError, and then nothing was changed."""
     with opened(path) as archive:
         about = archive.about
-        if not migrations.is_known(about.revision):
+        if about.revision not in migrations.revisions():
             raise BackupError(
                 f"{path} has the schema {about.revision}, which this version of Kitsu does not know; it has "
                 f"{migrations.head()}. Restore it with the version that made it, {about.kitsu}, or a newer one."

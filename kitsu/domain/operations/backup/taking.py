@@ -38,7 +38,7 @@ async def take(engine: AsyncEngine, media: MediaFiles, path: Path) -> Taken:
     if media.holds(path):
         raise BackupError(f"{path} lies in the media store, which the backup is of: name a file elsewhere.")
     revision = await migrations.current(engine)
-    if revision is None or not migrations.is_known(revision):
+    if revision not in migrations.revisions():
         raise migrations.SchemaError(migrations.explain(revision) or "")
     taken = Taken(revision)
     with writing(path) as archive:
