@@ -1,1 +1,1 @@
-"""What Kitsu knows and decides: per noun the wire shapes, and below them the rules and queries. Knows no HTTP."""
+"""The rules and queries of each noun, below the Structs of the API."""

@@ -1,8 +1,7 @@
-"""What changed of a user's own rows since a device last asked, deleted ones too, so that it never fetches all again.
+"""Changes of a user's own rows since a time, deletions included, so that a device need not read whole lists again.
 
-A list of changes goes from the oldest change to the newest, so that one which happens while the list is read comes at
-its end. `until` is the time to ask from the next time: whatever is not in the list yet, such as what a transaction has
-written and not committed, has a later one.
+A list of changes begins with the oldest one, so a change during the reading comes at the end. Its `until` is the time
+for the next request: every change that is not in the list, such as one that is not committed yet, is later.
 """
 
 from datetime import datetime
@@ -25,15 +24,15 @@ T = TypeVar("T")
 
 
 class Tombstone(msgspec.Struct):
-    """Something that was deleted."""
+    """A deleted item."""
 
-    id: Annotated[UUID, Meta(description="of what is gone")]
-    anime_id: Annotated[UUID | None, Meta(description="which it was about, if it was about one")]
+    id: Annotated[UUID, Meta(description="Id of the deleted item.")]
+    anime_id: Annotated[UUID | None, Meta(description="Its anime, if it had one.")]
     deleted_at: datetime
 
 
 class ChangesCursor(msgspec.Struct, frozen=True):
-    """A place in a list of changes, from which it goes on."""
+    """The last change of a page, and the `until` of its list."""
 
     until: Annotated[datetime, Meta(tz=True)]
     changed_at: Annotated[datetime, Meta(tz=True)]
@@ -41,33 +40,32 @@ class ChangesCursor(msgspec.Struct, frozen=True):
 
 
 class ChangesRequest(msgspec.Struct, frozen=True):
-    """Which changes are asked for."""
+    """The changes that a client requests."""
 
     since: datetime
     deleted: bool
-    """With what was deleted in the last 30 days."""
+    """Whether with tombstones."""
     limit: int
     after: ChangesCursor | None = None
 
 
 class ListRequest(msgspec.Struct, frozen=True):
-    """Which part of a list is asked for: a page of the list, or of its changes."""
+    """A page of a list, or of its changes."""
 
     page: PageRequest
     changes: ChangesRequest | None = None
 
 
 class Changes(msgspec.Struct, Generic[T], frozen=True):
-    """Part of a list of changes."""
+    """A page of a list of changes."""
 
     items: list[T | Tombstone]
     until: datetime
     next: ChangesCursor | None
-    """None: the list ends here."""
 
 
-# The start of the oldest transaction: all that others wrote is there to be read, by their starts. Of another
-# role's transaction PostgreSQL tells that it is there and not its start: till its end the time stands still.
+# The start of the oldest transaction: what earlier ones wrote is visible. PostgreSQL shows transactions of other roles
+# without their start; while there are any, `until` stays at `since`.
 _UNTIL = text("""
     SELECT CASE
         WHEN EXISTS (
@@ -84,14 +82,12 @@ _UNTIL = text("""
 
 _since: Any = bindparam("since", type_=DateTime(timezone=True))
 _limit: Any = bindparam("limit", type_=BigInteger)
-_user_id: Any = bindparam("user_id", type_=Uuid)
 _after = tuple_(bindparam("after", type_=DateTime(timezone=True)), bindparam("after_id", type_=Uuid))
-
 
 _TOMBSTONES = (
     select(*columns_of(Tombstone, models.Tombstone))
     .where(
-        models.Tombstone.user_id == _user_id,
+        models.Tombstone.user_id == bindparam("user_id", type_=Uuid),
         models.Tombstone.kind == bindparam("kind"),
         models.Tombstone.deleted_at > func.now() - text(f"interval '{TOMBSTONE_DAYS} days'"),
         models.Tombstone.deleted_at >= _since,
@@ -104,7 +100,7 @@ _tombstone_of = mapper(Tombstone, _TOMBSTONES)
 
 
 class ChangesListing(Generic[T]):
-    """The list of the changes of a user's own rows, by a statement that is built once."""
+    """The changes of a user's own rows, read by a statement that is built once."""
 
     def __init__(
         self,
@@ -113,7 +109,7 @@ class ChangesListing(Generic[T]):
         changed_at: InstrumentedAttribute[datetime],
         row_id: InstrumentedAttribute[UUID],
     ) -> None:
-        """`kind` is the Struct of a row; the rows have to be limited to those of the parameter `user_id`."""
+        """`kind` is the Struct of a row; the statement has the parameter `user_id`."""
         self._struct_of = mapper(kind, rows)
         self._table = row_id.class_.__tablename__
         self.statement = (
@@ -124,9 +120,9 @@ class ChangesListing(Generic[T]):
         )
 
     async def read(self, runner: StatementRunner, user_id: UUID, request: ChangesRequest) -> Changes[T]:
-        """Return what changed and was deleted since a time, the oldest change first."""
+        """Return the requested page of changes, oldest first."""
         after = request.after
-        # Before the rows, so that what is committed between the two is asked for again rather than never.
+        # Read before the rows: what is committed in between is listed again next time, rather than never.
         until = after.until if after else await runner.value(_UNTIL, {"since": request.since})
         parameters = {
             "user_id": user_id,
@@ -135,9 +131,9 @@ class ChangesListing(Generic[T]):
             "after_id": after.id if after else UUID(int=0),
             "limit": request.limit + 1,
         }
-        rows = await runner.rows(self.statement, parameters)
         found: list[tuple[datetime, UUID, T | Tombstone]] = [
-            (row["changed_at"], row["row_id"], self._struct_of(row)) for row in rows
+            (row["changed_at"], row["row_id"], self._struct_of(row))
+            for row in await runner.rows(self.statement, parameters)
         ]
         if request.deleted:
             tombstones = map(_tombstone_of, await runner.rows(_TOMBSTONES, {**parameters, "kind": self._table}))

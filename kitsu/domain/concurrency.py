@@ -1,7 +1,7 @@
-"""How many requests a worker handles at once, and for how long each. The others wait for a slot, or are rejected.
+"""How many requests a worker handles at once, and for how long. Further requests wait for a slot, or are rejected.
 
-Without a limit every request starts at once and shares the processor and the database with all others. It takes longer
-the more there are, until everything runs into its timeouts and nothing is answered any more.
+Without a limit all requests would share the processor and the database. Under overload each would take longer, until
+all of them run into timeouts.
 """
 
 import asyncio
@@ -9,33 +9,30 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 from kitsu.db.engine import checked_out
 
 QUEUE_TIMEOUT_SECONDS = 0.6
-"""How long a request waits for a slot. It waits for a connection and a statement too, all within three seconds."""
+"""How long a request waits for a slot. With the timeouts of the database it gets its response within 3 seconds."""
 DEADLINE_CHECK_SECONDS = 0.05
-"""How often deadlines are checked. A timer for each request would cost more than all else that is done here."""
+"""Interval of one check of all deadlines: a timer for each request would cost more than all else here."""
 
 
+@dataclass(slots=True)
 class _Slot:
-    """The slot of a request."""
-
-    __slots__ = ("deadline", "limiter", "requested_at")
-
-    def __init__(self, limiter: "ConcurrencyLimiter", requested_at: float) -> None:
-        self.limiter = limiter
-        self.requested_at = requested_at
-        """When the request came, on the loop's clock."""
-        self.deadline: RequestDeadline | None = None
+    limiter: "ConcurrencyLimiter"
+    requested_at: float
+    """When the request arrived, on the loop's clock."""
+    deadline: "RequestDeadline | None" = None
 
 
 _current: ContextVar[_Slot | None] = ContextVar("slot", default=None)
 
 
 class ConcurrencyLimiter:
-    """Gives slots to requests. The slot of a request that waits for something else is lent to others meanwhile."""
+    """Gives slots to requests. A request that waits for something else may release its slot meanwhile."""
 
     def __init__(self, slots: int, waiting: int) -> None:
         """`waiting` is how many requests may wait for one of the `slots`."""
@@ -49,7 +46,7 @@ class ConcurrencyLimiter:
         self.refused = 0
 
     async def acquire(self) -> bool:
-        """Return whether the request has a slot, until `finish`: at once, or after some waiting."""
+        """Get a slot for the request until `finish`, after some waiting if needed. Return False if it gets none."""
         loop = asyncio.get_running_loop()
         requested_at = loop.time()
         if self.in_flight < self._slots:
@@ -79,7 +76,7 @@ class ConcurrencyLimiter:
         return is_given
 
     def finish(self) -> None:
-        """Release the slot of a request that has been answered."""
+        """Release the slot of a request after its response."""
         _current.set(None)
         self.release()
 
@@ -87,38 +84,36 @@ class ConcurrencyLimiter:
         """Release a slot, for good or for a while."""
         self.in_flight -= 1
         while self._queue and self.in_flight < self._slots:
-            # First in, first out, unless there is more to do than can be done: then all would be answered late, where
-            # most of the newest are answered soon.
+            # First in, first out. Under overload last in, first out: most new requests are then served soon, where
+            # first in, first out would serve all of them late.
             is_overloaded = len(self._queue) > self._queue_size // 2
             slot = self._queue.pop() if is_overloaded else self._queue.popleft()
             if not slot.done():
                 self.in_flight += 1
                 slot.set_result(True)
 
-    def reacquire(self) -> None:
-        """Take a slot back that was released for a while, even beyond the limit."""
-        self.in_flight += 1
-
     def watch(self, deadline: "RequestDeadline") -> None:
         """Cancel the request when its deadline has passed."""
         self._watched.add(deadline)
         if not self._is_checking:
-            self._is_checking = True
-            asyncio.get_running_loop().call_later(DEADLINE_CHECK_SECONDS, self._check_deadlines)
+            self._schedule_check()
 
     def unwatch(self, deadline: "RequestDeadline") -> None:
-        """Let the deadline pass."""
+        """Ignore the deadline from now on."""
         self._watched.discard(deadline)
 
+    def _schedule_check(self) -> None:
+        self._is_checking = True
+        asyncio.get_running_loop().call_later(DEADLINE_CHECK_SECONDS, self._check_deadlines)
+
     def _check_deadlines(self) -> None:
-        loop = asyncio.get_running_loop()
-        now = loop.time()
+        now = asyncio.get_running_loop().time()
         for deadline in [deadline for deadline in self._watched if deadline.ends_at <= now]:
             self._watched.discard(deadline)
             deadline.expire()
-        self._is_checking = bool(self._watched)
-        if self._is_checking:
-            loop.call_later(DEADLINE_CHECK_SECONDS, self._check_deadlines)
+        self._is_checking = False
+        if self._watched:
+            self._schedule_check()
 
     def _refuse(self, slot: asyncio.Future[bool]) -> None:
         if not slot.done():
@@ -128,12 +123,12 @@ class ConcurrencyLimiter:
 
 
 class RequestDeadline:
-    """Raises TimeoutError some seconds after the request came, waiting for its slot included, `released_slot` not."""
+    """Raises TimeoutError some seconds after the request arrived. Time within `released_slot` does not count."""
 
     def __init__(self, seconds: float) -> None:
         self._slot = _current.get()
         self.ends_at = self._slot.requested_at + seconds if self._slot else 0.0
-        """On the loop's clock; of no meaning without a slot."""
+        """On the loop's clock; not used without a slot."""
         self.is_expired = False
         self._connections: set[Any] = set()
 
@@ -145,7 +140,7 @@ class RequestDeadline:
         self._task.cancel()
 
     def stop(self) -> None:
-        """Let the request take as long as it takes from now on."""
+        """Remove the limit on the time of the request."""
         if self._slot is not None and self._slot.deadline is self:
             self._slot.deadline = None
             self._slot.limiter.unwatch(self)
@@ -162,20 +157,19 @@ class RequestDeadline:
             return
         self.stop()
         checked_out.set(None)
-        # As asyncio.timeout does it: another cancellation of the task stays one.
+        # As in asyncio.timeout: another cancellation of the task is not replaced.
         if self.is_expired and self._task.uncancel() == 0 and kind is asyncio.CancelledError:
             raise TimeoutError from error
 
 
 @contextmanager
 def released_slot() -> Iterator[None]:
-    """Release the slot of this request while it waits for neither this worker's processor nor its database."""
+    """Release the slot of this request while it needs neither this worker's processor nor its database."""
     slot = _current.get()
     if slot is None:
         yield
         return
-    # What runs within, and releases slots itself, has none to release.
-    token = _current.set(None)
+    token = _current.set(None)  # a nested call has no slot to release
     clock = asyncio.get_running_loop().time
     began = clock()
     deadline = slot.deadline
@@ -188,5 +182,5 @@ def released_slot() -> Iterator[None]:
         if deadline is not None and not deadline.is_expired:
             deadline.ends_at += clock() - began
             slot.limiter.watch(deadline)
-        slot.limiter.reacquire()
+        slot.limiter.in_flight += 1  # even beyond the limit
         _current.reset(token)

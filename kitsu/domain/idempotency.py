@@ -1,8 +1,8 @@
-"""Requests that a client says twice when the network swallowed the answer: done once, answered the same."""
+"""Requests with an `Idempotency-Key`: a repeated request gets the response of the first one."""
 
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
 import msgspec
@@ -17,44 +17,43 @@ T = TypeVar("T")
 
 RETENTION = text("interval '1 day'")
 
-_new = insert(IdempotencyKey).values(user_id=bindparam("user_id"), key=bindparam("key"), request=bindparam("request"))
-# Waits for whoever is at the same request; a key older than a day is free again.
+_new = insert(IdempotencyKey).values(user_id=bindparam("owner"), key=bindparam("claimed"), request=bindparam("body"))
+# Waits for a concurrent request with the same key. An expired key can be used again.
 _CLAIM = _new.on_conflict_do_update(
     index_elements=[IdempotencyKey.user_id, IdempotencyKey.key],
     set_={"request": _new.excluded.request, "answer": None, "created_at": func.now()},
     where=IdempotencyKey.created_at < func.now() - RETENTION,
 ).returning(IdempotencyKey.user_id)
-_mine = (IdempotencyKey.user_id == bindparam("owner"), IdempotencyKey.key == bindparam("claimed"))
-_RESPONSE = select(IdempotencyKey.request, IdempotencyKey.answer).where(*_mine)
-_KEEP = update(IdempotencyKey).where(*_mine).values(answer=bindparam("given"))
+_is_own = (IdempotencyKey.user_id == bindparam("owner"), IdempotencyKey.key == bindparam("claimed"))
+_RESPONSE = select(IdempotencyKey.request, IdempotencyKey.answer).where(*_is_own)
+_STORE = update(IdempotencyKey).where(*_is_own).values(answer=bindparam("response"))
 
 
 class IdempotentRequest(msgspec.Struct, frozen=True):
-    """A request that the client named with an `Idempotency-Key`."""
+    """A request with an `Idempotency-Key`."""
 
-    key: str
-    request: bytes
-    """A digest of the body: the same key with another body is a mistake."""
+    key: bytes
+    body: bytes
+    """A hash: the same key with another body is an error."""
 
     @classmethod
     def of(cls, key: str, path: str, body: msgspec.Struct) -> "IdempotentRequest":
         """Return the request for this path with this body."""
-        return cls(f"{path}\0{key}", sha256(msgspec.json.encode(body)).digest())
+        return cls(sha256(f"{path}\0{key}".encode()).digest(), sha256(msgspec.json.encode(body)).digest())
 
     async def run(
         self, connection: AsyncConnection, user_id: UUID, kind: type[T], work: Callable[[], Awaitable[T]]
     ) -> T:
-        """Do the work once, and return its response, which is stored in the same transaction; later the stored one.
+        """Do the work once, and store its response in the same transaction; later return the stored response.
 
         An error is not stored. Raises InvalidRequest when the key was used for another request.
         """
-        mine: dict[str, Any] = {"owner": user_id, "claimed": sha256(self.key.encode()).digest()}
-        claim = {"user_id": user_id, "key": mine["claimed"], "request": self.request}
-        if (await connection.execute(_CLAIM, claim)).first() is not None:
+        claim = {"owner": user_id, "claimed": self.key}
+        if (await connection.execute(_CLAIM, {**claim, "body": self.body})).first() is not None:
             response = await work()
-            await connection.execute(_KEEP, {**mine, "given": msgspec.json.encode(response)})
+            await connection.execute(_STORE, {**claim, "response": msgspec.json.encode(response)})
             return response
-        known = (await connection.execute(_RESPONSE, mine)).one()
-        if known.request != self.request:
+        stored = (await connection.execute(_RESPONSE, claim)).one()
+        if stored.request != self.body:
             raise InvalidRequest([{"field": "Idempotency-Key", "message": "Was used for another request"}])
-        return msgspec.json.decode(known.answer, type=kind)
+        return msgspec.json.decode(stored.answer, type=kind)

@@ -1,4 +1,4 @@
-"""From a row to a Struct: the columns are found by name, once for each statement. From a Struct to what it changes."""
+"""Structs from rows, with the columns found by name once for each statement; and the changes in a Struct."""
 
 from collections.abc import Callable, Sequence
 from operator import itemgetter
@@ -12,7 +12,7 @@ Rows = Select[*tuple[Any, ...]]
 
 
 def columns_of(kind: type[msgspec.Struct], model: Any, **others: Any) -> list[Any]:
-    """Return the columns of a model that a Struct has fields for, or what `others` has in their place."""
+    """Return the columns for the fields of a Struct: those in `others`, and those of the model by the same name."""
     return [
         others[name].label(name) if name in others else getattr(model, name)
         for name in kind.__struct_fields__
@@ -21,32 +21,31 @@ def columns_of(kind: type[msgspec.Struct], model: Any, **others: Any) -> list[An
 
 
 def nested(field: str, columns: Sequence[Any]) -> list[Label[Any]]:
-    """Return the columns under the names by which `mapper` finds those of a field that is a Struct itself."""
+    """Return columns with the names that `mapper` expects for a field that is a Struct."""
     return [column.label(f"{field}__{column.key}") for column in columns]
 
 
 def mapper(kind: type[T], rows: Rows) -> Callable[[Sequence[Any]], T]:
-    """Return what makes a Struct of a row of this statement; further columns behind are ignored.
+    """Return a function that converts a row of the statement, which may have further columns, to a Struct.
 
-    One field may be a Struct itself: it comes last, and is made of the columns of `nested`. Raises KeyError for a field
-    without a column.
+    The last field may be a Struct, made of the columns of `nested`. Raises KeyError for a field without a column.
     """
     make: Any = kind
     places = {str(column.key): place for place, column in enumerate(rows.selected_columns)}
-    fields = msgspec.structs.fields(make)
-    inner = fields[-1]
-    if not (isinstance(inner.type, type) and issubclass(inner.type, msgspec.Struct)):
-        own = _getter(places, [each.name for each in fields])
+    *others, last = msgspec.structs.fields(make)
+    names = [each.name for each in others]
+    if not (isinstance(last.type, type) and issubclass(last.type, msgspec.Struct)):
+        own = _getter(places, [*names, last.name])
         return lambda row: make(*own(row))
-    own = _getter(places, [each.name for each in fields[:-1]])
-    inner_kind: Any = inner.type
-    inner_own = _getter(places, [f"{inner.name}__{name}" for name in inner_kind.__struct_fields__])
+    own = _getter(places, names)
+    inner_kind: Any = last.type
+    inner_own = _getter(places, [f"{last.name}__{name}" for name in inner_kind.__struct_fields__])
     return lambda row: make(*own(row), inner_kind(*inner_own(row)))
 
 
 def given(change: msgspec.Struct) -> dict[str, Any]:
-    """Return the fields of a change that the client gave: those that are not UNSET."""
-    return {name: value for name in change.__struct_fields__ if (value := getattr(change, name)) is not msgspec.UNSET}
+    """Return the fields that the client sent, which are not UNSET."""
+    return {name: value for name, value in msgspec.structs.asdict(change).items() if value is not msgspec.UNSET}
 
 
 def _getter(places: dict[str, int], names: Sequence[str]) -> Callable[[Sequence[Any]], Sequence[Any]]:

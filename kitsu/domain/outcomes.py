@@ -1,25 +1,25 @@
-"""How often something ended how, as plain numbers for whoever wants to know."""
+"""Counters of how an operation ends."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 class Outcomes:
-    """Counts ends: a good one, and errors of some kinds. Other errors are not counted."""
+    """Counts successes, and errors by their class; errors of other classes are not counted."""
 
-    def __init__(self, good: str, **errors: type[Exception]) -> None:
-        """The names of the ends, with the errors that they are."""
-        self._good = good
+    def __init__(self, success: str, **errors: type[Exception]) -> None:
+        """Each outcome has a name."""
+        self._success = success
         self._errors = errors
-        self.counts = dict.fromkeys((good, *errors), 0)
+        self.counts = dict.fromkeys((success, *errors), 0)
 
     @contextmanager
     def counted(self) -> Iterator[None]:
-        """Count how that ends which is done within."""
+        """Count the outcome of the context."""
         try:
             yield
         except Exception as error:
             for name, kind in self._errors.items():
                 self.counts[name] += isinstance(error, kind)
             raise
-        self.counts[self._good] += 1
+        self.counts[self._success] += 1

@@ -1,14 +1,14 @@
-"""A page of a list: what was asked for, how it is read, and what came.
+"""Pages of a list, by offset or by cursor.
 
-A list goes on at a cursor, which holds what the last item of a page is sorted by: whatever is put before it meanwhile,
-the next page begins right behind it, and costs what the first one costs.
+A cursor contains the values that the last row of a page is sorted by. So the next page begins after this row whatever
+is inserted meanwhile, and costs as much as the first one.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from types import GenericAlias
-from typing import Any, Generic, NamedTuple, TypeGuard, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 from sqlalchemy import BigInteger, ColumnElement, and_, bindparam, func, or_, select, tuple_
@@ -19,158 +19,137 @@ from kitsu.errors import InvalidRequest
 
 T = TypeVar("T")
 MAX_TOTAL = 100_000
-"""Lists are counted up to this; to count on would cost more with each row."""
+"""Lists are counted up to this, since the cost grows with each row."""
 
 
 class PageRequest(msgspec.Struct, frozen=True):
-    """Which part of a list is asked for, and whether the length of all of it is."""
+    """The page of a list that a client requests, and whether with the total."""
 
     limit: int = 20
     offset: int = 0
     total: bool = False
     cursor: str | None = None
-    """Where an earlier page ended, instead of an offset."""
+    """That of an earlier page, instead of an offset."""
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True):
-    """Part of a list."""
+    """A page of a list."""
 
     items: list[T]
     cursor: str | None
-    """Where the list goes on behind this part; None: it ends."""
+    """That of the next page, or None on the last page."""
     total: int | None = None
-    """The length of the whole list, where it was asked for; at most MAX_TOTAL."""
+    """The length of the whole list if requested; at most MAX_TOTAL."""
 
 
-def cursor_of(place: Any) -> str:
-    """A place in a list as a text that may stand in an address."""
+def encode_cursor(place: Any) -> str:
+    """Return a cursor that may be part of a URL."""
     return urlsafe_b64encode(msgspec.json.encode(place)).rstrip(b"=").decode()
 
 
-def json_of(cursor: str) -> bytes:
-    """The place of a cursor, as JSON. Raises ValueError."""
+def decode_cursor(cursor: str) -> bytes:
+    """Return the JSON in a cursor. Raises ValueError."""
     return urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
 
 
 class Key(NamedTuple):
-    """What a list is sorted by; the last of several tells any two rows apart."""
+    """A sort key; the last key of a list is unique."""
 
     column: Any
     descending: bool
     unknown_last: bool = False
-    """Whether it may be null, which stands last; only of the first key of a list."""
+    """Whether the column may be null, which sorts last; only for the first key of a list."""
 
     @property
     def order(self) -> ColumnElement[Any]:
-        """As ORDER BY has it."""
+        """The expression for ORDER BY."""
         if not self.descending:
             return self.column.asc()  # type: ignore[no-any-return]
         ordered = self.column.desc()
         return ordered.nulls_last() if self.unknown_last else ordered  # type: ignore[no-any-return]
 
 
-def ascending(column: Any, *, unknown_last: bool = False) -> Key:
-    """A key, the lowest first."""
-    return Key(column, descending=False, unknown_last=unknown_last)
-
-
-def descending(column: Any, *, unknown_last: bool = False) -> Key:
-    """A key, the highest first."""
-    return Key(column, descending=True, unknown_last=unknown_last)
+ascending = partial(Key, descending=False)
+descending = partial(Key, descending=True)
 
 
 class Listing(Generic[T]):
     """A list that is read in pages, by statements that are built once."""
 
     def __init__(self, kind: type[T] | Callable[[Sequence[Any]], T], rows: Rows, *keys: Key, counted: Rows) -> None:
-        """`kind` is the Struct of a row, or what makes it of the row; `counted` are the same rows, to be counted."""
-        self.struct_of: Callable[[Sequence[Any]], T] = mapper(kind, rows) if _is_struct(kind) else kind
-        selected = list(rows.selected_columns)
-        self._at = []
-        for key in keys:
-            at = next((at for at, column in enumerate(selected) if _is_same(column, key.column)), None)
-            if at is None:
-                at = len(selected)
-                selected.append(key.column)
-                rows = rows.add_columns(key.column)
-            self._at.append(at)
-        self._rows = rows
+        """`kind` is the Struct of a row or converts a row; `counted` selects the same rows for the total."""
+        is_struct = isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+        self.struct_of: Callable[[Sequence[Any]], T] = mapper(kind, rows) if is_struct else kind  # type: ignore[arg-type]
+        missing = [key.column for key in keys if not any(_is_same(each, key) for each in rows.selected_columns)]
+        self._rows = rows.add_columns(*missing)
+        columns = list(self._rows.selected_columns)
+        self._positions = [next(at for at, column in enumerate(columns) if _is_same(column, key)) for key in keys]
         self._keys = keys
-        self._decoder = msgspec.json.Decoder(GenericAlias(tuple, tuple(_type_of(key) for key in keys)))
-        self.first = _limited(rows, keys).offset(bindparam("offset", type_=BigInteger))
+        types = [key.column.type.python_type for key in keys]
+        if keys[0].unknown_last:
+            types[0] |= None
+        self._decoder = msgspec.json.Decoder(GenericAlias(tuple, tuple(types)))
+        self.first = _limited(self._rows, keys).offset(bindparam("offset", type_=BigInteger))
         """The statement of a page by `limit` and `offset`."""
         self.count = select(func.count()).select_from(counted.limit(MAX_TOTAL).subquery())
 
     async def page(self, runner: StatementRunner, parameters: Mapping[str, Any], request: PageRequest) -> Page[T]:
-        """Return the page that a request asks for. Raises InvalidRequest for a cursor that is not of this list."""
-        wanted = {**parameters, "limit": request.limit + 1}
+        """Return the requested page. Raises InvalidRequest for a cursor of another list."""
+        limited = {**parameters, "limit": request.limit + 1}
         if request.cursor is None:
-            rows = await runner.rows(self.first, {**wanted, "offset": request.offset})
+            rows = await runner.rows(self.first, {**limited, "offset": request.offset})
+        elif request.offset:
+            raise InvalidRequest([{"field": "offset", "message": "A cursor says where a page begins"}])
         else:
-            rows = await self._behind(runner, wanted, self._place(request))
+            rows = await self._rows_after(runner, limited, request.cursor)
         total = await runner.value(self.count, parameters) if request.total else None
-        more = len(rows) > request.limit
-        shown = rows[: request.limit]
-        items = [self.struct_of(row) for row in shown]
-        return Page(items, self._cursor_at(shown[-1]) if more else None, total)
+        page = rows[: request.limit]
+        has_more = len(rows) > request.limit
+        cursor = encode_cursor([page[-1][at] for at in self._positions]) if has_more else None
+        return Page([self.struct_of(row) for row in page], cursor, total)
 
-    async def _behind(self, runner: StatementRunner, wanted: dict[str, Any], place: Sequence[Any]) -> Sequence[Any]:
-        wanted |= {f"after_{number}": value for number, value in enumerate(place)}
+    async def _rows_after(self, runner: StatementRunner, parameters: dict[str, Any], cursor: str) -> Sequence[Any]:
+        try:
+            place: Sequence[Any] = self._decoder.decode(decode_cursor(cursor))
+        except ValueError:
+            raise InvalidRequest([{"field": "cursor", "message": "Expected the one of a Link of this list"}]) from None
+        parameters |= {f"after_{number}": value for number, value in enumerate(place)}
         if place[0] is None:
-            return await runner.rows(self._behind_unknown, wanted)
-        rows = await runner.rows(self._behind_known, wanted)
-        if self._keys[0].unknown_last and len(rows) < wanted["limit"]:
-            rows = [*rows, *await runner.rows(self._unknown, {**wanted, "limit": wanted["limit"] - len(rows)})]
+            return await runner.rows(self._unknown_after, parameters)
+        rows = await runner.rows(self._known_after, parameters)
+        left = parameters["limit"] - len(rows)
+        if self._keys[0].unknown_last and left:
+            rows = [*rows, *await runner.rows(self._unknown, {**parameters, "limit": left})]
         return rows
 
     @cached_property
-    def _behind_known(self) -> Rows:
-        return _limited(self._rows.where(_is_behind(self._keys, 0)), self._keys)
+    def _known_after(self) -> Rows:
+        return _limited(self._rows.where(_is_after(self._keys, 0)), self._keys)
 
     @cached_property
-    def _behind_unknown(self) -> Rows:
-        return self._unknown.where(_is_behind(self._keys[1:], 1))
+    def _unknown_after(self) -> Rows:
+        return self._unknown.where(_is_after(self._keys[1:], 1))
 
     @cached_property
     def _unknown(self) -> Rows:
         return _limited(self._rows.where(self._keys[0].column.is_(None)), self._keys[1:])
-
-    def _cursor_at(self, row: Sequence[Any]) -> str:
-        return cursor_of([row[at] for at in self._at])
-
-    def _place(self, request: PageRequest) -> Sequence[Any]:
-        if request.offset:
-            raise InvalidRequest([{"field": "offset", "message": "A cursor says where a page begins"}])
-        try:
-            place: Sequence[Any] = self._decoder.decode(json_of(request.cursor or ""))
-        except ValueError:
-            raise InvalidRequest([{"field": "cursor", "message": "Expected the one of a Link of this list"}]) from None
-        return place
-
-
-def _is_struct(kind: object) -> TypeGuard[type[Any]]:
-    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
 def _limited(rows: Rows, keys: Sequence[Key]) -> Rows:
     return rows.order_by(*(key.order for key in keys)).limit(bindparam("limit", type_=BigInteger))
 
 
-def _is_behind(keys: Sequence[Key], number: int) -> ColumnElement[bool]:
-    """Whether a row stands behind the place of the cursor, whose parameters begin with this number."""
+def _is_after(keys: Sequence[Key], number: int) -> ColumnElement[bool]:
+    """Return the condition for rows after the cursor, whose parameters begin with this number."""
     places = [bindparam(f"after_{number + at}", type_=key.column.type) for at, key in enumerate(keys)]
     if len({key.descending for key in keys}) == 1:
         here, there = tuple_(*(key.column for key in keys)), tuple_(*places)
         return here < there if keys[0].descending else here > there
     first = keys[0].column
     beyond = first < places[0] if keys[0].descending else first > places[0]
-    return or_(beyond, and_(first == places[0], _is_behind(keys[1:], number + 1)))
+    return or_(beyond, and_(first == places[0], _is_after(keys[1:], number + 1)))
 
 
-def _is_same(column: ColumnElement[Any], key: Any) -> bool:
-    return column.shares_lineage(key.__clause_element__() if hasattr(key, "__clause_element__") else key)
-
-
-def _type_of(key: Key) -> Any:
-    python_type = key.column.type.python_type
-    return python_type | None if key.unknown_last else python_type
+def _is_same(selected: ColumnElement[Any], key: Key) -> bool:
+    column = key.column
+    return selected.shares_lineage(column.__clause_element__() if hasattr(column, "__clause_element__") else column)

@@ -1,4 +1,4 @@
-"""Limits on how often something may be tried, counted in the database: right across workers and restarts."""
+"""Rate limits, counted in the database, so that they hold across workers and restarts."""
 
 from collections.abc import Iterable
 from contextvars import ContextVar
@@ -18,7 +18,7 @@ from kitsu.errors import RateLimited
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """So many times in so many seconds, from the first time on."""
+    """`limit` hits in a window of some seconds, which begins with the first hit."""
 
     name: str
     limit: int
@@ -26,17 +26,17 @@ class Policy(msgspec.Struct, frozen=True):
 
 
 class Allowance(msgspec.Struct, frozen=True):
-    """What is left of a policy for whoever asks."""
+    """The rest of a policy for a client."""
 
     policy: Policy
     remaining: int
     reset_seconds: int
 
 
-# What the answer's headers tell: the tightest limit that the request met.
-tightest_limit: ContextVar[Allowance | None] = ContextVar("met", default=None)
+tightest_limit: ContextVar[Allowance | None] = ContextVar("tightest_limit", default=None)
+"""The limit of the request with the fewest remaining hits, for the headers of the response."""
 
-# Past the limit a counter stands still, and its window is not prolonged.
+# Hits beyond the limit do not prolong the window.
 _ended = RateLimit.ends_at <= func.clock_timestamp()
 _window = bindparam("window", type_=Interval)
 _statement = insert(RateLimit).values(
@@ -49,16 +49,13 @@ _HIT = _statement.on_conflict_do_update(
         "ends_at": case((_ended, func.clock_timestamp() + _window), else_=RateLimit.ends_at),
     },
 ).returning(RateLimit.hits, func.ceil(func.extract("epoch", RateLimit.ends_at - func.clock_timestamp())).label("reset"))
-_FORGET = delete(RateLimit).where(RateLimit.key == bindparam("forgotten"))
-_REFUND = (
-    update(RateLimit)
-    .where(RateLimit.key == bindparam("refunded"))
-    .values(hits=func.greatest(RateLimit.hits - 1, literal_column("0")))
-)
+_is_counter = RateLimit.key == bindparam("counter")
+_FORGET = delete(RateLimit).where(_is_counter)
+_REFUND = update(RateLimit).where(_is_counter).values(hits=func.greatest(RateLimit.hits - 1, literal_column("0")))
 
 
 class RateLimiter:
-    """Counts tries in the database, and refuses those beyond a limit."""
+    """Counts hits in the database, and refuses those beyond a limit."""
 
     def __init__(self, runner: StatementRunner, policies: Iterable[Policy], *, enabled: bool) -> None:
         self._runner = runner
@@ -66,12 +63,11 @@ class RateLimiter:
         self._enabled = enabled
 
     async def hit(self, name: str, *subject: str) -> None:
-        """Count one try of this subject under a policy. Raises RateLimited when it is beyond the limit."""
+        """Count a hit of this subject under a policy. Raises RateLimited."""
         if not self._enabled:
             return
         policy = self._policies[name]
-        window = timedelta(seconds=policy.seconds)
-        parameters = {"key": _key(name, subject), "window": window, "limit": policy.limit}
+        parameters = {"key": _key(name, subject), "window": timedelta(seconds=policy.seconds), "limit": policy.limit}
         hits, reset = await self._runner.write(_HIT, parameters)
         allowance = Allowance(policy, max(policy.limit - hits, 0), max(int(reset), 1))
         tightest = tightest_limit.get()
@@ -81,24 +77,24 @@ class RateLimiter:
             raise RateLimited(retry_after=allowance.reset_seconds)
 
     async def forget(self, session: AsyncSession, name: str, *subject: str) -> None:
-        """Take all tries of this subject back, in the caller's transaction."""
+        """Take all hits of this subject back, in the caller's transaction."""
         if self._enabled:
-            await execute_core(session, _FORGET, {"forgotten": _key(name, subject)})
+            await execute_core(session, _FORGET, {"counter": _key(name, subject)})
 
     async def refund(self, session: AsyncSession, name: str, *subject: str) -> None:
-        """Take one try of this subject back, in the caller's transaction."""
+        """Take one hit of this subject back, in the caller's transaction."""
         if self._enabled:
-            await execute_core(session, _REFUND, {"refunded": _key(name, subject)})
+            await execute_core(session, _REFUND, {"counter": _key(name, subject)})
 
 
 def plain_address(address: str) -> IPv4Address | IPv6Address:
-    """The address; an IPv4 one that a socket for both protocols shows as IPv6 as what it is. Raises ValueError."""
+    """Parse an address, and unwrap an IPv4 address mapped to IPv6. Raises ValueError."""
     ip = ip_address(address)
     return ip.ipv4_mapped or ip if isinstance(ip, IPv6Address) else ip
 
 
 def network_of(address: str) -> str:
-    """What counts as one address: for IPv6 the network that one customer has."""
+    """Return the subject of limits by address: for IPv6 the /64 network, which one customer has."""
     try:
         ip = plain_address(address)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Work that keeps a processor busy, on threads of its own: neither the event loop nor a database connection waits."""
+"""Threads for CPU-bound work, which would block the event loop."""
 
 import asyncio
 import os
@@ -13,29 +13,22 @@ from kitsu.errors import ServiceUnavailable
 
 T = TypeVar("T")
 
-
 NICENESS = 10
-
-
-def _stand_back() -> None:
-    """Where processors are short, what answers in a moment goes before what takes long: requests, and the database."""
-    if sys.platform == "linux":
-        # There a thread has a priority of its own.
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+"""Requests and the database get the processor first."""
 
 
 class Threads:
-    """A few threads, and a queue in front of them that ends."""
+    """A few threads with a limited queue."""
 
     def __init__(self, name: str, *, threads: int, queue: int) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name, initializer=_stand_back)
-        self._room = threads + queue
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name, initializer=_lower_priority)
+        self._limit = threads + queue
         self.busy = 0
-        """How much is being worked on or waits."""
+        """Calls in progress or in the queue."""
 
     async def run(self, work: Callable[[], T]) -> T:
-        """What the work returns. Raises ServiceUnavailable when too much waits already."""
-        if self.busy >= self._room:
+        """Run the work on a thread, without the request's slot. Raises ServiceUnavailable when the queue is full."""
+        if self.busy >= self._limit:
             raise ServiceUnavailable
         self.busy += 1
         try:
@@ -45,5 +38,10 @@ class Threads:
             self.busy -= 1
 
     def close(self) -> None:
-        """Let go of the threads."""
+        """Cancel queued work, and do not wait for the threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _lower_priority() -> None:
+    if sys.platform == "linux":  # where each thread has its own priority
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

@@ -12,7 +12,7 @@ from litestar.di import Provide
 from litestar.params import QueryParameter
 
 from kitsu.domain.changes import Changes, ChangesCursor, ChangesRequest, ListRequest
-from kitsu.domain.pagination import MAX_TOTAL, Page, PageRequest, cursor_of, json_of
+from kitsu.domain.pagination import MAX_TOTAL, Page, PageRequest, decode_cursor, encode_cursor
 from kitsu.errors import InvalidRequest
 from kitsu.web.openapi import documented_header
 
@@ -84,7 +84,7 @@ def provide_list_request(
 
 def _changes_cursor(cursor: str) -> ChangesCursor:
     try:
-        place = msgspec.json.decode(json_of(cursor), type=ChangesCursor)
+        place = msgspec.json.decode(decode_cursor(cursor), type=ChangesCursor)
         place.until.astimezone(UTC)  # fails for some times at the ends of the calendar
     except (ValueError, OverflowError):
         raise InvalidRequest([{"field": "cursor", "message": "Expected the cursor of a Link"}]) from None
@@ -110,7 +110,7 @@ def list_response(request: Request[Any, Any, Any], part: Page[Any] | Changes[Any
         return page_response(request, part)
     headers = {"X-Updated-Until": part.until.astimezone(UTC).isoformat().replace("+00:00", "Z")}
     if part.next is not None:
-        headers["Link"] = _next_link(request, cursor_of(part.next))
+        headers["Link"] = _next_link(request, encode_cursor(part.next))
     return Response(part.items, headers=headers)
 
 
