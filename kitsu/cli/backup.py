@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from kitsu.cli.database import with_database
 from kitsu.db.migrations import head
 from kitsu.domain.operations import backup as backups
+from kitsu.domain.operations.backup.archive import BackupError
 from kitsu.domain.operations.backup.files import MediaFiles
 from kitsu.settings import load_settings
 
@@ -63,7 +64,7 @@ def _run(work: Callable[[AsyncEngine, MediaFiles], Awaitable[T]], undone: str) -
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         return with_database(lambda engine: work(engine, media))
-    except backups.BackupError as error:
+    except BackupError as error:
         raise click.ClickException(f"{error} {undone.capitalize()}.") from error
     except KeyboardInterrupt:
         raise click.ClickException(f"Interrupted; {undone}.") from None

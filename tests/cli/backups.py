@@ -70,12 +70,12 @@ def settings_of(place: Place) -> dict[str, Any]:
     return {name.upper(): str(value) for name, value in place.settings.items()} | AWS
 
 
-async def take(database: URL, place: Place, file: Path) -> backup.Taken:
+async def take(database: URL, place: Place, file: Path) -> backup.BackupSummary:
     """Take a backup without the command, which starts an event loop of its own."""
     return await _done(backup.take, database, place, file)
 
 
-async def restore(database: URL, place: Place, file: Path) -> backup.Restored:
+async def restore(database: URL, place: Place, file: Path) -> backup.BackupSummary:
     """Restore a backup without the command."""
     return await _done(backup.restore, database, place, file)
 

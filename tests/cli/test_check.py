@@ -279,7 +279,7 @@ async def test_old_pg_dump_is_reported(database: URL, tmp_path: Path, monkeypatc
     monkeypatch.setattr(postgres, "_found", lambda _: iter([postgres.Program("/usr/bin/pg_dump", "9.6.24")]))
     ((check_id, text),) = await found(tmp_path, database)
     assert check_id == "kitsu.E201"
-    assert text.startswith("`kitsu backup` can't run: pg_dump is only there in version 9.6.24")
+    assert text.startswith("`kitsu backup` can't run: pg_dump is only available in version 9.6.24")
     assert "install its client programs" in text
     assert await found(tmp_path, database, BACKUP_MAX_AGE_HOURS="0") == []
 

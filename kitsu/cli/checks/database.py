@@ -8,7 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from kitsu.cli.checks.registry import Tag, check
 from kitsu.db import migrations
 from kitsu.domain.operations import command_runs
-from kitsu.domain.operations.backup import BackupError, postgres
+from kitsu.domain.operations.backup import postgres
+from kitsu.domain.operations.backup.archive import BackupError
 from kitsu.settings import Settings
 
 OLDEST_VERSION, NEWEST_VERSION = 15, 18

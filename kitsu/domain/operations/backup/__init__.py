@@ -1,20 +1,167 @@
-"""The database and the media store in one file, and back.
+"""Back up the database and the media store to one file (archive.py), and restore them.
 
-archive.py   the file: a tar of checked members, written and read
-postgres.py  pg_dump and pg_restore, and what they need to know of a database
-files.py     all files of the media store
-taking.py    `kitsu backup`
-restoring.py `kitsu restore`
-
-A backup under load is complete, because a file is put before a user refers to it, and is noted (see stray_files) before
-it is put. The store is listed first, then the database's snapshot is taken, then these files are read: those of the
-list, those of the snapshot's users, and those noted in it. A file put later is left out: no row of the snapshot names
-it, so after a restore `kitsu purge` would never delete it. A file deleted before it could be read is missed only by a
-user of the snapshot whose avatar was changed meanwhile; the restore leaves that user without an avatar.
+A backup under load is complete, because a file is put before a user refers to it, and noted in `stray_files` before it
+is put. The backup lists the store, then takes a snapshot of the database, then reads the files in the list, those of
+the snapshot's users, and those noted in it. Later files are left out: no row of the snapshot names them, so that after
+a restore `kitsu purge` would never delete them. A file may be deleted before it is read, if its user changes the
+avatar meanwhile; the restore removes the avatar of such a user.
 """
 
-from kitsu.domain.operations.backup.archive import BackupError
-from kitsu.domain.operations.backup.restoring import Restored, restore
-from kitsu.domain.operations.backup.taking import Taken, take
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
 
-__all__ = ["BackupError", "Restored", "Taken", "restore", "take"]
+import msgspec
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from kitsu import __version__
+from kitsu.db import migrations
+from kitsu.db.errors import is_unavailable, sqlstate
+from kitsu.db.models import CommandRun, StrayFile, User
+from kitsu.domain.media.orphans import key_of
+from kitsu.domain.operations import command_runs
+from kitsu.domain.operations.backup import postgres
+from kitsu.domain.operations.backup.archive import ABOUT, DUMP, MEDIA, About, Archive, BackupError, opened, writing
+from kitsu.domain.operations.backup.files import MediaFiles
+
+# "restore" as a number. The lock allows one restore at a time for each database.
+_LOCK = 0x726573746F7265
+_AVATARS = select(User.avatar).where(User.avatar.is_not(None))
+_REMOVE_AVATARS = text("UPDATE users SET avatar = NULL WHERE avatar = ANY(:paths)")
+
+
+class BackupSummary(msgspec.Struct):
+    """The contents of a backup."""
+
+    revision: str
+    taken_at: str = ""
+    files: int = 0
+    size: int = 0
+    """Bytes of the whole backup."""
+    lost: int = 0
+    """Users whose avatar has no file in the backup."""
+    is_noted: bool = True
+    """Whether the database knows of the backup."""
+
+
+async def take(engine: AsyncEngine, media: MediaFiles, path: Path) -> BackupSummary:
+    """Write a backup to this path, while the service may run. Raises BackupError, SchemaError."""
+    if media.holds(path):
+        raise BackupError(f"{path} lies in the media store, which the backup is of: name a file elsewhere.")
+    revision = await migrations.current(engine)
+    if revision is None or revision not in migrations.revisions():
+        raise migrations.SchemaError(migrations.explain(revision) or "")
+    summary = BackupSummary(revision)
+    with writing(path) as archive:
+        listed = await media.keys()
+        snapshots = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        async with snapshots.connect() as connection:
+            # The transaction is idle while pg_dump runs.
+            await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+            snapshot = str(await connection.scalar(text("SELECT pg_export_snapshot()")))
+            summary.taken_at = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+            if await connection.scalar(text("SELECT version_num FROM alembic_version")) != revision:
+                raise BackupError("The database is being migrated: take the backup when that is done.")
+            server = await postgres.server_version(connection)
+            program = await postgres.find("pg_dump", server)
+            about = About(__version__, revision, server, program.version, summary.taken_at)
+            archive.add(ABOUT, msgspec.json.encode(about))
+            used, noted = await _used_and_noted_keys(connection)
+            with archive.member(DUMP) as write:
+                await postgres.dump(program, engine.url, snapshot, write)
+        async for key, data in media.read_all(sorted({*listed, *used, *noted})):
+            if data is not None:
+                archive.add(MEDIA + key, data)
+                summary.files += 1
+            elif key in used:
+                summary.lost += 1
+    summary.size = archive.size
+    summary.is_noted = await _note(engine)
+    return summary
+
+
+async def _used_and_noted_keys(connection: AsyncConnection) -> tuple[set[str], set[str]]:
+    """Return the keys of the files that users have, and of those noted as stray."""
+    used = {key_of(path) for path in await connection.scalars(_AVATARS) if path}
+    if StrayFile.__tablename__ not in await postgres.relations(connection):  # a database of the FastAPI service
+        return used, set()
+    return used, {key_of(path) for path in await connection.scalars(select(StrayFile.path))}
+
+
+async def _note(engine: AsyncEngine) -> bool:
+    """Note the backup in the database. Return False if the database is away."""
+    try:
+        async with engine.connect() as connection:
+            if CommandRun.__tablename__ not in await postgres.relations(connection):  # of an older schema
+                return True
+        await command_runs.note(engine, command_runs.BACKUP)
+    except Exception as error:
+        if not is_unavailable(error) and sqlstate(error) is None:
+            raise
+        return False
+    return True
+
+
+async def restore(engine: AsyncEngine, media: MediaFiles, path: Path) -> BackupSummary:
+    """Restore the backup at this path. Raises BackupError, and then nothing was changed."""
+    with opened(path) as archive:
+        about = archive.about
+        if about.revision not in migrations.revisions():
+            raise BackupError(
+                f"{path} has the schema {about.revision}, which this version of Kitsu does not know; it has "
+                f"{migrations.head()}. Restore it with the version that made it, {about.kitsu}, or a newer one."
+            )
+        async with _locked_empty_database(engine) as server:
+            if await media.keys():
+                raise BackupError("The media store has files already: restore into an empty one, by MEDIA_URL.")
+            program = await postgres.find("pg_restore", server, about.pg_dump)
+            await postgres.check(program, archive.dump())
+            await _fill(engine, media, archive, program)
+        async with engine.begin() as connection:
+            restored = set(archive.keys)
+            paths = [path for path in await connection.scalars(_AVATARS) if path and key_of(path) not in restored]
+            lost = (await connection.execute(_REMOVE_AVATARS, {"paths": paths})).rowcount
+        return BackupSummary(about.revision, about.taken_at, len(archive.keys), archive.size, lost)
+
+
+@asynccontextmanager
+async def _locked_empty_database(engine: AsyncEngine) -> AsyncIterator[str]:
+    """Lock an empty database against other restores and yield the server's version. Raises BackupError."""
+    # No transaction, which a timeout of the server might end.
+    async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        if not await connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": _LOCK}):
+            raise BackupError("Another restore into this database is in progress.")
+        try:
+            if found := await postgres.relations(connection):
+                raise BackupError(
+                    f"The database {engine.url.database!r} is not empty, it has {len(found)} tables: "
+                    "restore into an empty one."
+                )
+            yield await postgres.server_version(connection)
+        finally:
+            await connection.invalidate()
+
+
+async def _fill(engine: AsyncEngine, media: MediaFiles, archive: Archive, program: postgres.Program) -> None:
+    """Put the files, then load the database in one transaction, whose commit completes the restore."""
+    put: list[str] = []
+    try:
+        await media.fill(archive.keys, archive.media, put)
+        await postgres.load(program, engine.url, archive.dump())
+    except BaseException as error:
+        if await _is_filled(engine):  # the commit succeeded, and its response was lost
+            raise
+        left = await media.remove(put)
+        if left and isinstance(error, BackupError):
+            raise BackupError(f"{error} {left} files are left in the media store: empty it.") from error
+        raise
+
+
+async def _is_filled(engine: AsyncEngine) -> bool:
+    try:
+        async with engine.connect() as connection:
+            return "alembic_version" in await postgres.relations(connection)
+    except Exception:  # noqa: BLE001 - the caller raises its own error
+        return False

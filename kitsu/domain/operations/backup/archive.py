@@ -1,4 +1,4 @@
-"""The file of a backup: a tar whose first member describes it, and whose last one has checksums of all others.
+"""The file of a backup: a tar of these members.
 
 kitsu-backup.json   see About
 database.dump       in pg_dump's custom format
@@ -10,8 +10,9 @@ import os
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from hashlib import sha256
+from contextlib import ExitStack, contextmanager, suppress
+from hashlib import file_digest, sha256
+from io import BufferedReader
 from pathlib import Path
 from typing import IO
 
@@ -23,13 +24,13 @@ DUMP = "database.dump"
 MEDIA = "media/"
 CHECKSUMS = "checksums.json"
 
-CHUNK = 1 << 20
-BLOCK = tarfile.BLOCKSIZE
-END = bytes(2 * BLOCK)
+CHUNK_BYTES = 1 << 20
+BLOCK_BYTES = tarfile.BLOCKSIZE
+END = bytes(2 * BLOCK_BYTES)
 
 
 class BackupError(Exception):
-    """A backup can't be taken or restored; the message is one line for an operator."""
+    """A backup or a restore fails; the message is one line for an operator."""
 
 
 class About(msgspec.Struct):
@@ -37,25 +38,25 @@ class About(msgspec.Struct):
 
     kitsu: str
     revision: str
-    """Of the schema."""
+    """That of the schema."""
     postgresql: str
-    """The server's version."""
+    """The version of the server."""
     pg_dump: str
     """Its version; an older pg_restore can't read the dump."""
     taken_at: str
-    """In UTC, as in ISO 8601: the time of the database's snapshot."""
+    """The time of the database's snapshot, in ISO 8601 and UTC."""
     format: int = FORMAT
-
-
-class Checksum(msgspec.Struct):
-    """Of one member; the length is in bytes."""
-
-    sha256: str
-    length: int
 
 
 class _Format(msgspec.Struct):
     format: int
+
+
+class Checksum(msgspec.Struct):
+    """The checksum of a member; the length is in bytes."""
+
+    sha256: str
+    length: int
 
 
 class Writer:
@@ -66,7 +67,7 @@ class Writer:
         self._file = file
         self._checksums: dict[str, Checksum] = {}
         self.size = 0
-        """Bytes, once it is finished."""
+        """Bytes, after `finish`."""
 
     def add(self, name: str, data: bytes) -> None:
         """Write a member."""
@@ -85,10 +86,9 @@ class Writer:
             digest.update(data)
             length += len(data)
 
-        # A placeholder of the same length as the header with the real length.
-        self._write(_header(name, 0))
+        self._write(_header(name, 0))  # a placeholder
         yield write
-        self._write(bytes(-length % BLOCK))
+        self._write(_padding(length))
         end = self._file.tell()
         self._file.seek(start)
         self._write(_header(name, length))
@@ -117,9 +117,13 @@ def _header(name: str, length: int) -> bytes:
     return info.tobuf(tarfile.GNU_FORMAT)
 
 
+def _padding(length: int) -> bytes:
+    return bytes(-length % BLOCK_BYTES)
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[Writer]:
-    """Yield a writer; its file is at this path after the context ends without an error, and is removed otherwise.
+    """Yield a writer of a temporary file, which is renamed to the path when the context ends without an error.
 
     Raises BackupError if the path exists, and for errors of the disk.
     """
@@ -142,11 +146,11 @@ def writing(path: Path) -> Iterator[Writer]:
 
 def _check_free(path: Path) -> None:
     if os.path.lexists(path):
-        raise BackupError(f"{path} is there already: name another file.")
+        raise BackupError(f"{path} already exists: name another file.")
 
 
 def _sync(folder: Path) -> None:
-    """Write the folder to disk, with the names of its files."""
+    """Flush the names of a folder's files to disk."""
     number = os.open(folder, os.O_RDONLY)
     try:
         with suppress(OSError):  # network file systems may not support it
@@ -163,102 +167,86 @@ def _backup_errors(path: Path, verb: str = "written") -> Iterator[None]:
         raise BackupError(f"{path} can't be {verb}: {error.strerror or error}.") from error
 
 
-class Archive:
-    """A backup to read."""
+@contextmanager
+def opened(path: Path) -> Iterator["Archive"]:
+    """Open a backup and check all of it. Raises BackupError."""
+    with ExitStack() as stack:
+        try:
+            with _backup_errors(path, "read"):
+                archive = Archive(path, stack.enter_context(path.open("rb")))
+        except (tarfile.TarError, msgspec.DecodeError, ValueError) as error:
+            raise BackupError(f"{path} is not a backup of Kitsu, or damaged or incomplete.") from error
+        yield archive
 
-    about: About
+
+class Archive:
+    """A backup to read, whose every byte has been checked."""
 
     def __init__(self, path: Path, file: IO[bytes]) -> None:
+        """Read and check the whole file."""
         self.size = os.fstat(file.fileno()).st_size
         self._path = path
         self._file = file
         self._tar = tarfile.TarFile(fileobj=file)
-        self._members: dict[str, tarfile.TarInfo] = {}
-
-    @property
-    def keys(self) -> list[str]:
-        """Return the keys of the files of the media store."""
-        return [name.removeprefix(MEDIA) for name in self._members if name.startswith(MEDIA)]
+        first = self._tar.next()  # before the other headers: a large file of another kind is refused at once
+        if first is None or first.name != ABOUT:
+            raise BackupError(f"{path} is not a backup of Kitsu.")
+        form = msgspec.json.decode(self._open(first).read(), type=_Format).format
+        if form != FORMAT:
+            raise BackupError(f"{path} is a backup of format {form}, and this version of Kitsu reads format {FORMAT}.")
+        *others, last = self._tar.getmembers()
+        self._check_framing([*others, last])
+        checksums = msgspec.json.decode(self._open(last).read(), type=dict[str, Checksum])
+        self._members = {member.name: member for member in others}
+        names = [member.name for member in others]
+        if names != list(checksums) or names[1:2] != [DUMP] or not all(map(_is_key, names[2:])):
+            raise self._damaged("members are missing or unknown")
+        for member in others:
+            digest = file_digest(self._open(member), "sha256")
+            if Checksum(digest.hexdigest(), member.size) != checksums[member.name]:
+                raise self._damaged(f"{member.name} has another checksum")
+        self.about = msgspec.json.decode(self._open(first).read(), type=About)
+        self.keys = [name.removeprefix(MEDIA) for name in names[2:]]
+        """Keys of the files of the media store."""
 
     def dump(self) -> Iterator[bytes]:
         """Yield the database's dump in pieces."""
-        return self._pieces(self._members[DUMP])
+        file = self._open(self._members[DUMP])
+        with _backup_errors(self._path, "read"):
+            while piece := file.read(CHUNK_BYTES):
+                yield piece
 
     def media(self, key: str) -> bytes:
         """Return a file of the media store."""
-        return self._read(self._members[MEDIA + key])
+        with _backup_errors(self._path, "read"):
+            return self._open(self._members[MEDIA + key]).read()
 
-    def check(self) -> None:
-        """Read the whole archive. Raises BackupError unless each byte is as it was written."""
-        # Only the first header is read, so that a large file of another kind is recognized at once.
-        first = self._tar.next()
-        if first is None or first.name != ABOUT:
-            raise BackupError(f"{self._path} is no backup of Kitsu.")
-        form = msgspec.json.decode(self._read(first), type=_Format).format
-        if form != FORMAT:
-            raise BackupError(
-                f"{self._path} is a backup of format {form}, and this version of Kitsu reads format {FORMAT}."
-            )
-        *others, last = self._tar.getmembers()
-        end = last.offset_data + last.size + (-last.size % BLOCK) + len(END)
-        if last.name != CHECKSUMS or self.size != end:
-            raise self._damaged("it does not end as it should")
-        checksums = msgspec.json.decode(self._read(last), type=dict[str, Checksum])
-        names = [member.name for member in others]
-        if names != list(checksums) or names[1:2] != [DUMP] or not all(map(_is_key, names[2:])):
-            raise self._damaged("it has not the members that it should have")
-        for member in others:
-            digest = sha256()
-            for piece in self._pieces(member):
-                digest.update(piece)
-            if Checksum(digest.hexdigest(), member.size) != checksums[member.name]:
-                raise self._damaged(f"{member.name} is not as it was written")
-        if not all(map(self._is_framed, (*others, last))) or self._at(end - len(END), len(END)) != END:
-            raise self._damaged("what is between its members is not as it was written")
-        self.about = msgspec.json.decode(self._read(first), type=About)
-        self._members = dict(zip(names, others, strict=True))
-
-    def _is_framed(self, member: tarfile.TarInfo) -> bool:
-        """Return whether header and padding are as written; tarfile reads only a part of them."""
-        padding = -member.size % BLOCK
-        header = self._at(member.offset, member.offset_data - member.offset)
-        is_padded = self._at(member.offset_data + member.size, padding) == bytes(padding)
-        return is_padded and header == _header(member.name, member.size)
+    def _check_framing(self, members: list[tarfile.TarInfo]) -> None:
+        """Check headers, paddings and the end, of which tarfile reads only a part."""
+        place = 0
+        for member in members:
+            header, padding = _header(member.name, member.size), _padding(member.size)
+            end = member.offset_data + member.size
+            if self._at(place, len(header)) != header or self._at(end, len(padding)) != padding:
+                raise self._damaged(f"the header or padding of {member.name} is wrong")
+            place = end + len(padding)
+        if members[-1].name != CHECKSUMS or self.size != place + len(END) or self._at(place, len(END)) != END:
+            raise self._damaged("its end is wrong")
 
     def _at(self, place: int, length: int) -> bytes:
         self._file.seek(place)
         return self._file.read(length)
 
-    def _damaged(self, how: str) -> BackupError:
-        return BackupError(f"{self._path} is damaged or cut short: {how}.")
-
-    def _read(self, member: tarfile.TarInfo) -> bytes:
-        return b"".join(self._pieces(member))
-
-    def _pieces(self, member: tarfile.TarInfo) -> Iterator[bytes]:
-        # For a link, tarfile would read its target.
+    def _open(self, member: tarfile.TarInfo) -> BufferedReader:
+        # For a link, tarfile would open its target.
         file = self._tar.extractfile(member) if member.isreg() else None
-        if file is None:
-            raise self._damaged(f"{member.name} is no plain file")
-        with _backup_errors(self._path, "read"):
-            while piece := file.read(CHUNK):
-                yield piece
+        if not isinstance(file, BufferedReader):
+            raise self._damaged(f"{member.name} is not a regular file")
+        return file
+
+    def _damaged(self, how: str) -> BackupError:
+        return BackupError(f"{self._path} is damaged or incomplete: {how}.")
 
 
 def _is_key(name: str) -> bool:
     return name.startswith(MEDIA) and not {"", ".", ".."} & set(name.split("/"))
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[Archive]:
-    """Open a backup and check all of it. Raises BackupError."""
-    with _backup_errors(path, "read"):
-        file = path.open("rb")
-    with file:
-        try:
-            with _backup_errors(path, "read"):
-                archive = Archive(path, file)
-                archive.check()
-        except (tarfile.TarError, msgspec.DecodeError, ValueError) as error:
-            raise BackupError(f"{path} is no backup of Kitsu, or damaged or cut short.") from error
-        yield archive

@@ -1,7 +1,7 @@
-"""All files of the media store."""
+"""The files of the media store, for a backup of all of them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from mimetypes import guess_type
 from pathlib import Path
@@ -15,20 +15,17 @@ from kitsu.errors import AppError, NotFound, ServiceUnavailable
 
 T = TypeVar("T")
 
-AT_ONCE = 16
-"""Files that are read or put concurrently."""
-LIST_TIMEOUT = 600
-"""Seconds."""
-TRIES = 3
-PAUSE = 0.5
-"""Seconds between them."""
+CONCURRENT_FILES = 16
+LIST_TIMEOUT_SECONDS = 600
+MAX_TRIES = 3
+RETRY_SECONDS = 0.5
 
 
 class MediaFiles(MediaStore):
-    """The media store, read and filled as a whole."""
+    """The media store, to read and fill it as a whole."""
 
     def holds(self, path: Path) -> bool:
-        """Return whether a file of this path would be in the store."""
+        """Return whether the path lies in the store."""
         return self._folder is not None and self._folder.resolve() in path.resolve().parents
 
     async def keys(self) -> list[str]:
@@ -38,32 +35,32 @@ class MediaFiles(MediaStore):
             return sorted([meta["path"] async for chunk in obstore.list(store, chunk_size=1000) for meta in chunk])
 
         try:
-            return await self._run(work, LIST_TIMEOUT, missing=ServiceUnavailable)
+            return await self._run(work, LIST_TIMEOUT_SECONDS, missing=ServiceUnavailable)
         except AppError as error:
             raise BackupError("The media store can't be read: check MEDIA_URL.") from error
 
-    async def read_all(self, keys: Iterable[str]) -> AsyncIterator[tuple[str, bytes | None]]:
-        """Yield the files of these keys in order, None for a missing one. Raises BackupError."""
+    async def read_all(self, keys: Sequence[str]) -> AsyncIterator[tuple[str, bytes | None]]:
+        """Yield keys with their files, or None for a missing file. Raises BackupError."""
         try:
-            for some in _groups(keys):
-                for key, data in zip(some, await asyncio.gather(*map(self._read, some)), strict=True):
-                    yield key, data
+            for batch in _batches(keys):
+                for item in zip(batch, await asyncio.gather(*map(self._read, batch)), strict=True):
+                    yield item
         except AppError as error:
             raise BackupError("A file of the media store can't be read: check MEDIA_URL.") from error
 
     async def _read(self, key: str) -> bytes | None:
-        async def work() -> bytes | None:
-            with suppress(NotFound):
-                return await (await self.get(key)).read()
-            return None
+        async def read() -> bytes:
+            return await (await self.get(key)).read()
 
-        return await _tried(work)
+        with suppress(NotFound):
+            return await _with_retries(read)
+        return None
 
-    async def fill(self, keys: Iterable[str], read: Callable[[str], bytes], put: list[str]) -> None:
-        """Put files, after adding their keys to `put`. Raises BackupError, when no put is under way any more."""
-        for some in _groups(keys):
-            put += some
-            for error in await asyncio.gather(*(self._fill(key, read) for key in some), return_exceptions=True):
+    async def fill(self, keys: Sequence[str], read: Callable[[str], bytes], put: list[str]) -> None:
+        """Put files, and add their keys to `put` before. Raises BackupError after all puts in progress have ended."""
+        for batch in _batches(keys):
+            put += batch
+            for error in await asyncio.gather(*(self._fill(key, read) for key in batch), return_exceptions=True):
                 if error is not None:
                     raise error
 
@@ -71,26 +68,25 @@ class MediaFiles(MediaStore):
         data = read(key)
         media_type = guess_type(key, strict=False)[0] or "application/octet-stream"
         try:
-            await _tried(lambda: self.put(key, data, media_type))
+            await _with_retries(lambda: self.put(key, data, media_type))
         except AppError as error:
-            raise BackupError(f"The media store does not take {key}: check MEDIA_URL, and its disk.") from error
+            raise BackupError(f"The media store can't store {key}: check MEDIA_URL, and its disk.") from error
 
     async def remove(self, keys: Sequence[str]) -> int:
-        """Remove files until the store refuses. Return how many may be left."""
-        for number, some in enumerate(_groups(keys)):
-            if any(await asyncio.gather(*map(self.delete, some), return_exceptions=True)):
-                return len(keys) - number * AT_ONCE
+        """Delete files until the first error. Return how many may be left."""
+        for number, batch in enumerate(_batches(keys)):
+            if any(await asyncio.gather(*map(self.delete, batch), return_exceptions=True)):
+                return len(keys) - number * CONCURRENT_FILES
         return 0
 
 
-async def _tried(work: Callable[[], Awaitable[T]]) -> T:
-    for _ in range(TRIES - 1):
+async def _with_retries(work: Callable[[], Awaitable[T]]) -> T:
+    for _ in range(MAX_TRIES - 1):
         with suppress(ServiceUnavailable):
             return await work()
-        await asyncio.sleep(PAUSE)
+        await asyncio.sleep(RETRY_SECONDS)
     return await work()
 
 
-def _groups(keys: Iterable[str]) -> Iterable[list[str]]:
-    listed = list(keys)
-    return (listed[start : start + AT_ONCE] for start in range(0, len(listed), AT_ONCE))
+def _batches(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (keys[start : start + CONCURRENT_FILES] for start in range(0, len(keys), CONCURRENT_FILES))

