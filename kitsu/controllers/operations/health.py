@@ -1,4 +1,4 @@
-"""GET /health, /health/live and /health/ready."""
+"""Health, liveness and readiness."""
 
 from litestar import Controller, Response, get
 from litestar.openapi.datastructures import ResponseSpec
@@ -8,27 +8,25 @@ from kitsu.web.authentication import PUBLIC
 
 
 class HealthController(Controller):
-    """What a load balancer or an operator asks."""
-
     path = "/health"
     tags = ["Health"]
     opt = PUBLIC
     health: HealthReader
 
-    @get("/", responses={503: ResponseSpec(Health, description="The database is away.", generate_examples=False)})
+    @get("/", responses={503: ResponseSpec(Health, description="The database does not respond.", generate_examples=False)})
     async def get_health(self) -> Response[Health]:
         """Get service health.
 
         Whether the service and its database respond.
         """
-        well = await self.health.database()
-        return Response(Health("ok" if well else "error"), status_code=200 if well else 503)
+        is_healthy = await self.health.database()
+        return Response(Health("ok" if is_healthy else "error"), status_code=200 if is_healthy else 503)
 
     @get("/live")
     async def get_liveness(self) -> Health:
         """Liveness probe.
 
-        Whether the process responds. It checks no other part, since a restart would not repair one.
+        Whether the process responds. No other part is checked, since a restart would not repair it.
         """
         return Health("ok")
 

@@ -1,4 +1,4 @@
-"""Purge: rows that are no longer needed are deleted, in batches that lock few rows, and stray files."""
+"""Delete rows that are no longer needed, in batches that lock few rows, and stray files."""
 
 import msgspec
 from sqlalchemy import ColumnElement, delete, func, inspect, literal_column, or_, select, tuple_
@@ -13,26 +13,27 @@ from kitsu.domain.media.orphans import OrphanFiles
 from kitsu.domain.operations import command_runs
 
 BATCH = 1000
-KEPT_DAYS = 30
-"""Days for which an ended session is kept, so that requests with its tokens get "revoked" or "expired"."""
+SESSION_DAYS = 30
+"""Ended sessions are stored so long, so that requests with their tokens get "revoked" or "expired"."""
 
-_kept_since = func.now() - literal_column(f"interval '{KEPT_DAYS} days'")
+_sessions_since = func.now() - literal_column(f"interval '{SESSION_DAYS} days'")
 _tombstones_since = func.now() - literal_column(f"interval '{TOMBSTONE_DAYS} days'")
 
 
 def _batch(model: type[DeclarativeBase], *conditions: ColumnElement[bool]) -> Delete:
-    """Return a statement that deletes a batch of the rows with these conditions."""
     keys = inspect(model).primary_key
     return delete(model).where(tuple_(*keys).in_(select(*keys).where(*conditions).limit(BATCH).correlate(None)))
 
 
 _STATEMENTS = {
-    "sessions": _batch(AuthSession, or_(AuthSession.expires_at < _kept_since, AuthSession.revoked_at < _kept_since)),
+    "sessions": _batch(
+        AuthSession, or_(AuthSession.expires_at < _sessions_since, AuthSession.revoked_at < _sessions_since)
+    ),
     "refresh_tokens": _batch(
         RefreshToken,
         RefreshToken.session_id == AuthSession.id,
         RefreshToken.generation < AuthSession.generation,
-        RefreshToken.expires_at < _kept_since,
+        RefreshToken.expires_at < _sessions_since,
     ),
     "tombstones": _batch(Tombstone, Tombstone.deleted_at < _tombstones_since),
     "idempotency_keys": _batch(IdempotencyKey, IdempotencyKey.created_at < func.now() - RETENTION),
@@ -43,26 +44,26 @@ _STATEMENTS = {
 class Purged(msgspec.Struct):
     """Numbers of deleted rows and files."""
 
-    sessions: int = 0
-    refresh_tokens: int = 0
-    tombstones: int = 0
-    idempotency_keys: int = 0
-    counters: int = 0
-    stray_files: int = 0
-    files_left: int = 0
+    sessions: int
+    refresh_tokens: int
+    tombstones: int
+    idempotency_keys: int
+    counters: int
+    stray_files: int
+    files_left: int
     """Stray files that the media store did not delete."""
 
 
 async def purge(engine: AsyncEngine, strays: OrphanFiles) -> Purged:
-    """Delete expired sessions, refresh tokens, tombstones, stored responses and counters, and stray files."""
-    purged = Purged()
+    """Delete what has expired, and stray files."""
+    counts = dict.fromkeys(_STATEMENTS, 0)
     for name, statement in _STATEMENTS.items():
-        removed = BATCH
-        while removed == BATCH:
+        deleted = BATCH
+        while deleted == BATCH:
             async with engine.begin() as connection:
-                removed = (await connection.execute(statement)).rowcount
-            setattr(purged, name, getattr(purged, name) + removed)
-    purged.stray_files, purged.files_left = await strays.purge()
-    if not purged.files_left:
+                deleted = (await connection.execute(statement)).rowcount
+            counts[name] += deleted
+    stray_files, files_left = await strays.purge()
+    if not files_left:
         await command_runs.note(engine, command_runs.PURGE)
-    return purged
+    return Purged(**counts, stray_files=stray_files, files_left=files_left)
