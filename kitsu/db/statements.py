@@ -1,25 +1,30 @@
-"""Run single statements on asyncpg, in one round trip and for a third of what they cost on an engine.
+"""Run single statements on asyncpg's pool, in one round trip and for a third of what they cost on an engine.
 
 The statements are SQLAlchemy's, built at import and compiled once. Each is a transaction of its own, committed when it
 returns. Work of several statements belongs on the engine.
 """
 
+import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import asyncpg
 import msgspec
 import structlog
-from asyncpg.pool import PoolConnectionProxy
 from sqlalchemy import Executable
 from sqlalchemy.engine import URL
 
-from kitsu.db.engine import Timeouts, asyncpg_dialect
+from kitsu.db.engine import Timeouts, asyncpg_dialect, connect_arguments
 from kitsu.db.errors import is_disconnect
-from kitsu.db.pool import ConnectionPool
 
 log = structlog.get_logger("kitsu.sql")
+
+_acquire_limit: ContextVar[asyncio.Timeout] = ContextVar("acquire_limit")
+"""The time limit of the task that acquires a connection."""
 
 
 class Compiled(NamedTuple):
@@ -41,8 +46,17 @@ def compiled_statement(statement: Executable) -> Compiled:
     return Compiled(compiled.string, tuple(compiled.positiontup), compiled.params)
 
 
+class PooledConnection(asyncpg.Connection):  # type: ignore[misc] # asyncpg ships no types
+    """A connection with the time of its creation, on the monotonic clock."""
+
+    made_at = 0.0
+
+
 class StatementRunner:
-    """Runs statements on asyncpg's pool."""
+    """Runs statements on asyncpg's pool, with limits on waiting and connecting, and with a maximum age of connections.
+
+    It connects when a connection is needed.
+    """
 
     def __init__(
         self,
@@ -54,25 +68,42 @@ class StatementRunner:
         debug: bool = False,
         on_query: Callable[[Any], None] | None = None,
     ) -> None:
-        """Configure up to `size` connections, each replaced after `recycle` seconds, -1: never.
+        """Configure up to `size` connections. One older than `recycle` seconds is replaced when acquired; -1: never.
 
         `on_query` is called with asyncpg's `LoggedQuery` of each statement that ends.
         """
+        self._arguments = connect_arguments(url, timeouts)
+        self._size = size
+        self._recycle = recycle if recycle >= 0 else float("inf")
+        self._timeouts = timeouts
         self._loggers = [*([_log_query] if debug else []), *([on_query] if on_query else [])]
-        self._pool = ConnectionPool(url, size=size, recycle=recycle, timeouts=timeouts, init=self._init)
-        self.states = self._pool.states
-        self.close = self._pool.close
+        self._pool: Any = None
+        self._expired_at = 0.0
+        self._releases: set[asyncio.Task[None]] = set()
+
+    def states(self) -> tuple[int, int]:
+        """Return how many connections are in use, and how many are idle."""
+        if self._pool is None:
+            return 0, 0
+        idle = self._pool.get_idle_size()
+        return self._pool.get_size() - idle, idle
+
+    def close(self) -> None:
+        """Close all connections at once, also those in use."""
+        if self._pool is not None:
+            self._pool.terminate()
 
     async def rows(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Sequence[Any]:
-        """Return all rows of a statement that only reads."""
+        """Return all rows of a statement that only reads. Raises TimeoutError."""
         try:
             return await self._fetch(statement, parameters)
         except Exception as error:
             if not is_disconnect(error):
                 raise
-            # The database has closed this connection, and probably the others. A read can be repeated, a write can't:
-            # it may have been committed.
-            self._pool.expire()
+            # The server has closed this connection, and probably the others: they are replaced when next acquired.
+            # asyncpg's `expire_connections` also closes those in use on release, and their users wait for it.
+            self._expired_at = time.monotonic()
+            # A read can be repeated. A write may have been committed.
             return await self._fetch(statement, parameters)
 
     async def row(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Any:
@@ -86,24 +117,94 @@ class StatementRunner:
         return rows[0][0] if rows else None
 
     async def write(self, statement: Executable, parameters: Mapping[str, Any]) -> Any:
-        """Run a statement that writes, once, and return the first row that it returns, or None."""
+        """Run a statement that writes, and return the first row that it returns, or None."""
         rows = await self._fetch(statement, parameters)
         return rows[0] if rows else None
 
     async def _fetch(self, statement: Executable, parameters: Mapping[str, Any] | None) -> Sequence[Any]:
+        """Run a statement. Raises TimeoutError when a connection or the response takes too long."""
         sql, names, constants = compiled_statement(statement)
         given = parameters or {}
         values = [given[name] if name in given else constants[name] for name in names]
-        rows: Sequence[Any] = await self._pool.run(PoolConnectionProxy.fetch, sql, *values)
+        began = time.monotonic()
+        connection = await self._acquire()
+        # The limit of the statement includes the wait for the connection.
+        left = self._timeouts.command - (time.monotonic() - began)
+        try:
+            rows: Sequence[Any] = await connection.fetch(sql, *values, timeout=left)
+        except asyncio.CancelledError:
+            # asyncpg makes the server cancel the statement and waits for its reply, for which the caller need not wait.
+            release = asyncio.create_task(self._release_cancelled(connection))
+            self._releases.add(release)
+            release.add_done_callback(self._releases.discard)
+            raise
+        except BaseException as error:
+            if isinstance(error, asyncpg.PostgresError) and not is_disconnect(error):
+                await self._pool.release(connection)
+            else:
+                # After a timeout the server may still run the statement. A closed connection refuses this call.
+                with suppress(asyncpg.InterfaceError):
+                    connection.terminate()
+            raise
+        await self._pool.release(connection)
         return rows
 
-    async def _init(self, connection: asyncpg.Connection) -> None:
-        for kind in ("json", "jsonb"):
-            await connection.set_type_codec(
-                kind, schema="pg_catalog", encoder=_encode, decoder=msgspec.json.decode, format="text"
-            )
-        for logger in self._loggers:
-            connection.add_query_logger(logger)
+    async def _release_cancelled(self, connection: Any) -> None:
+        # Without a reply in time asyncpg terminates the connection itself.
+        with suppress(Exception):
+            await self._pool.release(connection, timeout=self._timeouts.connect)
+
+    async def _acquire(self) -> Any:
+        if self._pool is None:
+            await self._open()
+        oldest = max(self._expired_at, time.monotonic() - self._recycle)
+        async with asyncio.timeout(self._timeouts.pool) as limit:
+            _acquire_limit.set(limit)
+            while True:
+                connection = await self._pool.acquire()
+                # A connection made for this call is newer, also if others have expired meanwhile.
+                if connection.made_at > oldest:
+                    return connection
+                connection.terminate()
+
+    async def _open(self) -> None:
+        # asyncpg's pool belongs to an event loop, which does not run yet when the application is built.
+        self._pool = asyncpg.create_pool(
+            **self._arguments,
+            # Also limits what asyncpg does in the background, such as the request to cancel a statement.
+            command_timeout=self._timeouts.command,
+            min_size=0,
+            max_size=self._size,
+            # Connections are replaced by age only; after `max_queries` the user of a connection waits for its close.
+            max_queries=float("inf"),
+            max_inactive_connection_lifetime=0,
+            connection_class=PooledConnection,
+            connect=self._connect,
+            reset=_skip_reset,
+        )
+        await self._pool
+
+    async def _connect(self, *address: Any, **arguments: Any) -> Any:
+        # The limit for connecting replaces that for waiting.
+        _acquire_limit.get().reschedule(asyncio.get_running_loop().time() + self._timeouts.connect)
+        connection: Any = await asyncpg.connect(*address, **arguments)
+        try:
+            # Not in asyncpg's `init`: if that fails, the pool waits for the server to close the connection.
+            for kind in ("json", "jsonb"):
+                await connection.set_type_codec(
+                    kind, schema="pg_catalog", encoder=_encode, decoder=msgspec.json.decode, format="text"
+                )
+            for logger in self._loggers:
+                connection.add_query_logger(logger)
+        except BaseException:
+            connection.terminate()
+            raise
+        connection.made_at = time.monotonic()
+        return connection
+
+
+async def _skip_reset(_: asyncpg.Connection) -> None:
+    """Do nothing: a single statement leaves no state behind, and asyncpg's own reset costs a round trip."""
 
 
 def _encode(value: Any) -> str:

@@ -38,7 +38,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock of the connections' age."""
     clock = Clock()
-    monkeypatch.setattr("kitsu.db.pool.time", SimpleNamespace(monotonic=clock.monotonic))
+    monkeypatch.setattr("kitsu.db.statements.time", SimpleNamespace(monotonic=clock.monotonic))
     return clock
 
 

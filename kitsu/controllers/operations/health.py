@@ -13,7 +13,10 @@ class HealthController(Controller):
     opt = PUBLIC
     health: HealthReader
 
-    @get("/", responses={503: ResponseSpec(Health, description="The database does not respond.", generate_examples=False)})
+    @get(
+        "/",
+        responses={503: ResponseSpec(Health, description="The database does not respond.", generate_examples=False)},
+    )
     async def get_health(self) -> Response[Health]:
         """Get service health.
 
