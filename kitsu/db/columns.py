@@ -1,11 +1,12 @@
-"""Types of columns that several tables have. UUID v7 ids are made here, not by the database; they grow with time."""
+"""Columns that several tables have. Ids are UUID v7, made here and not by the database: they grow with time."""
 
 from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
+from advanced_alchemy.base import DefaultBase
 from sqlalchemy import DateTime, ForeignKey, Uuid, func
-from sqlalchemy.orm import mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 from uuid_utils.compat import uuid7
 
 MAX_INTEGER = 2**31 - 1
@@ -18,3 +19,12 @@ CurrentTimestamp = Annotated[datetime, mapped_column(DateTime(timezone=True), se
 # Rows are deleted with their user or anime. `user_id` has no index of its own: it comes first in another index.
 UserRef = Annotated[UUID, mapped_column(Uuid(), ForeignKey("users.id", ondelete="CASCADE"))]
 AnimeRef = Annotated[UUID, mapped_column(Uuid(), ForeignKey("anime.id", ondelete="CASCADE"), index=True)]
+
+
+class Entity(DefaultBase):
+    """A table whose rows have an id and the time of their creation."""
+
+    __abstract__ = True
+
+    id: Mapped[Id]
+    created_at: Mapped[CurrentTimestamp]

@@ -17,6 +17,7 @@ _UNAVAILABLE_CLASSES = ("08", "53", "57")
 _UNAVAILABLE_STATES = ("25006", "55P03", "40001", "40P01", "58030")
 # asyncpg's errors for a closed connection; the second one if asyncpg itself has already noticed.
 _CLOSED = (asyncpg.InterfaceError, asyncpg.InternalClientError)
+UNDEFINED_TABLE = "42P01"
 
 ConstraintErrors = Mapping[str, Callable[[], AppError]]
 """Name of a constraint or index to the error that its violation means; the table of an app."""

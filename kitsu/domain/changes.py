@@ -4,6 +4,7 @@ A list of changes begins with the oldest one, so a change during the reading com
 for the next request: every change that is not in the list, such as one that is not committed yet, is later.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from heapq import merge
 from typing import Annotated, Any, Generic, TypeVar
@@ -81,22 +82,7 @@ _UNTIL = text("""
 """)
 
 _since: Any = bindparam("since", type_=DateTime(timezone=True))
-_limit: Any = bindparam("limit", type_=BigInteger)
 _after = tuple_(bindparam("after", type_=DateTime(timezone=True)), bindparam("after_id", type_=Uuid))
-
-_TOMBSTONES = (
-    select(*columns_of(Tombstone, models.Tombstone))
-    .where(
-        models.Tombstone.user_id == bindparam("user_id", type_=Uuid),
-        models.Tombstone.kind == bindparam("kind"),
-        models.Tombstone.deleted_at > func.now() - text(f"interval '{TOMBSTONE_DAYS} days'"),
-        models.Tombstone.deleted_at >= _since,
-        tuple_(models.Tombstone.deleted_at, models.Tombstone.id) > _after,
-    )
-    .order_by(models.Tombstone.deleted_at, models.Tombstone.id)
-    .limit(_limit)
-)
-_tombstone_of = mapper(Tombstone, _TOMBSTONES)
 
 
 class ChangesListing(Generic[T]):
@@ -116,7 +102,7 @@ class ChangesListing(Generic[T]):
             rows.add_columns(changed_at.label("changed_at"), row_id.label("row_id"))
             .where(changed_at >= _since, tuple_(changed_at, row_id) > _after)
             .order_by(changed_at, row_id)
-            .limit(_limit)
+            .limit(bindparam("limit", type_=BigInteger))
         )
 
     async def read(self, runner: StatementRunner, user_id: UUID, request: ChangesRequest) -> Changes[T]:
@@ -131,14 +117,28 @@ class ChangesListing(Generic[T]):
             "after_id": after.id if after else UUID(int=0),
             "limit": request.limit + 1,
         }
-        found: list[tuple[datetime, UUID, T | Tombstone]] = [
-            (row["changed_at"], row["row_id"], self._struct_of(row))
-            for row in await runner.rows(self.statement, parameters)
-        ]
+        found: list[tuple[datetime, UUID, T | Tombstone]] = [*await self.changed(runner, parameters)]
         if request.deleted:
-            tombstones = map(_tombstone_of, await runner.rows(_TOMBSTONES, {**parameters, "kind": self._table}))
-            deleted = [(each.deleted_at, each.id, each) for each in tombstones]
+            deleted = await _TOMBSTONES.changed(runner, {**parameters, "kind": self._table})
             found = list(merge(found, deleted, key=lambda change: change[:2]))
         page = found[: request.limit]
         cursor = ChangesCursor(until, *page[-1][:2]) if len(found) > request.limit else None
         return Changes([item for _, _, item in page], until, cursor)
+
+    async def changed(self, runner: StatementRunner, parameters: Mapping[str, Any]) -> list[tuple[datetime, UUID, T]]:
+        """Return the changed rows with their times and ids."""
+        rows = await runner.rows(self.statement, parameters)
+        return [(row["changed_at"], row["row_id"], self._struct_of(row)) for row in rows]
+
+
+_tombstone = models.Tombstone
+_TOMBSTONES = ChangesListing(
+    Tombstone,
+    select(*columns_of(Tombstone, _tombstone)).where(
+        _tombstone.user_id == bindparam("user_id", type_=Uuid),
+        _tombstone.kind == bindparam("kind"),
+        _tombstone.deleted_at > func.now() - text(f"interval '{TOMBSTONE_DAYS} days'"),
+    ),
+    _tombstone.deleted_at,
+    _tombstone.id,
+)

@@ -6,34 +6,30 @@ from advanced_alchemy.base import DefaultBase
 from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, Text, func, true
 from sqlalchemy.orm import Mapped, mapped_column
 
-from kitsu.db.columns import CurrentTimestamp, Id, Timestamp, UserRef
+from kitsu.db.columns import CurrentTimestamp, Entity, Timestamp, UserRef
 
 
-class User(DefaultBase):
+class User(Entity):
     __tablename__ = "users"
     __table_args__ = (CheckConstraint("role IN ('user', 'admin')", name="role"),)
 
-    id: Mapped[Id]
     email: Mapped[str] = mapped_column(String(255), unique=True)
     """In the user's spelling; `uq_users_email_lower` makes it unique whatever the case."""
     password_hash: Mapped[str] = mapped_column(String(255))
     is_active: Mapped[bool] = mapped_column(server_default=true())
-    created_at: Mapped[CurrentTimestamp]
     avatar: Mapped[str | None] = mapped_column(String(255))
     username: Mapped[str] = mapped_column(String(32))
     role: Mapped[str] = mapped_column(String(16), server_default="user")
 
 
-class AuthSession(DefaultBase):
+class AuthSession(Entity):
     """A sign-in on a device, active or ended."""
 
     __tablename__ = "auth_sessions"
 
-    id: Mapped[Id]
     user_id: Mapped[UserRef] = mapped_column(index=True)
     generation: Mapped[int] = mapped_column(server_default="1")
     """That of the newest refresh token."""
-    created_at: Mapped[CurrentTimestamp]
     last_used_at: Mapped[CurrentTimestamp]
     expires_at: Mapped[Timestamp]
     revoked_at: Mapped[Timestamp | None]

@@ -8,20 +8,18 @@ from sqlalchemy import Computed, Double, ForeignKey, Index, String, Text, false,
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from kitsu.db.columns import AnimeRef, CurrentTimestamp, Id
+from kitsu.db.columns import AnimeRef, CurrentTimestamp, Entity
 
 
-class Anime(DefaultBase):
+class Anime(Entity):
     __tablename__ = "anime"
 
-    id: Mapped[Id]
     title: Mapped[str] = mapped_column(String(255), index=True)
     title_original: Mapped[str | None] = mapped_column(String(255))
     description: Mapped[str | None] = mapped_column(Text)
     year: Mapped[int | None]
     status: Mapped[str | None] = mapped_column(String(64))
     """`FINISHED`, `ONGOING`, `UPCOMING` or `UNKNOWN`; a database older than Kitsu may contain other values."""
-    created_at: Mapped[CurrentTimestamp]
 
     type: Mapped[str] = mapped_column(String(16), server_default="UNKNOWN")
     season: Mapped[str | None] = mapped_column(String(16))
@@ -60,27 +58,23 @@ class ExternalId(DefaultBase):
     anime_id: Mapped[AnimeRef]
 
 
-class Release(DefaultBase):
+class Release(Entity):
     """An edition of an anime."""
 
     __tablename__ = "releases"
 
-    id: Mapped[Id]
     anime_id: Mapped[AnimeRef]
     title: Mapped[str] = mapped_column(String(255))
     year: Mapped[int | None]
     status: Mapped[str | None] = mapped_column(String(64))
-    created_at: Mapped[CurrentTimestamp]
 
 
-class Episode(DefaultBase):
+class Episode(Entity):
     __tablename__ = "episodes"
 
-    id: Mapped[Id]
     release_id: Mapped[UUID] = mapped_column(ForeignKey("releases.id", ondelete="CASCADE"))
     number: Mapped[int]
     title: Mapped[str | None] = mapped_column(String(255))
-    created_at: Mapped[CurrentTimestamp]
 
 
 class CatalogueImport(DefaultBase):

@@ -16,32 +16,28 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from kitsu.db.columns import AnimeRef, CurrentTimestamp, Id, UserRef
+from kitsu.db.columns import AnimeRef, CurrentTimestamp, Entity, UserRef
 
 
-class Favorite(DefaultBase):
+class Favorite(Entity):
     __tablename__ = "favorites"
     __table_args__ = (UniqueConstraint("user_id", "anime_id", name="uq_favorites_user_id"),)
 
-    id: Mapped[Id]
     user_id: Mapped[UserRef]
     anime_id: Mapped[AnimeRef]
-    created_at: Mapped[CurrentTimestamp]
 
 
-class WatchProgress(DefaultBase):
+class WatchProgress(Entity):
     """How far a user has watched an anime."""
 
     __tablename__ = "watch_progress"
     __table_args__ = (UniqueConstraint("user_id", "anime_id", name="uq_watch_progress_user_id"),)
 
-    id: Mapped[Id]
     user_id: Mapped[UserRef]
     anime_id: Mapped[AnimeRef]
     episode: Mapped[int]
     position_seconds: Mapped[int | None]
     progress_percent: Mapped[float | None]
-    created_at: Mapped[CurrentTimestamp]
     last_watched_at: Mapped[CurrentTimestamp]
     updated_at: Mapped[CurrentTimestamp]
     """Time of any change, by watching or otherwise."""
@@ -49,35 +45,31 @@ class WatchProgress(DefaultBase):
     """Not listed under "continue watching" until the anime is watched again."""
 
 
-class View(DefaultBase):
+class View(Entity):
     """How far a user has watched an episode."""
 
     __tablename__ = "views"
     __table_args__ = (UniqueConstraint("user_id", "episode_id", name="uq_views_user_id"),)
 
-    id: Mapped[Id]
     user_id: Mapped[UserRef]
     episode_id: Mapped[UUID] = mapped_column(ForeignKey("episodes.id", ondelete="CASCADE"), index=True)
     progress: Mapped[int]
     """Seconds."""
     device: Mapped[str | None] = mapped_column(String(128))
-    created_at: Mapped[CurrentTimestamp]
     last_viewed_at: Mapped[CurrentTimestamp]
 
 
-class Collection(DefaultBase):
+class Collection(Entity):
     """A user's named list of anime, private or public."""
 
     __tablename__ = "collections"
 
-    id: Mapped[Id]
     user_id: Mapped[UserRef]
     name: Mapped[str] = mapped_column(String(255))
     description: Mapped[str | None] = mapped_column(Text)
     is_public: Mapped[bool] = mapped_column(server_default="false")
     version: Mapped[int] = mapped_column(server_default="1")
     """Incremented with each change of it or of its items."""
-    created_at: Mapped[CurrentTimestamp]
     updated_at: Mapped[CurrentTimestamp]
 
 
@@ -91,7 +83,7 @@ class CollectionItem(DefaultBase):
     added_at: Mapped[CurrentTimestamp]
 
 
-class LibraryEntry(DefaultBase):
+class LibraryEntry(Entity):
     """An anime in a user's library, with the fields of other sites' lists."""
 
     __tablename__ = "library_entries"
@@ -103,7 +95,6 @@ class LibraryEntry(DefaultBase):
         CheckConstraint("score BETWEEN 1 AND 10", name="library_score"),
     )
 
-    id: Mapped[Id]
     user_id: Mapped[UserRef]
     anime_id: Mapped[AnimeRef]
     status: Mapped[str] = mapped_column(String(16))
@@ -119,7 +110,6 @@ class LibraryEntry(DefaultBase):
     """Comma-separated, as on MyAnimeList."""
     version: Mapped[int] = mapped_column(server_default="1")
     """Incremented with each change."""
-    created_at: Mapped[CurrentTimestamp]
     updated_at: Mapped[CurrentTimestamp]
 
 

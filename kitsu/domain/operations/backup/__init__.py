@@ -18,8 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from kitsu import __version__
 from kitsu.db import migrations
-from kitsu.db.errors import is_unavailable, sqlstate
-from kitsu.db.models import CommandRun, StrayFile, User
+from kitsu.db.errors import UNDEFINED_TABLE, is_unavailable, sqlstate
+from kitsu.db.models import StrayFile, User
 from kitsu.domain.media.orphans import key_of
 from kitsu.domain.operations import command_runs
 from kitsu.domain.operations.backup import postgres
@@ -91,16 +91,13 @@ async def _used_and_noted_keys(connection: AsyncConnection) -> tuple[set[str], s
 
 
 async def _note(engine: AsyncEngine) -> bool:
-    """Note the backup in the database. Return False if the database is away."""
+    """Note the backup in the database. Return False if the database can't store the note."""
     try:
-        async with engine.connect() as connection:
-            if CommandRun.__tablename__ not in await postgres.relations(connection):  # of an older schema
-                return True
         await command_runs.note(engine, command_runs.BACKUP)
     except Exception as error:
         if not is_unavailable(error) and sqlstate(error) is None:
             raise
-        return False
+        return sqlstate(error) == UNDEFINED_TABLE  # an older schema
     return True
 
 

@@ -139,7 +139,10 @@ def writing(path: Path) -> Iterator[Writer]:
         _check_free(path)
         with _backup_errors(path):
             unfinished.rename(path)
-            _sync(path.parent)
+            folder = os.open(path.parent, os.O_RDONLY)
+            with suppress(OSError):  # network file systems may not support it
+                os.fsync(folder)
+            os.close(folder)
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -147,16 +150,6 @@ def writing(path: Path) -> Iterator[Writer]:
 def _check_free(path: Path) -> None:
     if os.path.lexists(path):
         raise BackupError(f"{path} already exists: name another file.")
-
-
-def _sync(folder: Path) -> None:
-    """Flush the names of a folder's files to disk."""
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # network file systems may not support it
-            os.fsync(number)
-    finally:
-        os.close(number)
 
 
 @contextmanager

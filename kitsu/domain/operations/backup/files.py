@@ -41,20 +41,20 @@ class MediaFiles(MediaStore):
 
     async def read_all(self, keys: Sequence[str]) -> AsyncIterator[tuple[str, bytes | None]]:
         """Yield keys with their files, or None for a missing file. Raises BackupError."""
-        try:
-            for batch in _batches(keys):
-                for item in zip(batch, await asyncio.gather(*map(self._read, batch)), strict=True):
-                    yield item
-        except AppError as error:
-            raise BackupError("A file of the media store can't be read: check MEDIA_URL.") from error
+        for batch in _batches(keys):
+            for item in zip(batch, await asyncio.gather(*map(self._read, batch)), strict=True):
+                yield item
 
     async def _read(self, key: str) -> bytes | None:
         async def read() -> bytes:
             return await (await self.get(key)).read()
 
-        with suppress(NotFound):
+        try:
             return await _with_retries(read)
-        return None
+        except NotFound:
+            return None
+        except AppError as error:
+            raise BackupError("A file of the media store can't be read: check MEDIA_URL.") from error
 
     async def fill(self, keys: Sequence[str], read: Callable[[str], bytes], put: list[str]) -> None:
         """Put files, and add their keys to `put` before. Raises BackupError after all puts in progress have ended."""

@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -93,8 +93,7 @@ async def dump(program: Program, url: URL, snapshot: str, write: Callable[[bytes
 
 async def check(program: Program, pieces: Iterable[bytes]) -> None:
     """Raise BackupError unless the program can read this dump."""
-    async with _running(program, ("--list",), None, stdin=PIPE, stdout=subprocess.DEVNULL) as process:
-        await _feed(process, pieces)
+    await _feed(program, ("--list",), None, pieces)
 
 
 async def load(program: Program, url: URL, pieces: Iterable[bytes]) -> None:
@@ -103,24 +102,24 @@ async def load(program: Program, url: URL, pieces: Iterable[bytes]) -> None:
     Roles are left out, and comments: only the owner of an extension may write the extension's comment.
     """
     arguments = ("--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges", "--no-comments", *_CONNECT)
+    await _feed(program, arguments, url, pieces)
+
+
+async def _feed(program: Program, arguments: Sequence[str], url: URL | None, pieces: Iterable[bytes]) -> None:
     async with _running(program, arguments, url, stdin=PIPE, stdout=subprocess.DEVNULL) as process:
-        await _feed(process, pieces)
-
-
-async def _feed(process: Process, pieces: Iterable[bytes]) -> None:
-    assert process.stdin is not None  # noqa: S101 - it is a pipe
-    # A program that has read enough, or fails, closes the pipe; its exit code tells which.
-    with suppress(BrokenPipeError, ConnectionResetError):
-        for piece in pieces:
-            process.stdin.write(piece)
-            await process.stdin.drain()
-        process.stdin.close()
-        await process.stdin.wait_closed()
+        assert process.stdin is not None  # noqa: S101 - it is a pipe
+        # A program that has read enough, or fails, closes the pipe; its exit code tells which.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            for piece in pieces:
+                process.stdin.write(piece)
+                await process.stdin.drain()
+            process.stdin.close()
+            await process.stdin.wait_closed()
 
 
 @asynccontextmanager
 async def _running(
-    program: Program, arguments: Iterable[str], url: URL | None, *, stdin: int, stdout: int
+    program: Program, arguments: Sequence[str], url: URL | None, *, stdin: int, stdout: int
 ) -> AsyncIterator[Process]:
     """Run a program until the context ends; an error in the context stops it. Raises BackupError when it fails."""
     environment = {**os.environ, "PGCONNECT_TIMEOUT": str(CONNECT_TIMEOUT_SECONDS), "LC_ALL": "C"}
