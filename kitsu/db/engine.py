@@ -79,28 +79,19 @@ def connect_arguments(url: URL, timeouts: Timeouts | None) -> dict[str, Any]:
 
 
 def create_engine(
-    url: URL,
-    *,
-    pool_size: int = 5,
-    max_overflow: int = 10,
-    pool_recycle: int = 1800,
-    pool_pre_ping: bool = False,
-    debug: bool = False,
-    timeouts: Timeouts | None = None,
+    url: URL, *, timeouts: Timeouts | None = None, debug: bool = False, pool_recycle: int = 1800, **pool: int
 ) -> AsyncEngine:
-    """Create an engine, which connects on first use. Times in seconds; `debug` logs each statement with its values.
+    """Create an engine, which connects on first use; `pool` is SQLAlchemy's options such as `pool_size`.
 
-    Without `timeouts`, which is for commands, statements may take any time.
+    Without `timeouts`, which is for commands, statements may take any time. `debug` logs statements with their values.
     """
     arguments = connect_arguments(url, timeouts)
     if timeouts is not None:
         arguments["command_timeout"] = timeouts.command
     engine = create_async_engine(
         url,
-        pool_size=pool_size,
-        max_overflow=max_overflow,
+        **pool,
         pool_recycle=pool_recycle,
-        pool_pre_ping=pool_pre_ping,
         pool_timeout=(timeouts or Timeouts()).pool,
         echo=debug,
         hide_parameters=not debug,  # values of users do not belong in a log

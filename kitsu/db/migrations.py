@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -11,8 +10,6 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import Script, ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncEngine
-
-from kitsu.db import models
 
 # Beside the package in a checkout, inside it in an installed wheel.
 _PACKAGE = Path(__file__).parent.parent
@@ -33,20 +30,6 @@ def alembic_config(connection: Connection | None = None) -> Config:
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     return config
-
-
-def configure(context: Any) -> None:
-    """Configure Alembic's context; called by `migrations/env.py`."""
-    context.configure(
-        connection=context.config.attributes["connection"],
-        target_metadata=models.Anime.metadata,
-        # Without this, autogenerate drops every table that the models don't have.
-        include_object=lambda _object, _name, type_, reflected, compare_to: (
-            not (type_ == "table" and reflected and compare_to is None)
-        ),
-        compare_type=True,
-        compare_server_default=True,
-    )
 
 
 @cache

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import asyncpg
 import msgspec
@@ -27,23 +27,13 @@ _acquire_limit: ContextVar[asyncio.Timeout] = ContextVar("acquire_limit")
 """The time limit of the task that acquires a connection."""
 
 
-class Compiled(NamedTuple):
-    """A statement as PostgreSQL gets it."""
-
-    sql: str
-    names: tuple[str, ...]
-    """Names of the parameters, in the order of their numbers."""
-    constants: Mapping[str, Any]
-    """Values that are part of the statement."""
-
-
 @lru_cache(maxsize=2048)
-def compiled_statement(statement: Executable) -> Compiled:
-    """Return the text and the parameters of a statement, compiled once."""
+def compiled_statement(statement: Executable) -> tuple[str, tuple[str, ...], Mapping[str, Any]]:
+    """Return the text of a statement, the names of its parameters in their order, and its constants."""
     compiled: Any = statement.compile(dialect=asyncpg_dialect)  # type: ignore[attr-defined]
     if compiled.post_compile_params:
         raise ValueError("a list in IN () is another statement for each length: compare with any_() of an array")
-    return Compiled(compiled.string, tuple(compiled.positiontup), compiled.params)
+    return compiled.string, tuple(compiled.positiontup), compiled.params
 
 
 class PooledConnection(asyncpg.Connection):  # type: ignore[misc] # asyncpg ships no types
@@ -192,7 +182,11 @@ class StatementRunner:
             # Not in asyncpg's `init`: if that fails, the pool waits for the server to close the connection.
             for kind in ("json", "jsonb"):
                 await connection.set_type_codec(
-                    kind, schema="pg_catalog", encoder=_encode, decoder=msgspec.json.decode, format="text"
+                    kind,
+                    schema="pg_catalog",
+                    encoder=lambda value: msgspec.json.encode(value).decode(),
+                    decoder=msgspec.json.decode,
+                    format="text",
                 )
             for logger in self._loggers:
                 connection.add_query_logger(logger)
@@ -205,10 +199,6 @@ class StatementRunner:
 
 async def _skip_reset(_: asyncpg.Connection) -> None:
     """Do nothing: a single statement leaves no state behind, and asyncpg's own reset costs a round trip."""
-
-
-def _encode(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
 
 
 def _log_query(query: Any) -> None:

@@ -53,9 +53,9 @@ async def works(url: URL) -> dict[str, Work]:
     seen = [str(chosen.choice(episodes)) for _ in pairs]
 
     def made(name: str, statement: Executable, requests: list[Request], values: list[dict[str, Any]]) -> Work:
-        compiled = compiled_statement(statement)
-        arguments = [[{**compiled.constants, **each}[key] for key in compiled.names] for each in values]
-        return Work(name, requests, compiled.sql, arguments)
+        sql, names, constants = compiled_statement(statement)
+        arguments = [[{**constants, **each}[key] for key in names] for each in values]
+        return Work(name, requests, sql, arguments)
 
     def post(path: str, bodies: list[dict[str, Any]]) -> list[Request]:
         return [("POST", path, tokens[user], json.dumps(body)) for (user, _), body in zip(pairs, bodies, strict=True)]
