@@ -22,8 +22,6 @@ def padded(keys: list[K]) -> list[K]:
 
 
 class BatchLoader(Generic[K, V]):
-    """Looks up the keys of concurrent calls in batches."""
-
     def __init__(self, look_up: Callable[[list[K]], Awaitable[Mapping[K, V]]]) -> None:
         """`look_up` returns the values of those keys that have one."""
         self._look_up = look_up

@@ -1,4 +1,4 @@
-"""The listener for changes of the catalogue, on a connection of its own."""
+"""Listen for changes of the catalogue, on a connection of its own that is replaced when it is lost."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -29,8 +29,6 @@ class Listener(Protocol):
 
 
 class CatalogueListener:
-    """Keeps a connection that listens, and replaces it when it is lost."""
-
     def __init__(self, url: URL, listener: Listener, timeouts: Timeouts) -> None:
         self._arguments = connect_arguments(url, timeouts)
         self._listener = listener

@@ -1,7 +1,7 @@
 """Run single statements on asyncpg's pool, in one round trip and for a third of what they cost on an engine.
 
 The statements are SQLAlchemy's, built at import and compiled once. Each is a transaction of its own, committed when it
-returns. Work of several statements belongs on the engine.
+returns. The pool connects on first use, and limits waiting, connecting, and the age of connections.
 """
 
 import asyncio
@@ -43,11 +43,6 @@ class PooledConnection(asyncpg.Connection):  # type: ignore[misc] # asyncpg ship
 
 
 class StatementRunner:
-    """Runs statements on asyncpg's pool, with limits on waiting and connecting, and with a maximum age of connections.
-
-    It connects when a connection is needed.
-    """
-
     def __init__(
         self,
         url: URL,

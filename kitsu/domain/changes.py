@@ -41,8 +41,6 @@ class ChangesCursor(msgspec.Struct, frozen=True):
 
 
 class ChangesRequest(msgspec.Struct, frozen=True):
-    """The changes that a client requests."""
-
     since: datetime
     deleted: bool
     """Whether with tombstones."""
@@ -51,15 +49,11 @@ class ChangesRequest(msgspec.Struct, frozen=True):
 
 
 class ListRequest(msgspec.Struct, frozen=True):
-    """A page of a list, or of its changes."""
-
     page: PageRequest
     changes: ChangesRequest | None = None
 
 
 class Changes(msgspec.Struct, Generic[T], frozen=True):
-    """A page of a list of changes."""
-
     items: list[T | Tombstone]
     until: datetime
     next: ChangesCursor | None
@@ -86,8 +80,6 @@ _after = tuple_(bindparam("after", type_=DateTime(timezone=True)), bindparam("af
 
 
 class ChangesListing(Generic[T]):
-    """The changes of a user's own rows, read by a statement that is built once."""
-
     def __init__(
         self,
         kind: type[T],

@@ -30,8 +30,6 @@ _STORE = update(IdempotencyKey).where(*_is_own).values(answer=bindparam("respons
 
 
 class IdempotentRequest(msgspec.Struct, frozen=True):
-    """A request with an `Idempotency-Key`."""
-
     key: bytes
     body: bytes
     """A hash: the same key with another body is an error."""

@@ -1,14 +1,11 @@
-"""Counters of how an operation ends."""
+"""Counters of how an operation ends: with success, or with errors of certain classes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 class Outcomes:
-    """Counts successes, and errors by their class; errors of other classes are not counted."""
-
     def __init__(self, success: str, **errors: type[Exception]) -> None:
-        """Each outcome has a name."""
         self._success = success
         self._errors = errors
         self.counts = dict.fromkeys((success, *errors), 0)

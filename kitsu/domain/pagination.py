@@ -23,8 +23,6 @@ MAX_TOTAL = 100_000
 
 
 class PageRequest(msgspec.Struct, frozen=True):
-    """The page of a list that a client requests, and whether with the total."""
-
     limit: int = 20
     offset: int = 0
     total: bool = False
@@ -33,8 +31,6 @@ class PageRequest(msgspec.Struct, frozen=True):
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True):
-    """A page of a list."""
-
     items: list[T]
     cursor: str | None
     """That of the next page, or None on the last page."""
@@ -74,8 +70,6 @@ descending = partial(Key, descending=True)
 
 
 class Listing(Generic[T]):
-    """A list that is read in pages, by statements that are built once."""
-
     def __init__(self, kind: type[T] | Callable[[Sequence[Any]], T], rows: Rows, *keys: Key, counted: Rows) -> None:
         """`kind` is the Struct of a row or converts a row; `counted` selects the same rows for the total."""
         is_struct = isinstance(kind, type) and issubclass(kind, msgspec.Struct)

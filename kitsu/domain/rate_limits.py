@@ -55,8 +55,6 @@ _REFUND = update(RateLimit).where(_is_counter).values(hits=func.greatest(RateLim
 
 
 class RateLimiter:
-    """Counts hits in the database, and refuses those beyond a limit."""
-
     def __init__(self, runner: StatementRunner, policies: Iterable[Policy], *, enabled: bool) -> None:
         self._runner = runner
         self._policies = {policy.name: policy for policy in policies}

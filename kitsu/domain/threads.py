@@ -1,4 +1,4 @@
-"""Threads for CPU-bound work, which would block the event loop."""
+"""Threads with a limited queue, for CPU-bound work, which would block the event loop."""
 
 import asyncio
 import os
@@ -18,8 +18,6 @@ NICENESS = 10
 
 
 class Threads:
-    """A few threads with a limited queue."""
-
     def __init__(self, name: str, *, threads: int, queue: int) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name, initializer=_lower_priority)
         self._limit = threads + queue

@@ -1,4 +1,4 @@
-"""GET /docs, which is Swagger UI, and /openapi.json. Nothing of it comes from another host."""
+"""The documentation of the API: /docs, which is Swagger UI without files from other hosts, and /openapi.json."""
 
 from base64 import b64encode
 from functools import cache
@@ -42,7 +42,7 @@ _PAGE = """<!doctype html>
 </body>
 </html>
 """
-# The browser itself refuses whatever would come from elsewhere. Swagger UI sets styles in its elements.
+# The browser refuses everything from other hosts. Swagger UI sets styles in its elements.
 _POLICY = (
     "default-src 'none'; connect-src 'self'; img-src 'self' data:; font-src 'self' data:; "
     "style-src 'self' 'unsafe-inline'; "
@@ -52,41 +52,39 @@ _POLICY = (
 
 
 class DocsController(Controller):
-    """The documentation of the API."""
-
     path = "/"
     opt = PUBLIC
     include_in_schema = False
 
     @get("/docs", media_type=MediaType.HTML, sync_to_thread=False)
     def get_docs(self, request: Request[Any, Any, Any]) -> Response[str]:
-        """Swagger UI."""
+        """Get Swagger UI."""
         config = request.app.openapi_config
         title = escape(config.title if config else "")
-        # Relative to where the page is: under a proxy only the browser knows the whole path.
+        # Relative to the page: behind a proxy only the browser knows the whole path.
         base = "../" if request.scope["raw_path"].endswith(b"/") else ""
         page = _PAGE.format(title=title, script=_SCRIPT, base=base)
-        return Response(page, media_type=MediaType.HTML, headers={"Content-Security-Policy": _POLICY})
+        return Response(page, headers={"Content-Security-Policy": _POLICY})
 
     @get("/docs/assets/{name:str}", middleware=[STREAMED], sync_to_thread=False)
     def get_docs_asset(self, name: FromPath[str]) -> Stream:
-        """A file of Swagger UI."""
+        """Get a file of Swagger UI."""
         if name not in _FILES:
             raise NotFound
         return _stream(_asset(name), _FILES[name], {"Cache-Control": "public, max-age=3600"})
 
     @get("/openapi.json", middleware=[STREAMED], sync_to_thread=False)
     def get_openapi(self, request: Request[Any, Any, Any]) -> Stream:
-        """The API description, OpenAPI 3.1."""
+        """Get the API description, OpenAPI 3.1."""
         state = request.app.state
-        if "openapi_json" not in state:  # some 30 ms of work, the same each time
+        if "openapi_json" not in state:  # takes about 30 ms
             state["openapi_json"] = msgspec.json.encode(openapi_schema(request.app))
         return _stream(state["openapi_json"], MediaType.JSON, {})
 
 
 @cache
 def _asset(name: str) -> bytes:
-    # In memory, since an open file for each response would use up the worker's file descriptors.
+    # In memory: an open file for each response would use up the worker's file descriptors.
     return (_ASSETS / name).read_bytes()
 
 

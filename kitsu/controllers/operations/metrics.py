@@ -1,4 +1,4 @@
-"""GET /metrics, for Prometheus."""
+"""GET /metrics, for Prometheus, where `METRICS_ENABLED` is set."""
 
 from litestar import Controller, Response, get
 
@@ -9,13 +9,11 @@ MEDIA_TYPE = "text/plain; version=0.0.4"
 
 
 class MetricsController(Controller):
-    """Metrics for Prometheus, registered where `METRICS_ENABLED` is set."""
-
     path = "/metrics"
     opt = PUBLIC
     metrics: Metrics
 
     @get(include_in_schema=False)
     async def get_metrics(self) -> Response[bytes]:
-        """Metrics of all workers, for Prometheus."""
+        """Get the metrics of all workers."""
         return Response(await self.metrics.text(), media_type=MEDIA_TYPE)

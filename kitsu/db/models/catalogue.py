@@ -59,8 +59,6 @@ class ExternalId(DefaultBase):
 
 
 class Release(Entity):
-    """An edition of an anime."""
-
     __tablename__ = "releases"
 
     anime_id: Mapped[AnimeRef]

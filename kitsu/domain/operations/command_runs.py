@@ -41,8 +41,6 @@ async def ages(engine: AsyncEngine) -> dict[str, timedelta]:
 
 
 class LastRuns:
-    """The times of the last runs, which a worker reads in the background."""
-
     def __init__(self, runner: StatementRunner) -> None:
         self._runner = runner
         self.timestamps = dict.fromkeys((BACKUP, PURGE, IMPORT), 0.0)

@@ -36,8 +36,6 @@ class Readiness(Health):
 
 
 class HealthReader:
-    """Reads the state of the parts."""
-
     def __init__(self, engine: AsyncEngine, runner: StatementRunner, media: MediaStore) -> None:
         self._engine = engine
         self._runner = runner

@@ -42,8 +42,6 @@ _STATEMENTS = {
 
 
 class Purged(msgspec.Struct):
-    """Numbers of deleted rows and files."""
-
     sessions: int
     refresh_tokens: int
     tombstones: int

@@ -53,15 +53,11 @@ class _Format(msgspec.Struct):
 
 
 class Checksum(msgspec.Struct):
-    """The checksum of a member; the length is in bytes."""
-
     sha256: str
     length: int
 
 
 class Writer:
-    """Writes members to an unbuffered file."""
-
     def __init__(self, path: Path, file: IO[bytes]) -> None:
         self._path = path
         self._file = file

@@ -22,8 +22,6 @@ RETRY_SECONDS = 0.5
 
 
 class MediaFiles(MediaStore):
-    """The media store, to read and fill it as a whole."""
-
     def holds(self, path: Path) -> bool:
         """Return whether the path lies in the store."""
         return self._folder is not None and self._folder.resolve() in path.resolve().parents
