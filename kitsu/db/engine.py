@@ -51,12 +51,11 @@ class Timeouts(msgspec.Struct, frozen=True):
 
     def server_settings(self) -> dict[str, str]:
         """Return the settings of PostgreSQL, in milliseconds."""
-        seconds = {
-            "statement_timeout": self.statement,
-            "lock_timeout": self.lock,
-            "idle_in_transaction_session_timeout": self.idle_in_transaction,
+        return {
+            "statement_timeout": f"{self.statement * 1000:.0f}",
+            "lock_timeout": f"{self.lock * 1000:.0f}",
+            "idle_in_transaction_session_timeout": f"{self.idle_in_transaction * 1000:.0f}",
         }
-        return {name: str(round(value * 1000)) for name, value in seconds.items()}
 
 
 def address_arguments(url: URL) -> dict[str, Any]:

@@ -58,9 +58,8 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 def is_disconnect(error: BaseException) -> bool:
     """Return whether the connection is lost, rather than the statement refused."""
-    if isinstance(error, (ConnectionResetError, BrokenPipeError, *_CLOSED)) or _is_invalidated(error):
-        return True
-    return (sqlstate(error) or "").startswith(("08", "57P0"))
+    is_closed = isinstance(error, (ConnectionResetError, BrokenPipeError, *_CLOSED)) or _is_invalidated(error)
+    return is_closed or (sqlstate(error) or "").startswith(("08", "57P0"))
 
 
 def is_unavailable(error: BaseException) -> bool:

@@ -6,7 +6,7 @@ is inserted meanwhile, and costs as much as the first one.
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property, partial
+from functools import partial
 from types import GenericAlias
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -59,10 +59,8 @@ class Key(NamedTuple):
     @property
     def order(self) -> ColumnElement[Any]:
         """The expression for ORDER BY."""
-        if not self.descending:
-            return self.column.asc()  # type: ignore[no-any-return]
-        ordered = self.column.desc()
-        return ordered.nulls_last() if self.unknown_last else ordered  # type: ignore[no-any-return]
+        ordered: ColumnElement[Any] = self.column.desc() if self.descending else self.column.asc()
+        return ordered.nulls_last() if self.unknown_last else ordered
 
 
 ascending = partial(Key, descending=False)
@@ -75,15 +73,18 @@ class Listing(Generic[T]):
         is_struct = isinstance(kind, type) and issubclass(kind, msgspec.Struct)
         self.struct_of: Callable[[Sequence[Any]], T] = mapper(kind, rows) if is_struct else kind  # type: ignore[arg-type]
         missing = [key.column for key in keys if not any(_is_same(each, key) for each in rows.selected_columns)]
-        self._rows = rows.add_columns(*missing)
-        columns = list(self._rows.selected_columns)
+        rows = rows.add_columns(*missing)
+        columns = list(rows.selected_columns)
         self._positions = [next(at for at, column in enumerate(columns) if _is_same(column, key)) for key in keys]
-        self._keys = keys
         types = [key.column.type.python_type for key in keys]
-        if keys[0].unknown_last:
+        self._after = _limited(rows.where(_is_after(keys, 0)), keys)
+        self._has_unknown = keys[0].unknown_last
+        if self._has_unknown:
             types[0] |= None
+            self._unknown = _limited(rows.where(keys[0].column.is_(None)), keys[1:])
+            self._unknown_after = self._unknown.where(_is_after(keys[1:], 1))
         self._decoder = msgspec.json.Decoder(GenericAlias(tuple, tuple(types)))
-        self.first = _limited(self._rows, keys).offset(bindparam("offset", type_=BigInteger))
+        self.first = _limited(rows, keys).offset(bindparam("offset", type_=BigInteger))
         """The statement of a page by `limit` and `offset`."""
         self.count = select(func.count()).select_from(counted.limit(MAX_TOTAL).subquery())
 
@@ -110,23 +111,11 @@ class Listing(Generic[T]):
         parameters |= {f"after_{number}": value for number, value in enumerate(place)}
         if place[0] is None:
             return await runner.rows(self._unknown_after, parameters)
-        rows = await runner.rows(self._known_after, parameters)
+        rows = await runner.rows(self._after, parameters)
         left = parameters["limit"] - len(rows)
-        if self._keys[0].unknown_last and left:
+        if self._has_unknown and left:
             rows = [*rows, *await runner.rows(self._unknown, {**parameters, "limit": left})]
         return rows
-
-    @cached_property
-    def _known_after(self) -> Rows:
-        return _limited(self._rows.where(_is_after(self._keys, 0)), self._keys)
-
-    @cached_property
-    def _unknown_after(self) -> Rows:
-        return self._unknown.where(_is_after(self._keys[1:], 1))
-
-    @cached_property
-    def _unknown(self) -> Rows:
-        return _limited(self._rows.where(self._keys[0].column.is_(None)), self._keys[1:])
 
 
 def _limited(rows: Rows, keys: Sequence[Key]) -> Rows:

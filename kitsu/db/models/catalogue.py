@@ -20,11 +20,9 @@ class Anime(Entity):
     year: Mapped[int | None]
     status: Mapped[str | None] = mapped_column(String(64))
     """`FINISHED`, `ONGOING`, `UPCOMING` or `UNKNOWN`; a database older than Kitsu may contain other values."""
-
     type: Mapped[str] = mapped_column(String(16), server_default="UNKNOWN")
     season: Mapped[str | None] = mapped_column(String(16))
     episode_count: Mapped[int | None]
-    """None if unknown."""
     duration_seconds: Mapped[int | None]
     """Of one episode."""
     score: Mapped[float | None] = mapped_column(Double)

@@ -18,6 +18,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from kitsu.db.columns import AnimeRef, CurrentTimestamp, Entity, UserRef
 
+TOMBSTONE_DAYS = 30
+"""How long `tombstones` keeps a row."""
+
 
 class Favorite(Entity):
     __tablename__ = "favorites"
@@ -109,11 +112,7 @@ class LibraryEntry(Entity):
     tags: Mapped[str | None] = mapped_column(Text)
     """Comma-separated, as on MyAnimeList."""
     version: Mapped[int] = mapped_column(server_default="1")
-    """Incremented with each change."""
     updated_at: Mapped[CurrentTimestamp]
-
-
-TOMBSTONE_DAYS = 30
 
 
 class Tombstone(DefaultBase):

@@ -7,8 +7,6 @@ a restore `kitsu purge` would never delete them. A file may be deleted before it
 avatar meanwhile; the restore removes the avatar of such a user.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -110,35 +108,29 @@ async def restore(engine: AsyncEngine, media: MediaFiles, path: Path) -> BackupS
                 f"{path} has the schema {about.revision}, which this version of Kitsu does not know; it has "
                 f"{migrations.head()}. Restore it with the version that made it, {about.kitsu}, or a newer one."
             )
-        async with _locked_empty_database(engine) as server:
-            if await media.keys():
-                raise BackupError("The media store has files already: restore into an empty one, by MEDIA_URL.")
-            program = await postgres.find("pg_restore", server, about.pg_dump)
-            await postgres.check(program, archive.dump())
-            await _fill(engine, media, archive, program)
+        # No transaction, which a timeout of the server might end.
+        async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+            if not await connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": _LOCK}):
+                raise BackupError("Another restore into this database is in progress.")
+            try:
+                if found := await postgres.relations(connection):
+                    raise BackupError(
+                        f"The database {engine.url.database!r} is not empty, it has {len(found)} tables: "
+                        "restore into an empty one."
+                    )
+                if await media.keys():
+                    raise BackupError("The media store has files already: restore into an empty one, by MEDIA_URL.")
+                server = await postgres.server_version(connection)
+                program = await postgres.find("pg_restore", server, about.pg_dump)
+                await postgres.check(program, archive.dump())
+                await _fill(engine, media, archive, program)
+            finally:
+                await connection.invalidate()  # also releases the lock
+        restored = set(archive.keys)
         async with engine.begin() as connection:
-            restored = set(archive.keys)
             paths = [path for path in await connection.scalars(_AVATARS) if path and key_of(path) not in restored]
             lost = (await connection.execute(_REMOVE_AVATARS, {"paths": paths})).rowcount
         return BackupSummary(about.revision, about.taken_at, len(archive.keys), archive.size, lost)
-
-
-@asynccontextmanager
-async def _locked_empty_database(engine: AsyncEngine) -> AsyncIterator[str]:
-    """Lock an empty database against other restores and yield the server's version. Raises BackupError."""
-    # No transaction, which a timeout of the server might end.
-    async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
-        if not await connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": _LOCK}):
-            raise BackupError("Another restore into this database is in progress.")
-        try:
-            if found := await postgres.relations(connection):
-                raise BackupError(
-                    f"The database {engine.url.database!r} is not empty, it has {len(found)} tables: "
-                    "restore into an empty one."
-                )
-            yield await postgres.server_version(connection)
-        finally:
-            await connection.invalidate()
 
 
 async def _fill(engine: AsyncEngine, media: MediaFiles, archive: Archive, program: postgres.Program) -> None:
