@@ -47,21 +47,23 @@ class ConcurrencyLimiter:
 
     async def acquire(self) -> bool:
         """Get a slot for the request until `finish`, after some waiting if needed. Return False if it gets none."""
-        loop = asyncio.get_running_loop()
-        requested_at = loop.time()
+        requested_at = asyncio.get_running_loop().time()
         if self.in_flight < self._slots:
             self.in_flight += 1
-            _current.set(_Slot(self, requested_at))
-            return True
-        if len(self._queue) >= self._queue_size:
+        elif len(self._queue) >= self._queue_size or not await self._wait():
             self.refused += 1
             return False
+        _current.set(_Slot(self, requested_at))
+        return True
+
+    async def _wait(self) -> bool:
+        loop = asyncio.get_running_loop()
         slot: asyncio.Future[bool] = loop.create_future()
         self._queue.append(slot)
         # Not asyncio.timeout: it could expire at the moment in which the slot is given.
         timer = loop.call_later(QUEUE_TIMEOUT_SECONDS, self._refuse, slot)
         try:
-            is_given = await slot
+            return await slot
         except asyncio.CancelledError:
             if slot.cancelled():
                 with suppress(ValueError):
@@ -71,9 +73,11 @@ class ConcurrencyLimiter:
             raise
         finally:
             timer.cancel()
-        if is_given:
-            _current.set(_Slot(self, requested_at))
-        return is_given
+
+    def _refuse(self, slot: asyncio.Future[bool]) -> None:
+        if not slot.done():
+            self._queue.remove(slot)
+            slot.set_result(False)
 
     def finish(self) -> None:
         """Release the slot of a request after its response."""
@@ -114,12 +118,6 @@ class ConcurrencyLimiter:
         self._is_checking = False
         if self._watched:
             self._schedule_check()
-
-    def _refuse(self, slot: asyncio.Future[bool]) -> None:
-        if not slot.done():
-            self._queue.remove(slot)
-            self.refused += 1
-            slot.set_result(False)
 
 
 class RequestDeadline:

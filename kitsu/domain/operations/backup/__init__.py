@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 from sqlalchemy import select, text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from kitsu import __version__
 from kitsu.db import migrations
@@ -66,7 +66,10 @@ async def take(engine: AsyncEngine, media: MediaFiles, path: Path) -> BackupSumm
             program = await postgres.find("pg_dump", server)
             about = About(__version__, revision, server, program.version, summary.taken_at)
             archive.add(ABOUT, msgspec.json.encode(about))
-            used, noted = await _used_and_noted_keys(connection)
+            used = {key_of(path) for path in await connection.scalars(_AVATARS) if path}
+            noted: set[str] = set()
+            if StrayFile.__tablename__ in await postgres.relations(connection):  # a database older than Kitsu lacks it
+                noted = {key_of(path) for path in await connection.scalars(select(StrayFile.path))}
             with archive.member(DUMP) as write:
                 await postgres.dump(program, engine.url, snapshot, write)
         async for key, data in media.read_all(sorted({*listed, *used, *noted})):
@@ -78,14 +81,6 @@ async def take(engine: AsyncEngine, media: MediaFiles, path: Path) -> BackupSumm
     summary.size = archive.size
     summary.is_noted = await _note(engine)
     return summary
-
-
-async def _used_and_noted_keys(connection: AsyncConnection) -> tuple[set[str], set[str]]:
-    """Return the keys of the files that users have, and of those noted as stray."""
-    used = {key_of(path) for path in await connection.scalars(_AVATARS) if path}
-    if StrayFile.__tablename__ not in await postgres.relations(connection):  # a database of the FastAPI service
-        return used, set()
-    return used, {key_of(path) for path in await connection.scalars(select(StrayFile.path))}
 
 
 async def _note(engine: AsyncEngine) -> bool:
