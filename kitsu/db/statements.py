@@ -37,9 +37,8 @@ def compiled_statement(statement: Executable) -> tuple[str, tuple[str, ...], Map
 
 
 class PooledConnection(asyncpg.Connection):  # type: ignore[misc] # asyncpg ships no types
-    """A connection with the time of its creation, on the monotonic clock."""
-
     made_at = 0.0
+    """On the monotonic clock."""
 
 
 class StatementRunner:

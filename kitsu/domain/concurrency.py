@@ -42,7 +42,6 @@ class ConcurrencyLimiter:
         self._watched: set[RequestDeadline] = set()
         self._is_checking = False
         self.in_flight = 0
-        """Requests that have a slot."""
         self.refused = 0
 
     async def acquire(self) -> bool:

@@ -18,7 +18,6 @@ from kitsu.web.authentication import PUBLIC
 from kitsu.web.middleware.streams import STREAMED, stream_bytes
 from kitsu.web.openapi import openapi_schema
 
-_ASSETS = Path(swagger_ui_bundle.swagger_ui_path)
 _FILES = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript", "favicon-32x32.png": "image/png"}
 
 _SCRIPT = """
@@ -85,7 +84,7 @@ class DocsController(Controller):
 @cache
 def _asset(name: str) -> bytes:
     # In memory: an open file for each response would use up the worker's file descriptors.
-    return (_ASSETS / name).read_bytes()
+    return Path(swagger_ui_bundle.swagger_ui_path, name).read_bytes()
 
 
 def _stream(data: bytes, media_type: str, headers: dict[str, str]) -> Stream:

@@ -5,8 +5,6 @@ from litestar import Controller, Response, get
 from kitsu.observability.metrics import Metrics
 from kitsu.web.authentication import PUBLIC
 
-MEDIA_TYPE = "text/plain; version=0.0.4"
-
 
 class MetricsController(Controller):
     path = "/metrics"
@@ -16,4 +14,4 @@ class MetricsController(Controller):
     @get(include_in_schema=False)
     async def get_metrics(self) -> Response[bytes]:
         """Get the metrics of all workers."""
-        return Response(await self.metrics.text(), media_type=MEDIA_TYPE)
+        return Response(await self.metrics.text(), media_type="text/plain; version=0.0.4")

@@ -63,8 +63,6 @@ class View(Entity):
 
 
 class Collection(Entity):
-    """A user's named list of anime, private or public."""
-
     __tablename__ = "collections"
 
     user_id: Mapped[UserRef]
@@ -87,8 +85,6 @@ class CollectionItem(DefaultBase):
 
 
 class LibraryEntry(Entity):
-    """An anime in a user's library, with the fields of other sites' lists."""
-
     __tablename__ = "library_entries"
     __table_args__ = (
         UniqueConstraint("user_id", "anime_id", name="uq_library_entries_user_id"),
@@ -147,13 +143,9 @@ class IdempotencyKey(DefaultBase):
 Index("ix_favorites_newest", Favorite.user_id, Favorite.created_at.desc(), Favorite.id.desc())
 Index("ix_watch_progress_newest", WatchProgress.user_id, WatchProgress.last_watched_at.desc(), WatchProgress.id.desc())
 Index("ix_views_newest", View.user_id, View.last_viewed_at.desc(), View.id.desc())
-Index("ix_collections_newest", Collection.user_id, Collection.created_at.desc(), Collection.id.desc())
-Index(
-    "ix_collections_public",
-    Collection.created_at.desc(),
-    Collection.id.desc(),
-    postgresql_where=Collection.is_public.is_(True),
-)
+_newest = (Collection.created_at.desc(), Collection.id.desc())
+Index("ix_collections_newest", Collection.user_id, *_newest)
+Index("ix_collections_public", *_newest, postgresql_where=Collection.is_public.is_(True))
 Index("ix_collection_items_position", CollectionItem.collection_id, CollectionItem.position)
 Index("ix_library_entries_newest", LibraryEntry.user_id, LibraryEntry.updated_at.desc(), LibraryEntry.id.desc())
 Index("ix_tombstones_changes", Tombstone.user_id, Tombstone.kind, Tombstone.deleted_at, Tombstone.id)

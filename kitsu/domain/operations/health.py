@@ -56,7 +56,6 @@ class HealthReader:
         return {None: await self._runner.value(_SELECT_1)}
 
     async def readiness(self) -> Readiness:
-        """Return the state of each part."""
         checks: dict[str, State] = {"database": "error", "migrations": "error", "media": "error"}
         with suppress(ServiceUnavailable):
             await self._media.probe()

@@ -1,6 +1,5 @@
 """Delete rows that are no longer needed, in batches that lock few rows, and stray files."""
 
-import msgspec
 from sqlalchemy import ColumnElement, delete, func, inspect, literal_column, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import DeclarativeBase
@@ -41,27 +40,19 @@ _STATEMENTS = {
 }
 
 
-class Purged(msgspec.Struct):
-    sessions: int
-    refresh_tokens: int
-    tombstones: int
-    idempotency_keys: int
-    counters: int
-    stray_files: int
-    files_left: int
-    """Stray files that the media store did not delete."""
+async def purge(engine: AsyncEngine, strays: OrphanFiles) -> tuple[dict[str, int], int]:
+    """Delete what has expired, and stray files.
 
-
-async def purge(engine: AsyncEngine, strays: OrphanFiles) -> Purged:
-    """Delete what has expired, and stray files."""
+    Return the numbers of deleted rows and files by kind, and of the stray files that the media store did not delete.
+    """
     counts = dict.fromkeys(_STATEMENTS, 0)
-    for name, statement in _STATEMENTS.items():
+    for kind, statement in _STATEMENTS.items():
         deleted = BATCH
         while deleted == BATCH:
             async with engine.begin() as connection:
                 deleted = (await connection.execute(statement)).rowcount
-            counts[name] += deleted
-    stray_files, files_left = await strays.purge()
+            counts[kind] += deleted
+    counts["stray_files"], files_left = await strays.purge()
     if not files_left:
         await command_runs.note(engine, command_runs.PURGE)
-    return Purged(**counts, stray_files=stray_files, files_left=files_left)
+    return counts, files_left

@@ -31,8 +31,6 @@ _REMOVE_AVATARS = text("UPDATE users SET avatar = NULL WHERE avatar = ANY(:paths
 
 
 class BackupSummary(msgspec.Struct):
-    """The contents of a backup."""
-
     revision: str
     taken_at: str = ""
     files: int = 0

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from hashlib import file_digest, sha256
 from io import BufferedReader
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import msgspec
 
@@ -38,18 +38,12 @@ class About(msgspec.Struct):
 
     kitsu: str
     revision: str
-    """That of the schema."""
     postgresql: str
-    """The version of the server."""
     pg_dump: str
     """Its version; an older pg_restore can't read the dump."""
     taken_at: str
     """The time of the database's snapshot, in ISO 8601 and UTC."""
     format: int = FORMAT
-
-
-class _Format(msgspec.Struct):
-    format: int
 
 
 class Checksum(msgspec.Struct):
@@ -169,10 +163,8 @@ def opened(path: Path) -> Iterator["Archive"]:
 
 
 class Archive:
-    """A backup to read, whose every byte has been checked."""
-
     def __init__(self, path: Path, file: IO[bytes]) -> None:
-        """Read and check the whole file."""
+        """Read the whole file and check each byte."""
         self.size = os.fstat(file.fileno()).st_size
         self._path = path
         self._file = file
@@ -180,7 +172,7 @@ class Archive:
         first = self._tar.next()  # before the other headers: a large file of another kind is refused at once
         if first is None or first.name != ABOUT:
             raise BackupError(f"{path} is not a backup of Kitsu.")
-        form = msgspec.json.decode(self._open(first).read(), type=_Format).format
+        form = msgspec.json.decode(self._open(first).read(), type=dict[str, Any]).get("format")
         if form != FORMAT:
             raise BackupError(f"{path} is a backup of format {form}, and this version of Kitsu reads format {FORMAT}.")
         *others, last = self._tar.getmembers()
@@ -196,14 +188,12 @@ class Archive:
                 raise self._damaged(f"{member.name} has another checksum")
         self.about = msgspec.json.decode(self._open(first).read(), type=About)
         self.keys = [name.removeprefix(MEDIA) for name in names[2:]]
-        """Keys of the files of the media store."""
 
     def dump(self) -> Iterator[bytes]:
         """Yield the database's dump in pieces."""
         file = self._open(self._members[DUMP])
         with _backup_errors(self._path, "read"):
-            while piece := file.read(CHUNK_BYTES):
-                yield piece
+            yield from iter(lambda: file.read(CHUNK_BYTES), b"")
 
     def media(self, key: str) -> bytes:
         """Return a file of the media store."""

@@ -36,9 +36,6 @@ class Program(NamedTuple):
     path: str
     version: str
 
-    def __str__(self) -> str:
-        return f"{Path(self.path).name} of PostgreSQL {self.version}"
-
 
 async def find(name: str, *versions: str) -> Program:
     """Return the oldest installed program that is as new as all these versions. Raises BackupError.
@@ -143,7 +140,8 @@ async def _running(
             await process.wait()
         errors.cancel()
     if code:
-        raise BackupError(f"{program} failed: {_reason(output.decode(errors='replace'), code)}")
+        reason = _reason(output.decode(errors="replace"), code)
+        raise BackupError(f"{Path(program.path).name} of PostgreSQL {program.version} failed: {reason}")
 
 
 def _reason(output: str, code: int) -> str:
