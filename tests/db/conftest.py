@@ -1,6 +1,6 @@
-"""What the tests of the database find by name; it stands beside what it is made of."""
+"""The fixtures of the tests of the database."""
 
-from tests.db.look_ups import source, together
+from tests.db.look_ups import loader, source
 from tests.db.pools import line, make_runner, outside
 
-__all__ = ["line", "make_runner", "outside", "source", "together"]
+__all__ = ["line", "loader", "make_runner", "outside", "source"]

@@ -1,4 +1,4 @@
-"""What the tests of questions asked together share: a source whose look-ups the test answers, and who asks it."""
+"""What the tests of batch loading share: a source whose look-ups the test completes, and calls of the loader."""
 
 import asyncio
 from collections.abc import Mapping
@@ -8,61 +8,60 @@ from typing import NamedTuple
 import pytest
 
 from kitsu.db.batch_loader import BatchLoader
-from tests.db.waiting import soon, turns
+from tests.db.waiting import run_other_tasks, soon
 
-asker: ContextVar[str] = ContextVar("asker", default="nobody")
+context_name: ContextVar[str] = ContextVar("context_name", default="empty")
 
 
 class LookUp(NamedTuple):
-    """One that waits for its answer."""
+    """A look-up that waits for its response."""
 
     keys: list[str]
-    answer: asyncio.Future[Mapping[str, int]]
-    asker: str
+    response: asyncio.Future[Mapping[str, int]]
+    context: str
 
 
 class Source:
-    """Looks up what the test says, when it says so."""
+    """Looks up keys, with the responses of the test."""
 
     def __init__(self) -> None:
-        """Without a look-up yet."""
         self._begun: asyncio.Queue[LookUp] = asyncio.Queue()
 
     async def look_up(self, keys: list[str]) -> Mapping[str, int]:
-        """What the test answers."""
-        answer: asyncio.Future[Mapping[str, int]] = asyncio.get_running_loop().create_future()
-        self._begun.put_nowait(LookUp(keys, answer, asker.get()))
-        return await answer
+        """Return the response that the test sets."""
+        response: asyncio.Future[Mapping[str, int]] = asyncio.get_running_loop().create_future()
+        self._begun.put_nowait(LookUp(keys, response, context_name.get()))
+        return await response
 
     async def next(self) -> LookUp:
-        """The look-up that begins next, or has begun."""
+        """Return the next look-up, after it has begun."""
         return await soon(self._begun.get())
 
     async def is_quiet(self) -> bool:
-        """Whether no other look-up begins, however often others get their turn."""
-        await turns()
+        """Return whether no other look-up begins."""
+        await run_other_tasks()
         return self._begun.empty()
 
 
 @pytest.fixture
 async def source() -> Source:
-    """A source that nobody has asked."""
+    """A source without look-ups."""
     return Source()
 
 
 @pytest.fixture
-async def together(source: Source) -> BatchLoader[str, int]:
-    """What asks that source."""
+async def loader(source: Source) -> BatchLoader[str, int]:
+    """A loader on that source."""
     return BatchLoader(source.look_up)
 
 
-async def ask(together: BatchLoader[str, int], *keys: str) -> list[asyncio.Task[int | None]]:
-    """Ask for each key in a task of its own, and return when all have asked."""
-    tasks = [asyncio.create_task(together.get(key)) for key in keys]
-    await turns()
+async def request(loader: BatchLoader[str, int], *keys: str) -> list[asyncio.Task[int | None]]:
+    """Get each key in a task of its own, and return the tasks after all of them have begun."""
+    tasks = [asyncio.create_task(loader.get(key)) for key in keys]
+    await run_other_tasks()
     return tasks
 
 
-async def answers(*tasks: asyncio.Task[int | None]) -> list[int | None]:
-    """What each is told, in the order of the tasks."""
+async def results(*tasks: asyncio.Task[int | None]) -> list[int | None]:
+    """Return the result of each task."""
     return list(await soon(asyncio.gather(*tasks)))

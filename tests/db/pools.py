@@ -1,4 +1,4 @@
-"""What the tests of the connection pool share: runners, and a look at their connections from outside."""
+"""What the tests of the connection pool share: runners, and the server's view of their connections."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Protocol
@@ -18,7 +18,7 @@ LOCK = 1
 
 
 class Outside:
-    """Looks at the connections of a database's users, from one of its own."""
+    """The server's view of the connections to a database, on a connection of its own."""
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self._connection = connection
@@ -67,7 +67,7 @@ class Outside:
 
 
 class MakeRunner(Protocol):
-    """Makes runners that are closed when the test ends."""
+    """Creates runners, which are closed when the test ends."""
 
     def __call__(
         self, *, size: int = 2, recycle: int = -1, timeouts: Timeouts = ..., url: URL | None = None, **more: Any
@@ -76,13 +76,13 @@ class MakeRunner(Protocol):
 
 
 def patient() -> Timeouts:
-    """Return limits that no test reaches, unless it lowers one."""
+    """Return timeouts that no test reaches."""
     return Timeouts(connect=60, pool=60, statement=60, lock=60)
 
 
 @pytest.fixture
 async def outside(database: URL) -> AsyncIterator[Outside]:
-    """A look at the test's database from outside of the pool."""
+    """The server's view of the test's database."""
     connection = await connect(database)
     yield Outside(connection)
     await connection.close()

@@ -1,4 +1,4 @@
-"""A database as the FastAPI service left it, written by hand from its description, and what is in it."""
+"""A database of the FastAPI service, written from its description, and its contents."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -78,13 +78,13 @@ CREATE INDEX ix_watch_progress_user_id ON watch_progress (user_id);
 CREATE INDEX ix_watch_progress_anime_id ON watch_progress (anime_id);
 """
 
-# The description does not say of these two that they are never null.
+# The description allows null for these two.
 LOOSER = """
 ALTER TABLE refresh_tokens ALTER revoked DROP NOT NULL;
 ALTER TABLE watch_progress ALTER last_watched_at DROP NOT NULL;
 """
 
-# Each table has a row with as little as it takes, and one with all that fits: the longest texts, the oddest letters.
+# Each table has a row with as few values as possible, and one with long texts and unusual letters.
 ROWS = r"""
 INSERT INTO users (id, email, password_hash) VALUES
     ('00000000-0000-4000-8000-000000000001', 'a@x.org', '$2b$12$abcdefghijklmnopqrstuuMPUlcxWJOGTsGBNIS1K0y3OWZuqxq1C');
@@ -137,7 +137,7 @@ UPDATE refresh_tokens SET revoked = NULL WHERE revoked = false;
 UPDATE watch_progress SET last_watched_at = NULL WHERE position_seconds IS NULL;
 """
 
-# What a schema consists of. Constraints without NOT NULL, which PostgreSQL 18 lists too: the columns have it.
+# The parts of a schema. Constraints without NOT NULL, which PostgreSQL 18 lists too: the columns have it.
 _COLUMNS = """
 SELECT table_name || '.' || column_name, udt_name, character_maximum_length, numeric_precision, datetime_precision,
        is_nullable, column_default, collation_name, generation_expression
@@ -159,7 +159,7 @@ Rows = Mapping[str, list[tuple[Any, ...]]]
 
 
 async def schema(url: URL, *, versioned: bool = False) -> Schema:
-    """All that makes up a database's schema, but for alembic's own table if it is not asked for."""
+    """Return the parts of a database's schema; alembic's table only if `versioned`."""
     connection = await connect(url)
     try:
         parts = {"columns": _COLUMNS, "constraints": _CONSTRAINTS, "indexes": _INDEXES, "routines": _ROUTINES}
@@ -175,7 +175,7 @@ async def schema(url: URL, *, versioned: bool = False) -> Schema:
 
 
 async def rows(url: URL, columns: Mapping[str, list[str]] | None = None) -> Rows:
-    """All rows of all tables, or the given columns of the given ones, as PostgreSQL writes them."""
+    """Return all rows of all tables, or the given columns of the given tables, in PostgreSQL's text form."""
     columns = columns or await tables(url)
     connection = await connect(url)
     try:
@@ -193,7 +193,7 @@ async def rows(url: URL, columns: Mapping[str, list[str]] | None = None) -> Rows
 
 
 async def tables(url: URL) -> dict[str, list[str]]:
-    """The tables of a database, each with its columns, without alembic's own."""
+    """Return the tables of a database except alembic's, each with its columns."""
     found: dict[str, list[str]] = {}
     for name in (await schema(url))["columns"]:
         table, column = name.split(".")

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: shared by processes, stopped by the last one, whatever became of the others."""
+"""The embedded PostgreSQL: shared by processes, and stopped by the last one, even if others were killed."""
 
 import asyncio
 import os
@@ -30,7 +30,7 @@ with shared_server(Path(sys.argv[1])):
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """A folder in which a server was once: making one takes seconds."""
+    """A folder with the files of a server: their creation takes seconds."""
     with server_folder() as folder:
         with shared_server(data_dir_of(folder)):
             pass
@@ -39,7 +39,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture
 def new_data_dir() -> Iterator[Path]:
-    """Where no server ever was."""
+    """A folder without a server's files."""
     with server_folder() as folder:
         yield data_dir_of(folder)
         kill_servers(data_dir_of(folder))
@@ -55,12 +55,12 @@ def data_dir(folder: Path) -> Iterator[Path]:
 
 
 def data_dir_of(folder: Path) -> Path:
-    """Where a Kitsu that runs in this folder has its server."""
+    """Return the server's folder of a Kitsu that runs in this folder."""
     return folder / ".local" / "postgres"
 
 
 def user_of(data_dir: Path) -> AbstractContextManager[Process]:
-    """Another process that uses the server until its stdin ends."""
+    """Return another process, which uses the server until its stdin ends."""
     return started(ROOT, ["-c", USER, str(data_dir)], {})
 
 
@@ -73,7 +73,7 @@ def leave(user: Process) -> None:
 
 
 def postmasters(data_dir: Path) -> list[psutil.Process]:
-    """The servers that run in this folder."""
+    """Return the servers that run in this folder."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
@@ -84,20 +84,20 @@ def postmasters(data_dir: Path) -> list[psutil.Process]:
 
 
 def kill_servers(data_dir: Path) -> None:
-    """Leave none behind when a test fails."""
+    """Stop the servers of a failed test."""
     for left in postmasters(data_dir):
         left.kill()
     until(lambda: not postmasters(data_dir), "the server was gone")
 
 
 def the_postmaster(data_dir: Path) -> int:
-    """The process id of the one server that runs."""
+    """Return the process id of the one server that runs."""
     (postmaster,) = postmasters(data_dir)
     return int(postmaster.pid)
 
 
-def ask(url: URL, question: str) -> object:
-    """The answer of a database."""
+def query(url: URL, question: str) -> object:
+    """Return the result of a query."""
 
     async def run() -> object:
         connection = await connect(url)
@@ -109,28 +109,28 @@ def ask(url: URL, question: str) -> object:
     return asyncio.run(run())
 
 
-def test_fresh_server(new_data_dir: Path) -> None:
+def test_server_in_a_new_folder_has_the_database(new_data_dir: Path) -> None:
     with shared_server(new_data_dir) as url:
         assert (url.drivername, url.database) == ("postgresql+asyncpg", DATABASE)
-        assert ask(url, "SHOW server_encoding") == "UTF8"
-        assert ask(url, "SELECT lower('ÀЖΩ') || upper('éя')") == "àжωÉЯ"
-        assert ask(url, "SELECT 'ЖИЗНЬ' ILIKE 'жизнь'") is True
-        # It listens on a socket in its folder alone, not on the network.
-        assert ask(url, "SHOW listen_addresses") == ""
-        ask(url, "CREATE TABLE kept AS SELECT 1 AS n")
+        assert query(url, "SHOW server_encoding") == "UTF8"
+        assert query(url, "SELECT lower('ÀЖΩ') || upper('éя')") == "àжωÉЯ"
+        assert query(url, "SELECT 'ЖИЗНЬ' ILIKE 'жизнь'") is True
+        # It listens only on a socket in its folder, not on the network.
+        assert query(url, "SHOW listen_addresses") == ""
+        query(url, "CREATE TABLE kept AS SELECT 1 AS n")
     assert postmasters(new_data_dir) == []
     with shared_server(new_data_dir) as url:
-        assert ask(url, "SELECT n FROM kept") == 1
+        assert query(url, "SELECT n FROM kept") == 1
     assert postmasters(new_data_dir) == []
 
 
-def test_last_one_leaving_stops_it(data_dir: Path) -> None:
+def test_last_user_stops_the_server(data_dir: Path) -> None:
     with user_of(data_dir) as first, user_of(data_dir) as second:
         for user in (first, second):
             user.prints("ready")
         postmaster = the_postmaster(data_dir)
         with shared_server(data_dir) as url:
-            assert ask(url, "SELECT 1") == 1
+            assert query(url, "SELECT 1") == 1
             assert the_postmaster(data_dir) == postmaster
         leave(first)
         assert the_postmaster(data_dir) == postmaster
@@ -138,16 +138,16 @@ def test_last_one_leaving_stops_it(data_dir: Path) -> None:
         assert postmasters(data_dir) == []
 
 
-def test_twice_in_one_process(data_dir: Path) -> None:
+def test_two_uses_in_one_process_share_the_server(data_dir: Path) -> None:
     with shared_server(data_dir) as outer:
         with shared_server(data_dir) as inner:
             assert inner == outer
-        assert ask(outer, "SELECT 1") == 1
+        assert query(outer, "SELECT 1") == 1
     assert postmasters(data_dir) == []
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM])
-def test_server_of_a_killed_owner_is_taken_over(data_dir: Path, signal_number: int) -> None:
+def test_server_of_a_killed_process_is_shared(data_dir: Path, signal_number: int) -> None:
     with user_of(data_dir) as owner:
         owner.prints("ready")
         postmaster = the_postmaster(data_dir)
@@ -156,20 +156,20 @@ def test_server_of_a_killed_owner_is_taken_over(data_dir: Path, signal_number: i
         assert the_postmaster(data_dir) == postmaster
         with shared_server(data_dir) as url:
             assert the_postmaster(data_dir) == postmaster
-            assert ask(url, "SELECT 1") == 1
+            assert query(url, "SELECT 1") == 1
     assert postmasters(data_dir) == []
 
 
-def test_killed_user_does_not_count(data_dir: Path) -> None:
+def test_killed_user_is_not_counted(data_dir: Path) -> None:
     with shared_server(data_dir) as url, user_of(data_dir) as other:
         other.prints("ready")
         os.kill(other.pid, signal.SIGKILL)
         other.process.wait(10)
-        assert ask(url, "SELECT 1") == 1
+        assert query(url, "SELECT 1") == 1
     assert postmasters(data_dir) == []
 
 
-def test_crashed_server_is_started_again(data_dir: Path) -> None:
+def test_crashed_server_is_restarted(data_dir: Path) -> None:
     with user_of(data_dir) as owner:
         owner.prints("ready")
         crashed = the_postmaster(data_dir)
@@ -178,13 +178,13 @@ def test_crashed_server_is_started_again(data_dir: Path) -> None:
         with shared_server(data_dir) as url:
             assert the_postmaster(data_dir) != crashed
             leave(owner)
-            assert ask(url, "SELECT 1") == 1
+            assert query(url, "SELECT 1") == 1
     assert postmasters(data_dir) == []
 
 
-@pytest.fixture(params=["a-python", "a-postgres", "a-zombie", "nobody", "garbage", "empty"])
+@pytest.fixture(params=["a-python", "a-postgres", "a-zombie", "no-process", "garbage", "empty"])
 def stale_pid(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """What may stand first in the pid file of a server that crashed: since then the number may have a new bearer."""
+    """The first line of a crashed server's pid file; the number may be that of another process."""
     namesake = tmp_path / "postgres"
     namesake.symlink_to(sys.executable)
     command = [str(namesake), "-c", "import sys; sys.stdin.read()"]
@@ -193,27 +193,27 @@ def stale_pid(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         match request.param:
             case "a-postgres":
                 yield str(process.pid)
-                assert process.poll() is None, "the server of somebody else was stopped"
-            case "a-zombie":  # a server whose parent never asks for its exit code, as in a container without an init
+                assert process.poll() is None, "the process that has the pid now was stopped"
+            case "a-zombie":  # a server whose parent never reads its exit code, as in a container without an init
                 process.kill()
                 until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE, "it had ended")
                 yield str(process.pid)
             case other:
-                yield {"a-python": str(os.getpid()), "nobody": str(2**22 - 1), "garbage": "garbage"}.get(other, "")
+                yield {"a-python": str(os.getpid()), "no-process": str(2**22 - 1), "garbage": "garbage"}.get(other, "")
 
 
-def test_stale_pid_file(data_dir: Path, stale_pid: str) -> None:
+def test_stale_pid_file_is_ignored(data_dir: Path, stale_pid: str) -> None:
     rest = f"{data_dir}\n1700000000\n5432\n{data_dir}\n\n  5432001         0\nready   \n"
     (data_dir / "postmaster.pid").write_text(f"{stale_pid}\n{rest}" if stale_pid else "")
     try:
         with shared_server(data_dir) as url:
-            assert ask(url, "SELECT 1") == 1
+            assert query(url, "SELECT 1") == 1
     finally:
         (data_dir / "postmaster.pid").unlink(missing_ok=True)
     assert postmasters(data_dir) == []
 
 
-def test_two_start_at_once(new_data_dir: Path) -> None:
+def test_concurrent_starts_share_one_server(new_data_dir: Path) -> None:
     with user_of(new_data_dir) as one, user_of(new_data_dir) as two:
         for user in (one, two):
             user.prints("ready")
@@ -223,7 +223,7 @@ def test_two_start_at_once(new_data_dir: Path) -> None:
     assert postmasters(new_data_dir) == []
 
 
-def test_server_that_can_not_start(tmp_path: Path) -> None:
+def test_server_that_does_not_start_raises_embedded_error(tmp_path: Path) -> None:
     data_dir = tmp_path / "postgres"
     data_dir.mkdir()
     (data_dir / "PG_VERSION").write_text("9.6\n")
@@ -233,7 +233,7 @@ def test_server_that_can_not_start(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_file_in_its_place(tmp_path: Path) -> None:
+def test_file_in_place_of_the_folder_raises_embedded_error(tmp_path: Path) -> None:
     (tmp_path / "postgres").write_text("")
     with pytest.raises(EmbeddedError, match="postgres"), shared_server(tmp_path / "postgres"):
         pass

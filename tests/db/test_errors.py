@@ -1,4 +1,4 @@
-"""What the errors of a real PostgreSQL, and of one that is away, are taken for."""
+"""Classification of the errors of a real PostgreSQL, and of one that is away."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -26,19 +26,19 @@ async def engine(database: URL) -> AsyncIterator[AsyncEngine]:
 
 
 async def error_of(engine: AsyncEngine, *statements: str, parameters: Sequence[object] = ()) -> BaseException:
-    """What the statements raise, in one transaction."""
+    """Return what the statements raise, in one transaction."""
     try:
         async with engine.begin() as connection:
             for statement in statements:
                 named = {f"p{number}": value for number, value in enumerate(parameters)}
                 await connection.execute(text(statement), named)
-    except Exception as error:  # noqa: BLE001 - whatever it is, is the subject
+    except Exception as error:  # noqa: BLE001 - the test checks it
         return error
     raise AssertionError("nothing was raised")
 
 
 async def connecting(url: URL) -> BaseException:
-    """What connecting to this address raises."""
+    """Return what a connection to this address raises."""
     engine = create_engine(url)
     try:
         return await error_of(engine, "SELECT 1")
@@ -46,25 +46,23 @@ async def connecting(url: URL) -> BaseException:
         await engine.dispose()
 
 
-async def test_refused_connection(server: URL) -> None:
+async def test_refused_connection_is_unavailable(server: URL) -> None:
     error = await connecting(server.set(host="127.0.0.1", port=free_port(), query={}))
     assert isinstance(error, ConnectionRefusedError)
     assert (is_unavailable(error), sqlstate(error)) == (True, None)
 
 
 @pytest.mark.parametrize("host", ["/nonexistent", "nowhere.invalid"])
-async def test_nobody_there(server: URL, host: str) -> None:
+async def test_address_without_server_is_unavailable(server: URL, host: str) -> None:
     assert is_unavailable(await connecting(server.set(query={"host": host})))
 
 
-async def test_one_that_never_answers() -> None:
-    """It is given up after the time that a connection may take."""
-
-    async def say_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def test_server_without_response_is_unavailable() -> None:
+    async def send_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers.append(writer)
 
     writers: list[asyncio.StreamWriter] = []
-    silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    silent = await asyncio.start_server(send_nothing, "127.0.0.1", 0)
     port = silent.sockets[0].getsockname()[1]
     async with asyncio.timeout(2 * Timeouts().connect):
         error = await connecting(URL.create("postgresql+asyncpg", "kitsu", host="127.0.0.1", port=port, database="x"))
@@ -74,7 +72,7 @@ async def test_one_that_never_answers() -> None:
     silent.close()
 
 
-async def test_empty_pool(database: URL) -> None:
+async def test_empty_pool_is_unavailable(database: URL) -> None:
     engine = create_async_engine(database, pool_size=1, max_overflow=0, pool_timeout=0.05)
     async with engine.connect():
         error = await error_of(engine, "SELECT 1")
@@ -83,7 +81,7 @@ async def test_empty_pool(database: URL) -> None:
     assert is_unavailable(error)
 
 
-async def test_too_many_connections(database: URL, server: URL) -> None:
+async def test_too_many_connections_is_unavailable(database: URL, server: URL) -> None:
     role = f"crowd_{uuid4().hex}"
     await execute(server, f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 0")
     try:
@@ -93,7 +91,7 @@ async def test_too_many_connections(database: URL, server: URL) -> None:
     assert (sqlstate(error), is_unavailable(error)) == ("53300", True)
 
 
-async def test_connection_ended_by_an_administrator(engine: AsyncEngine) -> None:
+async def test_terminated_connection_is_a_disconnect(engine: AsyncEngine) -> None:
     error = await error_of(engine, "SELECT pg_terminate_backend(pg_backend_pid())")
     assert isinstance(error, DBAPIError)
     assert (is_unavailable(error), is_disconnect(error)) == (True, True)
@@ -112,12 +110,12 @@ async def test_connection_ended_by_an_administrator(engine: AsyncEngine) -> None
     ],
     ids=["statement-timeout", "read-only", "starting-up", "disk-full", "serialization", "deadlock", "io-error"],
 )
-async def test_away_for_now(engine: AsyncEngine, statements: list[str], state: str) -> None:
+async def test_temporary_error_is_unavailable(engine: AsyncEngine, statements: list[str], state: str) -> None:
     error = await error_of(engine, *statements)
     assert (sqlstate(error), is_unavailable(error), is_bad_value(error)) == (state, True, False)
 
 
-async def test_lock_that_is_not_to_be_had(engine: AsyncEngine) -> None:
+async def test_lock_timeout_is_unavailable(engine: AsyncEngine) -> None:
     async with engine.begin() as holder:
         await holder.execute(text("LOCK TABLE anime"))
         error = await error_of(engine, "SET LOCAL lock_timeout = 1", "DELETE FROM anime")
@@ -138,7 +136,7 @@ ADD = "INSERT INTO anime (id, title) VALUES ('00000000-0000-4000-8000-0000000000
         (["INSERT INTO anime (id) VALUES (gen_random_uuid())"], "23502"),
     ],
 )
-async def test_refused_statement_is_not_away(engine: AsyncEngine, statements: list[str], state: str) -> None:
+async def test_refused_statement_is_not_unavailable(engine: AsyncEngine, statements: list[str], state: str) -> None:
     error = await error_of(engine, *statements)
     assert isinstance(error, DBAPIError)
     assert (sqlstate(error), is_unavailable(error)) == (state, False)
@@ -155,12 +153,12 @@ async def test_refused_statement_is_not_away(engine: AsyncEngine, statements: li
         ("SELECT CAST(CAST(:p0 AS text) AS uuid)", "x"),
     ],
 )
-async def test_value_that_does_not_fit(engine: AsyncEngine, statement: str, value: object) -> None:
+async def test_value_that_can_not_be_stored_is_a_bad_value(engine: AsyncEngine, statement: str, value: object) -> None:
     error = await error_of(engine, statement, parameters=[value])
     assert (is_bad_value(error), is_unavailable(error)) == (True, False)
 
 
-def test_errors_of_python() -> None:
+def test_python_errors_are_classified() -> None:
     assert not is_unavailable(ValueError("x"))
     assert sqlstate(ValueError("x")) is None
     assert is_unavailable(TimeoutError())
@@ -168,7 +166,7 @@ def test_errors_of_python() -> None:
 
 
 @pytest.mark.parametrize("length", [1, 2])
-def test_sqlstate_of_a_cycle_of_causes_is_none(length: int) -> None:
+def test_cycle_of_causes_has_no_sqlstate(length: int) -> None:
     errors = [ValueError(number) for number in range(length)]
     for error, cause in zip(errors, [*errors[1:], errors[0]], strict=True):
         error.__cause__ = cause

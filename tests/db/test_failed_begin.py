@@ -1,4 +1,4 @@
-"""A BEGIN that fails, as by `statement_timeout` on a server that has no time: its connection is not used again."""
+"""A BEGIN that fails, for example by `statement_timeout` on a busy server: its connection is not used again."""
 
 import pytest
 from sqlalchemy import text

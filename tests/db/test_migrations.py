@@ -1,4 +1,4 @@
-"""The schema's way up and down: a database of the FastAPI service is taken over, and no value is lost on any way."""
+"""Upgrades and downgrades of the schema, also of a FastAPI service's database: no value is lost."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -32,7 +32,7 @@ async def make_service_database(url: URL, *more: str, revision: str = "0007") ->
 
 
 async def kept(url: URL) -> dict[str, list[str]]:
-    """The older tables that the newer schema still has, each with its columns; its `refresh_tokens` is another."""
+    """Return the older tables that the newer schema has too, with their columns; `refresh_tokens` differs."""
     return {table: names for table, names in (await tables(url)).items() if table != "refresh_tokens"}
 
 
@@ -44,7 +44,7 @@ async def revisions(url: URL) -> list[str]:
         await connection.close()
 
 
-async def test_first_revision_is_the_service_database(bare_database: URL, database: URL) -> None:
+async def test_first_revision_equals_the_service_database(bare_database: URL, database: URL) -> None:
     await make_service_database(bare_database)
     assert await migrate(database, "0007") == (migrations.head(), "0007")
     by_hand, migrated = await schema(bare_database, versioned=True), await schema(database, versioned=True)
@@ -60,12 +60,14 @@ async def test_first_revision_is_the_service_database(bare_database: URL, databa
     [("0007", [ROWS]), ("0008", [ROWS]), ("0007", [LOOSER, ROWS, LOOSER_ROWS])],
     ids=["0007", "0008", "0007-looser"],
 )
-async def test_service_database_goes_up_and_down(bare_database: URL, revision: str, made: list[str]) -> None:
+async def test_service_database_survives_upgrade_and_downgrade(
+    bare_database: URL, revision: str, made: list[str]
+) -> None:
     await make_service_database(bare_database, *made, revision=revision)
     columns, old_schema, old_rows = await kept(bare_database), await schema(bare_database), await rows(bare_database)
     assert all(len(found) >= 2 for found in old_rows.values())
-    # What has no value for `revoked` is not revoked, what was last watched at no time was so when it was made; both say
-    # so from then on.
+    # The upgrade stores defaults: a token without `revoked` is not revoked, and a row without `last_watched_at` was
+    # last watched when it was created.
     await execute(
         bare_database,
         "UPDATE refresh_tokens SET revoked = false WHERE revoked IS NULL",
@@ -92,13 +94,13 @@ async def test_service_database_goes_up_and_down(bare_database: URL, revision: s
     assert await schema(bare_database) == new_schema
 
 
-async def test_service_database_becomes_what_an_empty_one_becomes(bare_database: URL, database: URL) -> None:
+async def test_upgraded_service_database_equals_a_new_one(bare_database: URL, database: URL) -> None:
     await make_service_database(bare_database)
     await migrate(bare_database)
     assert await schema(bare_database, versioned=True) == await schema(database, versioned=True)
 
 
-async def test_old_rows_have_the_new_values(bare_database: URL) -> None:
+async def test_old_rows_get_the_new_values(bare_database: URL) -> None:
     await make_service_database(bare_database, ROWS)
     await migrate(bare_database)
     connection = await connect(bare_database)
@@ -109,8 +111,8 @@ async def test_old_rows_have_the_new_values(bare_database: URL) -> None:
     assert found["title_key"] == "стальной еж, tm angstrom ガンダム 鋼の錬金術師 🦊"
 
 
-async def test_folds_all_scripts_in_a_database_of_locale_c(server: URL) -> None:
-    """There `lower` knows ASCII alone, unless it is told another collation."""
+async def test_fold_in_a_database_of_locale_c_covers_all_scripts(server: URL) -> None:
+    """There `lower` supports only ASCII without another collation."""
     url = server.set(database=f"c_{uuid4().hex}")
     locale = "ENCODING 'UTF8' LOCALE_PROVIDER libc LOCALE 'C'"
     await execute(server, f"CREATE DATABASE {url.database} TEMPLATE template0 {locale}")
@@ -123,7 +125,7 @@ async def test_folds_all_scripts_in_a_database_of_locale_c(server: URL) -> None:
         await execute(server, f"DROP DATABASE {url.database} WITH (FORCE)")
 
 
-async def test_down_from_a_filled_catalogue(database: URL) -> None:
+async def test_downgrade_with_a_catalogue_keeps_it(database: URL) -> None:
     async with engine_of(database) as engine:
         assert await load_sample(engine) > 0
     await migrate(database, "0008")
@@ -134,7 +136,7 @@ async def test_down_from_a_filled_catalogue(database: URL) -> None:
     assert await rows(database, columns) == before
 
 
-async def test_all_the_way_down_leaves_nothing(bare_database: URL) -> None:
+async def test_downgrade_to_base_leaves_an_empty_database(bare_database: URL) -> None:
     nothing = await schema(bare_database)
     assert await migrate(bare_database) == (None, migrations.head())
     assert await migrate(bare_database, "base") == (migrations.head(), None)
@@ -143,7 +145,7 @@ async def test_all_the_way_down_leaves_nothing(bare_database: URL) -> None:
     assert await migrate(bare_database) == (None, migrations.head())
 
 
-async def test_owner_of_the_database_is_enough(bare_database: URL, server: URL) -> None:
+async def test_owner_of_the_database_can_migrate(bare_database: URL, server: URL) -> None:
     role = f"owner_{uuid4().hex}"
     await execute(server, f"CREATE ROLE {role} LOGIN", f"ALTER DATABASE {bare_database.database} OWNER TO {role}")
     try:
@@ -177,7 +179,7 @@ async def test_unknown_target_changes_nothing(bare_database: URL, target: str) -
 
 
 def difference(connection: Connection) -> str | None:
-    """What the models have and the database lacks, by alembic's comparison as the project configures it."""
+    """Return the differences of models and database that Alembic finds with the project's configuration."""
     try:
         command.check(migrations.alembic_config(connection))
     except AutogenerateDiffsDetected as error:
@@ -185,14 +187,14 @@ def difference(connection: Connection) -> str | None:
     return None
 
 
-async def test_models_are_what_the_migrations_make(database: URL) -> None:
+async def test_models_equal_the_migrated_schema(database: URL) -> None:
     async with engine_of(database) as engine, engine.connect() as connection:
         assert await connection.run_sync(difference) is None
         await connection.exec_driver_sql("ALTER TABLE anime DROP COLUMN poster")
         assert "poster" in (await connection.run_sync(difference) or "")
 
 
-async def test_models_are_what_the_migrations_make_in_every_detail(database: URL) -> None:
+async def test_tables_of_the_models_equal_the_migrated_ones(database: URL) -> None:
     migrated = await schema(database)
     metadata = models.Anime.metadata
     async with engine_of(database) as engine, engine.begin() as connection:
@@ -206,7 +208,7 @@ async def test_models_are_what_the_migrations_make_in_every_detail(database: URL
         assert created[part].keys() <= migrated[part].keys()
 
 
-async def test_concurrent_migrations_make_one(bare_database: URL) -> None:
+async def test_concurrent_calls_migrate_once(bare_database: URL) -> None:
     told: list[int] = []
     async with AsyncExitStack() as stack:
         engines = [await stack.enter_async_context(engine_of(bare_database)) for _ in range(4)]
@@ -219,7 +221,7 @@ async def test_concurrent_migrations_make_one(bare_database: URL) -> None:
     assert await revisions(bare_database) == [head]
 
 
-async def test_two_processes_make_one_migration(bare_database: URL, tmp_path: Path) -> None:
+async def test_two_processes_migrate_once(bare_database: URL, tmp_path: Path) -> None:
     holder = await connect(bare_database)
     waiting = """
         SELECT count(*) = 2 FROM pg_locks JOIN pg_database ON pg_database.oid = database
@@ -248,7 +250,7 @@ async def test_two_processes_make_one_migration(bare_database: URL, tmp_path: Pa
     ("revision", "said"),
     [(None, ["no tables", "kitsu migrate"]), ("0007", ["0007", "older", "kitsu migrate"]), ("9999", ["9999", "newer"])],
 )
-async def test_schema_of_another_version_is_told(bare_database: URL, revision: str | None, said: list[str]) -> None:
+async def test_schema_of_another_version_is_reported(bare_database: URL, revision: str | None, said: list[str]) -> None:
     if revision:
         await make_service_database(bare_database, revision=revision)
     async with engine_of(bare_database) as engine:
@@ -259,7 +261,7 @@ async def test_schema_of_another_version_is_told(bare_database: URL, revision: s
     assert "\n" not in message
 
 
-async def test_schema_of_this_version_is_fine(database: URL) -> None:
+async def test_schema_of_this_version_is_accepted(database: URL) -> None:
     async with engine_of(database) as engine:
         await migrations.check_schema(engine)
 

@@ -1,4 +1,4 @@
-"""A request that is out of time leaves at once, whatever its transaction still waits for, and no connection behind."""
+"""A request after its deadline ends at once, whatever its transaction waits for, and releases its connection."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -19,7 +19,7 @@ ONE, TWO = text("SELECT 1"), text("SELECT 2")
 
 @pytest.fixture
 async def engine(line: SlowLine) -> AsyncIterator[AsyncEngine]:
-    """One that waits for a minute, with a connection."""
+    """An engine with a connection, whose statements may take a minute."""
     engine = create_engine(line.url, timeouts=Timeouts(statement=60))
     async with engine.begin() as connection:
         await connection.execute(ONE)
@@ -33,12 +33,12 @@ def by_connection(engine: AsyncEngine) -> Any:
 
 
 def by_session(engine: AsyncEngine) -> Any:
-    """The same of a session."""
+    """A transaction of a session."""
     return async_sessionmaker(engine).begin()
 
 
 async def transaction(engine: AsyncEngine, line: SlowLine, late_from: str, kind: Callable[..., Any]) -> None:
-    """One of two statements, which gets no more answers from some moment on."""
+    """Run two statements, and get no responses from some moment on."""
     async with kind(engine) as connection:
         await connection.execute(ONE)
         await late(line, late_from)
@@ -47,7 +47,7 @@ async def transaction(engine: AsyncEngine, line: SlowLine, late_from: str, kind:
 
 
 async def late(line: SlowLine, late_from: str) -> None:
-    """From now on no answer comes; where it is none of the transaction's that is waited for, roll it back."""
+    """Hold back all responses, and then roll back or wait for something else."""
     line.late = NEVER
     if late_from == "rollback":
         raise LookupError
@@ -57,11 +57,13 @@ async def late(line: SlowLine, late_from: str) -> None:
 
 @pytest.mark.parametrize("late_from", ["statement", "commit", "rollback", "something else"])
 @pytest.mark.parametrize("kind", [by_connection, by_session])
-async def test_it_leaves_at_once(engine: AsyncEngine, line: SlowLine, kind: Callable[..., Any], late_from: str) -> None:
+async def test_request_after_its_deadline_releases_its_connection(
+    engine: AsyncEngine, line: SlowLine, kind: Callable[..., Any], late_from: str
+) -> None:
     limiter = ConcurrencyLimiter(1, waiting=0)
     assert await limiter.acquire()
     async with asyncio.timeout(20) as limit:
-        with pytest.raises(Exception) as raised:  # noqa: PT011 - of several kinds, which all mean the same
+        with pytest.raises(Exception) as raised:  # noqa: PT011 - several types mean the same
             async with RequestDeadline(0.3):
                 await transaction(engine, line, late_from, kind)
     limiter.finish()

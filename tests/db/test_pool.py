@@ -1,4 +1,4 @@
-"""The connection pool under statements: its size, its limits, and that no fault costs it a connection."""
+"""The connection pool of the statement runner: its size and limits; no fault costs it a connection."""
 
 import asyncio
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ from kitsu.db.errors import is_unavailable
 from kitsu.db.statements import StatementRunner
 from tests.conftest import execute
 from tests.db.pools import LOCK, MakeRunner, Outside, patient
-from tests.db.waiting import soon, turns, until
+from tests.db.waiting import run_other_tasks, soon, until
 from tests.slow_line import SlowLine
 
 NEVER = 3600.0
@@ -47,7 +47,7 @@ async def check_size(runner: StatementRunner, outside: Outside, size: int) -> se
     await outside.hold()
     statements = [asyncio.create_task(runner.value(LOCKED_PID)) for _ in range(3 * size)]
     running = await outside.running(size)
-    await turns()
+    await run_other_tasks()
     assert runner.states() == (size, 0)
     await outside.let_go()
     used = set(await soon(asyncio.gather(*statements)))
@@ -56,9 +56,7 @@ async def check_size(runner: StatementRunner, outside: Outside, size: int) -> se
     return used
 
 
-async def test_statements_at_once_use_no_more_connections_than_the_size(
-    make_runner: MakeRunner, outside: Outside
-) -> None:
+async def test_concurrent_statements_use_at_most_size_connections(make_runner: MakeRunner, outside: Outside) -> None:
     runner = make_runner(size=3)
     assert runner.states() == (0, 0)
     await check_size(runner, outside, 3)
@@ -98,9 +96,7 @@ async def test_cancelled_wait_for_a_full_pool_loses_no_connection(make_runner: M
     await check_size(runner, outside, 1)
 
 
-async def test_connecting_takes_longer_than_the_wait_for_a_full_pool_may(
-    make_runner: MakeRunner, line: SlowLine
-) -> None:
+async def test_slow_connect_is_not_limited_by_the_pool_timeout(make_runner: MakeRunner, line: SlowLine) -> None:
     timeouts = patient()
     msgspec.structs.force_setattr(timeouts, "pool", 0.05)
     line.late = 0.1
@@ -120,7 +116,7 @@ async def test_refused_connection_loses_no_slot(
     await check_size(runner, outside, 2)
 
 
-async def test_server_that_does_not_answer_to_connecting_is_a_timeout(make_runner: MakeRunner, line: SlowLine) -> None:
+async def test_connect_without_response_raises_timeout(make_runner: MakeRunner, line: SlowLine) -> None:
     timeouts = patient()
     runner = make_runner(timeouts=timeouts, url=line.url)
     msgspec.structs.force_setattr(timeouts, "connect", 0.05)
@@ -134,7 +130,7 @@ async def test_server_that_does_not_answer_to_connecting_is_a_timeout(make_runne
 
 
 @pytest.mark.parametrize("is_cancelled", [False, True])
-async def test_connection_whose_set_up_fails_is_closed(
+async def test_connection_whose_setup_fails_is_closed(
     make_runner: MakeRunner, outside: Outside, monkeypatch: pytest.MonkeyPatch, *, is_cancelled: bool
 ) -> None:
     begun: asyncio.Queue[int] = asyncio.Queue()
@@ -159,9 +155,7 @@ async def test_connection_whose_set_up_fails_is_closed(
     await check_size(runner, outside, 2)
 
 
-async def test_cancelled_statement_ends_in_the_server_and_loses_no_connection(
-    make_runner: MakeRunner, outside: Outside
-) -> None:
+async def test_cancelled_statement_is_cancelled_in_the_server(make_runner: MakeRunner, outside: Outside) -> None:
     runner = make_runner()
     await outside.hold()
     for _ in range(3):
@@ -182,7 +176,7 @@ async def test_cancelled_statement_does_not_wait_for_a_silent_server(make_runner
     pid = await runner.value(PID)
     line.late = NEVER
     statement = asyncio.create_task(runner.value(PID))
-    await turns()
+    await run_other_tasks()
     msgspec.structs.force_setattr(timeouts, "connect", 0.05)
     statement.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -198,7 +192,7 @@ async def test_cancelled_statement_does_not_wait_for_a_silent_server(make_runner
     assert await soon(runner.value(PID)) != pid
 
 
-async def test_statement_without_a_reply_in_time_ends_its_connection(make_runner: MakeRunner, line: SlowLine) -> None:
+async def test_statement_timeout_terminates_its_connection(make_runner: MakeRunner, line: SlowLine) -> None:
     timeouts = patient()
     runner = make_runner(size=1, timeouts=timeouts, url=line.url)
     pid = await runner.value(PID)
@@ -221,9 +215,7 @@ async def test_refused_statement_keeps_its_connection(make_runner: MakeRunner) -
     assert await runner.value(PID) == pid
 
 
-async def test_statement_whose_connection_is_terminated_loses_no_connection(
-    make_runner: MakeRunner, outside: Outside
-) -> None:
+async def test_terminated_connection_is_replaced(make_runner: MakeRunner, outside: Outside) -> None:
     runner = make_runner()
     await outside.hold()
     writes = [asyncio.create_task(runner.write(LOCKED_PID, {})) for _ in range(2)]
@@ -235,7 +227,7 @@ async def test_statement_whose_connection_is_terminated_loses_no_connection(
     await check_size(runner, outside, 2)
 
 
-async def test_each_statement_is_logged_once_on_a_connection_used_again(make_runner: MakeRunner) -> None:
+async def test_statement_on_a_reused_connection_is_logged_once(make_runner: MakeRunner) -> None:
     logged: list[str] = []
     runner = make_runner(on_query=lambda query: logged.append(query.query))
     for _ in range(3):
@@ -243,7 +235,7 @@ async def test_each_statement_is_logged_once_on_a_connection_used_again(make_run
     assert logged.count(PID.text) == 3
 
 
-async def test_connections_too_old_are_replaced(make_runner: MakeRunner, outside: Outside, clock: Clock) -> None:
+async def test_old_connection_is_replaced(make_runner: MakeRunner, outside: Outside, clock: Clock) -> None:
     runner = make_runner(recycle=60)
     old = await check_size(runner, outside, 2)
     clock.now += 59

@@ -1,4 +1,4 @@
-"""Single statements: a read is said again when the database had closed its connection, a write never."""
+"""The statement runner: a read on a closed connection is repeated, a write never."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ from tests.databases import column, connect, execute
 
 PID = text("SELECT pg_backend_pid()")
 SLOW_PID = text("SELECT pg_backend_pid() FROM pg_sleep(0.1)")
-# What a sequence counts stays counted, whatever becomes of the statement.
+# A sequence is not rolled back with the statement.
 SUICIDE = text("SELECT nextval('tries'), pg_terminate_backend(pg_backend_pid())")
 REFUSED = text("SELECT nextval('tries') / 0")
 ADD = insert(Anime).values(id=bindparam("id"), title=bindparam("title")).returning(Anime.id, Anime.title)
@@ -25,16 +25,16 @@ COUNT = text("SELECT count(*) FROM anime")
 
 
 @pytest.fixture
-async def direct(database: URL) -> AsyncIterator[StatementRunner]:
-    """With few connections, so that a test knows which one it gets."""
+async def runner(database: URL) -> AsyncIterator[StatementRunner]:
+    """A runner with few connections, so that a test knows which one it gets."""
     await execute(database, "CREATE SEQUENCE tries")
-    direct = StatementRunner(database, size=3, recycle=1800, timeouts=Timeouts())
-    yield direct
-    direct.close()
+    runner = StatementRunner(database, size=3, recycle=1800, timeouts=Timeouts())
+    yield runner
+    runner.close()
 
 
 async def terminate(database: URL, *pids: int) -> None:
-    """End these connections from outside, and wait until they are gone."""
+    """Terminate these connections, and wait until they are gone."""
     connection = await connect(database)
     try:
         for pid in pids:
@@ -43,92 +43,92 @@ async def terminate(database: URL, *pids: int) -> None:
         await connection.close()
 
 
-async def test_rows_row_and_value(direct: StatementRunner) -> None:
+async def test_rows_row_and_value_return_their_part(runner: StatementRunner) -> None:
     series = text("SELECT n, n * 2 FROM generate_series(1, CAST(:last AS integer)) n")
-    assert [tuple(row) for row in await direct.rows(series, {"last": 2})] == [(1, 2), (2, 4)]
-    assert tuple(await direct.row(series, {"last": 2})) == (1, 2)
-    assert await direct.value(series, {"last": 2}) == 1
-    assert await direct.rows(series, {"last": 0}) == []
-    assert await direct.row(series, {"last": 0}) is None
-    assert await direct.value(series, {"last": 0}) is None
+    assert [tuple(row) for row in await runner.rows(series, {"last": 2})] == [(1, 2), (2, 4)]
+    assert tuple(await runner.row(series, {"last": 2})) == (1, 2)
+    assert await runner.value(series, {"last": 2}) == 1
+    assert await runner.rows(series, {"last": 0}) == []
+    assert await runner.row(series, {"last": 0}) is None
+    assert await runner.value(series, {"last": 0}) is None
 
 
-async def test_values_of_the_statement_and_of_the_call(direct: StatementRunner) -> None:
-    row = await direct.write(ADD, {"id": uuid4(), "title": "one"})
+async def test_statement_gets_its_constants_and_parameters(runner: StatementRunner) -> None:
+    row = await runner.write(ADD, {"id": uuid4(), "title": "one"})
     assert isinstance(row[0], UUID)
     assert row["title"] == "one"
     one = select(Anime.title).where(Anime.title != "two", Anime.id == bindparam("wanted"))
-    assert await direct.value(one, {"wanted": row[0]}) == "one"
+    assert await runner.value(one, {"wanted": row[0]}) == "one"
     with pytest.raises(ValueError, match="any_"):
-        await direct.value(select(Anime.title).where(Anime.title.in_(("one", "two"))))
-    assert await direct.value(text("SELECT jsonb_build_object('a', 1)")) == {"a": 1}
+        await runner.value(select(Anime.title).where(Anime.title.in_(("one", "two"))))
+    assert await runner.value(text("SELECT jsonb_build_object('a', 1)")) == {"a": 1}
 
 
-async def test_read_on_a_closed_connection_is_repeated(direct: StatementRunner, database: URL) -> None:
-    first = await direct.value(PID)
-    assert await direct.value(PID) == first
+async def test_read_on_a_closed_connection_is_repeated(runner: StatementRunner, database: URL) -> None:
+    first = await runner.value(PID)
+    assert await runner.value(PID) == first
     await terminate(database, first)
-    second = await direct.value(PID)
+    second = await runner.value(PID)
     assert second != first
-    assert await direct.value(PID) == second
+    assert await runner.value(PID) == second
 
 
-async def test_all_connections_closed_at_once(direct: StatementRunner, database: URL) -> None:
-    pids = set(await asyncio.gather(*(direct.value(SLOW_PID) for _ in range(3))))
+async def test_reads_after_all_connections_closed_succeed(runner: StatementRunner, database: URL) -> None:
+    pids = set(await asyncio.gather(*(runner.value(SLOW_PID) for _ in range(3))))
     assert len(pids) == 3
     await terminate(database, *pids)
-    assert pids.isdisjoint(await asyncio.gather(*(direct.value(SLOW_PID) for _ in range(9))))
+    assert pids.isdisjoint(await asyncio.gather(*(runner.value(SLOW_PID) for _ in range(9))))
 
 
-async def test_read_on_a_closed_connection_replaces_the_other_connections(direct: StatementRunner) -> None:
-    pids = set(await asyncio.gather(*(direct.value(SLOW_PID) for _ in range(3))))
-    # The statement ends its own connection, twice, and so tells nothing about the third one.
+async def test_read_on_a_closed_connection_replaces_the_other_connections(runner: StatementRunner) -> None:
+    pids = set(await asyncio.gather(*(runner.value(SLOW_PID) for _ in range(3))))
+    # The statement terminates its own connection, twice. The third one is still open.
     with pytest.raises(asyncpg.PostgresError):
-        await direct.value(SUICIDE)
-    assert pids.isdisjoint(await asyncio.gather(*(direct.value(SLOW_PID) for _ in range(3))))
+        await runner.value(SUICIDE)
+    assert pids.isdisjoint(await asyncio.gather(*(runner.value(SLOW_PID) for _ in range(3))))
 
 
-async def test_read_is_repeated_once(direct: StatementRunner, database: URL) -> None:
+async def test_read_is_repeated_once(runner: StatementRunner, database: URL) -> None:
     with pytest.raises(asyncpg.PostgresError) as caught:
-        await direct.value(SUICIDE)
+        await runner.value(SUICIDE)
     assert is_unavailable(caught.value)
     assert await column(database, "SELECT last_value FROM tries") == [2]
 
 
-async def test_write_is_never_repeated(direct: StatementRunner, database: URL) -> None:
+async def test_write_is_never_repeated(runner: StatementRunner, database: URL) -> None:
     with pytest.raises(asyncpg.PostgresError) as caught:
-        await direct.write(SUICIDE, {})
+        await runner.write(SUICIDE, {})
     assert is_unavailable(caught.value)
     assert await column(database, "SELECT last_value FROM tries") == [1]
 
 
-async def test_refused_statement_is_not_repeated(direct: StatementRunner, database: URL) -> None:
+async def test_refused_statement_is_not_repeated(runner: StatementRunner, database: URL) -> None:
     with pytest.raises(asyncpg.DivisionByZeroError):
-        await direct.value(REFUSED)
+        await runner.value(REFUSED)
     assert await column(database, "SELECT last_value FROM tries") == [1]
 
 
-async def test_value_that_cannot_be_sent_is_a_bad_one(direct: StatementRunner) -> None:
+async def test_value_that_can_not_be_encoded_is_a_bad_value(runner: StatementRunner) -> None:
     with pytest.raises(asyncpg.DataError) as caught:
-        await direct.value(text("SELECT CAST(:n AS integer)"), {"n": 2**40})
+        await runner.value(text("SELECT CAST(:n AS integer)"), {"n": 2**40})
     assert is_bad_value(caught.value)
     assert not is_unavailable(caught.value)
 
 
-async def test_no_transaction_is_left_open(direct: StatementRunner, database: URL) -> None:
+async def test_no_transaction_is_left_open(runner: StatementRunner, database: URL) -> None:
     states = "SELECT state FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'kitsu'"
-    await asyncio.gather(*(direct.value(SLOW_PID) for _ in range(3)))
+    await asyncio.gather(*(runner.value(SLOW_PID) for _ in range(3)))
     assert await column(database, states) == ["idle"] * 3
     with pytest.raises(asyncpg.UndefinedColumnError):
-        await direct.rows(text("SELECT missing FROM anime"))
+        await runner.rows(text("SELECT missing FROM anime"))
     assert await column(database, states) == ["idle"] * 3
 
 
-async def test_write_is_committed_when_it_returns(direct: StatementRunner, database: URL) -> None:
-    await direct.write(ADD, {"id": uuid4(), "title": "one"})
+async def test_write_is_committed_when_it_returns(runner: StatementRunner, database: URL) -> None:
+    await runner.write(ADD, {"id": uuid4(), "title": "one"})
     assert await column(database, "SELECT count(*) FROM anime") == [1]
 
 
-async def test_pool_that_is_in_use_is_waited_for(direct: StatementRunner) -> None:
-    assert len(await asyncio.gather(*(direct.value(SLOW_PID) for _ in range(12)))) == 12
-    assert await direct.value(COUNT) == 0
+async def test_statement_waits_for_a_free_connection(runner: StatementRunner) -> None:
+    assert len(await asyncio.gather(*(runner.value(SLOW_PID) for _ in range(12)))) == 12
+    assert await runner.value(COUNT) == 0

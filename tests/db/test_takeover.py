@@ -1,4 +1,4 @@
-"""The accounts of the FastAPI service are taken over, with passwords, tokens and progress; and given back."""
+"""Upgrade of a FastAPI service's database with its passwords, tokens and progress, and the downgrade."""
 
 from hashlib import sha256
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests.databases import connect, execute
 from tests.db.service_database import ROWS, TABLES, rows, schema, tables
 
 PASSWORD = "пароль of the old service"
-LONG = "x" * 80  # longer than what bcrypt sees
+LONG = "x" * 80  # longer than what bcrypt hashes
 TOKEN, REVOKED, EXPIRED = "living-token", "revoked-token", "expired-token"
 
 
@@ -48,7 +48,7 @@ PEOPLE = {
 
 
 async def make(url: URL, revision: str, *more: str) -> None:
-    """A database of the service with these people in it."""
+    """Create a database of the service with these users."""
     await execute(url, TABLES, ROWS, f"INSERT INTO alembic_version VALUES ('{revision}')", *more)
     connection = await connect(url)
     try:
@@ -91,7 +91,7 @@ async def taken_over(bare_database: URL, request: pytest.FixtureRequest) -> URL:
     return bare_database
 
 
-async def test_rows_are_intact(bare_database: URL) -> None:
+async def test_upgrade_keeps_the_rows(bare_database: URL) -> None:
     await make(bare_database, "0007")
     columns, before = await tables(bare_database), await rows(bare_database)
     del columns["refresh_tokens"]
@@ -101,7 +101,7 @@ async def test_rows_are_intact(bare_database: URL) -> None:
     assert len(after["favorites"]) == len(after["watch_progress"]) == 2
 
 
-async def test_users_log_in_with_both_old_forms(taken_over: URL) -> None:
+async def test_users_with_either_old_hash_log_in(taken_over: URL) -> None:
     async with client_of(taken_over, login_refusal_ms=0, rate_limit_enabled=False) as client:
 
         async def login(email: str, password: str) -> int:
@@ -121,7 +121,7 @@ async def test_users_log_in_with_both_old_forms(taken_over: URL) -> None:
         assert {row[0] for row in found} == set(PEOPLE)
 
 
-async def test_old_refresh_tokens(taken_over: URL) -> None:
+async def test_old_refresh_token_is_accepted_once(taken_over: URL) -> None:
     async with client_of(taken_over) as client:
 
         async def refresh(token: str) -> Any:
@@ -138,7 +138,7 @@ async def test_old_refresh_tokens(taken_over: URL) -> None:
         assert (await refresh(TOKEN)).status_code == 403
 
 
-async def test_everybody_has_a_name_of_their_own(taken_over: URL) -> None:
+async def test_each_user_has_a_unique_username(taken_over: URL) -> None:
     found = await fetch(taken_over, "SELECT username FROM users")
     names = [row[0] for row in found]
     assert len({name.lower() for name in names}) == len(names) == len(PEOPLE) + 2
@@ -148,8 +148,8 @@ async def test_everybody_has_a_name_of_their_own(taken_over: URL) -> None:
     assert {"Digest", "plain", "long"} <= set(names)
 
 
-async def test_a_name_made_for_one_may_be_the_local_part_of_another(bare_database: URL) -> None:
-    """The id's end tells apart those who share a name; somebody else may be called just so."""
+async def test_generated_username_equal_to_another_local_part_is_unique(bare_database: URL) -> None:
+    """Equal names get the end of the id as a suffix, which may be the local part of another user."""
     more = [
         "INSERT INTO users (id, email, password_hash, created_at) "
         f"VALUES ('{user_id(number)}', '{email}', 'x', '{day}Z')"
@@ -166,7 +166,9 @@ async def test_a_name_made_for_one_may_be_the_local_part_of_another(bare_databas
 
 
 @pytest.mark.parametrize("revision", ["0007", "0008"])
-async def test_emails_that_differ_in_case_stop_it(bare_database: URL, revision: str, tmp_path: Path) -> None:
+async def test_upgrade_with_emails_that_differ_in_case_is_refused(
+    bare_database: URL, revision: str, tmp_path: Path
+) -> None:
     pairs = ("plain@X.org", "PLAIN@x.org", "DIGEST@x.ORG")
     more = [
         f"INSERT INTO users (id, email, password_hash) VALUES (gen_random_uuid(), '{email}', 'x')" for email in pairs
@@ -194,7 +196,7 @@ async def test_emails_that_differ_in_case_stop_it(bare_database: URL, revision: 
     assert await fetch(bare_database, "SELECT 1 FROM users WHERE email = 'plain@x.org'")
 
 
-async def test_down_again_keeps_what_the_older_schema_holds(taken_over: URL) -> None:
+async def test_downgrade_keeps_the_columns_of_the_older_schema(taken_over: URL) -> None:
     emails = "SELECT id, email FROM users ORDER BY id"
     before = await fetch(taken_over, emails)
     async with client_of(taken_over, login_refusal_ms=0) as client:

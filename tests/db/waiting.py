@@ -1,4 +1,4 @@
-"""How the tests of the database wait: for an answer, for what only the server knows, for the turns of others."""
+"""How the tests of the database wait: for a result, for a state of the server, for other tasks."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,18 +8,18 @@ T = TypeVar("T")
 
 
 async def soon(awaitable: Awaitable[T]) -> T:
-    """What it says; an error instead of a test that never ends."""
+    """Return the result, or fail instead of waiting for ever."""
     return await asyncio.wait_for(awaitable, 20)
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    """Wait for what only the server knows the time of."""
+    """Wait for a state of the server, which sends no event."""
     async with asyncio.timeout(20):
-        while not await holds():  # noqa: ASYNC110 - no event tells of it
+        while not await holds():  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(0.01)
 
 
-async def turns() -> None:
-    """Let all others go on as far as they get without the database."""
+async def run_other_tasks() -> None:
+    """Let the other tasks run as far as they get without the database."""
     for _ in range(10):
         await asyncio.sleep(0)

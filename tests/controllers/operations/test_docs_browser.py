@@ -21,20 +21,20 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def test_docs_show_every_operation_and_ask_no_other_host(catalogue: URL, tmp_path: Path) -> None:
+def test_docs_show_every_operation_and_request_no_other_host(catalogue: URL, tmp_path: Path) -> None:
     with kitsu(tmp_path, "serve", database=catalogue) as server:
         server.serves()
-        dom, asked = _visit(f"http://{server.address}/docs/", tmp_path)
+        dom, requested = _visit(f"http://{server.address}/docs/", tmp_path)
         schema = server.get("/openapi.json")
         assert set(re.findall(r'data-path="([^"]+)"', dom)) == set(schema.json()["paths"])
-        assert f"http://{server.address}/docs/assets/swagger-ui-bundle.js" in asked
-        assert {url.split("/")[2] for url in asked} == {server.address}
-        for url in asked:
+        assert f"http://{server.address}/docs/assets/swagger-ui-bundle.js" in requested
+        assert {url.split("/")[2] for url in requested} == {server.address}
+        for url in requested:
             assert server.get("/" + url.split("/", 3)[3]).status_code == 200, url
 
 
 def _visit(url: str, folder: Path) -> tuple[str, set[str]]:
-    """The page as the browser made it, and every address that it asked for on the page's behalf."""
+    """Return the page in the browser, and the addresses that the page requested."""
     assert CHROMIUM is not None, "KITSU_BROWSER is set, and there is no Chromium"
     log = folder / "net.json"
     page = subprocess.run(
@@ -54,7 +54,7 @@ def _visit(url: str, folder: Path) -> tuple[str, set[str]]:
         timeout=60,
     ).stdout
     recorded = json.loads(log.read_text())
-    # The browser's own start-up traffic has no initiator; what the page asks for names the page's origin.
+    # The browser's own start-up traffic has no initiator; a request of the page names the page's origin.
     origin = url.rsplit("/docs", 1)[0]
     return page, {
         event["params"]["url"]

@@ -11,7 +11,7 @@ from tests.checks import statements
 from tests.databases import execute
 
 
-async def test_all_is_well(reader: httpx.AsyncClient) -> None:
+async def test_healthy_service_is_ok(reader: httpx.AsyncClient) -> None:
     for path in ("/health", "/health/", "/health/live"):
         response = await reader.get(path)
         assert (response.status_code, response.json()) == (200, {"status": "ok"})
@@ -22,7 +22,7 @@ async def test_all_is_well(reader: httpx.AsyncClient) -> None:
     )
 
 
-async def test_database_away(server: URL) -> None:
+async def test_service_without_database_is_503(server: URL) -> None:
     async with client_of(server.set(host="127.0.0.1", port=1, query={})) as client:
         response = await client.get("/health")
         assert (response.status_code, response.json()) == (503, {"status": "error"})
@@ -41,14 +41,14 @@ async def test_database_away(server: URL) -> None:
         }
 
 
-async def test_many_who_ask_at_once_cost_a_statement_or_two(reader: httpx.AsyncClient) -> None:
+async def test_concurrent_requests_share_a_statement(reader: httpx.AsyncClient) -> None:
     with statements() as sent:
-        answers = await asyncio.gather(*(reader.get("/health") for _ in range(50)))
-    assert {answer.status_code for answer in answers} == {200}
+        responses = await asyncio.gather(*(reader.get("/health") for _ in range(50)))
+    assert {response.status_code for response in responses} == {200}
     assert 1 <= len(sent) <= 2
 
 
-async def test_media_store_away(database: URL, tmp_path: Path) -> None:
+async def test_service_without_media_store_is_not_ready(database: URL, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     async with client_of(database, media_url=f"file://{tmp_path}/file/media") as client:
         response = await client.get("/health/ready")
@@ -57,7 +57,7 @@ async def test_media_store_away(database: URL, tmp_path: Path) -> None:
         assert (await client.get("/health")).status_code == 200
 
 
-async def test_schema_of_another_version(database: URL) -> None:
+async def test_service_with_another_schema_is_not_ready(database: URL) -> None:
     await execute(database, "UPDATE alembic_version SET version_num = '9999'")
     async with client_of(database) as client:
         response = await client.get("/health/ready")

@@ -1,4 +1,4 @@
-"""/openapi.json against OpenAPI 3.1, against the application and against its real answers; and /docs that shows it."""
+"""The API description against OpenAPI 3.1, the application and its real responses; and the page that shows it."""
 
 import re
 from base64 import b64encode
@@ -34,7 +34,7 @@ OPERATIONS = {
     "getLiveness": ("/health/live", {"200"}),
     "getReadiness": ("/health/ready", {"200"}),
 }
-# Those that take a token, and those before one has it.
+# Operations of accounts: with a token, and those that return one.
 SIGNED_IN = {
     "listSessions": ("/auth/sessions", {"200"}),
     "endSession": ("/auth/sessions/{session_id}", {"204", "404", "422"}),
@@ -74,7 +74,7 @@ CODES = {
     "500": "INTERNAL_ERROR",
     "503": "SERVICE_UNAVAILABLE",
 }
-# The description and the page that shows it are no part of what they describe.
+# The description leaves out itself and its page.
 UNDESCRIBED = {"/docs", "/docs/assets/{name}", "/openapi.json"}
 
 
@@ -104,14 +104,14 @@ def problems(schema: Schema, part: Schema, value: Any) -> list[str]:
     return [f"{list(error.absolute_path)}: {error.message}" for error in validator.iter_errors(value)]
 
 
-async def test_it_is_openapi_31(schema: Schema, reader: httpx.AsyncClient) -> None:
+async def test_description_is_valid_openapi_31(schema: Schema, reader: httpx.AsyncClient) -> None:
     assert schema["openapi"].startswith("3.1.")
     errors = OpenAPIV31SpecValidator(schema).iter_errors()
     assert [f"{'/'.join(map(str, error.absolute_path))}: {error.message}" for error in errors] == []
     assert (await reader.get("/openapi.json/")).json() == schema
 
 
-def test_operation_ids_stay(schema: Schema, operations: dict[str, Schema]) -> None:
+def test_operation_ids_do_not_change(schema: Schema, operations: dict[str, Schema]) -> None:
     named = {
         operation["operationId"]: path for path, methods in schema["paths"].items() for operation in methods.values()
     }
@@ -125,7 +125,7 @@ def test_every_path_of_the_application_is_described(schema: Schema) -> None:
     assert paths - {"/openapi"} == set(schema["paths"]) | UNDESCRIBED
 
 
-def test_operations_are_described(schema: Schema, operations: dict[str, Schema]) -> None:
+def test_operations_have_descriptions(schema: Schema, operations: dict[str, Schema]) -> None:
     known = {tag["name"] for tag in schema["tags"]}
     assert all(tag["description"] for tag in schema["tags"])
     for name, operation in operations.items():
@@ -139,7 +139,7 @@ def test_operations_are_described(schema: Schema, operations: dict[str, Schema])
             assert response["description"], (name, status)
 
 
-def test_statuses_are_those_of_the_table(operations: dict[str, Schema]) -> None:
+def test_statuses_equal_the_table(operations: dict[str, Schema]) -> None:
     described = {name: set(operations[name]["responses"]) for name in ALL}
     with_body = {*BODIES, *viewer_operations.FORMS}
     assert described == {
@@ -164,7 +164,7 @@ def test_errors_have_the_contracts_body_and_an_example(
             assert example["code"] == CODES[status]
 
 
-def test_the_error_body_has_three_fields_that_are_always_there(schema: Schema) -> None:
+def test_error_body_requires_its_three_fields(schema: Schema) -> None:
     body = schema["components"]["schemas"]["ErrorBody"]
     assert set(body["properties"]) == set(body["required"]) == {"code", "message", "details"}
 
@@ -174,26 +174,28 @@ def test_authorization_is_described(schema: Schema) -> None:
     assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
 
 
-def test_operations_that_take_a_token_say_so(operations: dict[str, Schema]) -> None:
+def test_operations_with_a_token_have_a_security_requirement(operations: dict[str, Schema]) -> None:
     described = {name: operations[name].get("security", []) for name in ALL}
     guests, known = viewer_operations.GUESTS_TOO, KNOWN
     assert described == {name: [{}] * (name in guests) + [{"bearer": []}] * (name in known) for name in ALL}
 
 
-def test_operations_that_take_a_body_say_so(operations: dict[str, Schema]) -> None:
+def test_operations_with_a_body_describe_it(operations: dict[str, Schema]) -> None:
     described = {name: set(operations[name].get("requestBody", {"content": {}})["content"]) for name in ALL}
     bodies = {name: {"application/json"} if name in BODIES else set() for name in ALL}
     assert described == bodies | viewer_operations.FORMS
 
 
 @pytest.mark.parametrize("path", ["/users", "/users/me", "/auth/sessions", f"/users/{UNKNOWN_ID}"])
-async def test_a_guest_is_answered_as_described(schema: Schema, reader: httpx.AsyncClient, path: str) -> None:
+async def test_response_to_a_guest_matches_the_description(
+    schema: Schema, reader: httpx.AsyncClient, path: str
+) -> None:
     described = schema["paths"][path.replace(UNKNOWN_ID, "{user_id}")]["get"]
-    check_answer(schema, described, await reader.get(path))
+    check_response(schema, described, await reader.get(path))
 
 
 async def real_calls(client: httpx.AsyncClient) -> list[tuple[str, str]]:
-    """An operation and a call of it, for each operation and each status that a client can bring about."""
+    """Return a call of each operation for each status that a client can cause."""
     calls = []
     for kind in ("anime", "releases"):
         name = {"anime": "getAnime", "releases": "getRelease"}[kind]
@@ -210,8 +212,8 @@ async def real_calls(client: httpx.AsyncClient) -> list[tuple[str, str]]:
     ]
 
 
-def check_answer(schema: Schema, operation: Schema, response: httpx.Response) -> None:
-    """The answer is one that the operation's description promises, with no field that it leaves out."""
+def check_response(schema: Schema, operation: Schema, response: httpx.Response) -> None:
+    """Check that the response matches the operation's description, without further fields."""
     described = content(operation["responses"][str(response.status_code)])["schema"]
     body = response.json()
     assert problems(schema, described, body) == [], response.url
@@ -221,13 +223,13 @@ def check_answer(schema: Schema, operation: Schema, response: httpx.Response) ->
         assert set(item) in [set(schema["components"]["schemas"][it]["properties"]) for it in names], response.url
 
 
-async def test_real_answers_are_as_described(
+async def test_responses_match_the_description(
     schema: Schema, operations: dict[str, Schema], reader: httpx.AsyncClient
 ) -> None:
     seen = set()
     for name, target in await real_calls(reader):
         response = await reader.get(target)
-        check_answer(schema, operations[name], response)
+        check_response(schema, operations[name], response)
         seen.add((name, str(response.status_code)))
         if etag := response.headers.get("etag"):
             again = await reader.get(target, headers={"If-None-Match": etag})
@@ -236,7 +238,7 @@ async def test_real_answers_are_as_described(
     assert seen == {(name, status) for name, (_, statuses) in OPERATIONS.items() for status in statuses - {"429"}}
 
 
-async def test_answers_without_a_database_are_as_described(
+async def test_responses_without_database_match_the_description(
     schema: Schema, operations: dict[str, Schema], server: URL
 ) -> None:
     async with client_of(server.set(host="127.0.0.1", port=1, query={})) as client:
@@ -245,14 +247,14 @@ async def test_answers_without_a_database_are_as_described(
             *(("getAnime", f"/anime/{UNKNOWN_ID}"), ("listEpisodes", f"/episodes?release_id={UNKNOWN_ID}")),
             *(("getRelease", f"/releases/{UNKNOWN_ID}"), ("getHealth", "/health"), ("getReadiness", "/health/ready")),
         ):
-            with capture_logs():  # structlog draws a traceback for seconds
+            with capture_logs():  # structlog takes seconds to draw a traceback
                 response = await client.get(target)
             assert response.status_code == 503, target
-            check_answer(schema, operations[name], response)
+            check_response(schema, operations[name], response)
 
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/"])
-async def test_the_page_needs_nothing_from_elsewhere(reader: httpx.AsyncClient, path: str) -> None:
+async def test_docs_page_uses_no_other_host(reader: httpx.AsyncClient, path: str) -> None:
     response = await reader.get(path)
     assert response.status_code == 200
     assert response.headers["content-type"] == "text/html; charset=utf-8"
@@ -262,15 +264,15 @@ async def test_the_page_needs_nothing_from_elsewhere(reader: httpx.AsyncClient, 
     for reference in references:
         assert not reference.startswith(("/", "http:", "https:"))
         target = response.url.join(reference)
-        answer = await reader.get(target)
-        assert answer.status_code == 200, target
-        assert answer.content
-        kinds.add(answer.headers["content-type"].partition(";")[0])
+        asset = await reader.get(target)
+        assert asset.status_code == 200, target
+        assert asset.content
+        kinds.add(asset.headers["content-type"].partition(";")[0])
     assert kinds == {"image/png", "text/css", "text/javascript", "application/json"}
 
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/"])
-async def test_the_browser_lets_the_page_run(reader: httpx.AsyncClient, path: str) -> None:
+async def test_docs_page_satisfies_its_content_security_policy(reader: httpx.AsyncClient, path: str) -> None:
     response = await reader.get(path)
     policy = dict(part.strip().split(" ", 1) for part in response.headers["content-security-policy"].split(";"))
     assert policy["default-src"] == "'none'"
@@ -296,7 +298,7 @@ async def test_the_browser_lets_the_page_run(reader: httpx.AsyncClient, path: st
     ],
     ids=lambda name: name[:30],
 )
-async def test_no_other_file_is_served(reader: httpx.AsyncClient, name: str) -> None:
+async def test_other_file_of_the_docs_is_404(reader: httpx.AsyncClient, name: str) -> None:
     response = await reader.get(f"/docs/assets/{name}")
     assert response.status_code == 404
     assert response.json() == {"code": "NOT_FOUND", "message": "Not found", "details": None}

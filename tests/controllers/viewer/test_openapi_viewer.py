@@ -9,7 +9,7 @@ from sqlalchemy.engine import URL
 
 from kitsu.app import create_app
 from kitsu.settings import Settings
-from tests.controllers.operations.test_openapi import check_answer
+from tests.controllers.operations.test_openapi import check_response
 from tests.controllers.viewer import viewer_operations
 from tests.factories import shelf_of
 from tests.values import UNKNOWN_ID
@@ -86,7 +86,7 @@ def check(schema: dict[str, Any], operation: dict[str, Any], response: httpx.Res
     if response.status_code == 204:
         assert (response.content, described.get("content")) == (b"", None)
     elif operation["operationId"] != "exportMe" or response.is_error:
-        check_answer(schema, operation, response)
+        check_response(schema, operation, response)
     assert ("ETag" in described.get("headers", {})) >= ("etag" in response.headers)
 
 

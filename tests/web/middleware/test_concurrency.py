@@ -18,7 +18,7 @@ from kitsu.errors import ServiceUnavailable
 from kitsu.observability.logs import RequestLines
 from tests.application import ORIGIN, client_of
 from tests.databases import connect, execute
-from tests.db.waiting import soon, turns, until
+from tests.db.waiting import run_other_tasks, soon, until
 from tests.observability.test_metrics import CREDENTIALS, scraped, value
 from tests.web.middleware.test_response_cache import ROWS, is_cached, until_async
 
@@ -52,7 +52,7 @@ async def send(client: httpx.AsyncClient, number: int, begin: int = 0) -> list[a
         asyncio.create_task(client.get(f"/anime?offset={n}", headers={"Origin": ORIGIN, "X-Request-ID": f"ask-{n}"}))
         for n in range(begin, begin + number)
     ]
-    await turns()
+    await run_other_tasks()
     return tasks
 
 
@@ -124,7 +124,7 @@ async def test_unlimited_paths_work_without_free_slots(client: httpx.AsyncClient
         assert (await client.request(method, path, headers=headers)).status_code == status, path
     # It waits for a connection, but not for a slot.
     health = asyncio.create_task(client.get("/health"))
-    await turns()
+    await run_other_tasks()
     assert not health.done()
     await locked.close()
     assert (await health).status_code == 200
@@ -141,7 +141,7 @@ async def test_slow_uploads_and_password_checks_hold_no_slots(client: httpx.Asyn
 
     slow = [asyncio.create_task(client.post("/auth/login", content=body())) for _ in range(3 * AT_ONCE)]
     logins = [asyncio.create_task(client.post("/auth/login", json=CREDENTIALS)) for _ in range(3 * AT_ONCE)]
-    await turns()
+    await run_other_tasks()
     assert (await client.get("/releases?limit=2")).status_code == 200
     is_over.set()
     assert Counter([(await task).status_code for task in slow]) == {422: len(slow)}
