@@ -37,8 +37,10 @@ class Postgres:
         return psutil.Process(int((self._folder / "postmaster.pid").read_text().split("\n", 1)[0]))
 
     def freeze(self) -> None:
-        """Stop all its processes where they stand."""
-        for process in [self.postmaster, *self.postmaster.children(recursive=True)]:
+        """Suspend all its processes."""
+        # First the one that forks the others: a later process would not be suspended.
+        self.postmaster.suspend()
+        for process in self.postmaster.children(recursive=True):
             with suppress(psutil.NoSuchProcess):
                 process.suspend()
 
