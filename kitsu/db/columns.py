@@ -12,7 +12,6 @@ from uuid_utils.compat import uuid7
 MAX_INTEGER = 2**31 - 1
 """Of a column of PostgreSQL's type integer."""
 
-Id = Annotated[UUID, mapped_column(Uuid(), primary_key=True, default=uuid7, sort_order=-1)]
 Timestamp = Annotated[datetime, mapped_column(DateTime(timezone=True))]
 CurrentTimestamp = Annotated[datetime, mapped_column(DateTime(timezone=True), server_default=func.now())]
 
@@ -26,5 +25,5 @@ class Entity(DefaultBase):
 
     __abstract__ = True
 
-    id: Mapped[Id]
+    id: Mapped[UUID] = mapped_column(Uuid(), primary_key=True, default=uuid7, sort_order=-1)
     created_at: Mapped[CurrentTimestamp]

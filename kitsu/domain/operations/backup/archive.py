@@ -56,8 +56,7 @@ class Writer:
         self._path = path
         self._file = file
         self._checksums: dict[str, Checksum] = {}
-        self.size = 0
-        """Bytes, after `finish`."""
+        self.size = 0  # bytes, after `finish`
 
     def add(self, name: str, data: bytes) -> None:
         """Write a member."""
