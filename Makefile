@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# Without a notice of the theme's authors, and a warning that advanced-alchemy causes.
+MKDOCS := NO_MKDOCS_2_WARNING=1 PYTHONWARNINGS='ignore:The declarative_mixin decorator' PYTHONPATH=. $(BIN)/mkdocs
 
 .DEFAULT_GOAL := help
-.PHONY: help install run dev migrate migration test test-slow test-faults coverage bench bench-long check format settings lock wheel clean
+.PHONY: help install run dev migrate migration test test-slow test-faults coverage bench bench-long check format settings docs docs-serve lock wheel release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,8 +67,14 @@ format: $(STAMP) ## format the code and apply lint fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-settings: $(STAMP) ## write .env.example and the table of README.md from the declared settings
+settings: $(STAMP) ## write .env.example and the table of docs/settings.md from the declared settings
 	$(BIN)/python -m scripts.settings_documentation
+
+docs: $(STAMP) ## build the documentation into site/; a broken link is an error
+	$(MKDOCS) build --strict
+
+docs-serve: $(STAMP) ## serve the documentation on 127.0.0.1:8001 and rebuild it on changes
+	$(MKDOCS) serve --dev-addr 127.0.0.1:8001
 
 lock: $(STAMP) ## renew the lock files: names, versions and hashes, nothing else
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade pyproject.toml --output-file requirements.lock
@@ -76,5 +84,8 @@ lock: $(STAMP) ## renew the lock files: names, versions and hashes, nothing else
 wheel: $(STAMP) ## build the wheel into dist/
 	$(BIN)/uv build --quiet --wheel --no-build-isolation --out-dir dist
 
-clean: ## remove the virtual environment and what the tools left; data in .local/ stays
-	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+release: $(STAMP) ## check version, changelog and lock files, then build wheel and sdist into dist/
+	$(BIN)/python -m scripts.release
+
+clean: ## remove the virtual environment and the files of tools; data in .local/ stays
+	rm -rf $(VENV) dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

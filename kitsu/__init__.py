@@ -1,3 +1,3 @@
 """Kitsu, the backend of an anime catalogue and tracking site."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

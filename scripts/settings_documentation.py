@@ -1,4 +1,4 @@
-"""`make settings`: writes `.env.example` and README's table of settings from the fields of the settings."""
+"""`make settings`: writes `.env.example` and the table of `docs/settings.md` from the fields of the settings."""
 
 import ast
 import inspect
@@ -12,6 +12,7 @@ import msgspec
 
 from kitsu.settings import SETTINGS, Settings
 
+PAGE = "docs/settings.md"
 TABLE = re.compile(
     r"(?<=<!-- settings: written by `make settings` -->\n\n).*?(?=\n\n<!-- end of settings -->)", re.DOTALL
 )
@@ -34,8 +35,8 @@ def env_example() -> str:
     return "\n".join(lines) + "\n"
 
 
-def readme_table() -> str:
-    """Return README's table of settings."""
+def settings_table() -> str:
+    """Return the table of `docs/settings.md`."""
     rows = ["| name | default | values | meaning |", "| --- | --- | --- | --- |"]
     help_texts = _help_texts()
     for name, (parser, default, _) in SETTINGS.items():
@@ -70,8 +71,8 @@ def _help_texts() -> dict[str, str]:
 def write(folder: Path) -> None:
     """Write both into the checkout at this folder."""
     (folder / ".env.example").write_text(env_example(), encoding="utf-8")
-    readme = folder / "README.md"
-    readme.write_text(TABLE.sub(lambda _: readme_table(), readme.read_text(encoding="utf-8")), encoding="utf-8")
+    page = folder / PAGE
+    page.write_text(TABLE.sub(lambda _: settings_table(), page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

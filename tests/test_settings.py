@@ -320,16 +320,18 @@ def test_messages_do_not_repeat_secrets(environ: dict[str, str]) -> None:
     assert "hunter2" not in problem(**environ)
 
 
-def test_env_example_and_readme_match_fields() -> None:
+def test_env_example_and_settings_page_match_fields() -> None:
     assert (ROOT / ".env.example").read_text() == documentation.env_example(), "run make settings"
-    (table,) = documentation.TABLE.findall((ROOT / "README.md").read_text())
-    assert table == documentation.readme_table(), "run make settings"
+    (table,) = documentation.TABLE.findall((ROOT / documentation.PAGE).read_text())
+    assert table == documentation.settings_table(), "run make settings"
 
 
 def test_documentation_writes_both_files(tmp_path: Path) -> None:
-    (tmp_path / "README.md").write_text(documentation.TABLE.sub("old", (ROOT / "README.md").read_text()))
+    (tmp_path / "docs").mkdir()
+    page = (ROOT / documentation.PAGE).read_text()
+    (tmp_path / documentation.PAGE).write_text(documentation.TABLE.sub("old", page))
     documentation.write(tmp_path)
-    for name in ("README.md", ".env.example"):
+    for name in (documentation.PAGE, ".env.example"):
         assert (tmp_path / name).read_text() == (ROOT / name).read_text()
 
 
