@@ -12,7 +12,7 @@ MKDOCS := NO_MKDOCS_2_WARNING=1 PYTHONWARNINGS='ignore:The declarative_mixin dec
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(STAMP) ## make the virtual environment with the locked packages
+install: $(STAMP) ## create the virtual environment with the locked packages
 
 $(STAMP): requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Kitsu needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 …' >&2; exit 1; }
@@ -25,36 +25,36 @@ $(STAMP): requirements-dev.lock pyproject.toml
 	@umask 077 && sed "s/^SECRET_KEY=.*/SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_hex(32))')/" .env.example > $@.new && mv $@.new $@
 	@echo 'Wrote .env with a new SECRET_KEY.'
 
-run: $(STAMP) .env ## serve on HOST:PORT; prepares all that a fresh machine lacks
+run: $(STAMP) .env ## serve on HOST:PORT; install and prepare what is missing
 	@exec $(BIN)/kitsu run
 
-dev: $(STAMP) .env ## the same, started anew when a file changes
+dev: $(STAMP) .env ## make run that restarts the workers when a file changes
 	@exec $(BIN)/kitsu run --reload
 
-migrate: $(STAMP) .env ## bring the database to the schema of this version
+migrate: $(STAMP) .env ## migrate the database to the schema of this version
 	@exec $(BIN)/kitsu migrate
 
 migration: $(STAMP) .env ## write a new revision from the models: make migration m="add ratings"
-	@test -n "$(m)" || { echo 'Say what it does: make migration m="add ratings"' >&2; exit 2; }
+	@test -n "$(m)" || { echo 'Describe the revision: make migration m="add ratings"' >&2; exit 2; }
 	@exec $(BIN)/kitsu makemigration "$(m)"
 
-test: $(STAMP) ## run every test
+test: $(STAMP) ## run all tests
 	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal $(ARGS)
 
-test-slow: $(STAMP) ## run the tests that take minutes: two workers, timing
+test-slow: $(STAMP) ## run the tests that take minutes: two workers, timing, backups
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
-test-faults: $(STAMP) ## stop, freeze, kill and overload the service and its database, and print what came of it
+test-faults: $(STAMP) ## stop, freeze, kill and overload the service and its database, and print the outcome
 	$(BIN)/python -m pytest -m faults --capture=no $(ARGS)
 
-coverage: $(STAMP) ## run every test and list the lines that none of them ran
+coverage: $(STAMP) ## run all tests and list the uncovered lines
 	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal --cov --cov-report=term $(ARGS)
 
-bench: $(STAMP) ## load the service and bare handlers on one database (needs wrk); writes tests/bench/RESULTS.md
+bench: $(STAMP) ## compare the service with bare handlers (needs wrk); write tests/bench/RESULTS.md
 	@command -v wrk >/dev/null || { echo 'The benchmark needs wrk (Debian: apt install wrk).' >&2; exit 1; }
 	$(BIN)/python -m tests.bench
 
-bench-long: $(STAMP) ## a million anime, a million requests (needs wrk, some 20 minutes); writes tests/bench/RESULTS-LONG.md
+bench-long: $(STAMP) ## measure a million anime and a million requests (wrk, 20 minutes); write tests/bench/RESULTS-LONG.md
 	@command -v wrk >/dev/null || { echo 'The benchmark needs wrk (Debian: apt install wrk).' >&2; exit 1; }
 	$(BIN)/python -m tests.bench.long
 
@@ -76,7 +76,7 @@ docs: $(STAMP) ## build the documentation into site/; a broken link is an error
 docs-serve: $(STAMP) ## serve the documentation on 127.0.0.1:8001 and rebuild it on changes
 	$(MKDOCS) serve --dev-addr 127.0.0.1:8001
 
-lock: $(STAMP) ## renew the lock files: names, versions and hashes, nothing else
+lock: $(STAMP) ## update the locked versions
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade pyproject.toml --output-file requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade pyproject.toml --extra otel --constraint requirements.lock --output-file requirements-otel.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade pyproject.toml --extra embedded --extra otel --group dev --constraint requirements-otel.lock --output-file requirements-dev.lock
