@@ -135,6 +135,13 @@ def test_wheel_without_license_marker_and_migrations_is_reported(checkout: Path,
         assert part in problems
 
 
+def test_image_tags_and_supported_version_are_those_of_the_release() -> None:
+    minor = ".".join(release.project_version(ROOT).split(".")[:2])
+    assert f"image: kitsu:{minor}\n" in (ROOT / "deploy" / "compose.yml").read_text()
+    assert f'newTag: "{minor}"\n' in (ROOT / "deploy" / "kubernetes" / "kustomization.yaml").read_text()
+    assert f"| {minor} | yes |" in (ROOT / "SECURITY.md").read_text()
+
+
 def test_wheel_and_sdist_of_this_checkout_have_no_problems(tmp_path: Path) -> None:
     packages = release.build(ROOT, tmp_path)
     assert [package.suffix for package in packages] == [".whl", ".gz"]
