@@ -2,14 +2,17 @@
 
 import ast
 import re
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy.engine import make_url
 
+from kitsu.app import create_app
 from kitsu.cli import main
 from kitsu.observability.logs import RequestLine
+from kitsu.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -20,7 +23,6 @@ PAGES = [
 GENERATED = {"docs/openapi.json"}
 """Files of the site that `make docs` writes."""
 LEVELS = {"debug", "info", "warning", "error", "critical"}
-METRIC_SUFFIX = {"counter": "_total", "gauge": "", "histogram": ""}
 
 _LINK = re.compile(r"\]\((?![a-z]+:)([^)\s#]*)(?:#([^)\s]+))?\)")
 
@@ -60,20 +62,36 @@ def code(cell: str) -> set[str]:
     return set(re.findall(r"`([^`]+)`", cell))
 
 
-def calls() -> Iterator[tuple[str, str, ast.Call]]:
-    """Yield the calls in kitsu/ with arguments: what stands before the last dot, the name, the call."""
+def texts(argument: ast.expr) -> list[str]:
+    """Return the literal texts that an argument may have."""
+    if isinstance(argument, ast.IfExp):
+        return texts(argument.body) + texts(argument.orelse)
+    return [argument.value] if isinstance(argument, ast.Constant) and isinstance(argument.value, str) else []
+
+
+def passed_as(variable: ast.Name, module: ast.Module) -> Iterator[ast.expr]:
+    """Yield what the module passes for the parameter that a variable is."""
+    for function in ast.walk(module):
+        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)) and variable in ast.walk(function):
+            names = [argument.arg for argument in function.args.args if argument.arg != "self"]
+            for call in ast.walk(module) if variable.id in names else ():
+                if isinstance(call, ast.Call) and ast.unparse(call.func).rpartition(".")[2] == function.name:
+                    yield from call.args[names.index(variable.id) :][:1]
+                    yield from (keyword.value for keyword in call.keywords if keyword.arg == variable.id)
+
+
+def log_calls() -> Iterator[tuple[str, str, set[str]]]:
+    """Yield event, level and fields of every `log.LEVEL(EVENT, …)` in kitsu/."""
     for path in (ROOT / "kitsu").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and node.args:
-                owner, _, name = ast.unparse(node.func).rpartition(".")
-                yield owner, name, node
-
-
-def texts(node: ast.expr) -> list[str]:
-    """Return the texts that an argument may have."""
-    if isinstance(node, ast.IfExp):
-        return texts(node.body) + texts(node.orelse)
-    return [node.value] if isinstance(node, ast.Constant) and isinstance(node.value, str) else []
+        module = ast.parse(path.read_text())
+        for call in ast.walk(module):
+            if isinstance(call, ast.Call) and call.args:
+                owner, _, level = ast.unparse(call.func).rpartition(".")
+                event = call.args[0]
+                arguments = passed_as(event, module) if isinstance(event, ast.Name) else [event]
+                if owner == "log" and level in LEVELS:
+                    fields = {each.arg for each in call.keywords if each.arg and each.arg != "exc_info"}
+                    yield from ((text, level, fields) for argument in arguments for text in texts(argument))
 
 
 def log_events() -> dict[str, tuple[str, set[str]]]:
@@ -81,12 +99,8 @@ def log_events() -> dict[str, tuple[str, set[str]]]:
     line = RequestLine(request_id="", ip="", method="", route="", status=200, ms=0.0)
     common = {"event", "level", "time", "request_id", "ip"}
     events = {line.event: (line.level, set(line.__struct_fields__) - common)}
-    fields: defaultdict[str, set[str]] = defaultdict(set)
-    for owner, level, call in calls():
-        if owner == "log" and level in LEVELS:
-            for event in texts(call.args[0]):
-                fields[event] |= {keyword.arg for keyword in call.keywords if keyword.arg and keyword.arg != "exc_info"}
-                events[event] = (level, fields[event])
+    for event, level, fields in log_calls():
+        events[event] = (level, fields | events.get(event, (level, set()))[1])
     return events
 
 
@@ -100,29 +114,21 @@ def test_table_of_log_events_has_level_and_fields_of_every_event() -> None:
     assert documented == log_events()
 
 
-def metrics() -> dict[str, tuple[str, set[str]]]:
-    """Return the type and the labels of every metric that kitsu/ makes."""
-    found = {}
-    for _, name, call in calls():
-        kind = name.removeprefix("add_").lower()
-        if kind in METRIC_SUFFIX and (metric := texts(call.args[0])):
-            labels = next((arg for arg in (*call.args[2:], *(k.value for k in call.keywords)) if is_labels(arg)), None)
-            found[metric[0] + METRIC_SUFFIX[kind]] = (kind, set(ast.literal_eval(labels)) if labels else set())
-    return found
-
-
-def is_labels(node: ast.expr) -> bool:
-    """Return whether an argument is a tuple of texts."""
-    return isinstance(node, ast.Tuple) and all(texts(element) for element in node.elts)
-
-
-def test_table_of_metrics_has_type_and_labels_of_every_metric() -> None:
+async def test_table_of_metrics_has_type_and_labels_of_every_metric() -> None:
+    url = make_url("postgresql+asyncpg://localhost/kitsu")
+    app = create_app(Settings(secret_key="0" * 32, database_url=url, metrics_enabled=True))
+    metrics = app.state.parts.metrics
+    metrics.count_request("GET", "/anime", 200, 0.1)
+    exposed = {}
+    for family in text_string_to_metric_families((await metrics.text()).decode()):
+        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+        exposed[family.name + ("_total" if family.type == "counter" else "")] = (family.type, labels)
     documented = {}
-    for metric, kind, labels, meaning in table("operations.md", "metrics"):
+    for metric, kind, names, meaning in table("operations.md", "metrics"):
         (name,) = code(metric)
-        documented[name] = (kind, code(labels))
+        documented[name] = (kind, code(names))
         assert meaning
-    assert documented == metrics()
+    assert documented == exposed
 
 
 def test_page_of_commands_lists_every_command() -> None:
