@@ -98,7 +98,7 @@ def refused(folder: Path, *arguments: str, database: URL | None, **settings: str
     assert (code, output) == (1, ""), errors
     assert "hunter2" not in errors
     *others, line = errors.splitlines()
-    assert all("media store away" in other for other in others), errors
+    assert all("media store failed" in other for other in others), errors
     assert line.startswith("Error: ")
     return line
 

@@ -203,7 +203,7 @@ class SessionService(SQLAlchemyAsyncRepositoryService[AuthSession]):
         ended = (await self._revoke("logout", _is_of_token, hash=_hash(token))).one_or_none()
         await self._session.commit()
         if ended is not None:
-            log.info("logout", user_id=str(ended.user_id), session_id=str(ended.id))
+            log.info("session ended", user_id=str(ended.user_id), session_id=str(ended.id))
 
     async def end(self, identity: Identity, session_id: UUID) -> None:
         """End a session of the user. Raises NotFound unless it is active."""

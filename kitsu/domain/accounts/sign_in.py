@@ -32,7 +32,7 @@ class AccountService(UserService):
         user = await self._insert(email, password, "user")
         tokens = await self._sessions.start(user.id, device)
         await self._session.commit()
-        log.info("registered", user_id=str(user.id))
+        log.info("user registered", user_id=str(user.id))
         return tokens
 
     async def login(self, email: str, password: str, device: Device) -> Tokens:
@@ -48,7 +48,7 @@ class AccountService(UserService):
                 await self._replace_hash(found, new_hash)
             tokens = await self._sessions.start(found["id"], device)
             await self._session.commit()
-            log.info("login", user_id=str(found["id"]))
+            log.info("login succeeded", user_id=str(found["id"]))
             return tokens
 
     async def change_password(self, identity: Identity, current: str, new: str, device: Device) -> None:
@@ -69,7 +69,7 @@ class AccountService(UserService):
     async def _prove(self, identity: Identity, password: str, field: str, device: Device) -> Any:
         """Verify the password of a signed-in user, whose browser may be unattended. Return the credentials."""
         check_length(password, field)
-        found, _ = await self._verify(_BY_ID, identity.user_id, password, device, "wrong password")
+        found, _ = await self._verify(_BY_ID, identity.user_id, password, device, "password check failed")
         await self._session.commit()
         return found
 
@@ -89,7 +89,7 @@ class AccountService(UserService):
             await limiter.hit("login", key, network)
             await limiter.hit("login-address", network)
         except RateLimited:
-            log.warning("locked", user_id=user_id)
+            log.warning("login locked", user_id=user_id)
             raise
         verdict = await self._context.hasher.check(password, found["password_hash"] if found else None)
         if found is None or not found["is_active"] or not verdict.right:

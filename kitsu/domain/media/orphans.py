@@ -67,7 +67,7 @@ class OrphanFiles:
             async with asyncio.timeout(CLEANUP_TIMEOUT_SECONDS):
                 await self.sweep(path, keep_note=keep_note)
         except Exception as error:  # noqa: BLE001 - the note remains, and the caller has its own response
-            log.warning("stray file left to the purge", error=type(error).__name__)
+            log.warning("file deletion failed", error=type(error).__name__)
 
     async def sweep(self, path: str, *, keep_note: bool = False) -> bool:
         """Delete a noted file that no user refers to, and its note. Raises ServiceUnavailable.

@@ -152,11 +152,11 @@ class MediaStore:
         except ValueError as error:  # an invalid key
             raise NotFound from error
         except TimeoutError as error:
-            log.warning("media store away", error="TimeoutError")
+            log.warning("media store failed", error="TimeoutError")
             raise PutOutcomeUnknown from error
         except (BaseError, OSError) as error:
             reason = str(error).partition("\n")[0].replace(str(self._folder), "")
-            log.warning("media store away", error=type(error).__name__, reason=reason)
+            log.warning("media store failed", error=type(error).__name__, reason=reason)
             raise failure from error
 
 

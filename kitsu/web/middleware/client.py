@@ -113,7 +113,7 @@ class _Body:
             self._size += len(message.get("body", b""))
             if self._size > SMALL_BODY_BYTES:
                 if self._size - self.reserved > self._client.free_bytes:
-                    log.warning("too many large bodies at once")
+                    log.warning("request rejected", reason="large_bodies")
                     raise ServiceUnavailable
                 self._client.free_bytes -= self._size - self.reserved
                 self.reserved = self._size

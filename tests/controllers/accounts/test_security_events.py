@@ -47,16 +47,16 @@ async def test_registration_login_and_logout_are_logged(database: URL) -> None:
         with watched(secrets) as log:
             tokens = await register(client)
             user_id = (await me(client, tokens)).json()["id"]
-            assert log.new() == [("registered", "info", user_id)]
+            assert log.new() == [("user registered", "info", user_id)]
 
             answer = await login(client)
             secrets += [*tokens.values(), *answer.json().values()]
             secrets.remove("bearer")
             secrets.remove("bearer")
-            assert log.new(answer) == [("login", "info", user_id)]
+            assert log.new(answer) == [("login succeeded", "info", user_id)]
 
             await logout(client, answer.json()["refresh_token"])
-            assert log.new() == [("logout", "info", user_id)]
+            assert log.new() == [("session ended", "info", user_id)]
 
             body = {"current_password": PASSWORD, "new_password": "another long password"}
             answer = await client.post("/auth/password", json=body, headers=bearer(tokens))
@@ -70,7 +70,7 @@ async def test_registration_login_and_logout_are_logged(database: URL) -> None:
                 answer = await login(client, password="a wrong password")
                 assert log.new(answer) == [("login failed", "warning", user_id)]
             answer = await login(client, password="a wrong password")
-            assert log.new(answer) == [("locked", "warning", user_id)]
+            assert log.new(answer) == [("login locked", "warning", user_id)]
 
             answer = await login(client, "unknown@example.org", "a wrong password")
             assert log.new(answer) == [("login failed", "warning", None)]

@@ -82,7 +82,7 @@ async def test_large_body_beyond_budget_gets_503(client: httpx.AsyncClient) -> N
         first, second, third = await uploads(
             client, LARGE_BODY_BUDGET_BYTES // 2, LARGE_BODY_BUDGET_BYTES // 2 + 3, LARGE_BODY_BUDGET_BYTES // 2
         )
-    assert [(line["log_level"], line["event"]) for line in lines] == [("warning", "too many large bodies at once")]
+    assert [(line["log_level"], line["event"]) for line in lines] == [("warning", "request rejected")]
     response = await second.response
     assert response.status_code == 503
     assert response.json()["code"] == ServiceUnavailable.code
