@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 MKDOCS := NO_MKDOCS_2_WARNING=1 PYTHONWARNINGS='ignore:The declarative_mixin decorator' PYTHONPATH=. $(BIN)/mkdocs
 
 .DEFAULT_GOAL := help
-.PHONY: help install run dev migrate migration test test-slow test-faults coverage bench bench-long check format settings docs docs-serve lock wheel release clean
+.PHONY: help install run dev migrate migration test test-slow test-faults test-clients coverage bench bench-long check format settings docs docs-serve lock wheel release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,10 @@ test-slow: $(STAMP) ## run the tests that take minutes: two workers, timing, bac
 
 test-faults: $(STAMP) ## stop, freeze, kill and overload the service and its database, and print the outcome
 	$(BIN)/python -m pytest -m faults --capture=no $(ARGS)
+
+test-clients: $(STAMP) ## generate clients in Python and TypeScript and play them against the service (needs Node.js)
+	@command -v npm >/dev/null || { echo 'The clients need Node.js 20 or newer with npm (Debian: apt install nodejs npm).' >&2; exit 1; }
+	$(BIN)/python -m pytest -m clients $(ARGS)
 
 coverage: $(STAMP) ## run all tests and list the uncovered lines
 	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal --cov --cov-report=term $(ARGS)

@@ -5,31 +5,55 @@ The docstring of an error is the description of its response in `/openapi.json`.
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
+from msgspec import Meta
 
 
 class ErrorDetail(msgspec.Struct):
     """What is wrong with one field of the request."""
 
-    field: str
-    message: str
+    field: Annotated[str, Meta(description="The field, parameter or header.", examples=["limit"])]
+    message: Annotated[str, Meta(description="What is wrong with it.", examples=["Expected `int` <= 100"])]
+
+
+ErrorCode = Annotated[
+    Literal[
+        "VALIDATION_ERROR",
+        "AUTH_ERROR",
+        "PERMISSION_DENIED",
+        "NOT_FOUND",
+        "METHOD_NOT_ALLOWED",
+        "REQUEST_TIMEOUT",
+        "CONFLICT_ERROR",
+        "PRECONDITION_FAILED",
+        "PAYLOAD_TOO_LARGE",
+        "UNSUPPORTED_MEDIA_TYPE",
+        "RANGE_NOT_SATISFIABLE",
+        "RATE_LIMITED",
+        "INTERNAL_ERROR",
+        "SERVICE_UNAVAILABLE",
+    ],
+    Meta(title="ErrorCode", description="The kind of error."),
+]
 
 
 class ErrorBody(msgspec.Struct):
     """The body of every error."""
 
-    code: str
-    message: str
-    details: list[ErrorDetail] | None
+    code: ErrorCode
+    message: Annotated[str, Meta(description="The error in English, for developers.", examples=["Not found"])]
+    details: Annotated[
+        list[ErrorDetail] | None, Meta(description="What is wrong with which fields, on 422; else null.")
+    ]
 
 
 class AppError(Exception):
     """An error of the contract. Subclasses set its attributes in their class statement."""
 
     status: ClassVar[int]
-    code: ClassVar[str]
+    code: ClassVar[ErrorCode]
     message: str
     headers: Mapping[str, str] = MappingProxyType({})
     details: list[ErrorDetail] | None = None

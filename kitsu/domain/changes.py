@@ -25,11 +25,11 @@ T = TypeVar("T")
 
 
 class Tombstone(msgspec.Struct):
-    """A deleted item."""
+    """An item that was deleted from a list."""
 
-    id: Annotated[UUID, Meta(description="Id of the deleted item.")]
-    anime_id: Annotated[UUID | None, Meta(description="Its anime, if it had one.")]
-    deleted_at: datetime
+    id: Annotated[UUID, Meta(description="The id of the deleted item.")]
+    anime_id: Annotated[UUID | None, Meta(description="The anime of the deleted item, or null for a collection.")]
+    deleted_at: Annotated[datetime, Meta(description="When the item was deleted.")]
 
 
 class ChangesCursor(msgspec.Struct, frozen=True):

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from litestar import MediaType, Request, Response
@@ -11,7 +11,7 @@ from litestar.exceptions import HTTPException, SerializationException, Validatio
 from litestar.types import ExceptionHandlersMap
 
 from kitsu.db.errors import is_bad_value, is_unavailable
-from kitsu.errors import AppError, ErrorBody, ErrorDetail, InternalError, InvalidRequest, ServiceUnavailable
+from kitsu.errors import AppError, ErrorBody, ErrorCode, ErrorDetail, InternalError, InvalidRequest, ServiceUnavailable
 
 log = structlog.get_logger("kitsu.error")
 
@@ -37,7 +37,7 @@ def handle_http_error(request: Request[Any, Any, Any], error: HTTPException) -> 
     if error.status_code >= 500:
         return handle_unexpected(request, error)
     known = HTTPStatus(error.status_code)
-    return _response(known, ErrorBody(known.name, known.phrase.capitalize(), details), headers)
+    return _response(known, ErrorBody(cast("ErrorCode", known.name), known.phrase.capitalize(), details), headers)
 
 
 def handle_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[ErrorBody]:

@@ -21,17 +21,27 @@ from kitsu.errors import (
     InternalError,
     InvalidRequest,
     PayloadTooLarge,
+    RateLimited,
+    RequestTimeout,
     ServiceUnavailable,
     Unauthorized,
     UnsupportedMediaType,
 )
+from kitsu.web.openapi_schemas import add_examples, complete_schemas, describe_success
 
 DESCRIPTION = """\
-Accounts, and the catalogue of anime, their releases and episodes.
+The REST API of an anime catalogue and tracking site.
 
-Every path works with and without a trailing slash. Lists are bare arrays; `limit` and `offset` page through them. The
-`Link` header has the next page, which begins behind the last item even if items were added meanwhile. All errors have
-the same body: `code`, `message` and `details`, which names the fields on 422. Times are RFC 3339 in UTC.
+**Authentication.** `POST /auth/register` and `POST /auth/login` return an access token and a refresh token. Send the
+access token as `Authorization: Bearer <token>`. When a response is 401, get new tokens from `POST /auth/refresh`.
+
+**Lists** are arrays. `limit` and `offset` select a page. The `Link` header has the URL of the next page, which starts
+behind the last item even if items were added meanwhile.
+
+**Errors** have the body `ErrorBody`: `code` for programs, `message` for developers, and on 422 `details` with the wrong
+fields. After a 429 or 503 wait for the seconds in `Retry-After`.
+
+Every path works with and without a trailing slash. Times are RFC 3339 in UTC. Each response has an `X-Request-ID`.
 """
 TAGS = {
     "Accounts": "Registration, login and sessions, the user's own account, and the administration of users.",
@@ -50,15 +60,22 @@ def documented_header(name: str, description: str, *, required: bool = True) -> 
 
 
 CATALOGUE_HEADERS: Sequence[ResponseHeader] = (
-    documented_header("ETag", "send it as `If-None-Match` to get a 304 while nothing has changed"),
-    documented_header("Cache-Control", "`public, no-cache`"),
+    documented_header("ETag", "Send it as `If-None-Match` to get a 304 while nothing has changed."),
+    documented_header("Cache-Control", "`public, no-cache`."),
 )
 IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
     "description": "Any text of the client. A request that repeats it within a day gets the first response again.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "examples": ["3f1c9a0e-play-42"]},
+}
+RETRY_AFTER = {
+    "Retry-After": {
+        "description": "The seconds to wait before the next request.",
+        "required": True,
+        "schema": {"type": "integer", "examples": [2]},
+    }
 }
 NOT_MODIFIED: dict[int, ResponseSpec] = {
     304: ResponseSpec(None, description="The client's `If-None-Match` still matches.", generate_examples=False)
@@ -106,29 +123,40 @@ def openapi_schema(app: Litestar) -> dict[str, Any]:
 
     Each operation gets its security, and the errors that follow from its `opt`, its guards and its parameters.
     """
-    schema = app.openapi_schema.to_schema()
+    document = app.openapi_schema.to_schema()
+    operations = list(_operations(app, document))
+    complete_schemas(document, [handler for handler, _ in operations])
+    for handler, operation in operations:
+        for status, response in operation["responses"].items():
+            # The default of Litestar, whose own 400 goes below.
+            if int(status) < 300 and response["description"] == HTTPStatus(int(status)).description:
+                response["description"] = describe_success(document, response)
+        add_examples(document, [operation.get("requestBody", {}), *operation["responses"].values()])
+        _finish(operation, handler)
+    return document
+
+
+def _operations(app: Litestar, document: dict[str, Any]) -> Iterator[tuple[HTTPRouteHandler, dict[str, Any]]]:
     for route in app.routes:
         for handler in route.route_handlers if isinstance(route, HTTPRoute) else ():
-            operations = schema["paths"].get(route.path_format, {})
-            for method in handler.http_methods:
-                if operation := operations.get(method.lower()):
-                    _finish(operation, handler)
-    return schema
+            described = document["paths"].get(route.path_format, {})
+            yield from (
+                (handler, described[each.lower()]) for each in handler.http_methods if each.lower() in described
+            )
 
 
 def _finish(operation: dict[str, Any], handler: HTTPRouteHandler) -> None:
-    summary, _, description = operation.get("description", "").partition("\n")
-    operation["summary"] = summary.removesuffix(".")
-    operation["description"] = " ".join(description.split()) or summary
+    summary, _, description = operation.pop("description", "").partition("\n")
+    if summary:
+        operation["summary"] = summary.removesuffix(".")
+    if description:
+        operation["description"] = " ".join(description.split())
     if not handler.opt.get("public"):
         operation["security"] = [*([{}] if handler.opt.get("guests") else []), {"bearer": []}]
     if handler.opt.get("idempotent"):
         operation.setdefault("parameters", []).append(IDEMPOTENCY_KEY)
     responses = operation["responses"]
     responses.pop("400", None)  # of Litestar's own shape
-    for status, response in responses.items():
-        if int(status) < 300:
-            response["description"] = HTTPStatus(int(status)).phrase
     responses |= {str(kind.status): _response(kind) for kind in _errors_of(operation, handler)}
     operation["responses"] = dict(sorted(responses.items()))
 
@@ -145,7 +173,7 @@ def _errors_of(operation: dict[str, Any], handler: HTTPRouteHandler) -> Iterator
     if any(checked) or "requestBody" in operation:
         implied.append(InvalidRequest)
     if "requestBody" in operation:
-        implied += [PayloadTooLarge, UnsupportedMediaType]
+        implied += [RequestTimeout, PayloadTooLarge, UnsupportedMediaType]
     yield from (kind for kind in implied if kind.status not in declared)
 
 
@@ -156,4 +184,5 @@ def _response(kind: type[AppError]) -> dict[str, Any]:
         "schema": {"$ref": "#/components/schemas/ErrorBody"},
         "examples": {kind.__name__: {"summary": kind.code, "value": example}},
     }
-    return {"description": kind.__doc__, "content": {"application/json": content}}
+    response = {"description": kind.__doc__, "content": {"application/json": content}}
+    return response | {"headers": RETRY_AFTER} if kind in {RateLimited, ServiceUnavailable} else response

@@ -9,6 +9,7 @@ import msgspec
 from litestar import Request, Response
 from litestar.datastructures import ResponseHeader
 from litestar.di import Provide
+from litestar.openapi.spec import Example
 from litestar.params import QueryParameter
 
 from kitsu.domain.changes import Changes, ChangesCursor, ChangesRequest, ListRequest
@@ -19,21 +20,39 @@ from kitsu.web.openapi import documented_header
 BIGINT_MAX = 2**63 - 1
 
 LIST_HEADERS: Sequence[ResponseHeader] = (
-    documented_header("Link", '`<…>; rel="next"`: the next page, if there is one', required=False),
+    documented_header("Link", '`<…>; rel="next"`: the next page, if there is one.', required=False),
     documented_header(
-        "X-Total-Count", f"with `total=true`: the length of the list, at most {MAX_TOTAL}", required=False
+        "X-Total-Count", f"With `total=true`: the length of the list, at most {MAX_TOTAL}.", required=False
     ),
 )
 CHANGES_HEADERS: Sequence[ResponseHeader] = (
     *LIST_HEADERS,
-    documented_header("X-Updated-Until", "with `updated_since`: its value for the next request", required=False),
+    documented_header("X-Updated-Until", "With `updated_since`: its value for the next request.", required=False),
 )
 EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
 
-Limit = Annotated[int, QueryParameter(ge=1, le=100, description="the maximum number of items")]
-Offset = Annotated[int, QueryParameter(ge=0, le=BIGINT_MAX, description="the number of items to skip")]
-Total = Annotated[bool, QueryParameter(description="send the length of the whole list in `X-Total-Count`")]
-Cursor = Annotated[str | None, QueryParameter(max_length=20_000, description="the start of a page, from `Link`")]
+Limit = Annotated[
+    int, QueryParameter(ge=1, le=100, description="The maximum number of items.", examples=[Example(value=20)])
+]
+Offset = Annotated[
+    int,
+    QueryParameter(
+        ge=0,
+        le=BIGINT_MAX,
+        schema_extra={"maximum": BIGINT_MAX},  # Litestar writes a rounded float
+        description="The number of items to skip.",
+        examples=[Example(value=0)],
+    ),
+]
+Total = Annotated[bool, QueryParameter(description="Whether to send the length of the whole list in `X-Total-Count`.")]
+Cursor = Annotated[
+    str | None,
+    QueryParameter(
+        max_length=20_000,
+        description="The start of a page. Take it from `Link`.",
+        examples=[Example(value="WyIyMDI2LTExLTIyIl0")],
+    ),
+]
 
 
 def provide_page_request(
@@ -55,15 +74,15 @@ def provide_list_request(
     updated_since: Annotated[
         datetime | None,
         QueryParameter(
-            description="only what changed at this time or later, the oldest change first; start with a time long "
-            "ago, then send the `X-Updated-Until` of the last response"
+            description="Only what changed at this time or later, the oldest change first. Start with any time long "
+            "ago, then send the `X-Updated-Until` of the last response."
         ),
     ] = None,
     deleted: Annotated[  # noqa: FBT002 - a query parameter
         bool,
         QueryParameter(
-            description="include tombstones (`id`, `anime_id`, `deleted_at`) of what was deleted in the last 30 days; "
-            "after a longer time fetch the whole list"
+            description="Whether to include a `Tombstone` for each item that was deleted in the last 30 days. After "
+            "a longer time fetch the whole list."
         ),
     ] = False,
 ) -> ListRequest:

@@ -22,8 +22,8 @@ from kitsu.web.services import service
 Accounts = NamedDependency[AccountService]
 ClientDevice = NamedDependency[Device]
 Sessions = NamedDependency[SessionService]
-Email = Annotated[str, Meta(max_length=320, examples=["kaguya@example.org"])]
-Password = Annotated[str, Meta(description="8 to 1024 bytes", examples=["a long enough password"])]
+Email = Annotated[str, Meta(max_length=320, description="The e-mail address.", examples=["kaguya@example.org"])]
+Password = Annotated[str, Meta(description="The password, 8 to 1024 bytes.", examples=["a long enough password"])]
 
 
 class Credentials(msgspec.Struct):
@@ -33,17 +33,23 @@ class Credentials(msgspec.Struct):
     password: Password
 
 
-class Refresh(msgspec.Struct):
+class RefreshRequest(msgspec.Struct):
     """The refresh token of a session."""
 
-    refresh_token: Annotated[str, Meta(description="unchanged; any other text counts as an unknown token")]
+    refresh_token: Annotated[
+        str,
+        Meta(
+            description="The refresh token of the session, as the last response had it.",
+            examples=["kB3v9Qm1Zt7yXw5LhRk2Pd8sUaEj4NfCgVo6Ti0bMxY"],
+        ),
+    ]
 
 
 class NewPassword(msgspec.Struct):
     """The current and the new password."""
 
-    current_password: Password
-    new_password: Password
+    current_password: Annotated[Password, Meta(description="The password until now.")]
+    new_password: Annotated[Password, Meta(description="The password from now on, 8 to 1024 bytes.")]
 
 
 class AuthController(Controller):
@@ -75,7 +81,7 @@ class AuthController(Controller):
         status_code=200,
         responses=errors(Unauthorized, Forbidden),
     )
-    async def refresh_tokens(self, data: JSONBody[Refresh], sessions: Sessions) -> Tokens:
+    async def refresh_tokens(self, data: JSONBody[RefreshRequest], sessions: Sessions) -> Tokens:
         """Refresh the tokens.
 
         A refresh token works once. A token that is used a second time ends its session.
@@ -83,7 +89,7 @@ class AuthController(Controller):
         return await sessions.refresh(data.refresh_token)
 
     @post("/logout", opt=PUBLIC, status_code=204)
-    async def logout(self, data: JSONBody[Refresh], sessions: Sessions) -> None:
+    async def logout(self, data: JSONBody[RefreshRequest], sessions: Sessions) -> None:
         """Log out.
 
         Ends the session of the refresh token. An unknown token is not an error.

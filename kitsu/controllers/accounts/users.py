@@ -47,7 +47,7 @@ class NewUser(msgspec.Struct):
     role: Role = "user"
 
 
-class Proof(msgspec.Struct):
+class PasswordConfirmation(msgspec.Struct):
     """The password of the current user, for what can't be undone."""
 
     password: Password
@@ -58,15 +58,31 @@ class ProfileOperation(Operation):
     """Describes the body, a form or JSON, which the handler's signature can't."""
 
     def __post_init__(self) -> None:
-        username = Schema(type=OpenAPIType.STRING, pattern=USERNAME, examples=["kaguya"])
+        username = Schema(
+            type=OpenAPIType.STRING,
+            pattern=USERNAME,
+            description="The new public name, unique among all users.",
+            examples=["kaguya"],
+        )
         avatar = Schema(
             type=OpenAPIType.STRING,
             format=OpenAPIFormat.BINARY,
-            description="a JPEG, PNG, GIF, WebP or BMP image of at most 5 MB and 4096 pixels a side",
+            description="A JPEG, PNG, GIF, WebP or BMP image of at most 5 MB and 4096 pixels a side.",
         )
-        profile = OpenAPIMediaType(Schema(type=OpenAPIType.OBJECT, properties={"username": username}))
-        with_file = Schema(type=OpenAPIType.OBJECT, properties={"username": username, "avatar": avatar})
-        self.request_body = RequestBody({MULTIPART: OpenAPIMediaType(with_file), URL_ENCODED: profile, JSON: profile})
+        profile = Schema(
+            title="ProfileChange",
+            description="Changes of the current user.",
+            type=OpenAPIType.OBJECT,
+            properties={"username": username},
+        )
+        form = Schema(
+            title="ProfileForm",
+            description="Changes of the current user, with a file.",
+            type=OpenAPIType.OBJECT,
+            properties={"username": username, "avatar": avatar},
+        )
+        schemas = {MULTIPART: form, URL_ENCODED: profile, JSON: profile}
+        self.request_body = RequestBody({name: OpenAPIMediaType(schema) for name, schema in schemas.items()})
 
 
 class UserController(Controller):
@@ -105,7 +121,11 @@ class UserController(Controller):
 
     @delete("/me", guards=[requires("write:profile")], responses=errors(BadRequest, RateLimited))
     async def delete_me(
-        self, request: ViewerRequest, data: JSONBody[Proof], client_device: ClientDevice, accounts: Accounts
+        self,
+        request: ViewerRequest,
+        data: JSONBody[PasswordConfirmation],
+        client_device: ClientDevice,
+        accounts: Accounts,
     ) -> None:
         """Delete the current user.
 

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency, Provide
+from litestar.openapi.spec import Example
 from litestar.params import FromPath, QueryParameter
 
 from kitsu.domain.catalogue.anime import Anime, AnimeListItem, AnimeQuery, AnimeReader, AnimeType, Season, Sort
@@ -20,16 +21,31 @@ from kitsu.web.request import GuestRequest
 
 def provide_anime_query(
     request: GuestRequest,
-    type: Annotated[AnimeType | None, QueryParameter(description="only of this type")] = None,  # noqa: A002 - the parameter's name in the contract
+    type: Annotated[AnimeType | None, QueryParameter(description="Only anime of this type.")] = None,  # noqa: A002 - the parameter's name in the contract
     status: Annotated[
-        str | None, QueryParameter(max_length=64, description="only of this status, such as `FINISHED`")
+        str | None,
+        QueryParameter(
+            max_length=64,
+            description="Only anime of this status: `FINISHED`, `ONGOING`, `UPCOMING` or `UNKNOWN`.",
+            examples=[Example(value="FINISHED")],
+        ),
     ] = None,
-    year: Annotated[int | None, QueryParameter(ge=1, le=9999, description="only of this year")] = None,
-    season: Annotated[Season | None, QueryParameter(description="only of this season")] = None,
+    year: Annotated[
+        int | None,
+        QueryParameter(ge=1, le=9999, description="Only anime of this year.", examples=[Example(value=2006)]),
+    ] = None,
+    season: Annotated[Season | None, QueryParameter(description="Only anime of this season, of any year.")] = None,
     genres: Annotated[
-        str | None, QueryParameter(max_length=1000, description="comma-separated; only with all of them")
+        str | None,
+        QueryParameter(
+            max_length=1000,
+            description="Comma-separated genres. Only anime with all of them.",
+            examples=[Example(value="mystery,supernatural")],
+        ),
     ] = None,
-    sort: Annotated[Sort | None, QueryParameter(description="the order; `-` for descending")] = None,
+    sort: Annotated[
+        Sort | None, QueryParameter(title="Sort", description="The order, descending with a leading `-`.")
+    ] = None,
     limit: Limit = 20,
     offset: Offset = 0,
     total: Total = False,  # noqa: FBT002 - a query parameter
@@ -87,7 +103,11 @@ class SearchController(Controller):
         request: GuestRequest,
         anime_query: NamedDependency[AnimeQuery],
         q: Annotated[
-            str | None, QueryParameter(description="2 to 255 characters of any title; case and accents are ignored")
+            str | None,
+            QueryParameter(
+                description="Required: 2 to 255 characters of any title. Case and accents are ignored.",
+                examples=[Example(value="death note")],
+            ),
         ] = None,
     ) -> Response[list[AnimeListItem]]:
         """Search anime.

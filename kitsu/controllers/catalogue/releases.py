@@ -27,7 +27,7 @@ class ReleaseController(Controller):
         self,
         request: GuestRequest,
         page_request: NamedDependency[PageRequest],
-        anime_id: Annotated[UUID | None, QueryParameter(description="only of this anime")] = None,
+        anime_id: Annotated[UUID | None, QueryParameter(description="Only releases of this anime.")] = None,
     ) -> Response[list[ReleaseListItem]]:
         """List releases.
 
@@ -43,7 +43,7 @@ class ReleaseController(Controller):
 
     @get("/episodes", response_headers=CATALOGUE_HEADERS, responses=NOT_MODIFIED | errors(NotFound))
     async def list_episodes(
-        self, release_id: Annotated[UUID, QueryParameter(description="the release")]
+        self, release_id: Annotated[UUID, QueryParameter(description="The release.")]
     ) -> list[EpisodeListItem]:
         """List the episodes of a release.
 

@@ -3,12 +3,13 @@
 import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Annotated, Any
 
 from litestar import Controller, Request, Response, get
 from litestar.datastructures import ResponseHeader
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromPath
+from litestar.openapi.spec import Example
+from litestar.params import PathParameter
 from litestar.response import Stream
 
 from kitsu.domain.media.avatars import AvatarFiles
@@ -24,9 +25,9 @@ MEDIA_TYPES = {f".{name}": f"image/{name}" for name in ("webp", "jpeg", "png", "
 POLICY = "default-src 'none'; sandbox"
 
 _HEADERS: Sequence[ResponseHeader] = (
-    documented_header("ETag", "send it as `If-None-Match` for a 304"),
-    documented_header("Cache-Control", f"`{CACHE_CONTROL}`"),
-    documented_header("Accept-Ranges", "`bytes`"),
+    documented_header("ETag", "Send it as `If-None-Match` to get a 304."),
+    documented_header("Cache-Control", f"`{CACHE_CONTROL}`."),
+    documented_header("Accept-Ranges", "`bytes`."),
 )
 _RANGE = re.compile(r"bytes=(?!-$)([0-9]{0,18})-([0-9]{0,18})", re.IGNORECASE)
 
@@ -41,6 +42,7 @@ class AvatarController(Controller):
         "/{name:str}",
         middleware=[STREAMED],
         media_type="image/webp",
+        response_description="The image. Avatars of the previous service may have another image type.",
         response_headers=_HEADERS,
         responses={
             206: ResponseSpec(
@@ -50,7 +52,16 @@ class AvatarController(Controller):
             **errors(NotFound, RangeNotSatisfiable),
         },
     )
-    async def get_avatar(self, request: Request[Any, Any, Any], name: FromPath[str]) -> Response[Any]:
+    async def get_avatar(
+        self,
+        request: Request[Any, Any, Any],
+        name: Annotated[
+            str,
+            PathParameter(
+                description="The last part of `avatar_url`.", examples=[Example(value="5f0c6a7be1d24d0f.webp")]
+            ),
+        ],
+    ) -> Response[Any]:
         """Get an avatar.
 
         The name is the last part of `avatar_url`. The image of a name never changes. Supports one range of bytes.

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from litestar import Controller, Response, delete, get, patch, post, put
 from litestar.di import NamedDependency
+from litestar.openapi.spec import Example
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from kitsu.domain.changes import ListRequest, Tombstone
@@ -129,7 +130,16 @@ class CollectionController(Controller):
         anime_id: FromPath[UUID],
         expected: NamedDependency[Expected | None],
         collections: NamedDependency[CollectionService],
-        position: Annotated[int | None, QueryParameter(ge=0, le=2**31 - 1, description="from 0; default: end")] = None,
+        position: Annotated[
+            int | None,
+            QueryParameter(
+                ge=0,
+                le=2**31 - 1,
+                schema_extra={"minimum": 0},  # Litestar leaves out a 0
+                description="The place of the anime, from 0. By default a new one is added at the end.",
+                examples=[Example(value=0)],
+            ),
+        ] = None,
     ) -> None:
         """Add an anime to a collection.
 

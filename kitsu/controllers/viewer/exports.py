@@ -1,18 +1,33 @@
 """GET /users/me/export and GET /library/export."""
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 from litestar import Controller, get
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import OpenAPIMediaType, OpenAPIResponse, OpenAPIType, Operation, Schema
 from litestar.params import QueryParameter
 from litestar.response import Stream
 
-from kitsu.domain.viewer.exports import Exporter, LibraryExport
+from kitsu.domain.viewer.exports import AccountExport, Exporter, LibraryExport
 from kitsu.web.middleware.streams import STREAMED, start_stream
 from kitsu.web.request import ViewerRequest
 
-Format = Annotated[Literal["json", "mal"], QueryParameter(description="`mal`: the XML that MyAnimeList imports")]
+Format = Annotated[
+    Literal["json", "mal"],
+    QueryParameter(title="ExportFormat", description="`mal` is the XML that MyAnimeList imports."),
+]
+
+
+@dataclass
+class ExportOperation(Operation):
+    """Describes the XML of the response, since Litestar takes one media type for each status."""
+
+    def __post_init__(self) -> None:
+        response = (self.responses or {})["200"]
+        if isinstance(response, OpenAPIResponse) and response.content:
+            response.content["application/xml"] = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))
 
 
 class ExportController(Controller):
@@ -22,7 +37,11 @@ class ExportController(Controller):
         "/users/me/export",
         tags=["Accounts"],
         middleware=[STREAMED],
-        responses={200: ResponseSpec(dict[str, Any], generate_examples=False)},
+        responses={
+            200: ResponseSpec(
+                AccountExport, description="All data that is stored about the user.", generate_examples=False
+            )
+        },
     )
     async def export_me(self, request: ViewerRequest) -> Stream:
         """Export the current user.
@@ -36,12 +55,17 @@ class ExportController(Controller):
         "/library/export",
         tags=["Viewer"],
         middleware=[STREAMED],
-        responses={200: ResponseSpec(LibraryExport, generate_examples=False)},
+        operation_class=ExportOperation,
+        responses={
+            200: ResponseSpec(
+                LibraryExport, description="The library. With `format=mal` it is XML.", generate_examples=False
+            )
+        },
     )
     async def export_library(self, request: ViewerRequest, format: Format = "json") -> Stream:  # noqa: A002 - a query parameter
         """Export the library.
 
-        By title. The XML for MyAnimeList leaves out anime that have no id there.
+        Sorted by title. The XML for MyAnimeList has only the anime with an id there.
         """
         user_id = request.user.user_id
         if format == "mal":

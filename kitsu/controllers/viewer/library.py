@@ -12,7 +12,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 
 from kitsu.domain.changes import ListRequest, Tombstone
 from kitsu.domain.versions import Expected
-from kitsu.domain.viewer.library import LibraryEntry, LibraryReader, LibraryService, NewEntry, Status
+from kitsu.domain.viewer.library import LibraryEntry, LibraryReader, LibraryService, NewLibraryEntry, Status
 from kitsu.domain.viewer.list_import.entries import ListFileError, ListTooLarge
 from kitsu.domain.viewer.list_import.files import MAX_BYTES
 from kitsu.domain.viewer.list_import.importing import ImportReport, ListImporter, Policy
@@ -34,14 +34,30 @@ class ImportOperation(Operation):
 
     def __post_init__(self) -> None:
         file = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
+        field = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY, description="The XML or JSON.")
+        anilist = Schema(
+            title="AniListExport",
+            description="A list as AniList's API returns it.",
+            type=OpenAPIType.OBJECT,
+            additional_properties=Schema(),
+            examples=[{"lists": [{"entries": [{"media": {"idMal": 1535}, "status": "CURRENT", "progress": 7}]}]}],
+        )
+        form = Schema(
+            title="LibraryImportForm",
+            description="A list as a file.",
+            type=OpenAPIType.OBJECT,
+            properties={"file": field},
+            required=["file"],
+        )
         schemas = {
             "application/xml": file,
             "application/gzip": file,
-            "application/json": Schema(type=OpenAPIType.OBJECT),
-            "multipart/form-data": Schema(type=OpenAPIType.OBJECT, properties={"file": file}),
+            "application/json": anilist,
+            "multipart/form-data": form,
         }
         self.request_body = RequestBody(
-            description="the list: MyAnimeList's XML, gzip-compressed or not, or AniList's JSON",
+            description="The XML of MyAnimeList, gzip-compressed or not, or the JSON of AniList.",
+            required=True,
             content={media_type: OpenAPIMediaType(schema=schema) for media_type, schema in schemas.items()},
         )
 
@@ -58,7 +74,10 @@ class LibraryController(Controller):
         self,
         request: ViewerRequest,
         list_request: NamedDependency[ListRequest],
-        status: Annotated[Status | None, QueryParameter(description="only of this status; not for changes")] = None,
+        status: Annotated[
+            Status | None,
+            QueryParameter(description="Only entries of this status. A list of changes does not take it."),
+        ] = None,
     ) -> Response[list[LibraryEntry | Tombstone]]:
         """List the library.
 
@@ -88,7 +107,7 @@ class LibraryController(Controller):
         self,
         request: ViewerRequest,
         anime_id: FromPath[UUID],
-        data: JSONBody[NewEntry],
+        data: JSONBody[NewLibraryEntry],
         library: NamedDependency[LibraryService],
         expected: NamedDependency[Expected | None],
     ) -> Response[LibraryEntry]:
@@ -120,9 +139,13 @@ class LibraryController(Controller):
         request: ViewerRequest,
         policy: Annotated[
             Policy,
-            QueryParameter(description="for existing entries: `keep`, `replace`, or replace if the file's is `newer`"),
+            QueryParameter(
+                title="ImportPolicy",
+                description="What to do with an entry that exists: `keep` it, `replace` it, or replace it if the one "
+                "of the file is `newer`.",
+            ),
         ] = "keep",
-        dry_run: Annotated[bool, QueryParameter(description="import nothing, only report")] = False,  # noqa: FBT002 - a query parameter
+        dry_run: Annotated[bool, QueryParameter(description="Whether to import nothing and only report.")] = False,  # noqa: FBT002 - a query parameter
     ) -> ImportReport:
         """Import a library.
 

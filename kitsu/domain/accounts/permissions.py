@@ -1,8 +1,10 @@
 """Roles and their permissions."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-Role = Literal["user", "admin"]
+from msgspec import Meta
+
+Role = Annotated[Literal["user", "admin"], Meta(title="Role", description="The role of a user.")]
 Permission = Literal["read:content", "read:profile", "write:profile", "write:content", "admin:*"]
 
 _USER: frozenset[Permission] = frozenset(("read:content", "read:profile", "write:profile", "write:content"))

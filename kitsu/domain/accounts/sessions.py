@@ -38,20 +38,35 @@ RevokeReason = Literal["logout", "ended", "password", "reuse", "account"]
 class Tokens(msgspec.Struct):
     """The tokens of a session."""
 
-    access_token: Annotated[str, Meta(description="a JWT, for `Authorization: Bearer`")]
-    refresh_token: Annotated[str, Meta(description="opaque; valid for one refresh")]
-    token_type: Literal["bearer"] = "bearer"  # noqa: S105 - a word of the protocol
+    access_token: Annotated[
+        str,
+        Meta(
+            description="A JWT for the header `Authorization: Bearer`.",
+            examples=["eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIwMTlhMmIzYyJ9.c2lnbmF0dXJl"],
+        ),
+    ]
+    refresh_token: Annotated[
+        str,
+        Meta(
+            description="An opaque token, valid for one refresh.",
+            examples=["kB3v9Qm1Zt7yXw5LhRk2Pd8sUaEj4NfCgVo6Ti0bMxY"],
+        ),
+    ]
+    token_type: Annotated[Literal["bearer"], Meta(description="The scheme of the access token.")] = "bearer"  # noqa: S105 - a word of the protocol
 
 
 class Session(msgspec.Struct):
     """A device that is signed in."""
 
     id: UUID
-    created_at: datetime
-    last_used_at: datetime
-    user_agent: str | None
-    ip: str | None
-    current: Annotated[bool, Meta(description="whether it is the session of this request")]
+    created_at: Annotated[datetime, Meta(description="When the user logged in.")]
+    last_used_at: Annotated[datetime, Meta(description="When its tokens were last refreshed.")]
+    user_agent: Annotated[
+        str | None,
+        Meta(description="The `User-Agent` of the login.", examples=["Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0"]),
+    ]
+    ip: Annotated[str | None, Meta(description="The IP address of the login.", examples=["203.0.113.7"])]
+    current: Annotated[bool, Meta(description="Whether it is the session of this request.")]
 
 
 class Device(msgspec.Struct, frozen=True):

@@ -42,21 +42,37 @@ class User(msgspec.Struct, kw_only=True):
     """An account, as its owner and administrators see it."""
 
     id: UUID
-    email: Annotated[str, Meta(examples=["kaguya@example.org"])]
-    username: Annotated[str, Meta(examples=["kaguya"])]
+    email: Annotated[str, Meta(description="The e-mail address.", examples=["kaguya@example.org"])]
+    username: Annotated[str, Meta(description="The public name, unique among all users.", examples=["kaguya"])]
     role: Role
-    is_active: bool
-    avatar: Annotated[str | None, Meta(description="`uploads/avatars/<name>`")]
-    avatar_url: Annotated[str | None, Meta(description="URL of the avatar's file")]
-    created_at: datetime
+    is_active: Annotated[bool, Meta(description="Whether the user may log in.")]
+    avatar: Annotated[
+        str | None,
+        Meta(
+            description="`uploads/avatars/<name>`, or null without an avatar.",
+            examples=["uploads/avatars/5f0c6a7be1d24d0f.webp"],
+        ),
+    ]
+    avatar_url: Annotated[
+        str | None,
+        Meta(
+            description="URL of the avatar, absolute or a path of this service.",
+            examples=["/media/avatars/5f0c6a7be1d24d0f.webp"],
+        ),
+    ]
+    created_at: Annotated[datetime, Meta(description="When the account was created.")]
 
 
 class UserChange(msgspec.Struct):
     """A change by an administrator. Fields that are left out keep their value."""
 
-    is_active: bool | UnsetType = UNSET
+    is_active: (
+        Annotated[bool, Meta(description="Whether the user may log in. False ends all sessions.")] | UnsetType
+    ) = UNSET
     role: Role | UnsetType = UNSET
-    email: str | UnsetType = UNSET
+    email: Annotated[str, Meta(description="The new e-mail address.", examples=["kaguya@example.org"])] | UnsetType = (
+        UNSET
+    )
 
 
 class OrphanNotes(Protocol):

@@ -25,7 +25,10 @@ MAX_SEARCH_LENGTH = 255
 TRIGRAM_LENGTH = 3
 """Characters from which the search index helps. For fewer, PostgreSQL would read all of it, more than the table."""
 
-AnimeType = Literal["TV", "MOVIE", "OVA", "ONA", "SPECIAL", "UNKNOWN"]
+AnimeType = Annotated[
+    Literal["TV", "MOVIE", "OVA", "ONA", "SPECIAL", "UNKNOWN"],
+    Meta(title="AnimeType", description="The kind of anime."),
+]
 Season = Literal["WINTER", "SPRING", "SUMMER", "FALL"]
 Sort = Literal["created_at", "-created_at", "title", "-title", "year", "-year", "score", "-score"]
 
@@ -34,35 +37,55 @@ class AnimeListItem(msgspec.Struct):
     """An anime in a list."""
 
     id: Annotated[UUID, Meta(examples=["019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b"])]
-    title: Annotated[str, Meta(examples=["Death Note"])]
-    year: Annotated[int | None, Meta(examples=[2006])]
+    title: Annotated[str, Meta(description="The main title.", examples=["Death Note"])]
+    year: Annotated[int | None, Meta(description="The year it was first shown.", examples=[2006])]
     status: Annotated[
-        str | None, Meta(description="`FINISHED`, `ONGOING`, `UPCOMING` or `UNKNOWN`", examples=["FINISHED"])
+        str | None, Meta(description="`FINISHED`, `ONGOING`, `UPCOMING` or `UNKNOWN`.", examples=["FINISHED"])
     ]
     type: Annotated[AnimeType, Meta(examples=["TV"])]
-    season: Annotated[Season | None, Meta(examples=["FALL"])]
-    episode_count: Annotated[int | None, Meta(description="null: unknown", examples=[37])]
-    poster: Annotated[str | None, Meta(examples=["https://pictures.example.org/anime/1535.jpg"])]
-    thumbnail: Annotated[str | None, Meta(examples=["https://pictures.example.org/anime/1535t.jpg"])]
-    score: Annotated[float | None, Meta(description="1 to 10", examples=[8.71])]
+    season: Annotated[
+        Season | None, Meta(title="Season", description="The season it was first shown in.", examples=["FALL"])
+    ]
+    episode_count: Annotated[
+        int | None, Meta(description="The number of episodes, or null if it is unknown.", examples=[37])
+    ]
+    poster: Annotated[
+        str | None, Meta(description="URL of the poster.", examples=["https://pictures.example.org/anime/1535.jpg"])
+    ]
+    thumbnail: Annotated[
+        str | None,
+        Meta(
+            description="URL of a small version of the poster.",
+            examples=["https://pictures.example.org/anime/1535t.jpg"],
+        ),
+    ]
+    score: Annotated[float | None, Meta(description="The average score of other catalogues, 1 to 10.", examples=[8.71])]
 
 
 class Anime(AnimeListItem):
     """An anime with all its fields."""
 
-    title_original: Annotated[str | None, Meta(examples=["デスノート"])]
+    title_original: Annotated[
+        str | None, Meta(description="The title in the original language.", examples=["デスノート"])
+    ]
     description: Annotated[
-        str | None, Meta(examples=["A student finds a notebook that kills anyone whose name is written in it."])
+        str | None,
+        Meta(
+            description="The plot in a few sentences.",
+            examples=["A student finds a notebook that kills anyone whose name is written in it."],
+        ),
     ]
-    synonyms: Annotated[list[str], Meta(examples=[["デスノート", "DN"]])]
-    genres: Annotated[list[str], Meta(examples=[["mystery", "supernatural"]])]
-    studios: Annotated[list[str], Meta(examples=[["madhouse"]])]
-    duration_seconds: Annotated[int | None, Meta(description="of one episode", examples=[1380])]
+    synonyms: Annotated[list[str], Meta(description="Other titles.", examples=[["デスノート", "DN"]])]
+    genres: Annotated[
+        list[str], Meta(description="Genres and themes, in lower case.", examples=[["mystery", "supernatural"]])
+    ]
+    studios: Annotated[list[str], Meta(description="The studios, in lower case.", examples=[["madhouse"]])]
+    duration_seconds: Annotated[int | None, Meta(description="The length of one episode.", examples=[1380])]
     external_ids: Annotated[
-        dict[str, str], Meta(description="provider to the provider's id", examples=[{"myanimelist": "1535"}])
+        dict[str, str], Meta(description="The id of the anime at each provider.", examples=[{"myanimelist": "1535"}])
     ]
-    created_at: datetime
-    updated_at: datetime
+    created_at: Annotated[datetime, Meta(description="When the anime was added.")]
+    updated_at: Annotated[datetime, Meta(description="When the anime was last changed.")]
 
 
 class AnimeQuery(msgspec.Struct, frozen=True, kw_only=True):

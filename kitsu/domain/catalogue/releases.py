@@ -16,28 +16,30 @@ from kitsu.errors import NotFound
 
 
 class ReleaseListItem(msgspec.Struct):
-    """A release in a list."""
+    """A release of an anime, in a list. It has episodes."""
 
     id: Annotated[UUID, Meta(examples=["019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5c"])]
     anime_id: Annotated[UUID, Meta(examples=["019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b"])]
-    title: Annotated[str, Meta(examples=["Death Note"])]
-    year: Annotated[int | None, Meta(examples=[2006])]
-    status: Annotated[str | None, Meta(examples=["FINISHED"])]
-    episode_count: Annotated[int, Meta(description="number of its episodes in the catalogue", examples=[37])]
+    title: Annotated[str, Meta(description="The title of the release.", examples=["Death Note"])]
+    year: Annotated[int | None, Meta(description="The year it was first shown.", examples=[2006])]
+    status: Annotated[
+        str | None, Meta(description="`FINISHED`, `ONGOING`, `UPCOMING` or `UNKNOWN`.", examples=["FINISHED"])
+    ]
+    episode_count: Annotated[int, Meta(description="The number of its episodes in the catalogue.", examples=[37])]
 
 
 class Release(ReleaseListItem):
-    """A release."""
+    """A release of an anime. It has episodes."""
 
-    created_at: datetime
+    created_at: Annotated[datetime, Meta(description="When the release was added.")]
 
 
 class EpisodeListItem(msgspec.Struct):
     """An episode of a release."""
 
     id: Annotated[UUID, Meta(examples=["019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5d"])]
-    number: Annotated[int, Meta(examples=[1])]
-    title: Annotated[str | None, Meta(examples=["Rebirth"])]
+    number: Annotated[int, Meta(description="The number in the release, from 1.", examples=[1])]
+    title: Annotated[str | None, Meta(description="The title of the episode.", examples=["Rebirth"])]
 
 
 _release, _episode = models.Release, models.Episode

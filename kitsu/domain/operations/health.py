@@ -2,10 +2,11 @@
 
 import asyncio
 from contextlib import suppress
-from typing import Literal
+from typing import Annotated, Literal
 
 import asyncpg
 import msgspec
+from msgspec import Meta
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -16,7 +17,9 @@ from kitsu.db.statements import StatementRunner
 from kitsu.domain.media.store import MediaStore
 from kitsu.errors import ServiceUnavailable
 
-State = Literal["ok", "error"]
+State = Annotated[
+    Literal["ok", "error"], Meta(title="HealthStatus", description="The state of the service or of a part.")
+]
 
 DATABASE_TIMEOUT_SECONDS = 2.5
 
@@ -32,7 +35,10 @@ class Health(msgspec.Struct):
 class Readiness(Health):
     """State of the service, and of each part."""
 
-    checks: dict[str, State]
+    checks: Annotated[
+        dict[str, State],
+        Meta(description="The state of each part.", examples=[{"database": "ok", "migrations": "ok", "media": "ok"}]),
+    ]
 
 
 class HealthReader:

@@ -21,27 +21,32 @@ from kitsu.domain.viewer.constraints import viewer_constraints
 from kitsu.domain.viewer.rows import USER_ID, OwnListReader, newest_first
 from kitsu.errors import Forbidden, NotFound
 
-Name = Annotated[str, Meta(min_length=1, max_length=255, examples=["Rainy days"])]
-Description = Annotated[str, Meta(max_length=10_000)]
+Name = Annotated[str, Meta(min_length=1, max_length=255, description="The name.", examples=["Rainy days"])]
+Description = Annotated[
+    str, Meta(max_length=10_000, description="A text about the collection.", examples=["Best with tea"])
+]
 
 
 class Collection(msgspec.Struct):
     """A named list of anime."""
 
     id: UUID
-    name: str
-    description: str | None
-    is_public: Annotated[bool, Meta(description="whether all users and guests may see it")]
-    item_count: int
-    version: Annotated[int, Meta(description='grows with each change, also of its anime; `If-Match: "<id>.<version>"`')]
-    created_at: datetime
-    updated_at: datetime
+    name: Annotated[str, Meta(description="The name.", examples=["Rainy days"])]
+    description: Annotated[str | None, Meta(description="A text about the collection.", examples=["Best with tea"])]
+    is_public: Annotated[bool, Meta(description="Whether other users and guests may see it.")]
+    item_count: Annotated[int, Meta(description="The number of anime in it.", examples=[12])]
+    version: Annotated[
+        int,
+        Meta(description='Grows with each change, also of its anime. The `ETag` is `"<id>.<version>"`.', examples=[3]),
+    ]
+    created_at: Annotated[datetime, Meta(description="When it was created.")]
+    updated_at: Annotated[datetime, Meta(description="When it was last changed.")]
 
 
 class CollectionItem(AnimeListItem):
     """An anime in a collection."""
 
-    added_at: datetime
+    added_at: Annotated[datetime, Meta(description="When the anime was added to the collection.")]
 
 
 class NewCollection(msgspec.Struct, frozen=True):
@@ -49,7 +54,7 @@ class NewCollection(msgspec.Struct, frozen=True):
 
     name: Name
     description: Description | None = None
-    is_public: bool = False
+    is_public: Annotated[bool, Meta(description="Whether other users and guests may see it.")] = False
 
 
 class CollectionChange(msgspec.Struct, frozen=True):
@@ -57,7 +62,7 @@ class CollectionChange(msgspec.Struct, frozen=True):
 
     name: Name | UnsetType = UNSET
     description: Description | UnsetType | None = UNSET
-    is_public: bool | UnsetType = UNSET
+    is_public: Annotated[bool, Meta(description="Whether other users and guests may see it.")] | UnsetType = UNSET
 
 
 _collection, _item, _anime = models.Collection, models.CollectionItem, models.Anime

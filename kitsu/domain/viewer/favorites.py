@@ -1,12 +1,13 @@
 """Favourites: the anime that a viewer likes."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
+from msgspec import Meta
 
 from kitsu.db import models
 from kitsu.domain.catalogue.anime import AnimeListItem, get_list_item
@@ -20,7 +21,7 @@ class Favorite(msgspec.Struct):
 
     id: UUID
     anime_id: UUID
-    created_at: datetime
+    created_at: Annotated[datetime, Meta(description="When the anime was added.")]
     anime: AnimeListItem
 
 

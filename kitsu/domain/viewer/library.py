@@ -22,7 +22,10 @@ from kitsu.domain.viewer.constraints import viewer_constraints
 from kitsu.domain.viewer.rows import USER_ID, OwnListReader, newest_first, rows_with_anime
 from kitsu.errors import NotFound
 
-Status = Literal["watching", "completed", "on_hold", "dropped", "plan_to_watch"]
+Status = Annotated[
+    Literal["watching", "completed", "on_hold", "dropped", "plan_to_watch"],
+    Meta(title="LibraryStatus", description="The status of an anime in the library."),
+]
 MAX_NOTES = 10_000
 
 
@@ -32,26 +35,38 @@ class LibraryEntry(msgspec.Struct):
     id: UUID
     anime_id: UUID
     status: Status
-    score: Annotated[int | None, Meta(description="1 to 10", examples=[8])]
-    notes: str | None
-    episodes_watched: Annotated[int, Meta(description="follows the watch progress")]
-    started_on: Annotated[str | None, Meta(description="`YYYY`, `YYYY-MM` or `YYYY-MM-DD`", examples=["2026-04"])]
-    completed_on: Annotated[str | None, Meta(description="in the same form", examples=["2026-11-22"])]
-    times_rewatched: int
-    is_rewatching: bool
-    tags: Annotated[str | None, Meta(description="comma-separated", examples=["with friends, comedy"])]
-    version: Annotated[int, Meta(description='grows with each change; `If-Match: "<id>.<version>"`')]
-    created_at: datetime
-    updated_at: datetime
+    score: Annotated[int | None, Meta(description="The score that the viewer gave, 1 to 10.", examples=[8])]
+    notes: Annotated[str | None, Meta(description="Notes of the viewer.", examples=["Watch with Miko"])]
+    episodes_watched: Annotated[
+        int, Meta(description="The number of watched episodes. It follows the watch progress.", examples=[7])
+    ]
+    started_on: Annotated[
+        str | None,
+        Meta(description="The day of the first episode as `YYYY`, `YYYY-MM` or `YYYY-MM-DD`.", examples=["2026-04"]),
+    ]
+    completed_on: Annotated[
+        str | None, Meta(description="The day of the last episode, in the same form.", examples=["2026-11-22"])
+    ]
+    times_rewatched: Annotated[int, Meta(description="The number of complete repetitions.", examples=[0])]
+    is_rewatching: Annotated[bool, Meta(description="Whether the viewer is watching it again.")]
+    tags: Annotated[
+        str | None, Meta(description="Comma-separated tags from an imported list.", examples=["with friends, comedy"])
+    ]
+    version: Annotated[int, Meta(description='Grows with each change. The `ETag` is `"<id>.<version>"`.', examples=[3])]
+    created_at: Annotated[datetime, Meta(description="When it was created.")]
+    updated_at: Annotated[datetime, Meta(description="When it was last changed.")]
     anime: AnimeListItem
 
 
-class NewEntry(msgspec.Struct, frozen=True):
+class NewLibraryEntry(msgspec.Struct, frozen=True):
     """Status, score and notes of an anime. Omitted fields become null."""
 
     status: Status
-    score: Annotated[int, Meta(ge=1, le=10)] | None = None
-    notes: Annotated[str, Meta(max_length=MAX_NOTES)] | None = None
+    score: Annotated[int, Meta(ge=1, le=10, description="The score, 1 to 10.", examples=[8])] | None = None
+    notes: (
+        Annotated[str, Meta(max_length=MAX_NOTES, description="Notes of the viewer.", examples=["Watch with Miko"])]
+        | None
+    ) = None
 
 
 _entry, _anime = models.LibraryEntry, models.Anime
@@ -127,7 +142,7 @@ class LibraryService(SQLAlchemyAsyncRepositoryService[models.LibraryEntry]):
 
     repository_type = Repository
 
-    async def put(self, user_id: UUID, anime_id: UUID, new: NewEntry, expected: Expected | None) -> LibraryEntry:
+    async def put(self, user_id: UUID, anime_id: UUID, new: NewLibraryEntry, expected: Expected | None) -> LibraryEntry:
         """Create or update an entry. Raises NotFound, PreconditionFailed."""
         session = self.repository.session
         if expected is not None:

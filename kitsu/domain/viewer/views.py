@@ -26,18 +26,22 @@ class View(msgspec.Struct):
     episode_id: UUID
     release_id: UUID
     anime_id: UUID
-    episode_number: int
-    progress: Annotated[int, Meta(description="seconds")]
-    device: str | None
-    last_viewed_at: datetime
+    episode_number: Annotated[int, Meta(description="The number of the episode in its release.", examples=[7])]
+    progress: Annotated[int, Meta(description="The position in seconds.", examples=[431])]
+    device: Annotated[
+        str | None, Meta(description="The name that the client gave the device.", examples=["living room"])
+    ]
+    last_viewed_at: Annotated[datetime, Meta(description="When the episode was last watched.")]
 
 
 class NewView(msgspec.Struct, frozen=True):
     """An episode that the viewer watches."""
 
     episode_id: UUID
-    progress: Annotated[int, Meta(ge=0, le=MAX_INTEGER, description="seconds", examples=[431])]
-    device: Annotated[str, Meta(max_length=128, examples=["living room"])] | None = None
+    progress: Annotated[int, Meta(ge=0, le=MAX_INTEGER, description="The position in seconds.", examples=[431])]
+    device: (
+        Annotated[str, Meta(max_length=128, description="A name of the device.", examples=["living room"])] | None
+    ) = None
 
 
 _view, _episode, _release = models.View, models.Episode, models.Release

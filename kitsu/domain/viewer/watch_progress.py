@@ -31,13 +31,17 @@ class WatchProgress(msgspec.Struct):
 
     id: UUID
     anime_id: UUID
-    episode: int
-    position_seconds: int | None
-    progress_percent: float | None
-    created_at: datetime
-    last_watched_at: datetime
-    updated_at: Annotated[datetime, Meta(description="of any change, by watching or otherwise")]
-    hidden: Annotated[bool, Meta(description="left out of continue watching until it is played again")]
+    episode: Annotated[int, Meta(description="The number of the episode.", examples=[7])]
+    position_seconds: Annotated[int | None, Meta(description="The position in the episode.", examples=[431])]
+    progress_percent: Annotated[
+        float | None, Meta(description="The watched part of the episode, 0 to 100.", examples=[30.5])
+    ]
+    created_at: Annotated[datetime, Meta(description="When the first episode was played.")]
+    last_watched_at: Annotated[datetime, Meta(description="When the anime was last played.")]
+    updated_at: Annotated[datetime, Meta(description="When it last changed, by playing or otherwise.")]
+    hidden: Annotated[
+        bool, Meta(description="Whether continue watching leaves the anime out until it is played again.")
+    ]
     anime: AnimeListItem
 
 
@@ -45,9 +49,24 @@ class NewProgress(msgspec.Struct, frozen=True):
     """The position of a player."""
 
     anime_id: UUID
-    episode: Annotated[int, Meta(le=MAX_INTEGER, ge=-MAX_INTEGER, examples=[7])]
-    position_seconds: Annotated[int, Meta(le=MAX_INTEGER, ge=-MAX_INTEGER, examples=[431])] | None = None
-    progress_percent: Annotated[float, Meta(description="of the episode, 0 to 100", examples=[30.5])] | None = None
+    episode: Annotated[
+        int, Meta(le=MAX_INTEGER, ge=-MAX_INTEGER, description="The number of the episode, from 1.", examples=[7])
+    ]
+    position_seconds: (
+        Annotated[
+            int,
+            Meta(
+                le=MAX_INTEGER,
+                ge=-MAX_INTEGER,
+                description="The position in the episode. This or `progress_percent` is required.",
+                examples=[431],
+            ),
+        ]
+        | None
+    ) = None
+    progress_percent: (
+        Annotated[float, Meta(description="The watched part of the episode, 0 to 100.", examples=[30.5])] | None
+    ) = None
 
 
 _progress, _anime, _entry = models.WatchProgress, models.Anime, models.LibraryEntry

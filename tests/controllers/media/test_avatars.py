@@ -195,11 +195,14 @@ def test_checkout_has_no_uploads() -> None:
 
 
 async def test_openapi_describes_the_avatar_as_a_file(api: httpx.AsyncClient) -> None:
-    paths = (await api.get("/openapi.json")).json()["paths"]
+    document = (await api.get("/openapi.json")).json()
+    paths, schemas = document["paths"], document["components"]["schemas"]
     content = paths["/users/me"]["patch"]["requestBody"]["content"]
-    fields = {media_type: set(body["schema"]["properties"]) for media_type, body in content.items()}
-    assert fields.pop("multipart/form-data") == {"username", "avatar"}
-    assert list(fields.values()) == [{"username"}, {"username"}]
-    assert content["multipart/form-data"]["schema"]["properties"]["avatar"]["format"] == "binary"
+    names = {media_type: body["schema"]["$ref"].rpartition("/")[2] for media_type, body in content.items()}
+    assert names.pop("multipart/form-data") == "ProfileForm"
+    assert set(names.values()) == {"ProfileChange"}
+    assert set(schemas["ProfileForm"]["properties"]) == {"username", "avatar"}
+    assert set(schemas["ProfileChange"]["properties"]) == {"username"}
+    assert schemas["ProfileForm"]["properties"]["avatar"]["format"] == "binary"
     for status in ("200", "206"):
         assert list(paths["/media/avatars/{name}"]["get"]["responses"][status]["content"]) == ["image/webp"]

@@ -2,6 +2,7 @@
 
 import re
 from base64 import b64encode
+from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
 
@@ -13,6 +14,7 @@ from sqlalchemy.engine import URL
 from structlog.testing import capture_logs
 
 from kitsu.app import create_app
+from kitsu.errors import AppError, ClientGone
 from kitsu.settings import Settings
 from tests.application import client_of
 from tests.controllers.viewer import viewer_operations
@@ -63,6 +65,7 @@ CODES = {
     "400": "VALIDATION_ERROR",
     "401": "AUTH_ERROR",
     "403": "PERMISSION_DENIED",
+    "408": "REQUEST_TIMEOUT",
     "409": "CONFLICT_ERROR",
     "412": "PRECONDITION_FAILED",
     "413": "PAYLOAD_TOO_LARGE",
@@ -94,7 +97,7 @@ def operations(schema: Schema) -> dict[str, Schema]:
 
 
 def content(response: Schema) -> Schema:
-    assert list(response["content"]) == ["application/json"]
+    assert set(response["content"]) <= {"application/json", "application/xml"}
     body: Schema = response["content"]["application/json"]
     return body
 
@@ -131,10 +134,13 @@ def test_operations_have_descriptions(schema: Schema, operations: dict[str, Sche
     for name, operation in operations.items():
         assert operation["tags"], name
         assert set(operation["tags"]) <= known, name
-        assert operation["summary"], name
-        assert operation["description"], name
+        assert re.fullmatch("[A-Z][a-z]+ .*[^.]|Log (in|out)", operation["summary"]), name
+        assert operation.get("description", "Text.").endswith("."), name
         for parameter in operation.get("parameters", []):
-            assert parameter.get("description") or parameter["in"] == "path", (name, parameter["name"])
+            # Swagger UI fills them in, and the request would have every filter and a wrong cursor.
+            assert not {"example", "examples"} & set(parameter), (name, parameter["name"])
+            is_id = parameter["in"] == "path" and parameter["schema"].get("format") == "uuid"
+            assert is_id or parameter["description"], (name, parameter["name"])
         for status, response in operation["responses"].items():
             assert response["description"], (name, status)
 
@@ -143,7 +149,8 @@ def test_statuses_equal_the_table(operations: dict[str, Schema]) -> None:
     described = {name: set(operations[name]["responses"]) for name in ALL}
     with_body = {*BODIES, *viewer_operations.FORMS}
     assert described == {
-        name: statuses | EVERY | ({"413", "415"} if name in with_body else set()) for name, (_, statuses) in ALL.items()
+        name: statuses | EVERY | ({"408", "413", "415"} if name in with_body else set())
+        for name, (_, statuses) in ALL.items()
     }
 
 
@@ -162,6 +169,86 @@ def test_errors_have_the_contracts_body_and_an_example(
             assert problems(schema, ERROR, example) == []
             assert set(example) == {"code", "message", "details"}, status
             assert example["code"] == CODES[status]
+
+
+def nodes(part: object) -> Iterator[Schema]:
+    """Yield every object of a document, with those in it."""
+    if isinstance(part, dict):
+        yield part
+    inner: object = list(part.values()) if isinstance(part, dict) else part
+    for each in inner if isinstance(inner, list) else ():
+        yield from nodes(each)
+
+
+def is_obvious(schema: Schema, value: Schema) -> bool:
+    """Return whether a value has an example, or parts that have."""
+    if "examples" in value or "const" in value or value.get("format") == "binary":
+        return True
+    if "$ref" in value:
+        component = schema["components"]["schemas"][value["$ref"].rpartition("/")[2]]
+        return "enum" in component or "properties" in component or "examples" in component
+    parts = [value["items"]] if "items" in value else value.get("allOf") or value.get("anyOf") or []
+    return any(is_obvious(schema, part) for part in parts)
+
+
+def test_each_property_and_parameter_has_an_example(schema: Schema, operations: dict[str, Schema]) -> None:
+    components = schema["components"]["schemas"].items()
+    values = {f"{name}.{key}": it for name, each in components for key, it in each.get("properties", {}).items()}
+    for name, operation in operations.items():
+        values |= {f"{name}({it['name']})": it["schema"] for it in operation.get("parameters", [])}
+    assert [name for name, value in values.items() if not is_obvious(schema, value)] == []
+
+
+def test_each_property_has_a_description(schema: Schema) -> None:
+    missing = []
+    for name, component in schema["components"]["schemas"].items():
+        for key, value in component.get("properties", {}).items():
+            parts = [value, *value.get("anyOf", [])]
+            # A component has its own, and ids need none.
+            if not any(
+                "description" in it or {"$ref", "allOf"} & set(it) or it.get("format") == "uuid" for it in parts
+            ):
+                missing.append(f"{name}.{key}")
+    assert missing == []
+
+
+def test_examples_are_valid(schema: Schema) -> None:
+    for node in nodes({path: schema[path] for path in ("paths", "components")}):
+        if isinstance(node.get("examples"), list):
+            assert [problem for value in node["examples"] for problem in problems(schema, node, value)] == []
+        if "example" in node and "schema" in node:
+            assert problems(schema, node["schema"], node["example"]) == []
+
+
+def test_each_json_body_has_an_example(operations: dict[str, Schema]) -> None:
+    for name, operation in operations.items():
+        bodies = [operation.get("requestBody", {}), *operation["responses"].values()]
+        contents = [it["content"]["application/json"] for it in bodies if "application/json" in it.get("content", {})]
+        assert all("example" in it or "examples" in it for it in contents), name
+
+
+def test_schemas_suit_generators(schema: Schema) -> None:
+    for name, component in schema["components"]["schemas"].items():
+        assert re.fullmatch("([A-Z][a-z]+)+|AniListExport", name)
+        assert component["description"].endswith("."), name
+        assert "enum" not in component or all(isinstance(value, str) for value in component["enum"]), name
+    for node in nodes(schema):
+        is_component = node in schema["components"]["schemas"].values()
+        assert is_component or not isinstance(node.get("enum"), list), node
+        assert not any(isinstance(node.get(key), float) for key in ("minimum", "maximum")), node
+        assert node.get("type") != "object" or is_component or "additionalProperties" in node, node
+
+
+def test_images_are_binary(operations: dict[str, Schema]) -> None:
+    for status in ("200", "206"):
+        assert operations["getAvatar"]["responses"][status]["content"] == {
+            "image/webp": {"schema": {"type": "string", "format": "binary"}}
+        }
+
+
+def test_error_codes_are_those_of_the_errors(schema: Schema) -> None:
+    codes = {kind.code for kind in AppError.__subclasses__() if kind is not ClientGone}
+    assert set(schema["components"]["schemas"]["ErrorCode"]["enum"]) == codes | {"METHOD_NOT_ALLOWED"}
 
 
 def test_error_body_requires_its_three_fields(schema: Schema) -> None:

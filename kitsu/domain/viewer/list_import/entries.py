@@ -26,16 +26,20 @@ class Suggestion(msgspec.Struct):
     """An anime of the same title."""
 
     anime_id: UUID
-    title: str
+    title: Annotated[str, Meta(description="The title of the anime.", examples=["Death Note"])]
 
 
 class NotImported(msgspec.Struct):
     """An entry that was not imported."""
 
-    number: Annotated[int, Meta(description="its place in the file, from 1")]
-    title: str | None
-    reason: str
-    suggestion: Annotated[Suggestion | None, Meta(description="an anime of the same title, which may be it")]
+    number: Annotated[int, Meta(description="The place of the entry in the file, from 1.", examples=[17])]
+    title: Annotated[str | None, Meta(description="The title in the file.", examples=["Death Note"])]
+    reason: Annotated[
+        str, Meta(description="Why the entry was not imported.", examples=["It is not in the catalogue."])
+    ]
+    suggestion: Annotated[
+        Suggestion | None, Meta(description="An anime with the same title, which may be the right one.")
+    ]
 
 
 class LibraryFields(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
+from msgspec import Meta
 from sqlalchemy import ARRAY, Text, Uuid, and_, bindparam, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -30,11 +31,11 @@ MAX_SUGGESTIONS = 200
 class ImportReport(msgspec.Struct):
     """Counts of the entries of a file, and those that were not imported."""
 
-    added: int
-    updated: int
-    unchanged: int
-    not_imported: list[NotImported]
-    dry_run: bool
+    added: Annotated[int, Meta(description="The number of new entries.", examples=[41])]
+    updated: Annotated[int, Meta(description="The number of changed entries.", examples=[3])]
+    unchanged: Annotated[int, Meta(description="The number of entries that were kept.", examples=[12])]
+    not_imported: Annotated[list[NotImported], Meta(description="The entries that were not imported.")]
+    dry_run: Annotated[bool, Meta(description="Whether the library was left unchanged, as requested.")]
 
 
 _FIELDS = LibraryFields.__struct_fields__
