@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
-from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 from litestar import Request, Response
@@ -144,7 +143,7 @@ def page_response(request: Request[Any, Any, Any], page: Page[Any]) -> Response[
 
 
 def _next_link(request: Request[Any, Any, Any], cursor: str) -> str:
-    sent = parse_qsl(request.scope["query_string"].decode(), keep_blank_values=True)
-    query = [(name, value) for name, value in sent if name not in {"cursor", "offset"}]
+    sent = request.scope["query_string"].decode().split("&")
+    query = [pair for pair in sent if pair and pair.partition("=")[0] not in {"cursor", "offset"}]
     # Without a host: behind a proxy only the client knows its name.
-    return f'<{request.scope["path"]}?{urlencode([*query, ("cursor", cursor)])}>; rel="next"'
+    return f'<{request.scope["path"]}?{"&".join([*query, f"cursor={cursor}"])}>; rel="next"'
