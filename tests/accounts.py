@@ -1,4 +1,4 @@
-"""Accounts through the API: register, log in, refresh and log out, and the responses that refuse."""
+"""Requests of accounts: register, log in, refresh and log out, with the expected error responses."""
 
 import httpx
 
@@ -9,41 +9,41 @@ FORBIDDEN = {"code": "PERMISSION_DENIED", "message": "Insufficient permissions",
 
 
 async def register(client: httpx.AsyncClient, email: str = EMAIL, password: str = PASSWORD) -> dict[str, str]:
-    """The tokens of a new account."""
-    answer = await client.post("/auth/register", json={"email": email, "password": password})
-    assert answer.status_code == 201, answer.text
-    tokens: dict[str, str] = answer.json()
+    """Register and return the tokens."""
+    response = await client.post("/auth/register", json={"email": email, "password": password})
+    assert response.status_code == 201, response.text
+    tokens: dict[str, str] = response.json()
     return tokens
 
 
 async def login(client: httpx.AsyncClient, email: str = EMAIL, password: str = PASSWORD) -> httpx.Response:
-    """The answer to a login."""
+    """Log in and return the response."""
     return await client.post("/auth/login", json={"email": email, "password": password})
 
 
 async def refresh(client: httpx.AsyncClient, token: str) -> httpx.Response:
-    """The answer to a refresh."""
+    """Refresh the tokens and return the response."""
     return await client.post("/auth/refresh", json={"refresh_token": token})
 
 
 async def logout(client: httpx.AsyncClient, token: str) -> httpx.Response:
-    """The answer to a logout."""
+    """Log out and return the response."""
     return await client.post("/auth/logout", json={"refresh_token": token})
 
 
 def bearer(tokens: dict[str, str]) -> dict[str, str]:
-    """The headers of somebody who is signed in."""
+    """Return the headers that authenticate a request."""
     return {"Authorization": f"Bearer {tokens['access_token']}"}
 
 
 async def me(client: httpx.AsyncClient, tokens: dict[str, str]) -> httpx.Response:
-    """What an access token opens."""
+    """Get the current user and return the response."""
     return await client.get("/users/me", headers=bearer(tokens))
 
 
-def is_refused(answer: httpx.Response) -> bool:
-    """Whether it is the 401 of the contract, entirely."""
-    assert (answer.status_code, answer.json()) == (401, UNAUTHORIZED)
-    assert answer.headers["www-authenticate"] == "Bearer"
-    assert answer.headers["cache-control"] == "no-store"
+def is_refused(response: httpx.Response) -> bool:
+    """Check that the response is the 401 of the contract, and return True."""
+    assert (response.status_code, response.json()) == (401, UNAUTHORIZED)
+    assert response.headers["www-authenticate"] == "Bearer"
+    assert response.headers["cache-control"] == "no-store"
     return True

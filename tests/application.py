@@ -1,4 +1,4 @@
-"""The application in the process of the tests, over ASGI."""
+"""The application in the process of the tests, with a client that calls it over ASGI."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,20 +13,20 @@ from kitsu.app import create_app
 from kitsu.settings import Settings
 
 ORIGIN = "https://kitsu.example.org"
-PATIENCE_MS = 30_000
+LONG_TIMEOUT_MS = 30_000
 
 
 @asynccontextmanager
 async def client_of(url: URL, **settings: object) -> AsyncIterator[httpx.AsyncClient]:
-    """The application on a database, over ASGI."""
+    """Run the application on a database, and yield a client that calls it over ASGI."""
     values = {"secret_key": "k" * 32, "allowed_origins": (ORIGIN,), "database_url": url, "db_pool_size": 3}
-    # With cached responses a test that changes a row would have to wait until the listener hears of it.
+    # With cached responses, a test that changes a row would wait for the notification of the change.
     values["catalogue_memory_mb"] = 0
     # A test of a timeout sets a short one; all others must not depend on the speed of the machine.
-    values |= {f"db_{name}_timeout_ms": PATIENCE_MS for name in ("connect", "pool", "statement", "lock")}
+    values |= {f"db_{name}_timeout_ms": LONG_TIMEOUT_MS for name in ("connect", "pool", "statement", "lock")}
     with TemporaryDirectory() as uploads:
         app = create_app(Settings(**{**values, "media_url": f"file://{uploads}", **settings}))  # type: ignore[arg-type] # the values are of many types
-        # An error that the application lets through would be a 500 behind a real server, not an exception.
+        # A real server turns an unhandled error into a 500.
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)  # type: ignore[arg-type] # Litestar types scopes closer
         async with _running(app), httpx.AsyncClient(transport=transport, base_url="http://kitsu.test") as client:
             yield client
@@ -34,19 +34,19 @@ async def client_of(url: URL, **settings: object) -> AsyncIterator[httpx.AsyncCl
 
 @asynccontextmanager
 async def _running(app: Litestar) -> AsyncIterator[None]:
-    """The application's lifespan, in a task of its own: pytest enters and leaves a fixture in different ones."""
+    """Run the application's lifespan in its own task: pytest enters and leaves a fixture in different tasks."""
     started, stop = asyncio.Event(), asyncio.Event()
 
-    async def live() -> None:
+    async def run_lifespan() -> None:
         async with app.lifespan():
             started.set()
             await stop.wait()
 
-    life = asyncio.create_task(live())
+    lifespan = asyncio.create_task(run_lifespan())
     starting = asyncio.create_task(started.wait())
-    await asyncio.wait({life, starting}, return_when=asyncio.FIRST_COMPLETED)
-    if life.done():
-        await life
+    await asyncio.wait({lifespan, starting}, return_when=asyncio.FIRST_COMPLETED)
+    if lifespan.done():
+        await lifespan
     yield
     stop.set()
-    await life
+    await lifespan

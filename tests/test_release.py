@@ -1,4 +1,4 @@
-"""`make release`: each reason for which it refuses, and the packages that it builds."""
+"""`make release`: the problems that it reports, and the packages that it builds."""
 
 import shutil
 import subprocess
@@ -16,7 +16,7 @@ PYPROJECT = '[project]\nname = "kitsu"\nversion = "1.2.3"\ndependencies = ["no-s
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """Return a small checkout that can become release 1.2.3, without lock files that fit."""
+    """Return a small checkout at version 1.2.3, with lock files that are outdated."""
     root = tmp_path / "checkout"
     (root / "kitsu").mkdir(parents=True)
     (root / "pyproject.toml").write_text(PYPROJECT)
@@ -39,7 +39,7 @@ def git(root: Path, *arguments: str) -> None:
 
 
 def fake_uv(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put a shell script in the place of uv."""
+    """Replace uv by a shell script."""
     (folder / "uv").write_text(f"#!/bin/sh\n{script}\n")
     (folder / "uv").chmod(0o755)
     monkeypatch.setattr(release, "BIN", folder)

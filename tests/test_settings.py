@@ -1,4 +1,4 @@
-"""Settings: the values that each accepts and refuses, the messages, and the files written from their fields."""
+"""Settings: accepted and refused values, error messages, and the generated documentation."""
 
 import importlib.util
 import re
@@ -117,7 +117,7 @@ ALLOWED_ORIGINS https:// https:a.example https://a.example:99999 https://a.examp
 ALLOWED_ORIGINS https://u@a.example https://:p@a.example https://@a.example [1] [null] [ {} ["https://a.example"
 ALLOWED_ORIGINS http://[::1 https://a.example;https://b.example https://a.example:0
 """
-"""The name of a setting and texts that it refuses."""
+"""A setting and the values that it refuses, per line."""
 REFUSED_CASES = [
     (name, text) for line in REFUSED.splitlines() for name, *texts in [line.split() or [""]] for text in texts
 ]
@@ -133,7 +133,7 @@ REFUSED_CASES += [
 def test_value_is_refused(name: str, text: str) -> None:
     message = problem(**{name: text})
     assert message.startswith(f"{name} must be ")
-    if not name.startswith(("MEDIA", "ALLOWED")):  # which may hold a password that the message must not repeat
+    if not name.startswith(("MEDIA", "ALLOWED")):  # these values may contain a password
         assert text.rsplit(",", maxsplit=1)[-1] in message
 
 
@@ -148,7 +148,7 @@ def test_s3_endpoint_without_bucket_is_refused() -> None:
 
 def test_environment_wins_over_env_file(tmp_path: Path) -> None:
     file = tmp_path / ".env"
-    file.write_text(f"SECRET_KEY={KEY}\nPORT=9001\n# PORT=1\nHOST='::1' # with a remark\nAPP_NAME=${{HOME}}\n")
+    file.write_text(f"SECRET_KEY={KEY}\nPORT=9001\n# PORT=1\nHOST='::1' # a comment\nAPP_NAME=${{HOME}}\n")
     settings = load_settings({"PORT": "9002"}, file)
     assert (settings.port, settings.host, settings.app_name) == (9002, "::1", "${HOME}")
 

@@ -5,9 +5,10 @@ import pytest
 from scripts.wording import subject_problems, text_problems
 
 
-@pytest.mark.parametrize("text", ["It is " + "none.", "A lock that " + "nobody holds", "Started " + "anew"])
+@pytest.mark.parametrize("text", ["It is n_one.", "A lock that no_body holds", "Started a_new"])
 def test_forbidden_words_are_reported_with_place_and_advice(text: str) -> None:
-    (problem,) = text_problems("README.md", f"First line\n{text}\n")
+    # The underscores hide the samples from the check.
+    (problem,) = text_problems("README.md", f"First line\n{text.replace('_', '')}\n")
     assert problem.startswith("README.md:2: ")
 
 

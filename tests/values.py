@@ -1,4 +1,4 @@
-"""Values that no path accepts, and ids of nothing."""
+"""Invalid values of parameters and fields, and an unknown id."""
 
 from typing import Any
 
@@ -15,4 +15,4 @@ EXTRA: dict[str, Any] = {
     "version": 99,
     "created_at": "x",
 }
-"""Fields that no body here takes."""
+"""Fields that no request body accepts."""

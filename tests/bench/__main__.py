@@ -14,9 +14,9 @@ import psutil
 from sqlalchemy.engine import URL
 
 from kitsu.db.embedded import shared_server
-from tests.bench import world
+from tests.bench import dataset
 from tests.bench.servers import CONNECTIONS, ROOT, SECONDS, Figures, bare, kitsu, loaded, memory_of, under_load
-from tests.bench.works import Request, Work, described, works
+from tests.bench.workloads import Request, Work, described, works
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 ANIME = 100_000
@@ -42,7 +42,7 @@ def measured(url: URL, workers: int, todo: dict[str, Work], works_file: Path) ->
             base[work.name] = loaded(server, port, work.for_bare())
             if base[work.name].bad:
                 raise RuntimeError(f"the bare handler failed at {work.name}")
-        asyncio.run(world.as_built(url))
+        asyncio.run(dataset.as_built(url))
     with kitsu(url, workers) as (server, port):
         rest = memory_of(server)
         for name in ("list", "detail"):
@@ -57,7 +57,7 @@ def measured(url: URL, workers: int, todo: dict[str, Work], works_file: Path) ->
             yield line(work.name, workers, ours[work.name], base[work.name])
         yield line("list, page 4,000 and on", workers, loaded(server, port, far_pages(port)), ours["list"])
         yield storm("detail", workers, server, port, todo["detail"], ours["detail"])
-        asyncio.run(world.as_built(url))
+        asyncio.run(dataset.as_built(url))
     yield f"| worker at rest | {workers} | | | | | {rest:.0f} | | |"
 
 
@@ -77,14 +77,14 @@ def far_pages(port: int) -> list[Request]:
 
 def logins() -> list[Request]:
     """One of each viewer."""
-    bodies = [{"email": f"user{n}@example.org", "password": world.PASSWORD} for n in range(1, world.VIEWERS + 1)]
+    bodies = [{"email": f"user{n}@example.org", "password": dataset.PASSWORD} for n in range(1, dataset.VIEWERS + 1)]
     return [("POST", "/auth/login", "", msgspec.json.encode(body).decode()) for body in bodies]
 
 
 def main() -> None:
     """Run it all."""
     with shared_server(ROOT / ".local" / "bench-postgres") as server, tempfile.NamedTemporaryFile() as file:
-        url = asyncio.run(world.prepared(server, ANIME))
+        url = asyncio.run(dataset.prepared(server, ANIME))
         todo = asyncio.run(works(url))
         file.write(described(todo))
         file.flush()
@@ -96,7 +96,7 @@ def main() -> None:
     cores = f"{os.cpu_count()} cores, {psutil.virtual_memory().total >> 30} GiB, Python {sys.version.split()[0]}"
     text = f"""# Benchmark of {datetime.now(UTC):%Y-%m-%d}
 
-{cores}; {ANIME:,} anime, {world.VIEWERS} viewers, wrk with {CONNECTIONS} connections for {SECONDS} s each, all on
+{cores}; {ANIME:,} anime, {dataset.VIEWERS} viewers, wrk with {CONNECTIONS} connections for {SECONDS} s each, all on
 one machine. `beside` is the same statement in an ASGI handler without a framework on the same server and database; for
 answers from memory one that answers a constant; for far pages and in the storm of logins (another wrk with as many
 connections) the service itself without that. The ratios tell more than the figures. CPU is that of the workers, for

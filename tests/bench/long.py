@@ -9,9 +9,9 @@ from pathlib import Path
 from sqlalchemy.engine import URL
 
 from kitsu.db.embedded import shared_server
-from tests.bench import world
+from tests.bench import dataset
 from tests.bench.servers import CONNECTIONS, ROOT, kitsu, loaded, memory_of
-from tests.bench.works import Request, works
+from tests.bench.workloads import Request, works
 
 RESULTS = Path(__file__).with_name("RESULTS-LONG.md")
 SMALL_BODY_BYTES, LARGE = 10_000, 1_000_000
@@ -56,14 +56,14 @@ def million(url: URL) -> list[str]:
                 step = int(done * STEPS / REQUESTS)
                 lines.append(f"| {done:,.0f} | {figures.memory_mb:.0f} | {figures.bad} |")
                 print(lines[-1], flush=True)  # noqa: T201 - what it is for
-    asyncio.run(world.as_built(url))
+    asyncio.run(dataset.as_built(url))
     return lines
 
 
 def main() -> None:
     """Run it all."""
     with shared_server(ROOT / ".local" / "bench-postgres") as server:
-        small, large = (asyncio.run(world.prepared(server, anime)) for anime in (SMALL_BODY_BYTES, LARGE))
+        small, large = (asyncio.run(dataset.prepared(server, anime)) for anime in (SMALL_BODY_BYTES, LARGE))
         by_size = sizes(small, large)
         print("\n".join(by_size), flush=True)  # noqa: T201 - what it is for
         over_time = million(small)

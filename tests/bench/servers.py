@@ -14,8 +14,8 @@ import httpx
 import psutil
 from sqlalchemy.engine import URL
 
-from tests.bench import world
-from tests.bench.works import Request
+from tests.bench import dataset
+from tests.bench.workloads import Request
 from tests.cli.process import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -67,7 +67,7 @@ def kitsu(url: URL, workers: int, **settings: str) -> Iterator[tuple[psutil.Proc
     port = free_port()
     environment = {
         "DATABASE_URL": url.render_as_string(hide_password=False),
-        "SECRET_KEY": world.SECRET_KEY,
+        "SECRET_KEY": dataset.SECRET_KEY,
         "RATE_LIMIT_ENABLED": "false",
         "PORT": str(port),
         "WORKERS": str(workers),
@@ -82,7 +82,7 @@ def bare(url: URL, workers: int, works_file: Path) -> Iterator[tuple[psutil.Proc
     port = free_port()
     options = f"--interface asgi --http 1 --loop uvloop --workers {workers} --port {port} --no-ws --log-level critical"
     command = ["-m", "granian", *options.split(), "tests.bench.bare:app"]
-    environment = {"BARE_DATABASE": world.plain(url), "BARE_WORKS": str(works_file)}
+    environment = {"BARE_DATABASE": dataset.plain(url), "BARE_WORKS": str(works_file)}
     with served(command, port, "/constant", **environment) as server:
         yield server, port
 

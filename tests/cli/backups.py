@@ -15,7 +15,7 @@ from kitsu.domain.operations.backup.archive import writing
 from kitsu.domain.operations.backup.files import MediaFiles
 from tests.cli.invoke import invoke
 from tests.databases import connect
-from tests.media_places import Place
+from tests.media_locations import MediaLocation
 
 T = TypeVar("T")
 
@@ -65,28 +65,28 @@ async def contents(database: URL) -> dict[str, list[str]]:
         await connection.close()
 
 
-def settings_of(place: Place) -> dict[str, Any]:
+def settings_of(location: MediaLocation) -> dict[str, Any]:
     """Return the settings of a command for this media store."""
-    return {name.upper(): str(value) for name, value in place.settings.items()} | AWS
+    return {name.upper(): str(value) for name, value in location.settings.items()} | AWS
 
 
-async def take(database: URL, place: Place, file: Path) -> backup.BackupSummary:
+async def take(database: URL, location: MediaLocation, file: Path) -> backup.BackupSummary:
     """Take a backup without the command, which starts an event loop of its own."""
-    return await _done(backup.take, database, place, file)
+    return await _done(backup.take, database, location, file)
 
 
-async def restore(database: URL, place: Place, file: Path) -> backup.BackupSummary:
+async def restore(database: URL, location: MediaLocation, file: Path) -> backup.BackupSummary:
     """Restore a backup without the command."""
-    return await _done(backup.restore, database, place, file)
+    return await _done(backup.restore, database, location, file)
 
 
 async def _done(
-    work: Callable[[AsyncEngine, MediaFiles, Path], Awaitable[T]], database: URL, place: Place, file: Path
+    work: Callable[[AsyncEngine, MediaFiles, Path], Awaitable[T]], database: URL, location: MediaLocation, file: Path
 ) -> T:
     engine = create_engine(database)
     try:
         return await work(
-            engine, MediaFiles(**{name.removeprefix("media_"): v for name, v in place.settings.items()}), file
+            engine, MediaFiles(**{name.removeprefix("media_"): v for name, v in location.settings.items()}), file
         )
     finally:
         await engine.dispose()

@@ -88,7 +88,7 @@ class Process:
             until(is_over, what)
         except AssertionError as error:
             self.fail(str(error))
-        # The process may have met it just before its end.
+        # The condition may have become true just before its end.
         if not is_met and not condition():
             self.fail(f"ended before {what}")
 

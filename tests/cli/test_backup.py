@@ -16,7 +16,7 @@ from tests.cli.backups import FILES, PASSWORD, UNFINISHED, USERS, contents, sett
 from tests.cli.invoke import invoke
 from tests.cli.process import kitsu
 from tests.databases import column, copy_of, execute
-from tests.media_places import Place, bucket_of, folder_at
+from tests.media_locations import MediaLocation, bucket_of, folder_at
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def size(file: Path) -> int:
     return file.stat().st_size
 
 
-def test_backup_file_is_tar_with_description_and_checksums(source: URL, tmp_path: Path, folder: Place) -> None:
+def test_backup_file_is_tar_with_description_and_checksums(source: URL, tmp_path: Path, folder: MediaLocation) -> None:
     folder.put("first.webp", b"a picture")
     assert invoke(tmp_path, "backup", "b.tar", database=source, **settings_of(folder))[0] == 0
     with tarfile.open(tmp_path / "b.tar") as tar:
@@ -76,7 +76,7 @@ def test_backup_file_is_tar_with_description_and_checksums(source: URL, tmp_path
 
 
 def test_backup_without_files_of_users_restores_no_avatars(
-    source: URL, bare_database: URL, tmp_path: Path, folder: Place
+    source: URL, bare_database: URL, tmp_path: Path, folder: MediaLocation
 ) -> None:
     folder.put("first.webp", b"a picture")
     code, _, errors = invoke(tmp_path, "backup", "b.tar", database=source, **settings_of(folder))
@@ -96,7 +96,9 @@ async def at_revision(url: URL, revision: str) -> None:
     await engine.dispose()
 
 
-def test_backup_whose_time_is_not_stored_succeeds_with_warning(source: URL, tmp_path: Path, folder: Place) -> None:
+def test_backup_whose_time_is_not_stored_succeeds_with_warning(
+    source: URL, tmp_path: Path, folder: MediaLocation
+) -> None:
     asyncio.run(execute(source, "ALTER TABLE command_runs ADD CHECK (false)"))
     code, output, errors = invoke(tmp_path, "backup", "b.tar", database=source, **settings_of(folder))
     assert (code, output[:12]) == (0, "Wrote b.tar:")
@@ -107,7 +109,7 @@ def test_backup_whose_time_is_not_stored_succeeds_with_warning(source: URL, tmp_
 
 @pytest.mark.parametrize("revision", ["0007", "0011"])
 def test_restore_of_older_schema_reports_needed_migration(
-    template: URL, server: URL, bare_database: URL, tmp_path: Path, folder: Place, revision: str
+    template: URL, server: URL, bare_database: URL, tmp_path: Path, folder: MediaLocation, revision: str
 ) -> None:
     async def old() -> dict[str, list[str]]:
         await at_revision(bare_database, revision)
@@ -129,7 +131,7 @@ def test_restore_of_older_schema_reports_needed_migration(
 
 
 def test_backup_and_restore_as_mere_owner_succeed(
-    source: URL, server: URL, bare_database: URL, tmp_path: Path, folder: Place
+    source: URL, server: URL, bare_database: URL, tmp_path: Path, folder: MediaLocation
 ) -> None:
     """The user owns both databases and has a password with characters that need quoting in a shell or a URL.
 

@@ -19,7 +19,7 @@ from tests.cli.backups import AWS, FILES, UNFINISHED, USERS, contents, made_of, 
 from tests.cli.invoke import invoke
 from tests.cli.process import free_port
 from tests.databases import connect, copy_of, execute
-from tests.media_places import Place, bucket_of, folder_at
+from tests.media_locations import MediaLocation, bucket_of, folder_at
 
 
 @pytest.fixture(scope="module")
@@ -31,16 +31,16 @@ async def source(catalogue: URL, server: URL) -> AsyncIterator[URL]:
 
 
 @pytest.fixture(scope="module")
-def media(tmp_path_factory: pytest.TempPathFactory) -> Place:
+def media(tmp_path_factory: pytest.TempPathFactory) -> MediaLocation:
     """Return a media store with the files of those users."""
-    place = folder_at(tmp_path_factory.mktemp("media"))
+    location = folder_at(tmp_path_factory.mktemp("media"))
     for name, data in FILES.items():
-        place.put(name, data)
-    return place
+        location.put(name, data)
+    return location
 
 
 @pytest.fixture(scope="module")
-def good(source: URL, media: Place, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def good(source: URL, media: MediaLocation, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a backup of both."""
     folder = tmp_path_factory.mktemp("backup")
     code, _, errors = invoke(folder, "backup", "good.tar", database=source, **settings_of(media))
@@ -49,7 +49,7 @@ def good(source: URL, media: Place, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture
-def refusal(bare_database: URL, tmp_path: Path, folder: Place) -> Iterator[Callable[..., str]]:
+def refusal(bare_database: URL, tmp_path: Path, folder: MediaLocation) -> Iterator[Callable[..., str]]:
     """Yield a function that expects a refused restore; check afterwards that database and media store are empty."""
 
     def run(file: object, **settings: str) -> str:
@@ -132,7 +132,9 @@ def test_restore_of_damaged_backup_changes_nothing(good: Path, tmp_path: Path, r
     assert "damaged or incomplete: database.dump has another checksum. Nothing was restored." in refusal("flipped.tar")
 
 
-def test_restore_into_filled_database_is_refused(source: URL, good: Path, tmp_path: Path, folder: Place) -> None:
+def test_restore_into_filled_database_is_refused(
+    source: URL, good: Path, tmp_path: Path, folder: MediaLocation
+) -> None:
     before = asyncio.run(contents(source))
     error = refused(tmp_path, "restore", str(good), database=source, **settings_of(folder))
     assert f"The database '{source.database}' is not empty" in error
@@ -142,18 +144,18 @@ def test_restore_into_filled_database_is_refused(source: URL, good: Path, tmp_pa
 
 @pytest.mark.parametrize("kind", ["folder", "bucket"])
 def test_restore_into_filled_media_store_is_refused(
-    good: Path, bare_database: URL, tmp_path: Path, s3: str, credentials: None, folder: Place, kind: str
+    good: Path, bare_database: URL, tmp_path: Path, s3: str, credentials: None, folder: MediaLocation, kind: str
 ) -> None:
-    place = folder if kind == "folder" else bucket_of(s3)
-    place.put("there.webp", b"already")
-    error = refused(tmp_path, "restore", str(good), database=bare_database, **settings_of(place))
+    location = folder if kind == "folder" else bucket_of(s3)
+    location.put("there.webp", b"already")
+    error = refused(tmp_path, "restore", str(good), database=bare_database, **settings_of(location))
     assert "The media store has files already" in error
-    assert place.files() == {"there.webp": b"already"}
+    assert location.files() == {"there.webp": b"already"}
     assert asyncio.run(contents(bare_database)) == {}
 
 
 def test_restore_that_fails_in_database_changes_nothing(
-    good: Path, bare_database: URL, tmp_path: Path, folder: Place
+    good: Path, bare_database: URL, tmp_path: Path, folder: MediaLocation
 ) -> None:
     function = "CREATE FUNCTION kitsu_catalogue_changed() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN END'"
     asyncio.run(execute(bare_database, function))
@@ -166,7 +168,7 @@ def test_restore_that_fails_in_database_changes_nothing(
     assert invoke(tmp_path, "restore", str(good), database=bare_database, **settings_of(folder))[0] == 0
 
 
-async def test_restore_during_another_restore_is_refused(good: Path, bare_database: URL, folder: Place) -> None:
+async def test_restore_during_another_restore_is_refused(good: Path, bare_database: URL, folder: MediaLocation) -> None:
     other = await connect(bare_database)
     try:
         await other.execute("SELECT pg_advisory_lock(x'726573746F7265'::bigint)")
@@ -178,7 +180,7 @@ async def test_restore_during_another_restore_is_refused(good: Path, bare_databa
     assert folder.files() == {}
 
 
-def test_backup_to_unusable_path_is_refused(source: URL, tmp_path: Path, media: Place) -> None:
+def test_backup_to_unusable_path_is_refused(source: URL, tmp_path: Path, media: MediaLocation) -> None:
     def backup(file: object) -> str:
         return refused(tmp_path, "backup", str(file), database=source, **settings_of(media))
 
@@ -237,7 +239,7 @@ def test_missing_or_old_pg_programs_are_reported(
     good: Path,
     bare_database: URL,
     tmp_path: Path,
-    folder: Place,
+    folder: MediaLocation,
     monkeypatch: pytest.MonkeyPatch,
     command: str,
 ) -> None:
@@ -258,14 +260,14 @@ def test_missing_or_old_pg_programs_are_reported(
     assert folder.files() == {}
 
 
-def test_backup_with_old_program_uses_embedded_one(source: URL, tmp_path: Path, folder: Place) -> None:
+def test_backup_with_old_program_uses_embedded_one(source: URL, tmp_path: Path, folder: MediaLocation) -> None:
     old = program(tmp_path, "pg_dump", "14.2")
     assert invoke(tmp_path, "backup", "b.tar", database=source, PATH=old, **settings_of(folder))[0] == 0
 
 
 @pytest.mark.parametrize("command", ["backup", "restore"])
 def test_backup_and_restore_without_database_are_refused(
-    good: Path, tmp_path: Path, folder: Place, command: str
+    good: Path, tmp_path: Path, folder: MediaLocation, command: str
 ) -> None:
     file = str(good) if command == "restore" else "b.tar"
     away = f"postgresql://kitsu:hunter2@127.0.0.1:{free_port()}/kitsu"
@@ -290,7 +292,7 @@ def test_backup_and_restore_without_media_store_are_refused(
 
 
 def test_backup_of_unknown_database_is_refused(
-    database: URL, bare_database: URL, tmp_path: Path, folder: Place
+    database: URL, bare_database: URL, tmp_path: Path, folder: MediaLocation
 ) -> None:
     error = refused(tmp_path, "backup", "b.tar", database=bare_database, **settings_of(folder))
     assert "The database has no tables yet" in error

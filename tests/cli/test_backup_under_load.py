@@ -14,9 +14,9 @@ from sqlalchemy.engine import URL
 from tests.cli.backups import FILES, UNFINISHED, USERS, contents, restore, settings_of, take
 from tests.cli.process import Process, kitsu
 from tests.databases import column, connect, copy_of, execute
-from tests.factories import Shelf, Viewer, shelf_of
-from tests.media_places import Place, folder_at
-from tests.pictures import plain
+from tests.factories import Backend, Viewer, backend_of
+from tests.images import plain
+from tests.media_locations import MediaLocation, folder_at
 
 pytestmark = pytest.mark.slow
 
@@ -39,16 +39,16 @@ def files_in(folder: Path) -> list[Path]:
 
 async def upload(viewer: Viewer, colour: str = "red") -> str:
     """Upload an avatar and return the name of its file."""
-    answer = await viewer.ask("PATCH", "/users/me", files={"avatar": ("a.png", plain(colour=colour))})
+    answer = await viewer.request("PATCH", "/users/me", files={"avatar": ("a.png", plain(colour=colour))})
     assert answer.status_code == 200, answer.text
     return str(answer.json()["avatar"]).rpartition("/")[2]
 
 
 @pytest.fixture
-async def shelf(server: URL, template: URL, folder: Place) -> AsyncIterator[Shelf]:
+async def backend(server: URL, template: URL, folder: MediaLocation) -> AsyncIterator[Backend]:
     """Yield a service with a media folder."""
-    async with shelf_of(server, template, **folder.settings) as shelf:
-        yield shelf
+    async with backend_of(server, template, **folder.settings) as backend:
+        yield backend
 
 
 async def restored(tmp_path: Path, database: URL) -> dict[str, bytes]:
@@ -59,10 +59,10 @@ async def restored(tmp_path: Path, database: URL) -> dict[str, bytes]:
 
 
 async def test_backup_during_writes_is_consistent(
-    shelf: Shelf, bare_database: URL, tmp_path: Path, folder: Place
+    backend: Backend, bare_database: URL, tmp_path: Path, folder: MediaLocation
 ) -> None:
     """Each avatar has its file, and each request is in the backup completely or not at all."""
-    animes = await shelf.animes(20)
+    animes = await backend.animes(20)
     stop = asyncio.Event()
     writes = 0
 
@@ -74,15 +74,15 @@ async def test_backup_during_writes_is_consistent(
                 anime = animes[writes % len(animes)]
                 # An entry and its progress come in one transaction.
                 await viewer.write("PUT", f"/library/{anime}", {"status": "watching"})
-                await viewer.ask("POST", "/favorites", json={"anime_id": anime})
+                await viewer.request("POST", "/favorites", json={"anime_id": anime})
                 writes += 1
 
-    quiet, *viewers = [await shelf.viewer() for _ in range(5)]
+    quiet, *viewers = [await backend.viewer() for _ in range(5)]
     avatar = await upload(quiet)
     tasks = [asyncio.create_task(write(viewer)) for viewer in viewers]
     try:
         before = writes
-        with kitsu(tmp_path, "backup", "b.tar", database=shelf.url, **settings_of(folder)) as process:
+        with kitsu(tmp_path, "backup", "b.tar", database=backend.url, **settings_of(folder)) as process:
             await ended(process)
         assert writes > before
     finally:
@@ -118,16 +118,16 @@ async def held_up(
 
 
 async def test_backup_leaves_out_writes_after_snapshot(
-    shelf: Shelf, bare_database: URL, tmp_path: Path, folder: Place
+    backend: Backend, bare_database: URL, tmp_path: Path, folder: MediaLocation
 ) -> None:
-    staying, changing, leaving, coming = [await shelf.viewer() for _ in range(4)]
+    staying, changing, leaving, coming = [await backend.viewer() for _ in range(4)]
     first, second, third = [await upload(viewer) for viewer in (staying, changing, leaving)]
-    before = await contents(shelf.url)
+    before = await contents(backend.url)
     # pg_dump waits for a table that the test does not write; it has its snapshot by then.
     settings = settings_of(folder)
-    async with held_up(LOCK, tmp_path, "backup", "b.tar", database=shelf.url, **settings) as (process, held):
+    async with held_up(LOCK, tmp_path, "backup", "b.tar", database=backend.url, **settings) as (process, held):
         changed = await upload(changing, "blue")
-        await execute(shelf.url, f"UPDATE users SET avatar = NULL WHERE id = '{leaving.id}'")
+        await execute(backend.url, f"UPDATE users SET avatar = NULL WHERE id = '{leaving.id}'")
         (tmp_path / "uploads/avatars" / third).unlink()
         new = await upload(coming, "green")
         assert set(folder.files()) == {first, changed, new}
@@ -153,7 +153,7 @@ async def source(catalogue: URL, server: URL) -> AsyncIterator[URL]:
         yield url
 
 
-async def test_interrupted_backup_leaves_no_file(source: URL, tmp_path: Path, folder: Place) -> None:
+async def test_interrupted_backup_leaves_no_file(source: URL, tmp_path: Path, folder: MediaLocation) -> None:
     before = await contents(source)
     command: dict[str, Any] = {"database": source, **settings_of(folder)}
     async with held_up(LOCK, tmp_path, "backup", "b.tar", **command) as (process, _):
@@ -179,7 +179,7 @@ async def test_interrupted_backup_leaves_no_file(source: URL, tmp_path: Path, fo
 
 
 async def test_interrupted_restore_changes_nothing(
-    source: URL, bare_database: URL, tmp_path: Path, folder: Place
+    source: URL, bare_database: URL, tmp_path: Path, folder: MediaLocation
 ) -> None:
     for name, data in FILES.items():
         folder.put(name, data)

@@ -17,7 +17,7 @@ from kitsu.settings import load_settings
 from tests.cli.invoke import invoke, invoked
 from tests.cli.process import at_once, free_port, kitsu
 from tests.conftest import execute
-from tests.media_places import Place
+from tests.media_locations import MediaLocation
 
 GOOD: dict[str, Any] = {
     "ALLOWED_ORIGINS": "https://kitsu.example.org",
@@ -295,21 +295,21 @@ async def test_missing_media_folder_is_reported(database: URL, tmp_path: Path) -
         assert await found(tmp_path, database, MEDIA_URL=f"file://{tmp_path}/{place}") == [("kitsu.E301", problem)]
 
 
-async def test_missing_avatars_are_reported(database: URL, tmp_path: Path, place: Place) -> None:
+async def test_missing_avatars_are_reported(database: URL, tmp_path: Path, location: MediaLocation) -> None:
     """The volume is not mounted and its folder is empty, or MEDIA_URL names another bucket."""
     avatar = "gen_random_uuid(), {0} || '@a.b', {0}, 'none', 'uploads/avatars/' || {0} || '.webp'".format("n::text")
     users = (
         f"INSERT INTO users (id, email, username, password_hash, avatar) SELECT {avatar} FROM generate_series(1, 30) n"
     )
     await execute(database, RAN, users)
-    settings: dict[str, Any] = {name.upper(): str(value) for name, value in place.settings.items()}
+    settings: dict[str, Any] = {name.upper(): str(value) for name, value in location.settings.items()}
     settings |= {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
-    place.put("without user.webp", b"an avatar")
+    location.put("without user.webp", b"an avatar")
     ((check_id, text),) = await found(tmp_path, database, **settings)
     assert check_id == "kitsu.E302"
     assert text.startswith(f"Users have avatars, but {settings['MEDIA_URL']} has none of them. Mount the volume")
     for number in range(1, 31):
-        place.put(f"{number}.webp", b"an avatar")
+        location.put(f"{number}.webp", b"an avatar")
     assert await found(tmp_path, database, **settings) == []
 
 

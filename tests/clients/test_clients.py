@@ -12,7 +12,7 @@ from sqlalchemy.engine import URL
 from kitsu.domain.catalogue.importing import load_sample
 from tests.cli.process import Process, kitsu
 from tests.databases import copy_of, engine_of
-from tests.pictures import plain
+from tests.images import plain
 
 pytestmark = pytest.mark.clients
 

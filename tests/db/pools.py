@@ -11,7 +11,7 @@ from kitsu.db.engine import Timeouts
 from kitsu.db.statements import StatementRunner
 from tests.conftest import connect
 from tests.db.waiting import until
-from tests.slow_line import SlowLine, slow_line
+from tests.tcp_proxy import SlowProxy, slow_proxy
 
 LOCK = 1
 """The advisory lock that `Outside.hold` takes."""
@@ -106,7 +106,7 @@ async def make_runner(database: URL) -> AsyncIterator[MakeRunner]:
 
 
 @pytest.fixture
-def line(database: URL) -> Iterator[SlowLine]:
+def proxy(database: URL) -> Iterator[SlowProxy]:
     """A connection to the test's database that can be slowed down, or made silent."""
-    with slow_line(database) as line:
-        yield line
+    with slow_proxy(database) as proxy:
+        yield proxy

@@ -6,22 +6,22 @@ from sqlalchemy.engine import URL
 
 from kitsu.db.engine import Timeouts, create_engine, engine_states
 from kitsu.db.errors import is_unavailable, sqlstate
-from tests.faults.wire import Wire
-from tests.slow_line import in_thread
+from tests.faults.faulty_proxy import FaultyProxy
+from tests.tcp_proxy import in_thread
 
 ONE = text("SELECT 1")
 
 
 async def test_transaction_after_failed_begin_succeeds(database: URL) -> None:
-    with in_thread(Wire(database)) as wire:
-        engine = create_engine(wire.url, pool_size=1, max_overflow=0, timeouts=Timeouts())
+    with in_thread(FaultyProxy(database)) as proxy:
+        engine = create_engine(proxy.url, pool_size=1, max_overflow=0, timeouts=Timeouts())
         async with engine.begin() as connection:
             await connection.execute(ONE)
-        wire.arm(1, "lock timeout")
+        proxy.arm(1, "lock timeout")
         with pytest.raises(Exception, match="injected") as raised:
             async with engine.begin() as connection:
                 await connection.execute(ONE)
-        assert wire.failed == "BEGIN;"
+        assert proxy.failed == "BEGIN;"
         assert (sqlstate(raised.value), is_unavailable(raised.value)) == ("55P03", True)
         assert engine_states(engine)[0] == 0
         async with engine.begin() as connection:

@@ -209,15 +209,15 @@ async def test_tables_of_the_models_equal_the_migrated_ones(database: URL) -> No
 
 
 async def test_concurrent_calls_migrate_once(bare_database: URL) -> None:
-    told: list[int] = []
+    notices: list[int] = []
     async with AsyncExitStack() as stack:
         engines = [await stack.enter_async_context(engine_of(bare_database)) for _ in range(4)]
         moves = await asyncio.gather(
-            *(migrations.migrate(engine, waiting=lambda: told.append(1)) for engine in engines)
+            *(migrations.migrate(engine, waiting=lambda: notices.append(1)) for engine in engines)
         )
     head = migrations.head()
     assert sorted(moves, key=str) == [(head, head)] * 3 + [(None, head)]
-    assert len(told) <= 3
+    assert len(notices) <= 3
     assert await revisions(bare_database) == [head]
 
 
@@ -239,25 +239,27 @@ async def test_two_processes_migrate_once(bare_database: URL, tmp_path: Path) ->
                 assert one.process.poll() is two.process.poll() is None
             await holder.execute("SELECT pg_advisory_unlock($1)", ADVISORY_LOCK)
             assert [one.ends(), two.ends()] == [0, 0]
-            said = sorted(process.output.splitlines()[-1] for process in (one, two))
+            outputs = sorted(process.output.splitlines()[-1] for process in (one, two))
     finally:
         await holder.close()
     head = migrations.head()
-    assert said == [f"Migrated the database from nothing to {head}.", f"The database is at {head} already."]
+    assert outputs == [f"Migrated the database from nothing to {head}.", f"The database is at {head} already."]
 
 
 @pytest.mark.parametrize(
-    ("revision", "said"),
+    ("revision", "words"),
     [(None, ["no tables", "kitsu migrate"]), ("0007", ["0007", "older", "kitsu migrate"]), ("9999", ["9999", "newer"])],
 )
-async def test_schema_of_another_version_is_reported(bare_database: URL, revision: str | None, said: list[str]) -> None:
+async def test_schema_of_another_version_is_reported(
+    bare_database: URL, revision: str | None, words: list[str]
+) -> None:
     if revision:
         await make_service_database(bare_database, revision=revision)
     async with engine_of(bare_database) as engine:
         with pytest.raises(SchemaError) as caught:
             await migrations.check_schema(engine)
     message = str(caught.value)
-    assert all(word in message for word in said)
+    assert all(word in message for word in words)
     assert "\n" not in message
 
 

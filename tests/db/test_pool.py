@@ -15,7 +15,7 @@ from kitsu.db.statements import StatementRunner
 from tests.conftest import execute
 from tests.db.pools import LOCK, MakeRunner, Outside, patient
 from tests.db.waiting import run_other_tasks, soon, until
-from tests.slow_line import SlowLine
+from tests.tcp_proxy import SlowProxy
 
 NEVER = 3600.0
 PID = text("SELECT pg_backend_pid()")
@@ -96,11 +96,11 @@ async def test_cancelled_wait_for_a_full_pool_loses_no_connection(make_runner: M
     await check_size(runner, outside, 1)
 
 
-async def test_slow_connect_is_not_limited_by_the_pool_timeout(make_runner: MakeRunner, line: SlowLine) -> None:
+async def test_slow_connect_is_not_limited_by_the_pool_timeout(make_runner: MakeRunner, proxy: SlowProxy) -> None:
     timeouts = patient()
     msgspec.structs.force_setattr(timeouts, "pool", 0.05)
-    line.late = 0.1
-    assert await soon(make_runner(timeouts=timeouts, url=line.url).value(PID))
+    proxy.delay_seconds = 0.1
+    assert await soon(make_runner(timeouts=timeouts, url=proxy.url).value(PID))
 
 
 async def test_refused_connection_loses_no_slot(
@@ -116,16 +116,16 @@ async def test_refused_connection_loses_no_slot(
     await check_size(runner, outside, 2)
 
 
-async def test_connect_without_response_raises_timeout(make_runner: MakeRunner, line: SlowLine) -> None:
+async def test_connect_without_response_raises_timeout(make_runner: MakeRunner, proxy: SlowProxy) -> None:
     timeouts = patient()
-    runner = make_runner(timeouts=timeouts, url=line.url)
+    runner = make_runner(timeouts=timeouts, url=proxy.url)
     msgspec.structs.force_setattr(timeouts, "connect", 0.05)
-    line.late = NEVER
+    proxy.delay_seconds = NEVER
     for _ in range(3):
         with pytest.raises(TimeoutError):
             await soon(runner.value(PID))
     msgspec.structs.force_setattr(timeouts, "connect", 60)
-    line.late = 0
+    proxy.delay_seconds = 0
     assert await soon(runner.value(PID))
 
 
@@ -170,11 +170,11 @@ async def test_cancelled_statement_is_cancelled_in_the_server(make_runner: MakeR
     await check_size(runner, outside, 2)
 
 
-async def test_cancelled_statement_does_not_wait_for_a_silent_server(make_runner: MakeRunner, line: SlowLine) -> None:
+async def test_cancelled_statement_does_not_wait_for_a_silent_server(make_runner: MakeRunner, proxy: SlowProxy) -> None:
     timeouts = patient()
-    runner = make_runner(size=1, timeouts=timeouts, url=line.url)
+    runner = make_runner(size=1, timeouts=timeouts, url=proxy.url)
     pid = await runner.value(PID)
-    line.late = NEVER
+    proxy.delay_seconds = NEVER
     statement = asyncio.create_task(runner.value(PID))
     await run_other_tasks()
     msgspec.structs.force_setattr(timeouts, "connect", 0.05)
@@ -188,21 +188,21 @@ async def test_cancelled_statement_does_not_wait_for_a_silent_server(make_runner
     # The server does not confirm the cancellation in time, so the connection can't be used again.
     await until(is_closed)
     msgspec.structs.force_setattr(timeouts, "connect", 60)
-    line.late = 0
+    proxy.delay_seconds = 0
     assert await soon(runner.value(PID)) != pid
 
 
-async def test_statement_timeout_terminates_its_connection(make_runner: MakeRunner, line: SlowLine) -> None:
+async def test_statement_timeout_terminates_its_connection(make_runner: MakeRunner, proxy: SlowProxy) -> None:
     timeouts = patient()
-    runner = make_runner(size=1, timeouts=timeouts, url=line.url)
+    runner = make_runner(size=1, timeouts=timeouts, url=proxy.url)
     pid = await runner.value(PID)
     msgspec.structs.force_setattr(timeouts, "statement", 0.05)
-    line.late = NEVER
+    proxy.delay_seconds = NEVER
     with pytest.raises(TimeoutError):
         await soon(runner.value(PID))
     assert runner.states() == (0, 0)
     msgspec.structs.force_setattr(timeouts, "statement", 60)
-    line.late = 0
+    proxy.delay_seconds = 0
     assert await soon(runner.value(PID)) != pid
 
 

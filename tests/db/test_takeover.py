@@ -177,11 +177,11 @@ async def test_upgrade_with_emails_that_differ_in_case_is_refused(
     before = await schema(bare_database, versioned=True), await rows(bare_database)
     with pytest.raises(SchemaError) as caught:
         await migrate(bare_database)
-    said = str(caught.value)
+    message = str(caught.value)
     for email in (*pairs, "plain@x.org", "Digest@X.org"):
-        assert email in said
-    assert "long@x.org" not in said
-    assert "kitsu settle-emails" in said
+        assert email in message
+    assert "long@x.org" not in message
+    assert "kitsu settle-emails" in message
     assert (await schema(bare_database, versioned=True), await rows(bare_database)) == before
     assert [row[0] for row in await fetch(bare_database, "SELECT version_num FROM alembic_version")] == [revision]
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import httpx
 
 from tests.cli.process import free_port, until
-from tests.deploy.shipped import DEPLOY
+from tests.deploy.deploy_files import DEPLOY
 
 CADDY = shutil.which("caddy")
 

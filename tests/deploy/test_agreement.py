@@ -13,7 +13,7 @@ from kitsu.domain.viewer.list_import.files import MAX_BYTES as LIST
 from kitsu.errors import NotFound, PayloadTooLarge, ServiceUnavailable
 from kitsu.settings import Settings, load_settings
 from kitsu.settings.parsers import EXAMPLE_SECRET_KEY
-from tests.deploy.shipped import DEPLOY, SETTINGS, compose, defaults, manifests, pods, seconds, stages, unit
+from tests.deploy.deploy_files import DEPLOY, SETTINGS, compose, defaults, manifests, pods, seconds, stages, unit
 
 SECRETS = ("SECRET_KEY", "DB_PASSWORD", "POSTGRES_PASSWORD", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 KEY = {"SECRET_KEY": "k" * 32}

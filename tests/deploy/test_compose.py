@@ -5,7 +5,7 @@ from ipaddress import ip_address, ip_network
 
 import yaml
 
-from tests.deploy.shipped import DEPLOY, SETTINGS, compose
+from tests.deploy.deploy_files import DEPLOY, SETTINGS, compose
 
 SERVICES = compose()["services"]
 

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy.engine import URL
 
 from tests.cli.process import free_port, kitsu
-from tests.deploy.shipped import DEPLOY, stages
+from tests.deploy.deploy_files import DEPLOY, stages
 
 BUILDER, IMAGE = stages()
 ROOT = DEPLOY.parent

@@ -8,7 +8,7 @@ import yaml
 
 from kitsu.controllers.operations.health import HealthController
 from kitsu.settings import load_settings
-from tests.deploy.shipped import DEPLOY, manifests, pods
+from tests.deploy.deploy_files import DEPLOY, manifests, pods
 
 FOLDER = DEPLOY / "kubernetes"
 # The oldest version that is meant, and the newest that is known.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.shipped import DEPLOY, seconds, unit
+from tests.deploy.deploy_files import DEPLOY, seconds, unit
 
 UNITS = sorted(file.name for file in (DEPLOY / "systemd").iterdir() if file.suffix in {".service", ".timer"})
 SERVICES = [name for name in UNITS if name.endswith(".service")]

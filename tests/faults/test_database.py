@@ -16,7 +16,7 @@ from kitsu.db.engine import Timeouts
 from tests.cli.process import Process, kitsu, server_folder
 from tests.faults.conftest import Postgres, connections, service, tell
 from tests.faults.traffic import CREDENTIALS, UNUSED, Traffic
-from tests.slow_line import slow_line
+from tests.tcp_proxy import slow_proxy
 
 pytestmark = pytest.mark.faults
 
@@ -161,16 +161,16 @@ async def test_locked_table(postgres: Postgres, anime: list[str], tmp_path: Path
 
 async def test_slow_database(postgres: Postgres, anime: list[str], tmp_path: Path) -> None:
     """No statement takes too long, but a request of several would."""
-    with slow_line(postgres.url) as line, service(tmp_path, line.url) as running:
+    with slow_proxy(postgres.url) as proxy, service(tmp_path, proxy.url) as running:
         async with Traffic(running.address, anime, clients=1, pause=0.1) as traffic:
             figures = []
-            for line.late in LATE:
+            for proxy.delay_seconds in LATE:
                 answers = await asyncio.gather(*(_began(running.address, traffic.headers, *each) for each in REQUESTS))
                 statuses, slowest = Counter(status for status, _ in answers), max(took for _, took in answers)
-                figures.append(f"{line.late * 1000:.0f} ms: {dict(statuses)}, slowest {slowest:.2f} s")
+                figures.append(f"{proxy.delay_seconds * 1000:.0f} ms: {dict(statuses)}, slowest {slowest:.2f} s")
                 assert set(statuses) <= {200, 201, 204, 503}
                 assert slowest < 3
-            line.late = 0
+            proxy.delay_seconds = 0
             again = await traffic.recovers(5)
         tell(f"each answer of the database late by {'; '.join(figures)}; well again {again:.2f} s later")
         assert await connections(postgres) == 0

@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.conftest import Postgres, service, tell
 from tests.faults.traffic import Traffic
-from tests.pictures import noise
+from tests.images import noise
 
 pytestmark = pytest.mark.faults
 

@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from tests.faults.conftest import Postgres, service, tell
-from tests.faults.wire import FAULTS, LOST, TERMINATED, Wire
+from tests.faults.faulty_proxy import FAULTS, LOST, TERMINATED, FaultyProxy
 from tests.faults.writes import Accounts, Rows, Write, outcome
-from tests.slow_line import in_thread
+from tests.tcp_proxy import in_thread
 
 pytestmark = pytest.mark.faults
 
@@ -29,9 +29,9 @@ SETTINGS = {"WORKERS": "1", "DB_POOL_SIZE": "1", "DB_MAX_OVERFLOW": "0", "RATE_L
 class Trials:
     """A runner of requests, each with one fault."""
 
-    def __init__(self, wire: Wire, client: httpx.AsyncClient, accounts: Accounts) -> None:
+    def __init__(self, proxy: FaultyProxy, client: httpx.AsyncClient, accounts: Accounts) -> None:
         self.client = client
-        self._wire, self._accounts = wire, accounts
+        self._proxy, self._accounts = proxy, accounts
         self.statuses: Counter[int] = Counter()
         self.after_commit = 0
         """Faults behind a commit, whose request was done."""
@@ -56,12 +56,12 @@ class Trials:
 
     async def _is_reached(self, write: Write, number: int, fault: str) -> bool:
         await self._accounts.restore()
-        self._wire.arm(number, fault)
+        self._proxy.arm(number, fault)
         began = time.monotonic()
         response = await self._send(write)
         took = time.monotonic() - began
-        self._wire.disarm()
-        sql = self._wire.failed
+        self._proxy.disarm()
+        sql = self._proxy.failed
         where = f"{write.name}, {fault} at round trip {number} ({(sql or 'none')[:80]})"
         if sql is None:
             self._check(response.status_code == self._expected_status, where, f"{response.status_code} without a fault")
@@ -80,17 +80,17 @@ class Trials:
     async def _check_rows(self, response: httpx.Response, where: str, fault: str, sql: str) -> None:
         rows = await self._accounts.rows()
         is_done = outcome(self._before, rows) == self._done
-        self.after_commit += is_done and self._wire.has_committed
+        self.after_commit += is_done and self._proxy.has_committed
         if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
             retry_after = response.headers.get("retry-after", "")
             self._check(response.json() == BODY, where, response.text)
             self._check(retry_after.isdecimal() and int(retry_after) > 0, where, f"Retry-After: {retry_after!r}")
-            may_be_done = self._wire.has_committed or fault == LOST
+            may_be_done = self._proxy.has_committed or fault == LOST
             is_whole = rows == self._before or (is_done and may_be_done)
             self._check(is_whole, where, f"half written: {_difference(self._before, rows)}")
         else:
             # The read was repeated on another connection, or what failed comes behind the answer.
-            may_succeed = (fault in {TERMINATED, LOST} and _only_reads(sql)) or self._wire.has_committed
+            may_succeed = (fault in {TERMINATED, LOST} and _only_reads(sql)) or self._proxy.has_committed
             is_fine = may_succeed and response.status_code == self._expected_status
             self._check(is_fine, where, f"{response.status_code} {response.text}")
             self._check(is_done, where, f"succeeded with {_difference(self._before, rows)}")
@@ -135,12 +135,12 @@ def _difference(before: Rows, after: Rows) -> str:
 @asynccontextmanager
 async def trials(postgres: Postgres, folder: Path, **settings: str) -> AsyncIterator[tuple[Trials, list[Write]]]:
     """Start the service behind the proxy, with accounts in its database."""
-    with in_thread(Wire(postgres.url)) as wire, service(folder, wire.url, **SETTINGS, **settings) as running:
+    with in_thread(FaultyProxy(postgres.url)) as proxy, service(folder, proxy.url, **SETTINGS, **settings) as running:
         async with httpx.AsyncClient(base_url=f"http://{running.address}", trust_env=False, timeout=15) as client:
             accounts = Accounts(client, postgres, folder / "uploads")
             writes = await accounts.make()
             try:
-                yield Trials(wire, client, accounts), writes
+                yield Trials(proxy, client, accounts), writes
             finally:
                 await accounts.close()
 

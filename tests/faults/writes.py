@@ -9,7 +9,7 @@ import asyncpg
 import httpx
 
 from tests.faults.conftest import Postgres
-from tests.pictures import plain
+from tests.images import plain
 
 PASSWORD = "a long enough password"
 NOT_OF_USERS = {

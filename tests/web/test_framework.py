@@ -24,7 +24,7 @@ from kitsu.web.authentication import GUESTS, PUBLIC
 from kitsu.web.guards import requires
 from kitsu.web.middleware.streams import start_stream
 from kitsu.web.request import GuestRequest
-from tests.factories import Shelf, Viewer, shelf_of
+from tests.factories import Backend, Viewer, backend_of
 
 seen: list[str] = []
 """Names that the guards, hooks and dependencies noted, in order."""
@@ -225,24 +225,24 @@ HANDLERS: list[Any] = [
 
 
 @pytest.fixture(scope="module")
-async def shelf(server: URL, template: URL) -> AsyncIterator[Shelf]:
-    async with shelf_of(server, template) as shelf:
-        yield shelf
+async def backend(server: URL, template: URL) -> AsyncIterator[Backend]:
+    async with backend_of(server, template) as backend:
+        yield backend
 
 
 @pytest.fixture(scope="module")
-async def client(shelf: Shelf) -> httpx.AsyncClient:
+async def client(backend: Backend) -> httpx.AsyncClient:
     """Return a client of the service, which has the handlers of this module."""
-    app: Litestar = shelf.client._transport.app  # type: ignore[attr-defined] # noqa: SLF001 - httpx has no other way
+    app: Litestar = backend.client._transport.app  # type: ignore[attr-defined] # noqa: SLF001 - httpx has no other way
     for handler in HANDLERS:
         app.register(handler)
-    return shelf.client
+    return backend.client
 
 
 @pytest.fixture
-async def viewer(client: httpx.AsyncClient, shelf: Shelf) -> Viewer:
+async def viewer(client: httpx.AsyncClient, backend: Backend) -> Viewer:
     seen.clear()
-    return await shelf.viewer()
+    return await backend.viewer()
 
 
 async def get_path(client: httpx.AsyncClient, path: str, **more: Any) -> httpx.Response:
@@ -257,14 +257,14 @@ async def test_undeclared_handler_without_token_gets_401(client: httpx.AsyncClie
 
 
 async def test_undeclared_handler_with_token_is_open(viewer: Viewer) -> None:
-    assert (await viewer.ask("GET", "/undeclared")).status_code == 200
-    assert (await viewer.ask("GET", "/closed/x/y")).json()["path"] == "/x/y"
-    assert (await viewer.ask("GET", "/guarded")).status_code == 403
+    assert (await viewer.request("GET", "/undeclared")).status_code == 200
+    assert (await viewer.request("GET", "/closed/x/y")).json()["path"] == "/x/y"
+    assert (await viewer.request("GET", "/guarded")).status_code == 403
 
 
 async def test_guest_handler_takes_guests_and_refuses_bad_tokens(client: httpx.AsyncClient, viewer: Viewer) -> None:
     assert (await get_path(client, "/guests")).json() is True
-    assert (await viewer.ask("GET", "/guests")).json() is False
+    assert (await viewer.request("GET", "/guests")).json() is False
     assert (await get_path(client, "/guests", headers={"Authorization": "Bearer x"})).status_code == 401
 
 

@@ -20,8 +20,8 @@ from kitsu.domain.accounts.passwords import PasswordHasher
 from kitsu.settings import Settings
 from tests.application import client_of
 from tests.databases import connect, copy_of
-from tests.factories import KEPT, belongings, insert, kept, sign_in
-from tests.media_places import folder_at
+from tests.factories import VIEWER_TABLES, insert, insert_one_of_each, sign_in, viewer_rows
+from tests.media_locations import folder_at
 
 KEY = "k" * 32
 PASSWORD = "the password of all users"
@@ -37,7 +37,7 @@ CALLERS = ("guest", "user", "owner", "other", "admin", "expired")
 
 
 @dataclass
-class World:
+class Accounts:
     """The users, the owner's resources, and each caller's access token."""
 
     owner_id: UUID
@@ -53,8 +53,8 @@ class Row(NamedTuple):
     """One path and method: the status for each of CALLERS, and the request."""
 
     statuses: tuple[int, ...]
-    body: Callable[[World], Any] = lambda _: None
-    parameters: Callable[[World], dict[str, object]] = lambda _: {}
+    body: Callable[[Accounts], Any] = lambda _: None
+    parameters: Callable[[Accounts], dict[str, object]] = lambda _: {}
     query: str = ""
 
 
@@ -74,16 +74,16 @@ def owner(status: int) -> tuple[int, ...]:
     return 401, 404, status, 404, 404, 401
 
 
-def the_collection(world: World) -> dict[str, object]:
-    return {"collection_id": world.collection_id, "anime_id": ANIME}
+def the_collection(accounts: Accounts) -> dict[str, object]:
+    return {"collection_id": accounts.collection_id, "anime_id": ANIME}
 
 
-def the_anime(_: World) -> dict[str, object]:
+def the_anime(_: Accounts) -> dict[str, object]:
     return {"anime_id": ANIME}
 
 
-def the_user(world: World) -> dict[str, object]:
-    return {"user_id": world.owner_id}
+def the_user(accounts: Accounts) -> dict[str, object]:
+    return {"user_id": accounts.owner_id}
 
 
 PUBLIC = Row(anyone(200))
@@ -196,23 +196,23 @@ class Service:
     connection: asyncpg.Connection
     password_hash: str
 
-    async def world(self) -> World:
+    async def reset_accounts(self) -> Accounts:
         """Replace all users but the oldest, an administrator, by new ones."""
         await self.connection.execute("DELETE FROM users WHERE created_at > (SELECT min(created_at) FROM users)")
         owner, user, other, admin = [
             await sign_in(self.connection, role, self.password_hash) for role in ("user", "user", "user", "admin")
         ]
-        collection_id, view_id = await belongings(self.connection, owner[0], ANIME, EPISODE)
-        await belongings(self.connection, other[0], ANIME, EPISODE)
+        collection_id, view_id = await insert_one_of_each(self.connection, owner[0], ANIME, EPISODE)
+        await insert_one_of_each(self.connection, other[0], ANIME, EPISODE)
         fresh, expired = [AccessTokens(secret_key=KEY, algorithm="HS256", minutes=minutes) for minutes in (5, -1)]
         tokens = {"guest": None, "expired": expired.issue(owner[0], owner[1])}
         for name, (user_id, session_id, _) in {"user": user, "owner": owner, "other": other, "admin": admin}.items():
             tokens[name] = fresh.issue(user_id, session_id)
-        return World(*owner, collection_id, view_id, tokens)
+        return Accounts(*owner, collection_id, view_id, tokens)
 
     async def stored(self) -> list[Any]:
         """Return all rows that a request could change, as PostgreSQL writes them."""
-        tables = ("users", "auth_sessions", "refresh_tokens", "anime", "releases", "episodes", *KEPT)
+        tables = ("users", "auth_sessions", "refresh_tokens", "anime", "releases", "episodes", *VIEWER_TABLES)
         rows = " UNION ALL ".join(f"SELECT '{table}', t::text FROM {table} t" for table in tables)
         return list(await self.connection.fetch(f"{rows} ORDER BY 1, 2"))
 
@@ -240,27 +240,27 @@ async def service(server: URL, template: URL, tmp_path_factory: pytest.TempPathF
 @pytest.mark.parametrize(("method", "path"), TABLE)
 async def test_caller_gets_the_status_of_the_table(service: Service, method: str, path: str) -> None:
     row = TABLE[method, path]
-    world = await service.world()
+    accounts = await service.reset_accounts()
     for slash, (caller, status) in product(("", "/"), zip(CALLERS, row.statuses, strict=True)):
         case = f"{method} {path}{slash} as {caller}"
-        token = world.tokens[caller]
-        before, own = await service.stored(), await kept(service.connection, world.owner_id)
+        token = accounts.tokens[caller]
+        before, own = await service.stored(), await viewer_rows(service.connection, accounts.owner_id)
         response = await service.client.request(
             method,
-            path.format(**row.parameters(world)) + slash + (row.query if method == "GET" else ""),
-            json=row.body(world),
+            path.format(**row.parameters(accounts)) + slash + (row.query if method == "GET" else ""),
+            json=row.body(accounts),
             headers={"Authorization": f"Bearer {token}"} if token else {},
         )
         assert response.status_code == status, f"{case}: {response.text}"
         if caller != "owner" and (method, path) in VIEWER:
-            assert await kept(service.connection, world.owner_id) == own, case
-            assert str(world.collection_id) not in response.text, case
-            assert str(world.view_id) not in response.text, case
+            assert await viewer_rows(service.connection, accounts.owner_id) == own, case
+            assert str(accounts.collection_id) not in response.text, case
+            assert str(accounts.view_id) not in response.text, case
         if status in {401, 403, 404}:
             assert list(response.json()) == ["code", "message", "details"], case
-            assert str(world.owner_id) not in response.text, case
+            assert str(accounts.owner_id) not in response.text, case
             assert ("www-authenticate" in response.headers) is (status == 401), case
         if status >= 400 or method in {"GET", "OPTIONS"}:
             assert await service.stored() == before, case
         else:
-            world = await service.world()
+            accounts = await service.reset_accounts()

@@ -39,7 +39,7 @@ class Person:
         self.client, self.tokens, self.user = client, tokens, user
         self.id: str = user["id"]
 
-    async def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
+    async def request(self, method: str, path: str, **more: Any) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self.tokens['access_token']}"}
         return await self.client.request(method, path, headers=headers, **more)
 
@@ -68,14 +68,14 @@ def refused(response: httpx.Response, status: int, message: str | None = None) -
 
 async def test_current_user_is_returned(api: httpx.AsyncClient) -> None:
     member = await person(api, "Kaguya.Ōtsutsuki")
-    response = await member.ask("GET", "/users/me")
+    response = await member.request("GET", "/users/me")
     body = response.json()
     assert (response.status_code, set(body)) == (200, FIELDS)
     assert body["email"] == "kaguya.ōtsutsuki@example.org"
     assert (body["role"], body["is_active"], body["avatar"], body["avatar_url"]) == ("user", True, None, None)
     assert body["username"] == "kaguyatsutsuki"
     assert body["created_at"].endswith("Z")
-    assert (await member.ask("GET", f"/users/{member.id}")).json() == body
+    assert (await member.request("GET", f"/users/{member.id}")).json() == body
 
 
 FORMS: dict[str, Any] = {
@@ -89,22 +89,22 @@ FORMS: dict[str, Any] = {
 async def test_username_is_changed_if_valid_and_free(api: httpx.AsyncClient, form: str) -> None:
     member, other = await person(api, "member"), await person(api, "other")
     for name in ("abc", "Ab_9-", "x" * 32, "MEMBER", "Member"):
-        response = await member.ask("PATCH", "/users/me", **FORMS[form](name))
+        response = await member.request("PATCH", "/users/me", **FORMS[form](name))
         assert (response.status_code, response.json()) == (200, member.user | {"username": name})
     for name in ("", "ab", "x" * 33, "a b", "имя", "a.b", "abc\n", " abc", "a/b", "abc\t"):
-        refused(await member.ask("PATCH", "/users/me", **FORMS[form](name)), 422)
+        refused(await member.request("PATCH", "/users/me", **FORMS[form](name)), 422)
     for name in ("other", "OTHER", "oTher"):
-        response = await member.ask("PATCH", "/users/me", **FORMS[form](name))
+        response = await member.request("PATCH", "/users/me", **FORMS[form](name))
         refused(response, 400, "Username already taken")
-    assert (await member.ask("GET", "/users/me")).json()["username"] == "Member"
-    assert (await other.ask("GET", "/users/me")).json() == other.user
+    assert (await member.request("GET", "/users/me")).json()["username"] == "Member"
+    assert (await other.request("GET", "/users/me")).json() == other.user
 
 
 async def test_update_without_fields_changes_nothing(api: httpx.AsyncClient) -> None:
     member = await person(api, "member")
     forms: tuple[dict[str, Any], ...] = ({}, {"json": {}}, {"data": {"x": "y"}}, {"files": {"x": (None, "y")}})
     for more in forms:
-        response = await member.ask("PATCH", "/users/me", **more)
+        response = await member.request("PATCH", "/users/me", **more)
         assert (response.status_code, response.json()) == (200, member.user)
 
 
@@ -119,10 +119,10 @@ async def test_unknown_fields_have_no_effect(api: httpx.AsyncClient, database: U
         "created_at": "2000-01-01",
     }
     expected = member.user | {"username": "abcd"}
-    assert (await member.ask("PATCH", "/users/me", json={**extra, "username": "abcd"})).json() == expected
+    assert (await member.request("PATCH", "/users/me", json={**extra, "username": "abcd"})).json() == expected
     text = {name: str(value) for name, value in extra.items()}
-    assert (await member.ask("PATCH", "/users/me", data=text)).json() == expected
-    assert (await other.ask("GET", "/users/me")).json() == other.user
+    assert (await member.request("PATCH", "/users/me", data=text)).json() == expected
+    assert (await other.request("GET", "/users/me")).json() == other.user
 
     given = {"email": "new@example.org", "password": PASSWORD}
     response = await api.post("/auth/register", json={**extra, **given})
@@ -131,26 +131,26 @@ async def test_unknown_fields_have_no_effect(api: httpx.AsyncClient, database: U
     assert new.json()["id"] != other.id
 
     boss = await administrator(api, database, "boss")
-    made = await boss.ask("POST", "/users", json={**extra, **given, "email": "made@example.org"})
+    made = await boss.request("POST", "/users", json={**extra, **given, "email": "made@example.org"})
     assert (made.status_code, made.json()["is_active"], made.json()["role"]) == (201, True, "admin")
     assert made.json()["id"] != other.id
     more = {"id": boss.id, "user_id": boss.id, "username": "taken", "avatar": "x", "password_hash": "x"}
-    changed = await boss.ask("PATCH", f"/users/{other.id}", json=more)
+    changed = await boss.request("PATCH", f"/users/{other.id}", json=more)
     assert (changed.status_code, changed.json()) == (200, other.user)
 
 
 async def test_user_deletes_the_account_with_the_password(api: httpx.AsyncClient, database: URL) -> None:
     member, other = await person(api, "member"), await person(api, "other")
-    wrong = await member.ask("DELETE", "/users/me", json={"password": "a wrong password"})
+    wrong = await member.request("DELETE", "/users/me", json={"password": "a wrong password"})
     refused(wrong, 401, "Authentication failed")
     bodies: tuple[Any, ...] = ({}, {"password": None}, {"password": "x" * 1025}, [])
     for body in bodies:
-        refused(await member.ask("DELETE", "/users/me", json=body), 422)
-    assert (await member.ask("GET", "/users/me")).status_code == 200
+        refused(await member.request("DELETE", "/users/me", json=body), 422)
+    assert (await member.request("GET", "/users/me")).status_code == 200
 
-    response = await member.ask("DELETE", "/users/me", json={"password": PASSWORD})
+    response = await member.request("DELETE", "/users/me", json={"password": PASSWORD})
     assert (response.status_code, response.content) == (204, b"")
-    refused(await member.ask("GET", "/users/me"), 401)
+    refused(await member.request("GET", "/users/me"), 401)
     refused(await api.post("/auth/refresh", json={"refresh_token": member.tokens["refresh_token"]}), 401)
     refused(await api.post("/auth/login", json={"email": "member@example.org", "password": PASSWORD}), 401)
     assert [str(it) for it in await column(database, "SELECT user_id FROM auth_sessions")] == [other.id]
@@ -161,49 +161,49 @@ async def test_user_deletes_the_account_with_the_password(api: httpx.AsyncClient
 async def test_users_are_listed_newest_first(api: httpx.AsyncClient, database: URL) -> None:
     boss = await administrator(api, database, "boss")
     people = [boss.id, *[(await person(api, f"person-{number}")).id for number in range(4)]][::-1]
-    response = await boss.ask("GET", "/users")
+    response = await boss.request("GET", "/users")
     assert [user["id"] for user in response.json()] == people
     assert all(set(user) == FIELDS for user in response.json())
     assert not {"link", "x-total-count"} & response.headers.keys()
-    response = await boss.ask("GET", "/users/?limit=2&offset=1&total=true")
+    response = await boss.request("GET", "/users/?limit=2&offset=1&total=true")
     assert [user["id"] for user in response.json()] == people[1:3]
     assert response.headers["x-total-count"] == "5"
     seen, target = [], "/users?limit=2"
     while target:
-        response = await boss.ask("GET", target)
+        response = await boss.request("GET", target)
         seen += [user["id"] for user in response.json()]
         target = response.headers.get("link", "").partition(">")[0].removeprefix("<")
     assert seen == people
-    assert (await boss.ask("GET", f"/users?offset={2**63 - 1}")).json() == []
+    assert (await boss.request("GET", f"/users?offset={2**63 - 1}")).json() == []
     for query in ("limit=0", "limit=101", "limit=x", "offset=-1", f"offset={2**63}", "total=2"):
-        refused(await boss.ask("GET", f"/users?{query}"), 422)
+        refused(await boss.request("GET", f"/users?{query}"), 422)
 
 
 async def test_administrator_creates_users(api: httpx.AsyncClient, database: URL) -> None:
     boss = await administrator(api, database, "boss")
     given: dict[str, Any] = {"email": "New.Person@Example.ORG", "password": PASSWORD}
-    response = await boss.ask("POST", "/users", json=given)
+    response = await boss.request("POST", "/users", json=given)
     body = response.json()
     assert (response.status_code, set(body)) == (201, FIELDS)
     assert (body["email"], body["role"], body["is_active"]) == ("new.person@example.org", "user", True)
     login = await api.post("/auth/login", json={"email": "new.person@example.org", "password": PASSWORD})
     assert login.status_code == 200
-    refused(await boss.ask("POST", "/users", json=given), 400, "Email already registered")
-    same_name = await boss.ask("POST", "/users", json={**given, "email": "newperson@example.com", "role": "admin"})
+    refused(await boss.request("POST", "/users", json=given), 400, "Email already registered")
+    same_name = await boss.request("POST", "/users", json={**given, "email": "newperson@example.com", "role": "admin"})
     assert same_name.json()["role"] == "admin"
     assert same_name.json()["username"].lower() != body["username"].lower()
     for wrong in ({"role": "guest"}, {"role": None}, {"role": "ADMIN"}, {"email": "x"}, {"password": "short"}):
-        refused(await boss.ask("POST", "/users", json={**given, "email": "z@example.org", **wrong}), 422)
+        refused(await boss.request("POST", "/users", json={**given, "email": "z@example.org", **wrong}), 422)
     assert len(await column(database, "SELECT id FROM users")) == 3
 
 
 async def test_unknown_or_malformed_user_id_is_refused(api: httpx.AsyncClient, database: URL) -> None:
     boss, member = await administrator(api, database, "boss"), await person(api, "member")
     for method, body in (("GET", None), ("PATCH", {"role": "admin"}), ("PATCH", {}), ("DELETE", None)):
-        refused(await boss.ask(method, f"/users/{UNKNOWN_ID}", json=body), 404, "User not found")
-        refused(await boss.ask(method, "/users/x", json=body), 422)
-        refused(await member.ask(method, f"/users/{UNKNOWN_ID}", json=body), 403, "Insufficient permissions")
-        refused(await member.ask(method, f"/users/{boss.id}", json=body), 403)
+        refused(await boss.request(method, f"/users/{UNKNOWN_ID}", json=body), 404, "User not found")
+        refused(await boss.request(method, "/users/x", json=body), 422)
+        refused(await member.request(method, f"/users/{UNKNOWN_ID}", json=body), 403, "Insufficient permissions")
+        refused(await member.request(method, f"/users/{boss.id}", json=body), 403)
         refused(await api.request(method, f"/users/{boss.id}", json=body), 401)
     changes: tuple[Any, ...] = (
         {"role": "root"},
@@ -214,17 +214,17 @@ async def test_unknown_or_malformed_user_id_is_refused(api: httpx.AsyncClient, d
         [],
     )
     for change in changes:
-        refused(await boss.ask("PATCH", f"/users/{member.id}", json=change), 422)
+        refused(await boss.request("PATCH", f"/users/{member.id}", json=change), 422)
     for email in (None, "x", "a@b@c", "a\0@x.org", "a" * 250 + "@x.org"):
-        refused(await boss.ask("PATCH", f"/users/{member.id}", json={"email": email}), 422)
-    assert (await member.ask("GET", "/users/me")).json() == member.user
+        refused(await boss.request("PATCH", f"/users/{member.id}", json={"email": email}), 422)
+    assert (await member.request("GET", "/users/me")).json() == member.user
 
 
 async def test_administrator_changes_an_email(api: httpx.AsyncClient, database: URL) -> None:
     boss, member = await administrator(api, database, "boss"), await person(api, "member")
-    response = await boss.ask("PATCH", f"/users/{member.id}", json={"email": "Else@Example.org"})
+    response = await boss.request("PATCH", f"/users/{member.id}", json={"email": "Else@Example.org"})
     assert response.json() == member.user | {"email": "else@example.org"}
-    again = await boss.ask("PATCH", f"/users/{member.id}", json={"email": "BOSS@example.org"})
+    again = await boss.request("PATCH", f"/users/{member.id}", json={"email": "BOSS@example.org"})
     refused(again, 400, "Email already registered")
     for email, status in (("member@example.org", 401), ("else@example.org", 200)):
         assert (await api.post("/auth/login", json={"email": email, "password": PASSWORD})).status_code == status
@@ -233,30 +233,30 @@ async def test_administrator_changes_an_email(api: httpx.AsyncClient, database: 
 async def test_change_of_role_or_activity_takes_effect_at_once(api: httpx.AsyncClient, database: URL) -> None:
     boss, member = await administrator(api, database, "boss"), await person(api, "member")
     path = f"/users/{member.id}"
-    refused(await member.ask("GET", "/users"), 403)
-    assert (await boss.ask("PATCH", path, json={"role": "admin"})).json()["role"] == "admin"
-    assert (await member.ask("GET", "/users")).status_code == 200
-    assert (await boss.ask("PATCH", path, json={"role": "user"})).json()["role"] == "user"
-    refused(await member.ask("GET", "/users"), 403)
-    assert (await boss.ask("PATCH", path, json={"is_active": False})).json()["is_active"] is False
-    refused(await member.ask("GET", "/users/me"), 401)
+    refused(await member.request("GET", "/users"), 403)
+    assert (await boss.request("PATCH", path, json={"role": "admin"})).json()["role"] == "admin"
+    assert (await member.request("GET", "/users")).status_code == 200
+    assert (await boss.request("PATCH", path, json={"role": "user"})).json()["role"] == "user"
+    refused(await member.request("GET", "/users"), 403)
+    assert (await boss.request("PATCH", path, json={"is_active": False})).json()["is_active"] is False
+    refused(await member.request("GET", "/users/me"), 401)
     refused(await api.post("/auth/refresh", json={"refresh_token": member.tokens["refresh_token"]}), 403)
     login = {"email": "member@example.org", "password": PASSWORD}
     refused(await api.post("/auth/login", json=login), 401)
-    assert (await boss.ask("PATCH", path, json={"is_active": True})).status_code == 200
-    refused(await member.ask("GET", "/users/me"), 401)  # the old session stays over
+    assert (await boss.request("PATCH", path, json={"is_active": True})).status_code == 200
+    refused(await member.request("GET", "/users/me"), 401)  # the old session stays over
     member.tokens = (await api.post("/auth/login", json=login)).json()
-    assert (await member.ask("GET", "/users/me")).status_code == 200
-    assert (await boss.ask("DELETE", path)).status_code == 204
-    refused(await member.ask("GET", "/users/me"), 401)
-    refused(await boss.ask("GET", path), 404)
+    assert (await member.request("GET", "/users/me")).status_code == 200
+    assert (await boss.request("DELETE", path)).status_code == 204
+    refused(await member.request("GET", "/users/me"), 401)
+    refused(await boss.request("GET", path), 404)
 
 
 async def test_last_administrator_is_not_removed(api: httpx.AsyncClient, database: URL) -> None:
     boss = await administrator(api, database, "boss")
     sleeper = await administrator(api, database, "sleeper")
     path = f"/users/{boss.id}"
-    assert (await boss.ask("PATCH", f"/users/{sleeper.id}", json={"is_active": False})).status_code == 200
+    assert (await boss.request("PATCH", f"/users/{sleeper.id}", json={"is_active": False})).status_code == 200
     for method, target, body in (
         ("PATCH", path, {"role": "user"}),
         ("PATCH", path, {"is_active": False}),
@@ -264,11 +264,11 @@ async def test_last_administrator_is_not_removed(api: httpx.AsyncClient, databas
         ("DELETE", path, None),
         ("DELETE", "/users/me", {"password": PASSWORD}),
     ):
-        response = await boss.ask(method, target, json=body)
+        response = await boss.request(method, target, json=body)
         assert (response.status_code, response.json()) == (400, LAST), (method, target, body)
-    assert (await boss.ask("GET", "/users/me")).json() == boss.user | {"role": "admin"}
-    assert (await boss.ask("PATCH", path, json={"role": "admin", "is_active": True})).status_code == 200
-    assert (await boss.ask("DELETE", f"/users/{sleeper.id}")).status_code == 204
+    assert (await boss.request("GET", "/users/me")).json() == boss.user | {"role": "admin"}
+    assert (await boss.request("PATCH", path, json={"role": "admin", "is_active": True})).status_code == 200
+    assert (await boss.request("DELETE", f"/users/{sleeper.id}")).status_code == 204
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ async def test_administrators_that_remove_each_other_leave_one(
     one, two = [await administrator(api, database, f"boss-{uuid4().hex[:8]}") for _ in range(2)]
     for _ in range(8):
         answers = await asyncio.gather(
-            one.ask(method, f"/users/{two.id}", json=body), two.ask(method, f"/users/{one.id}", json=body)
+            one.request(method, f"/users/{two.id}", json=body), two.request(method, f"/users/{one.id}", json=body)
         )
         assert {answer.status_code for answer in answers} <= {200, 204, 400, 401, 403, 404}
         living = await column(database, "SELECT id FROM users WHERE role = 'admin' AND is_active")

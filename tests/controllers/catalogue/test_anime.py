@@ -10,7 +10,7 @@ import httpx
 import pytest
 from sqlalchemy.engine import URL
 
-from tests.checks import pages
+from tests.assertions import pages
 from tests.databases import connect
 from tests.factories import add
 
@@ -98,10 +98,10 @@ async def test_list_is_newest_first(reader: httpx.AsyncClient, sample: list[Row]
     ],
 )
 async def test_pages_contain_every_row_once(reader: httpx.AsyncClient, path: str, query: dict[str, str]) -> None:
-    asked = {**query, "total": "true"}
+    query_with_total = {**query, "total": "true"}
     every = (await reader.get(path, params={**query, "limit": 100})).json()
     seen, count = [], 0
-    async for page in pages(reader, path, asked):
+    async for page in pages(reader, path, query_with_total):
         seen += page.json()
         count += 1
         assert page.headers["x-total-count"] == str(len(every))
@@ -110,7 +110,7 @@ async def test_pages_contain_every_row_once(reader: httpx.AsyncClient, path: str
             assert (target.host, target.path) == ("", path)
             parameters = dict(target.params)
             assert parameters.pop("cursor")
-            assert parameters == asked
+            assert parameters == query_with_total
     assert seen == every
     assert len({item["id"] for item in seen}) == len(seen) >= 2
     assert count == -(-len(every) // int(query.get("limit", 20)))

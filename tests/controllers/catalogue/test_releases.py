@@ -7,7 +7,7 @@ import httpx
 import pytest
 from sqlalchemy.engine import URL
 
-from tests.checks import pages
+from tests.assertions import pages
 from tests.controllers.catalogue.test_anime import UTC_TIME
 from tests.databases import connect
 from tests.factories import add

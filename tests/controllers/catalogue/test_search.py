@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.engine import URL
 
 from tests.application import client_of
-from tests.checks import pages
+from tests.assertions import pages
 from tests.controllers.catalogue.test_anime import LIST_FIELDS
 from tests.databases import copy_of
 from tests.factories import add
@@ -111,7 +111,7 @@ def ranked(word: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-async def shelf(server: URL, template: URL) -> AsyncIterator[httpx.AsyncClient]:
+async def client(server: URL, template: URL) -> AsyncIterator[httpx.AsyncClient]:
     """The application on a catalogue of unusual titles."""
     async with copy_of(template, server) as url:
         await add(url, "anime", *SHELF, *(row for word in WORDS for row in ranked(word)))
@@ -126,8 +126,8 @@ async def search(client: httpx.AsyncClient, q: str, **query: Any) -> list[str]:
 
 
 @pytest.mark.parametrize(("q", "expected"), FOUND)
-async def test_search_finds_matching_titles(shelf: httpx.AsyncClient, q: str, expected: set[str]) -> None:
-    found = await search(shelf, q)
+async def test_search_finds_matching_titles(client: httpx.AsyncClient, q: str, expected: set[str]) -> None:
+    found = await search(client, q)
     assert set(found) == expected
     assert len(found) == len(expected)
 
@@ -158,14 +158,16 @@ async def test_search_returns_an_array_of_items(reader: httpx.AsyncClient) -> No
 
 
 @pytest.mark.parametrize("word", WORDS)
-async def test_best_match_is_first(shelf: httpx.AsyncClient, word: str) -> None:
+async def test_best_match_is_first(client: httpx.AsyncClient, word: str) -> None:
     best = [
         *(word, f"Ë{word[1:].lower()}", f"{word} Two", f"{word.lower()}ngelion"),
         *(f"The {word}", f"re{word}", "Other", "Original"),
     ]
-    assert await search(shelf, word.swapcase()) == best
-    assert await search(shelf, word, sort="-created_at") == [row["title"] for row in ranked(word)]
-    assert [item["title"] async for page in pages(shelf, PATH, {"q": word, "limit": 3}) for item in page.json()] == best
+    assert await search(client, word.swapcase()) == best
+    assert await search(client, word, sort="-created_at") == [row["title"] for row in ranked(word)]
+    assert [
+        item["title"] async for page in pages(client, PATH, {"q": word, "limit": 3}) for item in page.json()
+    ] == best
 
 
 async def test_unencoded_letters_are_accepted(reader: httpx.AsyncClient) -> None:
@@ -225,9 +227,9 @@ async def test_missing_text_or_wrong_length_returns_400(
         assert response.json() == {"code": "VALIDATION_ERROR", "message": message, "details": None}
 
 
-async def test_accents_alone_match_no_title(shelf: httpx.AsyncClient) -> None:
+async def test_accents_alone_match_no_title(client: httpx.AsyncClient) -> None:
     for q in ("\u0301\u0301", "\u0301\u0302\u0303"):
-        response = await shelf.get(PATH, params={"q": q})
+        response = await client.get(PATH, params={"q": q})
         assert response.status_code == 400 or response.json() == []
 
 

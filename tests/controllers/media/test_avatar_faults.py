@@ -17,18 +17,18 @@ from tests.cli.invoke import invoked
 from tests.controllers.accounts.test_users import PASSWORD, Person, person, refused
 from tests.controllers.media.test_avatars import NOTES, upload, uploaded
 from tests.databases import column, execute
-from tests.media_places import Place, bucket_of, folder_at, s3_server
-from tests.pictures import plain
+from tests.images import plain
+from tests.media_locations import MediaLocation, bucket_of, folder_at, s3_server
 
 LATER = "UPDATE stray_files SET since = since - interval '61 minutes'"
 
 
-async def purged(folder: Path, database: URL, place: Place) -> str:
+async def purged(folder: Path, database: URL, location: MediaLocation) -> str:
     """Return what `kitsu purge` prints about stray files."""
-    settings = {name.upper(): value for name, value in place.settings.items()}
+    settings = {name.upper(): value for name, value in location.settings.items()}
     settings |= {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-    code, said, errors = await invoked(folder, "purge", database=database, **settings)
-    return said.rpartition(", ")[2].strip() if code == 0 else errors
+    code, output, errors = await invoked(folder, "purge", database=database, **settings)
+    return output.rpartition(", ")[2].strip() if code == 0 else errors
 
 
 FAIL = """
@@ -37,16 +37,16 @@ CREATE CONSTRAINT TRIGGER fail AFTER UPDATE ON users DEFERRABLE INITIALLY DEFERR
 """
 
 
-async def test_failed_commit_leaves_no_file(database: URL, place: Place) -> None:
-    async with client_of(database, **place.settings) as client:
+async def test_failed_commit_leaves_no_file(database: URL, location: MediaLocation) -> None:
+    async with client_of(database, **location.settings) as client:
         member = await person(client, "member")
         await uploaded(member)
-        user, files = (await member.ask("GET", "/users/me")).json(), place.files()
+        user, files = (await member.request("GET", "/users/me")).json(), location.files()
         await execute(database, FAIL)
         with capture_logs():
             refused(await upload(member, plain(), username="another"), 500)
-        assert (await member.ask("GET", "/users/me")).json() == user
-        assert place.files() == files
+        assert (await member.request("GET", "/users/me")).json() == user
+        assert location.files() == files
         assert await column(database, NOTES) == []
 
 
@@ -86,7 +86,7 @@ async def losing_commits(database: URL) -> AsyncIterator[URL]:
 
 @pytest.mark.parametrize("commit", ["done", "under way"])
 async def test_commit_of_unknown_outcome_loses_no_file(
-    database: URL, folder: Place, tmp_path: Path, commit: str
+    database: URL, folder: MediaLocation, tmp_path: Path, commit: str
 ) -> None:
     folder.put("old.jpg", plain("JPEG"))
     async with client_of(database, **folder.settings) as client, losing_commits(database) as lossy:
@@ -97,10 +97,10 @@ async def test_commit_of_unknown_outcome_loses_no_file(
         async with client_of(lossy, **folder.settings) as other:
             with capture_logs():
                 refused(await upload(Person(other, member.tokens, member.user), plain()), 503)
-        user = (await member.ask("GET", "/users/me")).json()
+        user = (await member.request("GET", "/users/me")).json()
         assert (user["avatar"] == "uploads/avatars/old.jpg") is (commit == "under way")
         await asyncio.sleep(0.6 if commit == "under way" else 0)
-        user = (await member.ask("GET", "/users/me")).json()
+        user = (await member.request("GET", "/users/me")).json()
         name = user["avatar"].removeprefix("uploads/avatars/")
         assert name.endswith(".webp")
         assert set(folder.files()) == {"old.jpg", name}
@@ -118,62 +118,62 @@ def fill(path: Path) -> None:
 
 
 async def test_upload_on_full_disk_returns_503_and_leaves_no_file(database: URL, small_disk: Path) -> None:
-    place = folder_at(small_disk)
-    async with client_of(database, **place.settings) as client:
+    location = folder_at(small_disk)
+    async with client_of(database, **location.settings) as client:
         member = await person(client, "member")
         name = await uploaded(member)
-        user = (await member.ask("GET", "/users/me")).json()
+        user = (await member.request("GET", "/users/me")).json()
         filling = small_disk / "filling"
         with capture_logs() as lines:
             fill(filling)
             refused(await upload(member, plain()), 503, "Service temporarily unavailable")
         assert str(small_disk) not in str([line for line in lines if line["event"] != "request finished"])
-        assert (await member.ask("GET", "/users/me")).json() == user
+        assert (await member.request("GET", "/users/me")).json() == user
         assert (await client.get(user["avatar_url"])).status_code == 200
         filling.unlink()
-        assert list(place.files()) == [name]
+        assert list(location.files()) == [name]
         assert await column(database, NOTES) == []
         new = await uploaded(member)
-        assert list(place.files()) == [new]
+        assert list(location.files()) == [new]
 
 
 async def test_frozen_server_returns_503_and_purge_deletes_the_files(
     database: URL, tmp_path: Path, credentials: None
 ) -> None:
     with s3_server() as (address, process):
-        place = bucket_of(address)
-        async with client_of(database, **place.settings) as client:
+        location = bucket_of(address)
+        async with client_of(database, **location.settings) as client:
             member, leaver = await person(client, "member"), await person(client, "leaver")
             name, _ = await uploaded(member), await uploaded(leaver)
-            user = (await member.ask("GET", "/users/me")).json()
+            user = (await member.request("GET", "/users/me")).json()
             process.send_signal(signal.SIGSTOP)
             with capture_logs():
                 tries, gone, file = await asyncio.gather(
                     upload(member, plain()),
-                    leaver.ask("DELETE", "/users/me", json={"password": PASSWORD}),
+                    leaver.request("DELETE", "/users/me", json={"password": PASSWORD}),
                     client.get(user["avatar_url"]),
                 )
             refused(tries, 503)
             refused(file, 503)
             assert gone.status_code == 204
-            assert (await member.ask("GET", "/users/me")).json() == user
+            assert (await member.request("GET", "/users/me")).json() == user
             process.send_signal(signal.SIGCONT)
             # The server may now process the requests of before, so the notes are still there.
             assert len(await column(database, NOTES)) == 2
-            assert await purged(tmp_path, database, place) == "0 stray files."
+            assert await purged(tmp_path, database, location) == "0 stray files."
             await execute(database, LATER)
-            assert await purged(tmp_path, database, place) == "2 stray files."
-            assert list(place.files()) == [name]
+            assert await purged(tmp_path, database, location) == "2 stray files."
+            assert list(location.files()) == [name]
             assert await column(database, NOTES) == []
 
 
 async def test_file_that_may_still_appear_remains_noted(database: URL, credentials: None) -> None:
     """A server that did not respond to a put may store the file after it has deleted it."""
-    asked = []
+    methods = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked.append((await reader.readuntil(b"\r\n\r\n")).split()[0])
-        if asked[-1] == b"DELETE":
+        methods.append((await reader.readuntil(b"\r\n\r\n")).split()[0])
+        if methods[-1] == b"DELETE":
             writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
         writer.close()
         with suppress(ConnectionError):
@@ -187,21 +187,21 @@ async def test_file_that_may_still_appear_remains_noted(database: URL, credentia
         async with client_of(database, **there) as client:
             with capture_logs():
                 refused(await upload(await person(client, "member"), plain()), 503)
-    assert asked == [b"PUT", b"PUT", b"DELETE"]
+    assert methods == [b"PUT", b"PUT", b"DELETE"]
     assert len(await column(database, NOTES)) == 1
 
 
-async def test_purge_deletes_files_left_by_a_crash(database: URL, place: Place, tmp_path: Path) -> None:
-    async with client_of(database, **place.settings) as client:
+async def test_purge_deletes_files_left_by_a_crash(database: URL, location: MediaLocation, tmp_path: Path) -> None:
+    async with client_of(database, **location.settings) as client:
         kept = await uploaded(await person(client, "member"))
-    place.put("put.webp", b"but never committed")
+    location.put("put.webp", b"but never committed")
     for name in ("put.webp", "young.webp", "noted-alone.webp", kept):
         await execute(database, f"INSERT INTO stray_files (path) VALUES ('uploads/avatars/{name}')")
-    assert await purged(tmp_path, database, place) == "0 stray files."
+    assert await purged(tmp_path, database, location) == "0 stray files."
     await execute(database, LATER, "UPDATE stray_files SET since = now() WHERE path LIKE '%young%'")
-    place.put("young.webp", b"being stored")
-    assert await purged(tmp_path, database, place) == "2 stray files."
-    assert set(place.files()) == {kept, "young.webp"}
+    location.put("young.webp", b"being stored")
+    assert await purged(tmp_path, database, location) == "2 stray files."
+    assert set(location.files()) == {kept, "young.webp"}
     assert await column(database, NOTES) == ["uploads/avatars/young.webp"]
 
 
@@ -209,12 +209,12 @@ async def test_purge_without_store_fails_and_keeps_the_notes(database: URL, tmp_
     await execute(
         database, "INSERT INTO stray_files SELECT n::text, now() - interval '1 day' FROM generate_series(1, 9) n"
     )
-    away = Place({"media_url": "s3://bucket", "media_s3_endpoint": "http://127.0.0.1:1"}, dict, lambda *_: None)
+    away = MediaLocation({"media_url": "s3://bucket", "media_s3_endpoint": "http://127.0.0.1:1"}, dict, lambda *_: None)
     assert "The media store did not delete some stray files" in await purged(tmp_path, database, away)
     assert len(await column(database, NOTES)) == 9
 
 
-async def test_upload_whose_file_was_purged_returns_503(database: URL, folder: Place, tmp_path: Path) -> None:
+async def test_upload_whose_file_was_purged_returns_503(database: URL, folder: MediaLocation, tmp_path: Path) -> None:
     """A request that takes an hour between the put and the commit must not refer to a deleted file."""
     overtake = """
     CREATE FUNCTION overtake() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -225,6 +225,6 @@ async def test_upload_whose_file_was_purged_returns_503(database: URL, folder: P
         member = await person(client, "member")
         await execute(database, overtake)
         refused(await upload(member, plain()), 503)
-        assert (await member.ask("GET", "/users/me")).json() == member.user
+        assert (await member.request("GET", "/users/me")).json() == member.user
         assert folder.files() == {}
         assert await column(database, NOTES) == []

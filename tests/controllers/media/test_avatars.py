@@ -11,25 +11,25 @@ import pytest
 from sqlalchemy.engine import URL
 
 from kitsu.domain.media.avatars import MAX_BYTES, QUEUE_SIZE
-from tests import pictures
+from tests import images
 from tests.application import client_of
 from tests.controllers.accounts.test_users import PASSWORD, Person, administrator, person, refused
 from tests.databases import column, execute
-from tests.media_places import Place
-from tests.pictures import decoded, plain
+from tests.images import decoded, plain
+from tests.media_locations import MediaLocation
 
 NOTES = "SELECT path FROM stray_files"
 
 
 @pytest.fixture
-async def api(database: URL, folder: Place) -> AsyncIterator[httpx.AsyncClient]:
+async def api(database: URL, folder: MediaLocation) -> AsyncIterator[httpx.AsyncClient]:
     """The application on an empty database and an empty folder."""
     async with client_of(database, **folder.settings, login_refusal_ms=0) as client:
         yield client
 
 
 async def upload(member: Person, data: bytes, name: str = "me.png", **fields: str) -> httpx.Response:
-    return await member.ask("PATCH", "/users/me", files={"avatar": (name, data)}, data=fields)
+    return await member.request("PATCH", "/users/me", files={"avatar": (name, data)}, data=fields)
 
 
 async def uploaded(member: Person, data: bytes | None = None, **fields: str) -> str:
@@ -39,32 +39,34 @@ async def uploaded(member: Person, data: bytes | None = None, **fields: str) -> 
     return str(response.json()["avatar"]).removeprefix("uploads/avatars/")
 
 
-async def test_upload_sets_and_replaces_the_avatar(database: URL, place: Place) -> None:
-    async with client_of(database, **place.settings) as client:
+async def test_upload_sets_and_replaces_the_avatar(database: URL, location: MediaLocation) -> None:
+    async with client_of(database, **location.settings) as client:
         member = await person(client, "member")
-        response = await upload(member, plain("JPEG", (1024, 512)) + pictures.HTML, "../../me.html")
+        response = await upload(member, plain("JPEG", (1024, 512)) + images.HTML, "../../me.html")
         user = response.json()
         name = user["avatar"].removeprefix("uploads/avatars/")
         assert response.status_code == 200
         assert user == member.user | {"avatar": f"uploads/avatars/{name}", "avatar_url": f"/media/avatars/{name}"}
         assert (len(name), name[32:], int(name[:32], 16) > 0) == (37, ".webp", True)
-        assert list(place.files()) == [name]
+        assert list(location.files()) == [name]
         served = await client.get(user["avatar_url"])
-        assert (served.headers["content-type"], served.content) == ("image/webp", place.files()[name])
+        assert (served.headers["content-type"], served.content) == ("image/webp", location.files()[name])
         assert (decoded(served.content).format, decoded(served.content).size) == ("WEBP", (512, 256))
         assert b"script" not in served.content
-        assert (await member.ask("GET", "/users/me")).json() == user
+        assert (await member.request("GET", "/users/me")).json() == user
 
         second = await uploaded(member, username="another-name")
-        assert list(place.files()) == [second]
+        assert list(location.files()) == [second]
         assert second != name
         assert (await client.get(user["avatar_url"])).status_code == 404
-        me = (await member.ask("GET", "/users/me")).json()
+        me = (await member.request("GET", "/users/me")).json()
         assert (me["avatar"], me["username"]) == (f"uploads/avatars/{second}", "another-name")
         assert await column(database, NOTES) == []
 
 
-async def test_avatar_of_the_older_service_is_replaced(api: httpx.AsyncClient, database: URL, folder: Place) -> None:
+async def test_avatar_of_the_older_service_is_replaced(
+    api: httpx.AsyncClient, database: URL, folder: MediaLocation
+) -> None:
     member = await person(api, "member")
     for name in ("abc.html", "abc.фото", "a b%41.jpg"):
         folder.put(name, b"old")
@@ -74,28 +76,28 @@ async def test_avatar_of_the_older_service_is_replaced(api: httpx.AsyncClient, d
         assert await column(database, NOTES) == []
 
 
-async def test_avatar_url_has_the_public_address(database: URL, folder: Place) -> None:
+async def test_avatar_url_has_the_public_address(database: URL, folder: MediaLocation) -> None:
     public = "https://cdn.example.org/kitsu"
     async with client_of(database, **folder.settings, media_public_url=public) as client:
         member = await person(client, "member")
         assert member.user["avatar_url"] is None
         name = await uploaded(member)
-        assert (await member.ask("GET", "/users/me")).json()["avatar_url"] == f"{public}/avatars/{name}"
+        assert (await member.request("GET", "/users/me")).json()["avatar_url"] == f"{public}/avatars/{name}"
         await execute(database, "UPDATE users SET avatar = 'uploads/avatars/a b.jpg'")
-        assert (await member.ask("GET", "/users/me")).json()["avatar_url"] == f"{public}/avatars/a%20b.jpg"
+        assert (await member.request("GET", "/users/me")).json()["avatar_url"] == f"{public}/avatars/a%20b.jpg"
 
 
-async def test_refused_upload_changes_nothing(api: httpx.AsyncClient, database: URL, folder: Place) -> None:
+async def test_refused_upload_changes_nothing(api: httpx.AsyncClient, database: URL, folder: MediaLocation) -> None:
     member, _ = await person(api, "member"), await person(api, "other")
     name = await uploaded(member)
-    user, files = (await member.ask("GET", "/users/me")).json(), folder.files()
+    user, files = (await member.request("GET", "/users/me")).json(), folder.files()
     padded = plain() + bytes(MAX_BYTES - len(plain()) + 1)
     for data, message in (
         (b"", "The avatar is empty"),
-        (pictures.SVG, None),
-        (pictures.HTML, None),
+        (images.SVG, None),
+        (images.HTML, None),
         (plain()[:-30], None),
-        (pictures.blank_png(13_000), "The avatar has more than 4096 pixels a side"),
+        (images.blank_png(13_000), "The avatar has more than 4096 pixels a side"),
         (padded, "The avatar is larger than 5 MB"),
     ):
         refused(await upload(member, data, username="another"), 400, message)
@@ -109,9 +111,9 @@ async def test_refused_upload_changes_nothing(api: httpx.AsyncClient, database: 
         {"files": {"avatar": ("a.png", plain()), "username": ("b.txt", b"another")}},
     )
     for more in bad:
-        refused(await member.ask("PATCH", "/users/me", **more), 422)
+        refused(await member.request("PATCH", "/users/me", **more), 422)
     refused(await api.patch("/users/me", files={"avatar": ("a.png", plain())}), 401)
-    assert (await member.ask("GET", "/users/me")).json() == user
+    assert (await member.request("GET", "/users/me")).json() == user
     assert folder.files() == files
     assert list(files) == [name]
     assert await column(database, NOTES) == []
@@ -143,31 +145,31 @@ async def test_body_that_is_too_large_returns_413(api: httpx.AsyncClient, folder
     refused(await api.patch("/users/me", content=head, headers=lying), 413)
 
 
-async def test_uploads_are_rate_limited(database: URL, folder: Place) -> None:
+async def test_uploads_are_rate_limited(database: URL, folder: MediaLocation) -> None:
     async with client_of(database, **folder.settings, rate_limit_avatar=(2, 100)) as client:
         member, other = await person(client, "member"), await person(client, "other")
         await uploaded(member)
-        refused(await upload(member, pictures.SVG), 400)
+        refused(await upload(member, images.SVG), 400)
         files = folder.files()
         response = await upload(member, plain())
         refused(response, 429, "Too many requests")
         assert 90 < int(response.headers["retry-after"]) <= 100
         assert folder.files() == files
-        assert (await member.ask("PATCH", "/users/me", json={"username": "abcd"})).status_code == 200
+        assert (await member.request("PATCH", "/users/me", json={"username": "abcd"})).status_code == 200
         await uploaded(other)
 
 
-async def test_concurrent_uploads_leave_one_file(database: URL, place: Place) -> None:
-    async with client_of(database, **place.settings, db_pool_size=10) as client:
+async def test_concurrent_uploads_leave_one_file(database: URL, location: MediaLocation) -> None:
+    async with client_of(database, **location.settings, db_pool_size=10) as client:
         member = await person(client, "member")
         answers = await asyncio.gather(*(upload(member, plain(size=(number, 9))) for number in range(1, 9)))
         assert {answer.status_code for answer in answers} == {200}
         (avatar,) = await column(database, "SELECT avatar FROM users")
-        assert [f"uploads/avatars/{name}" for name in place.files()] == [avatar]
+        assert [f"uploads/avatars/{name}" for name in location.files()] == [avatar]
         assert await column(database, NOTES) == []
 
 
-async def test_uploads_beyond_the_queue_return_503(api: httpx.AsyncClient, folder: Place) -> None:
+async def test_uploads_beyond_the_queue_return_503(api: httpx.AsyncClient, folder: MediaLocation) -> None:
     member = await person(api, "member")
     big = plain(size=(1500, 1500))
     answers = await asyncio.gather(*(upload(member, big) for _ in range(QUEUE_SIZE + 8)))
@@ -175,18 +177,18 @@ async def test_uploads_beyond_the_queue_return_503(api: httpx.AsyncClient, folde
     assert len(folder.files()) == 1
 
 
-async def test_deleted_account_leaves_no_file(database: URL, place: Place) -> None:
-    async with client_of(database, **place.settings) as client:
+async def test_deleted_account_leaves_no_file(database: URL, location: MediaLocation) -> None:
+    async with client_of(database, **location.settings) as client:
         boss = await administrator(client, database, "boss")
         member, other = await person(client, "member"), await person(client, "other")
         kept, others, _ = await uploaded(boss), await uploaded(other), await uploaded(member)
-        assert (await member.ask("DELETE", "/users/me", json={"password": PASSWORD})).status_code == 204
-        assert set(place.files()) == {kept, others}
-        assert (await boss.ask("DELETE", f"/users/{other.id}")).status_code == 204
-        assert list(place.files()) == [kept]
+        assert (await member.request("DELETE", "/users/me", json={"password": PASSWORD})).status_code == 204
+        assert set(location.files()) == {kept, others}
+        assert (await boss.request("DELETE", f"/users/{other.id}")).status_code == 204
+        assert list(location.files()) == [kept]
         assert await column(database, NOTES) == []
-        refused(await boss.ask("DELETE", f"/users/{boss.id}"), 400)
-        assert list(place.files()) == [kept]
+        refused(await boss.request("DELETE", f"/users/{boss.id}"), 400)
+        assert list(location.files()) == [kept]
 
 
 def test_checkout_has_no_uploads() -> None:

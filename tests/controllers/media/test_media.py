@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 from kitsu.domain.media.store import MediaStore
 from tests.application import client_of
 from tests.cli.process import free_port
-from tests.media_places import Place, folder_at
-from tests.pictures import HTML
+from tests.images import HTML
+from tests.media_locations import MediaLocation, folder_at
 
 DATA = bytes(range(100))
 NAME = "0123456789abcdef.webp"
@@ -22,27 +22,27 @@ NOT_FOUND = {"code": "NOT_FOUND", "message": "Not found", "details": None}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Place:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> MediaLocation:
     """A folder with a file."""
-    place = folder_at(tmp_path_factory.mktemp("uploads"))
-    place.put(NAME, DATA)
-    return place
+    location = folder_at(tmp_path_factory.mktemp("uploads"))
+    location.put(NAME, DATA)
+    return location
 
 
 @pytest.fixture(scope="module")
-async def api(folder: Place) -> AsyncIterator[httpx.AsyncClient]:
+async def api(folder: MediaLocation) -> AsyncIterator[httpx.AsyncClient]:
     """The application on that folder, without a database."""
     async with client_of(NO_DATABASE, **folder.settings) as client:
         yield client
 
 
-async def test_folder_and_bucket_serve_the_same(place: Place) -> None:
-    place.put(NAME, DATA)
-    async with client_of(NO_DATABASE, **place.settings) as client:
+async def test_folder_and_bucket_serve_the_same(location: MediaLocation) -> None:
+    location.put(NAME, DATA)
+    async with client_of(NO_DATABASE, **location.settings) as client:
         whole = await client.get(PATH)
         assert (whole.status_code, whole.content) == (200, DATA)
-        for asked, status, content in (("5-9", 206, DATA[5:10]), ("-3", 206, DATA[-3:]), ("200-", 416, None)):
-            response = await client.get(PATH, headers={"Range": f"bytes={asked}"})
+        for byte_range, status, content in (("5-9", 206, DATA[5:10]), ("-3", 206, DATA[-3:]), ("200-", 416, None)):
+            response = await client.get(PATH, headers={"Range": f"bytes={byte_range}"})
             assert (response.status_code, content in {None, response.content}) == (status, True)
         again = await client.get(PATH, headers={"If-None-Match": whole.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
@@ -74,39 +74,39 @@ async def test_matching_etag_returns_304(api: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "start", "end"),
+    ("byte_range", "start", "end"),
     [
         *(("0-0", 0, 0), ("0-99", 0, 99), ("10-19", 10, 19), ("90-1000", 90, 99), ("99-", 99, 99), ("0-", 0, 99)),
         *(("-1", 99, 99), ("-100", 0, 99), ("-1000", 0, 99)),
     ],
 )
-async def test_range_returns_206(api: httpx.AsyncClient, asked: str, start: int, end: int) -> None:
+async def test_range_returns_206(api: httpx.AsyncClient, byte_range: str, start: int, end: int) -> None:
     tag = (await api.get(PATH)).headers["etag"]
     for more in ({}, {"If-Range": tag}, {"If-None-Match": '"x"'}):
-        response = await api.get(PATH, headers={"Range": f"bytes={asked}", **more})
+        response = await api.get(PATH, headers={"Range": f"bytes={byte_range}", **more})
         assert (response.status_code, response.content) == (206, DATA[start : end + 1])
         assert response.headers["content-range"] == f"bytes {start}-{end}/100"
         assert (response.headers["etag"], response.headers["content-type"]) == (tag, "image/webp")
 
 
-@pytest.mark.parametrize("asked", ["bytes=100-", "bytes=100-200", "bytes=999999999999999999-", "bytes=-0"])
-async def test_range_after_the_end_returns_416(api: httpx.AsyncClient, asked: str) -> None:
-    response = await api.get(PATH, headers={"Range": asked})
+@pytest.mark.parametrize("byte_range", ["bytes=100-", "bytes=100-200", "bytes=999999999999999999-", "bytes=-0"])
+async def test_range_after_the_end_returns_416(api: httpx.AsyncClient, byte_range: str) -> None:
+    response = await api.get(PATH, headers={"Range": byte_range})
     assert (response.status_code, response.headers["content-range"]) == (416, "bytes */100")
     assert response.json() == {"code": "RANGE_NOT_SATISFIABLE", "message": "Range not satisfiable", "details": None}
     assert response.headers["cache-control"] == "no-store"
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "byte_range",
     [
         *("bytes=0-1,5-6", "bytes=0-1, -1", "bytes=-", "bytes=5-4", "bytes=a-b", "bytes", "items=0-1", "bytes=0-1x"),
         *("0-1", "bytes=--1", "bytes=1-2-3", "", "bytes=" + "9" * 5000 + "-"),
     ],
-    ids=lambda asked: asked[:20],
+    ids=lambda byte_range: byte_range[:20],
 )
-async def test_invalid_or_multiple_ranges_are_ignored(api: httpx.AsyncClient, asked: str) -> None:
-    response = await api.get(PATH, headers={"Range": asked})
+async def test_invalid_or_multiple_ranges_are_ignored(api: httpx.AsyncClient, byte_range: str) -> None:
+    response = await api.get(PATH, headers={"Range": byte_range})
     assert (response.status_code, response.content) == (200, DATA)
 
 
@@ -124,7 +124,7 @@ async def test_range_with_another_if_range_is_ignored(api: httpx.AsyncClient, kn
     ],
 )
 async def test_picture_of_the_older_service_has_its_type(
-    api: httpx.AsyncClient, folder: Place, suffix: str, media_type: str
+    api: httpx.AsyncClient, folder: MediaLocation, suffix: str, media_type: str
 ) -> None:
     folder.put(f"abc{suffix}", DATA)
     response = await api.get(f"/media/avatars/abc{suffix}")
@@ -133,7 +133,7 @@ async def test_picture_of_the_older_service_has_its_type(
 
 
 @pytest.mark.parametrize("suffix", ["", ".html", ".svg", ".xml", ".js", ".jpg.html", ".pdf", ".webp_"])
-async def test_other_file_is_served_as_attachment(api: httpx.AsyncClient, folder: Place, suffix: str) -> None:
+async def test_other_file_is_served_as_attachment(api: httpx.AsyncClient, folder: MediaLocation, suffix: str) -> None:
     folder.put(f"abc{suffix}", HTML)
     for more in ({}, {"Range": "bytes=0-"}):
         response = await api.get(f"/media/avatars/abc{suffix}", headers=more)

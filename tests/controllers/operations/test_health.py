@@ -7,7 +7,7 @@ import httpx
 from sqlalchemy.engine import URL
 
 from tests.application import client_of
-from tests.checks import statements
+from tests.assertions import statements
 from tests.databases import execute
 
 

@@ -7,14 +7,14 @@ import pytest
 from sqlalchemy.engine import URL
 
 from tests.controllers.viewer.crowd import Crowd, add_one_of_all, crowd_of
-from tests.factories import shelf_of
+from tests.factories import backend_of
 
 
 @pytest.fixture(scope="module")
 async def crowd(server: URL, template: URL) -> AsyncIterator[Crowd]:
     """About forty rows in each table, for tests that only read."""
-    async with shelf_of(server, template) as shelf:
-        crowd = await crowd_of(shelf)
+    async with backend_of(server, template) as backend:
+        crowd = await crowd_of(backend)
         chosen = Random(4)  # noqa: S311 - the same rows each time
         for _ in range(40):
             await add_one_of_all(crowd, chosen)
@@ -24,5 +24,5 @@ async def crowd(server: URL, template: URL) -> AsyncIterator[Crowd]:
 @pytest.fixture(scope="module")
 async def busy(server: URL, template: URL) -> AsyncIterator[Crowd]:
     """A database for tests that write: each reads only its own rows."""
-    async with shelf_of(server, template) as shelf:
-        yield await crowd_of(shelf)
+    async with backend_of(server, template) as backend:
+        yield await crowd_of(backend)

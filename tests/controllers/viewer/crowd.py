@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 
 import httpx
 
-from tests.checks import walk
-from tests.factories import Shelf, Viewer, insert
+from tests.assertions import read_pages
+from tests.factories import Backend, Viewer, insert
 
 LIMITS = (1, 2, 3, 7)
 SORTS = ("", "created_at", "-created_at", "title", "-title", "year", "-year", "score", "-score")
@@ -31,14 +31,14 @@ EACH = [(shape, path) for shape, paths in SHAPES.items() for path in paths]
 class Guest(Viewer):
     """A client without a token."""
 
-    async def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
+    async def request(self, method: str, path: str, **more: Any) -> httpx.Response:
         return await self.client.request(method, path, **more)
 
 
 class Crowd(NamedTuple):
     """A database with many equal sort values, and its clients."""
 
-    shelf: Shelf
+    backend: Backend
     viewer: Viewer
     """An administrator with rows in every list."""
     guest: Guest
@@ -50,20 +50,20 @@ class Crowd(NamedTuple):
         return self.guest if path.startswith(("/anime", "/releases", "/search")) else self.viewer
 
 
-async def crowd_of(shelf: Shelf) -> Crowd:
-    viewer = await shelf.viewer()
-    await shelf.rows.execute("UPDATE users SET role = 'admin' WHERE id = $1", viewer.id)
-    anime_id = await shelf.anime(title="With releases", year=1980)
-    release_id = await insert(shelf.rows, "releases", {"anime_id": UUID(anime_id), "title": "With episodes"})
+async def crowd_of(backend: Backend) -> Crowd:
+    viewer = await backend.viewer()
+    await backend.rows.execute("UPDATE users SET role = 'admin' WHERE id = $1", viewer.id)
+    anime_id = await backend.anime(title="With releases", year=1980)
+    release_id = await insert(backend.rows, "releases", {"anime_id": UUID(anime_id), "title": "With episodes"})
     own = {"user_id": viewer.id, "name": "With anime", "is_public": True, "created_at": EARLIEST}
-    collection_id = await insert(shelf.rows, "collections", own)
+    collection_id = await insert(backend.rows, "collections", own)
     names = {"anime_id": anime_id, "release_id": release_id, "collection_id": collection_id}
-    return Crowd(shelf, viewer, Guest(shelf.client, viewer.id, ""), names)
+    return Crowd(backend, viewer, Guest(backend.client, viewer.id, ""), names)
 
 
 async def add_one_of_all(crowd: Crowd, chosen: Random) -> None:
     """Add a row to each table, with values that many rows have."""
-    rows = crowd.shelf.rows
+    rows = crowd.backend.rows
 
     def moment() -> datetime:
         return chosen.choice(MOMENTS)
@@ -130,7 +130,7 @@ async def check_walks(viewer: Viewer, path: str) -> list[str]:
     every = await viewer.read(asking(path, limit=100))
     assert len(every) < 100
     for limit in LIMITS:
-        pages = await walk(viewer, asking(path, limit=limit, total="true"))
+        pages = await read_pages(viewer, asking(path, limit=limit, total="true"))
         assert [item for page in pages for item in page.json()] == every
         assert len(pages) == max(1, -(-len(every) // limit))
         assert {page.headers["x-total-count"] for page in pages} == {str(len(every))}

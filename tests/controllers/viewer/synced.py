@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
-from tests.checks import walk
-from tests.factories import Shelf, Viewer
+from tests.assertions import read_pages
+from tests.factories import Backend, Viewer
 
 Row = dict[str, Any]
 EARLIEST = "2000-01-01T00:00:00Z"
@@ -16,86 +16,86 @@ class Kind(NamedTuple):
 
     path: str
     table: str
-    make: Callable[[Shelf, Viewer], Awaitable[None]]
-    change: Callable[[Shelf, Viewer, Row], Awaitable[None]]
-    remove: Callable[[Shelf, Viewer, Row], Awaitable[None]]
-    columns: Callable[[Shelf], Awaitable[Row]]
+    make: Callable[[Backend, Viewer], Awaitable[None]]
+    change: Callable[[Backend, Viewer, Row], Awaitable[None]]
+    remove: Callable[[Backend, Viewer, Row], Awaitable[None]]
+    columns: Callable[[Backend], Awaitable[Row]]
     """The required columns beside id and user, for a row that SQL inserts."""
 
 
-async def add_favorite(shelf: Shelf, viewer: Viewer) -> None:
-    await viewer.write("POST", "/favorites", {"anime_id": await shelf.anime()}, 201)
+async def add_favorite(backend: Backend, viewer: Viewer) -> None:
+    await viewer.write("POST", "/favorites", {"anime_id": await backend.anime()}, 201)
 
 
-async def add_favorite_again(shelf: Shelf, viewer: Viewer, row: Row) -> None:
-    await remove_favorite(shelf, viewer, row)
+async def add_favorite_again(backend: Backend, viewer: Viewer, row: Row) -> None:
+    await remove_favorite(backend, viewer, row)
     await viewer.write("POST", "/favorites", {"anime_id": row["anime_id"]}, 201)
 
 
-async def remove_favorite(_: Shelf, viewer: Viewer, row: Row) -> None:
+async def remove_favorite(_: Backend, viewer: Viewer, row: Row) -> None:
     await viewer.write("DELETE", f"/favorites/{row['anime_id']}", status=204)
 
 
-async def add_progress(shelf: Shelf, viewer: Viewer) -> None:
-    await watch_on(shelf, viewer, {"anime_id": await shelf.anime(), "episode": 0})
+async def add_progress(backend: Backend, viewer: Viewer) -> None:
+    await watch_on(backend, viewer, {"anime_id": await backend.anime(), "episode": 0})
 
 
-async def watch_on(_: Shelf, viewer: Viewer, row: Row) -> None:
+async def watch_on(_: Backend, viewer: Viewer, row: Row) -> None:
     body = {"anime_id": row["anime_id"], "episode": row["episode"] + 1, "position_seconds": 1}
     await viewer.write("POST", "/watch/progress", body)
 
 
-async def remove_progress(shelf: Shelf, _: Viewer, row: Row) -> None:
+async def remove_progress(backend: Backend, _: Viewer, row: Row) -> None:
     # The API has no such path, but an administrator of the database may delete rows.
-    await shelf.rows.execute("DELETE FROM watch_progress WHERE id = $1", UUID(row["id"]))
+    await backend.rows.execute("DELETE FROM watch_progress WHERE id = $1", UUID(row["id"]))
 
 
-async def add_entry(shelf: Shelf, viewer: Viewer) -> None:
-    await change_entry(shelf, viewer, {"anime_id": await shelf.anime()})
+async def add_entry(backend: Backend, viewer: Viewer) -> None:
+    await change_entry(backend, viewer, {"anime_id": await backend.anime()})
 
 
-async def change_entry(_: Shelf, viewer: Viewer, row: Row) -> None:
+async def change_entry(_: Backend, viewer: Viewer, row: Row) -> None:
     await viewer.write("PUT", f"/library/{row['anime_id']}", {"status": "watching", "notes": str(uuid4())})
 
 
-async def remove_entry(_: Shelf, viewer: Viewer, row: Row) -> None:
+async def remove_entry(_: Backend, viewer: Viewer, row: Row) -> None:
     await viewer.write("DELETE", f"/library/{row['anime_id']}", status=204)
 
 
-async def add_view(shelf: Shelf, viewer: Viewer) -> None:
-    await see(shelf, viewer, {"episode_id": await shelf.episode(await shelf.anime()), "progress": 0})
+async def add_view(backend: Backend, viewer: Viewer) -> None:
+    await see(backend, viewer, {"episode_id": await backend.episode(await backend.anime()), "progress": 0})
 
 
-async def see(_: Shelf, viewer: Viewer, row: Row) -> None:
+async def see(_: Backend, viewer: Viewer, row: Row) -> None:
     body = {"episode_id": row["episode_id"], "progress": row["progress"] + 1}
     await viewer.write("POST", "/views", body, 201)
 
 
-async def remove_view(_: Shelf, viewer: Viewer, row: Row) -> None:
+async def remove_view(_: Backend, viewer: Viewer, row: Row) -> None:
     await viewer.write("DELETE", f"/views/{row['id']}", status=204)
 
 
-async def add_collection(_: Shelf, viewer: Viewer) -> None:
+async def add_collection(_: Backend, viewer: Viewer) -> None:
     await viewer.write("POST", "/collections", {"name": "x"}, 201)
 
 
-async def add_to_collection(shelf: Shelf, viewer: Viewer, row: Row) -> None:
-    await viewer.write("PUT", f"/collections/{row['id']}/anime/{await shelf.anime()}", status=204)
+async def add_to_collection(backend: Backend, viewer: Viewer, row: Row) -> None:
+    await viewer.write("PUT", f"/collections/{row['id']}/anime/{await backend.anime()}", status=204)
 
 
-async def remove_collection(_: Shelf, viewer: Viewer, row: Row) -> None:
+async def remove_collection(_: Backend, viewer: Viewer, row: Row) -> None:
     await viewer.write("DELETE", f"/collections/{row['id']}", status=204)
 
 
-async def with_anime(shelf: Shelf, **more: Any) -> Row:
-    return {"anime_id": UUID(await shelf.anime()), **more}
+async def with_anime(backend: Backend, **more: Any) -> Row:
+    return {"anime_id": UUID(await backend.anime()), **more}
 
 
-async def of_view(shelf: Shelf) -> Row:
-    return {"episode_id": UUID(await shelf.episode(await shelf.anime())), "progress": 1}
+async def of_view(backend: Backend) -> Row:
+    return {"episode_id": UUID(await backend.episode(await backend.anime())), "progress": 1}
 
 
-async def of_collection(_: Shelf) -> Row:
+async def of_collection(_: Backend) -> Row:
     return {"name": "x"}
 
 
@@ -103,11 +103,11 @@ KINDS = (
     Kind("/favorites", "favorites", add_favorite, add_favorite_again, remove_favorite, with_anime),
     Kind(
         *("/watch/progress", "watch_progress", add_progress, watch_on, remove_progress),
-        lambda shelf: with_anime(shelf, episode=1, position_seconds=1),
+        lambda backend: with_anime(backend, episode=1, position_seconds=1),
     ),
     Kind(
         *("/library", "library_entries", add_entry, change_entry, remove_entry),
-        lambda shelf: with_anime(shelf, status="watching"),
+        lambda backend: with_anime(backend, status="watching"),
     ),
     Kind("/views", "views", add_view, see, remove_view, of_view),
     Kind("/collections", "collections", add_collection, add_to_collection, remove_collection, of_collection),
@@ -116,7 +116,7 @@ KINDS = (
 
 async def sync(viewer: Viewer, path: str, since: str, query: str = "&deleted=true") -> tuple[list[Row], str]:
     """Return all changes since a time, and the `updated_since` of the next sync."""
-    pages = await walk(viewer, f"{path}?updated_since={since}{query}")
+    pages = await read_pages(viewer, f"{path}?updated_since={since}{query}")
     (until,) = {page.headers["x-updated-until"] for page in pages}
     return [row for page in pages for row in page.json()], until
 
@@ -135,7 +135,7 @@ class Device:
         while target:
             count += 1
             assert count < 200, "the pages have no end"
-            response = await self.viewer.ask("GET", target)
+            response = await self.viewer.request("GET", target)
             assert response.status_code == 200, response.text
             until = until or response.headers["x-updated-until"]
             assert response.headers["x-updated-until"] == until

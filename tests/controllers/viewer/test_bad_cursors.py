@@ -8,7 +8,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from tests.checks import refused
+from tests.assertions import assert_error
 from tests.controllers.viewer.crowd import EACH, MOMENTS, SHAPES, Crowd, asking, cursor_at, next_of
 
 FITS_ELSEWHERE = {
@@ -22,16 +22,16 @@ FITS_ELSEWHERE = {
 
 
 def refused_for(response: httpx.Response, field: str) -> None:
-    refused(response, 422)
+    assert_error(response, 422)
     assert [detail["field"] for detail in response.json()["details"] or []] == [field]
 
 
 @pytest.mark.parametrize(("shape", "path"), EACH)
 async def test_cursor_with_offset_is_422(crowd: Crowd, shape: str, path: str) -> None:
     path, viewer = path.format(**crowd.names), crowd.reader(path)
-    target = str(next_of(await viewer.ask("GET", asking(path, limit=3))))
+    target = str(next_of(await viewer.request("GET", asking(path, limit=3))))
     for offset in (1, 5, 2**63 - 1):
-        refused_for(await viewer.ask("GET", asking(target, offset=offset)), "offset")
+        refused_for(await viewer.request("GET", asking(target, offset=offset)), "offset")
     assert await viewer.read(asking(target, offset=0)) == await viewer.read(target)
 
 
@@ -58,7 +58,7 @@ async def test_invalid_cursor_is_422(crowd: Crowd, shape: str, path: str) -> Non
     path, viewer = path.format(**crowd.names), crowd.reader(path)
     # The lists of a shape share the parser, so the first of them is tested with all values.
     for cursor in BAD if path == SHAPES[shape][0].format(**crowd.names) else ("", "x", "🦊"):
-        refused_for(await viewer.ask("GET", asking(path, cursor=cursor)), "cursor")
+        refused_for(await viewer.request("GET", asking(path, cursor=cursor)), "cursor")
 
 
 @pytest.mark.parametrize(("shape", "path"), EACH)
@@ -67,17 +67,17 @@ async def test_cursor_of_another_list_is_422(crowd: Crowd, shape: str, path: str
     for other, (there, *_) in SHAPES.items():
         if other != shape and (other, shape) not in FITS_ELSEWHERE:
             elsewhere = asking(there.format(**crowd.names), limit=1)
-            cursor = cursor_at(await crowd.reader(there).ask("GET", elsewhere))
-            refused_for(await viewer.ask("GET", asking(path, cursor=cursor)), "cursor")
+            cursor = cursor_at(await crowd.reader(there).request("GET", elsewhere))
+            refused_for(await viewer.request("GET", asking(path, cursor=cursor)), "cursor")
 
 
 @pytest.mark.parametrize("path", ["/favorites", "/watch/progress", "/views", "/library", "/collections"])
 async def test_cursor_of_list_is_invalid_for_its_changes(crowd: Crowd, path: str) -> None:
     changes = asking(path, updated_since="2001-01-01T00:00:00Z", limit=2)
-    of_list = cursor_at(await crowd.viewer.ask("GET", asking(path, limit=2)))
-    of_changes = cursor_at(await crowd.viewer.ask("GET", changes))
-    refused_for(await crowd.viewer.ask("GET", asking(path, cursor=of_changes)), "cursor")
-    refused_for(await crowd.viewer.ask("GET", asking(changes, cursor=of_list)), "cursor")
+    of_list = cursor_at(await crowd.viewer.request("GET", asking(path, limit=2)))
+    of_changes = cursor_at(await crowd.viewer.request("GET", changes))
+    refused_for(await crowd.viewer.request("GET", asking(path, cursor=of_changes)), "cursor")
+    refused_for(await crowd.viewer.request("GET", asking(changes, cursor=of_list)), "cursor")
 
 
 ID = str(UUID(int=2**127))
@@ -115,10 +115,10 @@ async def test_hostile_cursor_is_never_500(crowd: Crowd, shape: str, path: str) 
     places = [json.dumps(place).encode() for place in PLACES[shape]] + RAW.get(shape, [])
     statuses = {}
     for place in places:
-        response = await viewer.ask("GET", asking(path, cursor=encoded(place), limit=2))
+        response = await viewer.request("GET", asking(path, cursor=encoded(place), limit=2))
         statuses[place[:200]] = response.status_code
         if response.status_code == 422:
-            refused(response, 422)
+            assert_error(response, 422)
             assert {detail["field"] for detail in response.json()["details"] or []} <= {"cursor"}
     assert {place: status for place, status in statuses.items() if status not in {200, 422}} == {}
     assert set(statuses.values()) == {200, 422}
@@ -127,7 +127,7 @@ async def test_hostile_cursor_is_never_500(crowd: Crowd, shape: str, path: str) 
 async def test_cursor_with_padding_is_accepted(crowd: Crowd) -> None:
     for path in ("/anime", "/anime?sort=title", "/anime?sort=year", "/search/anime?q=ec"):
         for limit in range(1, 12):
-            response = await crowd.guest.ask("GET", asking(path, limit=limit))
+            response = await crowd.guest.request("GET", asking(path, limit=limit))
             cursor = cursor_at(response)
             padded = cursor + "=" * (-len(cursor) % 4)
             expected = await crowd.guest.read(asking(path, cursor=cursor))

@@ -6,10 +6,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.checks import refused, statements, walk
+from tests.assertions import assert_error, read_pages, statements
 from tests.controllers.viewer.synced import EARLIEST, KINDS, Kind, Row, sync
 from tests.databases import connect
-from tests.factories import Shelf, Viewer, insert
+from tests.factories import Backend, Viewer, insert
 from tests.values import UNKNOWN_ID
 
 PASSWORD = "a long enough password"
@@ -19,10 +19,10 @@ OF_ANIME = pytest.mark.parametrize(
 )
 
 
-async def made(shelf: Shelf, viewer: Viewer, kind: Kind, count: int) -> list[Row]:
+async def made(backend: Backend, viewer: Viewer, kind: Kind, count: int) -> list[Row]:
     """Create rows and return them, the oldest first."""
     for _ in range(count):
-        await kind.make(shelf, viewer)
+        await kind.make(backend, viewer)
     return list(reversed((await viewer.read(kind.path))[:count]))
 
 
@@ -32,14 +32,14 @@ def gone(rows: list[Row]) -> list[str]:
 
 
 @EVERY
-async def test_changes_list_only_changed_rows(shelf: Shelf, viewer: Viewer, kind: Kind) -> None:
-    rows = await made(shelf, viewer, kind, 3)
+async def test_changes_list_only_changed_rows(backend: Backend, viewer: Viewer, kind: Kind) -> None:
+    rows = await made(backend, viewer, kind, 3)
     first, until = await sync(viewer, kind.path, EARLIEST)
     assert first == rows
     assert until.endswith("Z")
     assert (await sync(viewer, kind.path, until))[0] == []
-    await kind.change(shelf, viewer, rows[0])
-    await kind.make(shelf, viewer)
+    await kind.change(backend, viewer, rows[0])
+    await kind.make(backend, viewer)
     unchanged = {row["id"] for row in rows[1:]}
     now = [row for row in await viewer.read(kind.path) if row["id"] not in unchanged]
     changes, later = await sync(viewer, kind.path, until, "")
@@ -50,10 +50,10 @@ async def test_changes_list_only_changed_rows(shelf: Shelf, viewer: Viewer, kind
 
 
 @EVERY
-async def test_changes_with_deleted_list_tombstones(shelf: Shelf, viewer: Viewer, kind: Kind) -> None:
-    rows = await made(shelf, viewer, kind, 3)
+async def test_changes_with_deleted_list_tombstones(backend: Backend, viewer: Viewer, kind: Kind) -> None:
+    rows = await made(backend, viewer, kind, 3)
     until = (await sync(viewer, kind.path, EARLIEST))[1]
-    await kind.remove(shelf, viewer, rows[1])
+    await kind.remove(backend, viewer, rows[1])
     for query in ("", "&deleted=false"):
         assert (await sync(viewer, kind.path, until, query))[0] == []
         assert (await sync(viewer, kind.path, EARLIEST, query))[0] == [rows[0], rows[2]]
@@ -62,26 +62,26 @@ async def test_changes_with_deleted_list_tombstones(shelf: Shelf, viewer: Viewer
     assert tombstone == {"id": rows[1]["id"], "anime_id": anime_id, "deleted_at": tombstone["deleted_at"]}
     assert tombstone["deleted_at"].endswith("Z")
     assert await viewer.read(f"{kind.path}?deleted=true") == [rows[0], rows[2], tombstone]
-    assert (await viewer.ask("GET", f"{kind.path}/?deleted=true")).headers["x-updated-until"] > until
+    assert (await viewer.request("GET", f"{kind.path}/?deleted=true")).headers["x-updated-until"] > until
 
 
 @EVERY
-async def test_changes_of_another_viewer_are_not_listed(shelf: Shelf, viewer: Viewer, kind: Kind) -> None:
-    other = await shelf.viewer()
-    rows = await made(shelf, viewer, kind, 2)
-    await kind.remove(shelf, viewer, rows[0])
+async def test_changes_of_another_viewer_are_not_listed(backend: Backend, viewer: Viewer, kind: Kind) -> None:
+    other = await backend.viewer()
+    rows = await made(backend, viewer, kind, 2)
+    await kind.remove(backend, viewer, rows[0])
     assert (await sync(other, kind.path, EARLIEST))[0] == []
     for path in {it.path for it in KINDS} - {kind.path}:
         assert gone((await sync(viewer, path, EARLIEST))[0]) == []
 
 
 @OF_ANIME
-async def test_rows_deleted_with_their_anime_leave_tombstones(shelf: Shelf, viewer: Viewer, kind: Kind) -> None:
-    rows = await made(shelf, viewer, kind, 4)
+async def test_rows_deleted_with_their_anime_leave_tombstones(backend: Backend, viewer: Viewer, kind: Kind) -> None:
+    rows = await made(backend, viewer, kind, 4)
     until = (await sync(viewer, kind.path, EARLIEST))[1]
     removed = [UUID(row["anime_id"]) for row in rows[:3]]
-    await shelf.rows.execute("DELETE FROM anime WHERE id = $1", removed[0])
-    await shelf.rows.execute("DELETE FROM anime WHERE id = ANY($1)", removed[1:])
+    await backend.rows.execute("DELETE FROM anime WHERE id = $1", removed[0])
+    await backend.rows.execute("DELETE FROM anime WHERE id = ANY($1)", removed[1:])
     changes = (await sync(viewer, kind.path, until))[0]
     assert sorted(gone(changes)) == sorted(row["id"] for row in rows[:3])
     assert len(changes) == 3
@@ -89,11 +89,11 @@ async def test_rows_deleted_with_their_anime_leave_tombstones(shelf: Shelf, view
 
 
 @EVERY
-async def test_tombstone_is_listed_for_30_days(shelf: Shelf, viewer: Viewer, kind: Kind) -> None:
-    rows = await made(shelf, viewer, kind, 3)
+async def test_tombstone_is_listed_for_30_days(backend: Backend, viewer: Viewer, kind: Kind) -> None:
+    rows = await made(backend, viewer, kind, 3)
     for row, days in zip(rows, (29, 31, 0), strict=True):
-        await kind.remove(shelf, viewer, row)
-        await shelf.rows.execute(
+        await kind.remove(backend, viewer, row)
+        await backend.rows.execute(
             "UPDATE tombstones SET deleted_at = now() - make_interval(days => $2) WHERE id = $1", UUID(row["id"]), days
         )
     changes = (await sync(viewer, kind.path, EARLIEST))[0]
@@ -101,16 +101,16 @@ async def test_tombstone_is_listed_for_30_days(shelf: Shelf, viewer: Viewer, kin
 
 
 @EVERY
-async def test_pages_of_changes_continue_after_concurrent_writes(shelf: Shelf, viewer: Viewer, kind: Kind) -> None:
-    rows = await made(shelf, viewer, kind, 6)
-    await kind.remove(shelf, viewer, rows[1])
-    page = await viewer.ask("GET", f"{kind.path}?updated_since={EARLIEST}&deleted=true&limit=2")
+async def test_pages_of_changes_continue_after_concurrent_writes(backend: Backend, viewer: Viewer, kind: Kind) -> None:
+    rows = await made(backend, viewer, kind, 6)
+    await kind.remove(backend, viewer, rows[1])
+    page = await viewer.request("GET", f"{kind.path}?updated_since={EARLIEST}&deleted=true&limit=2")
     assert page.json() == [rows[0], rows[2]]
-    await kind.remove(shelf, viewer, rows[0])
-    await kind.remove(shelf, viewer, rows[3])
-    await kind.change(shelf, viewer, rows[4])
+    await kind.remove(backend, viewer, rows[0])
+    await kind.remove(backend, viewer, rows[3])
+    await kind.change(backend, viewer, rows[4])
     link = page.headers["link"].partition(">")[0].removeprefix("<")
-    rest = [row for page in await walk(viewer, link) for row in page.json()]
+    rest = [row for page in await read_pages(viewer, link) for row in page.json()]
     assert [row["id"] for row in rest][:3] == [rows[5]["id"], rows[1]["id"], rows[0]["id"]]
     assert {rows[0]["id"], rows[1]["id"], rows[3]["id"]} <= set(gone(rest))
     left = [row for row in await viewer.read(kind.path) if row["id"] not in {rows[2]["id"], rows[5]["id"]}]
@@ -118,17 +118,17 @@ async def test_pages_of_changes_continue_after_concurrent_writes(shelf: Shelf, v
 
 
 @EVERY
-async def test_write_that_commits_after_a_sync_is_in_the_next(shelf: Shelf, viewer: Viewer, kind: Kind) -> None:
-    (kept,) = await made(shelf, viewer, kind, 1)
-    removed = (await made(shelf, viewer, kind, 1))[0]
+async def test_write_that_commits_after_a_sync_is_in_the_next(backend: Backend, viewer: Viewer, kind: Kind) -> None:
+    (kept,) = await made(backend, viewer, kind, 1)
+    removed = (await made(backend, viewer, kind, 1))[0]
     known = (await sync(viewer, kind.path, EARLIEST))[1]
-    columns: Row = {"id": uuid4(), "user_id": viewer.id, **await kind.columns(shelf)}
-    elsewhere = await connect(shelf.url)
+    columns: Row = {"id": uuid4(), "user_id": viewer.id, **await kind.columns(backend)}
+    elsewhere = await connect(backend.url)
     transaction = elsewhere.transaction()
     await transaction.start()
     await insert(elsewhere, kind.table, columns)
     await elsewhere.execute(f"DELETE FROM {kind.table} WHERE id = $1", UUID(removed["id"]))
-    await kind.change(shelf, viewer, kept)
+    await kind.change(backend, viewer, kept)
     changes, until = await sync(viewer, kind.path, known)
     assert str(columns["id"]) not in {row["id"] for row in changes}
     assert removed["id"] not in gone(changes)
@@ -152,9 +152,9 @@ async def test_wrong_query_is_422(viewer: Viewer, kind: Kind) -> None:
     # The lists share the parser of times, so one of them is tested with all values.
     times = WRONG_TIMES if kind.path == "/favorites" else WRONG_TIMES[:1]
     for query in (*times, *WRONG_QUERIES):
-        response = await viewer.ask("GET", f"{kind.path}?updated_since={query}")
+        response = await viewer.request("GET", f"{kind.path}?updated_since={query}")
         assert response.status_code == 422, query
-        refused(response, 422)
+        assert_error(response, 422)
 
 
 @EVERY
@@ -185,27 +185,27 @@ WRONG_CURSORS = (
 async def test_invalid_cursor_of_changes_is_422(viewer: Viewer) -> None:
     for path, cursors in {"/favorites": WRONG_CURSORS, **{kind.path: ("x",) for kind in KINDS[1:]}}.items():
         for text in cursors:
-            response = await viewer.ask("GET", f"{path}?updated_since={EARLIEST}&cursor={text}")
+            response = await viewer.request("GET", f"{path}?updated_since={EARLIEST}&cursor={text}")
             assert response.status_code == 422, f"{path} {text}"
-            refused(response, 422)
+            assert_error(response, 422)
 
 
 async def test_changes_of_one_library_status_are_422(viewer: Viewer) -> None:
-    refused(await viewer.ask("GET", f"/library?updated_since={EARLIEST}&status=watching"), 422)
+    assert_error(await viewer.request("GET", f"/library?updated_since={EARLIEST}&status=watching"), 422)
 
 
 @EVERY
-async def test_changes_take_a_fixed_number_of_statements(shelf: Shelf, viewer: Viewer, kind: Kind) -> None:
-    rows = await made(shelf, viewer, kind, 6)
-    await kind.remove(shelf, viewer, rows[0])
+async def test_changes_take_a_fixed_number_of_statements(backend: Backend, viewer: Viewer, kind: Kind) -> None:
+    rows = await made(backend, viewer, kind, 6)
+    await kind.remove(backend, viewer, rows[0])
     with statements() as seen:
         assert len((await sync(viewer, kind.path, EARLIEST))[0]) == 6
     assert len(seen) == 4, seen
 
 
-async def test_hidden_progress_is_listed_as_change(shelf: Shelf, viewer: Viewer) -> None:
+async def test_hidden_progress_is_listed_as_change(backend: Backend, viewer: Viewer) -> None:
     kind = next(kind for kind in KINDS if kind.path == "/watch/progress")
-    rows = await made(shelf, viewer, kind, 2)
+    rows = await made(backend, viewer, kind, 2)
     until = (await sync(viewer, kind.path, EARLIEST))[1]
     await viewer.write("DELETE", f"/watch/continue/{rows[0]['anime_id']}", status=204)
     changes, until = await sync(viewer, kind.path, until)
@@ -214,29 +214,29 @@ async def test_hidden_progress_is_listed_as_change(shelf: Shelf, viewer: Viewer)
     assert (await sync(viewer, kind.path, until))[0] == []
 
 
-async def test_collection_of_deleted_anime_is_listed_as_change(shelf: Shelf, viewer: Viewer) -> None:
+async def test_collection_of_deleted_anime_is_listed_as_change(backend: Backend, viewer: Viewer) -> None:
     kind = next(kind for kind in KINDS if kind.path == "/collections")
-    (collection,) = await made(shelf, viewer, kind, 1)
-    anime_id = await shelf.anime()
+    (collection,) = await made(backend, viewer, kind, 1)
+    anime_id = await backend.anime()
     await viewer.write("PUT", f"/collections/{collection['id']}/anime/{anime_id}", status=204)
     until = (await sync(viewer, kind.path, EARLIEST))[1]
-    await shelf.rows.execute("DELETE FROM anime WHERE id = $1", UUID(anime_id))
+    await backend.rows.execute("DELETE FROM anime WHERE id = $1", UUID(anime_id))
     now = await viewer.read(kind.path)
     assert now[0]["item_count"] == 0
     assert (await sync(viewer, kind.path, until))[0] == now
 
 
-async def test_deleted_viewer_leaves_no_tombstones(shelf: Shelf) -> None:
+async def test_deleted_viewer_leaves_no_tombstones(backend: Backend) -> None:
     credentials = {"email": "leaver@example.org", "password": PASSWORD}
-    tokens = (await shelf.client.post("/auth/register", json=credentials)).json()
-    leaver = Viewer(shelf.client, uuid4(), tokens["access_token"])
+    tokens = (await backend.client.post("/auth/register", json=credentials)).json()
+    leaver = Viewer(backend.client, uuid4(), tokens["access_token"])
     leaver.id = UUID((await leaver.read("/users/me"))["id"])
     for kind in KINDS:
-        rows = await made(shelf, leaver, kind, 2)
-        await kind.remove(shelf, leaver, rows[0])
+        rows = await made(backend, leaver, kind, 2)
+        await kind.remove(backend, leaver, rows[0])
     buried = "SELECT count(*) FROM tombstones WHERE user_id = $1"
-    assert await shelf.rows.fetchval(buried, leaver.id) == len(KINDS)
+    assert await backend.rows.fetchval(buried, leaver.id) == len(KINDS)
     await leaver.write("DELETE", "/users/me", {"password": PASSWORD}, 204)
-    assert await shelf.rows.fetchval(buried, leaver.id) == 0
+    assert await backend.rows.fetchval(buried, leaver.id) == 0
     for kind in KINDS:
-        assert await shelf.rows.fetchval(f"SELECT count(*) FROM {kind.table} WHERE user_id = $1", leaver.id) == 0
+        assert await backend.rows.fetchval(f"SELECT count(*) FROM {kind.table} WHERE user_id = $1", leaver.id) == 0

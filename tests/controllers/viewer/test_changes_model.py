@@ -12,10 +12,10 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from tests.checks import walk
+from tests.assertions import read_pages
 from tests.controllers.viewer.synced import KINDS, Device, Kind, Row
 from tests.databases import connect
-from tests.factories import Shelf, Viewer, insert
+from tests.factories import Backend, Viewer, insert
 
 SYNCS = 12
 
@@ -23,8 +23,8 @@ SYNCS = 12
 class Others:
     """Writes of other devices, and of open transactions on the database."""
 
-    def __init__(self, shelf: Shelf, viewer: Viewer, kind: Kind, random: Random) -> None:
-        self.shelf, self.viewer, self.kind, self.random = shelf, viewer, kind, random
+    def __init__(self, backend: Backend, viewer: Viewer, kind: Kind, random: Random) -> None:
+        self.backend, self.viewer, self.kind, self.random = backend, viewer, kind, random
         self.open: list[tuple[asyncpg.Connection, Any]] = []
         self.taken: set[str] = set()
         """Rows that an open transaction deleted: another write of one waits for its end."""
@@ -46,23 +46,23 @@ class Others:
             await self._end()
 
     async def _make(self) -> None:
-        await self.kind.make(self.shelf, self.viewer)
+        await self.kind.make(self.backend, self.viewer)
 
     async def _change(self, row: Row) -> None:
-        await self.kind.change(self.shelf, self.viewer, row)
+        await self.kind.change(self.backend, self.viewer, row)
 
     async def _remove(self, row: Row) -> None:
-        await self.kind.remove(self.shelf, self.viewer, row)
+        await self.kind.remove(self.backend, self.viewer, row)
 
     async def _begin(self, removed: Row | None = None) -> None:
         if len(self.open) == 3:
             await self._end()
-        connection = await connect(self.shelf.url)
+        connection = await connect(self.backend.url)
         transaction = connection.transaction()
         await transaction.start()
         self.open.append((connection, transaction))
         if removed is None:
-            columns = {"user_id": self.viewer.id, **await self.kind.columns(self.shelf)}
+            columns = {"user_id": self.viewer.id, **await self.kind.columns(self.backend)}
             await insert(connection, self.kind.table, columns)
         else:
             self.taken.add(removed["id"])
@@ -76,12 +76,12 @@ class Others:
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.table)
-async def test_device_that_syncs_by_changes_ends_with_the_list(shelf: Shelf, kind: Kind, seed: int) -> None:
+async def test_device_that_syncs_by_changes_ends_with_the_list(backend: Backend, kind: Kind, seed: int) -> None:
     random = Random(seed)  # noqa: S311 - what happens, not a secret
-    viewer = await shelf.viewer()
-    others, device = Others(shelf, viewer, kind, random), Device(viewer, kind.path)
+    viewer = await backend.viewer()
+    others, device = Others(backend, viewer, kind, random), Device(viewer, kind.path)
     for _ in range(5):
-        await kind.make(shelf, viewer)
+        await kind.make(backend, viewer)
     for _ in range(SYNCS):
         pages = device.pages(random.randint(2, 5))
         reading = asyncio.ensure_future(anext(pages, False))
@@ -92,5 +92,5 @@ async def test_device_that_syncs_by_changes_ends_with_the_list(shelf: Shelf, kin
     await others.settle()
     async for _ in device.pages(3):
         pass
-    held = [row for page in await walk(viewer, f"{kind.path}?limit=100") for row in page.json()]
+    held = [row for page in await read_pages(viewer, f"{kind.path}?limit=100") for row in page.json()]
     assert device.rows == {row["id"]: row for row in held}

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.checks import check_bodies_refused, check_list, refused, statements
+from tests.assertions import assert_error, check_bodies_refused, check_list, statements
 from tests.controllers.catalogue.test_anime import LIST_FIELDS
-from tests.factories import Shelf, Viewer
+from tests.factories import Backend, Viewer
 from tests.values import BAD_IDS, EXTRA, NOT_TEXTS, UNKNOWN_ID
 
 FIELDS = {"id", "name", "description", "is_public", "item_count", "version", "created_at", "updated_at"}
@@ -39,16 +39,16 @@ CHANGES = [
 
 
 @pytest.mark.parametrize("path", ["/collections", ONE, f"{ONE}/anime"])
-async def test_invalid_token_on_guest_path_is_401(shelf: Shelf, path: str) -> None:
+async def test_invalid_token_on_guest_path_is_401(backend: Backend, path: str) -> None:
     for authorization in ("Bearer x", "Basic eDp5", "Bearer"):
-        refused(await shelf.client.get(path, headers={"Authorization": authorization}), 401)
-    refused(await shelf.client.get("/collections?updated_since=2020-01-01T00:00:00Z"), 401)
+        assert_error(await backend.client.get(path, headers={"Authorization": authorization}), 401)
+    assert_error(await backend.client.get("/collections?updated_since=2020-01-01T00:00:00Z"), 401)
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
 @pytest.mark.parametrize("more", [{}, {"description": "null", "is_public": True}, {"description": None}])
 async def test_collection_is_created_and_read_back(viewer: Viewer, slash: str, more: dict[str, Any]) -> None:
-    response = await viewer.ask("POST", f"/collections{slash}", json={"name": "Rainy days", **more})
+    response = await viewer.request("POST", f"/collections{slash}", json={"name": "Rainy days", **more})
     made = response.json()
     assert (response.status_code, set(made)) == (201, FIELDS)
     expected = {"name": "Rainy days", "description": None, "is_public": False, "item_count": 0, "version": 1} | more
@@ -59,7 +59,7 @@ async def test_collection_is_created_and_read_back(viewer: Viewer, slash: str, m
     assert await viewer.read(f"/collections{slash}") == [made]
     assert await viewer.write("DELETE", path, status=204) is None
     for method in ("GET", "DELETE"):
-        refused(await viewer.ask(method, path), 404, GONE)
+        assert_error(await viewer.request(method, path), 404, GONE)
     assert await viewer.read("/collections") == []
 
 
@@ -97,8 +97,8 @@ async def test_invalid_body_is_422(viewer: Viewer) -> None:
     assert await viewer.read("/collections") == known
 
 
-async def test_unknown_fields_are_ignored(shelf: Shelf, viewer: Viewer) -> None:
-    other = await shelf.viewer()
+async def test_unknown_fields_are_ignored(backend: Backend, viewer: Viewer) -> None:
+    other = await backend.viewer()
     extra = EXTRA | {"user_id": str(other.id), "item_count": 5, "updated_at": "2000-01-01T00:00:00Z"}
     path = await make(viewer, **extra)
     made = await viewer.read(path)
@@ -107,36 +107,36 @@ async def test_unknown_fields_are_ignored(shelf: Shelf, viewer: Viewer) -> None:
     assert await other.read("/collections") == []
 
 
-async def test_unknown_collection_or_anime_is_404(shelf: Shelf, viewer: Viewer) -> None:
+async def test_unknown_collection_or_anime_is_404(backend: Backend, viewer: Viewer) -> None:
     for method, suffix, body in (("GET", "", None), ("GET", "/anime", None), *CHANGES):
         more = {} if body is None else {"json": body}
-        refused(await viewer.ask(method, ONE + suffix, **more), 404, GONE)
+        assert_error(await viewer.request(method, ONE + suffix, **more), 404, GONE)
         for bad in BAD_IDS:
-            refused(await viewer.ask(method, f"/collections/{bad}{suffix}", **more), 422)
+            assert_error(await viewer.request(method, f"/collections/{bad}{suffix}", **more), 422)
     path = await make(viewer)
-    refused(await viewer.ask("PUT", f"{path}/anime/{UNKNOWN_ID}"), 404, "Anime not found")
-    refused(await viewer.ask("PUT", f"{path}/anime/{UNKNOWN_ID}?position=0"), 404, "Anime not found")
+    assert_error(await viewer.request("PUT", f"{path}/anime/{UNKNOWN_ID}"), 404, "Anime not found")
+    assert_error(await viewer.request("PUT", f"{path}/anime/{UNKNOWN_ID}?position=0"), 404, "Anime not found")
     assert await viewer.write("DELETE", f"{path}/anime/{UNKNOWN_ID}", status=204) is None
     for bad in BAD_IDS:
-        refused(await viewer.ask("PUT", f"{path}/anime/{bad}"), 422)
-    anime_id = await shelf.anime()
+        assert_error(await viewer.request("PUT", f"{path}/anime/{bad}"), 422)
+    anime_id = await backend.anime()
     for position in ("-1", "x", "1.5", "", str(2**31), str(10**30)):
-        refused(await viewer.ask("PUT", f"{path}/anime/{anime_id}?position={position}"), 422)
+        assert_error(await viewer.request("PUT", f"{path}/anime/{anime_id}?position={position}"), 422)
     assert (await viewer.read(path))["version"] == 1
 
 
-async def test_private_collection_is_visible_to_its_owner_only(shelf: Shelf, viewer: Viewer) -> None:
-    other = await shelf.viewer()
+async def test_private_collection_is_visible_to_its_owner_only(backend: Backend, viewer: Viewer) -> None:
+    other = await backend.viewer()
     paths = {True: await make(viewer, is_public=True), False: await make(viewer)}
-    anime_id = await shelf.anime()
+    anime_id = await backend.anime()
     for path in paths.values():
         await put(viewer, path, anime_id)
-    guest = shelf.client
+    guest = backend.client
     for suffix in ("", "/anime"):
         own = await viewer.read(paths[True] + suffix)
         assert (await guest.get(paths[True] + suffix)).json() == own == await other.read(paths[True] + suffix)
-        refused(await guest.get(paths[False] + suffix), 404, GONE)
-        refused(await other.ask("GET", paths[False] + suffix), 404, GONE)
+        assert_error(await guest.get(paths[False] + suffix), 404, GONE)
+        assert_error(await other.request("GET", paths[False] + suffix), 404, GONE)
     mine = await viewer.read("/collections")
     assert [f"/collections/{it['id']}" for it in mine] == [paths[False], paths[True]]
     assert await other.read("/collections") == []
@@ -144,34 +144,34 @@ async def test_private_collection_is_visible_to_its_owner_only(shelf: Shelf, vie
     assert mine[1] in public
     assert all(it["is_public"] for it in public)
     await viewer.write("PATCH", paths[True], {"is_public": False})
-    refused(await guest.get(paths[True]), 404, GONE)
+    assert_error(await guest.get(paths[True]), 404, GONE)
     assert mine[1]["id"] not in {it["id"] for it in (await guest.get("/collections?limit=100")).json()}
 
 
 @pytest.mark.parametrize("is_public", [True, False])
 @pytest.mark.parametrize(("method", "suffix", "body"), CHANGES)
 async def test_change_of_another_viewers_collection_is_rejected(
-    shelf: Shelf, viewer: Viewer, method: str, suffix: str, body: Any, is_public: bool
+    backend: Backend, viewer: Viewer, method: str, suffix: str, body: Any, is_public: bool
 ) -> None:
-    other = await shelf.viewer()
+    other = await backend.viewer()
     path = await make(viewer, is_public=is_public)
-    anime_id = await shelf.anime()
+    anime_id = await backend.anime()
     await put(viewer, path, anime_id)
     known = await viewer.read(path), await viewer.read(f"{path}/anime")
     status = 403 if is_public else 404
     for headers in ({}, {"If-Match": "*"}, {"If-Match": '"x"'}):
         target = path + suffix.replace(UNKNOWN_ID, anime_id)
-        response = await other.ask(method, target, headers=headers, **({} if body is None else {"json": body}))
-        refused(response, status, "Insufficient permissions" if is_public else GONE)
+        response = await other.request(method, target, headers=headers, **({} if body is None else {"json": body}))
+        assert_error(response, status, "Insufficient permissions" if is_public else GONE)
     assert (await viewer.read(path), await viewer.read(f"{path}/anime")) == known
 
 
-async def test_lists_are_sorted_newest_first(shelf: Shelf, viewer: Viewer) -> None:
+async def test_lists_are_sorted_newest_first(backend: Backend, viewer: Viewer) -> None:
     paths = [await make(viewer, is_public=True) for _ in range(5)]
     await viewer.write("PATCH", paths[1], {"name": "Changed"})
     newest = [path.rpartition("/")[2] for path in reversed(paths)]
     await check_list(viewer, "/collections", newest)
-    response = await shelf.client.get("/collections?limit=5&total=true")
+    response = await backend.client.get("/collections?limit=5&total=true")
     assert [it["id"] for it in response.json()] == newest
     assert int(response.headers["x-total-count"]) >= 5
     with statements() as seen:
@@ -179,8 +179,8 @@ async def test_lists_are_sorted_newest_first(shelf: Shelf, viewer: Viewer) -> No
     assert len(seen) == 2, seen
 
 
-async def test_anime_are_in_the_order_of_the_owner(shelf: Shelf, viewer: Viewer) -> None:
-    a, b, c, d, e = await shelf.animes(5)
+async def test_anime_are_in_the_order_of_the_owner(backend: Backend, viewer: Viewer) -> None:
+    a, b, c, d, e = await backend.animes(5)
     path = await make(viewer, is_public=True)
     expected: list[str] = []
     moves: list[tuple[str, int | None]] = [
@@ -204,22 +204,22 @@ async def test_anime_are_in_the_order_of_the_owner(shelf: Shelf, viewer: Viewer)
     assert await order(viewer, path) == expected
 
 
-async def test_item_is_a_list_anime_with_added_at(shelf: Shelf, viewer: Viewer) -> None:
+async def test_item_is_a_list_anime_with_added_at(backend: Backend, viewer: Viewer) -> None:
     path = await make(viewer)
-    for anime_id in await shelf.animes(4):
+    for anime_id in await backend.animes(4):
         await put(viewer, path, anime_id)
     with statements() as seen:
         items = await viewer.read(f"{path}/anime")
     assert len(seen) == 3, seen
-    listed = {it["id"]: it for it in (await shelf.client.get("/anime?limit=100")).json()}
+    listed = {it["id"]: it for it in (await backend.client.get("/anime?limit=100")).json()}
     for item in items:
         assert set(item) == LIST_FIELDS | {"added_at"}
         assert item == listed[item["id"]] | {"added_at": item["added_at"]}
         assert item["added_at"].endswith("Z")
 
 
-async def test_concurrent_adds_all_get_a_position(shelf: Shelf, viewer: Viewer) -> None:
-    animes = await shelf.animes(6)
+async def test_concurrent_adds_all_get_a_position(backend: Backend, viewer: Viewer) -> None:
+    animes = await backend.animes(6)
     path = await make(viewer)
     await asyncio.gather(*(put(viewer, path, it, n % 3 or None) for n, it in enumerate([*animes, *animes])))
     assert sorted(await order(viewer, path)) == sorted(animes)

@@ -11,7 +11,7 @@ from kitsu.db.engine import Timeouts
 from kitsu.db.statements import StatementRunner
 from kitsu.domain import pagination as paging
 from kitsu.domain.pagination import Listing, PageRequest, ascending
-from tests.checks import statements
+from tests.assertions import statements
 from tests.controllers.viewer.crowd import Crowd, asking, next_of
 
 
@@ -24,7 +24,7 @@ async def test_page_is_one_statement_and_one_for_the_total(crowd: Crowd, path: s
     target = asking(path, limit=3, total=str(total).lower())
     for _ in range(2):
         with statements() as seen:
-            response = await crowd.guest.ask("GET", target)
+            response = await crowd.guest.request("GET", target)
         assert len(seen) == 1 + total, seen
         target = str(next_of(response))
 
@@ -36,7 +36,7 @@ async def test_page_of_own_list_adds_one_statement_for_the_session(crowd: Crowd,
     target = asking(path, limit=3)
     for _ in range(2):
         with statements() as seen:
-            response = await crowd.viewer.ask("GET", target)
+            response = await crowd.viewer.request("GET", target)
         assert len(seen) == 2, seen
         target = str(next_of(response))
 
@@ -46,19 +46,19 @@ async def test_page_from_known_to_null_values_is_two_statements(busy: Crowd, sor
     """A page that ends with the last known value, and the one after it, both need the second statement."""
     tag = uuid4().hex
     for value in [5] * 6 + [None] * 6:
-        await busy.shelf.anime(status=tag, **{sort.lstrip("-"): value})
+        await busy.backend.anime(status=tag, **{sort.lstrip("-"): value})
     for limit, expected in ((2, [1, 1, 2, 2, 1, 1]), (3, [1, 2, 2, 1]), (4, [1, 2, 1]), (5, [1, 2, 1])):
         target, counts = f"/anime?status={tag}&sort={sort}&limit={limit}", []
         while target:
             with statements() as seen:
-                response = await busy.guest.ask("GET", target)
+                response = await busy.guest.request("GET", target)
             counts.append(len(seen))
             target = str(next_of(response)) if "link" in response.headers else ""
         assert counts == expected
 
 
 async def test_page_at_a_cursor_skips_no_rows(crowd: Crowd) -> None:
-    target = str(next_of(await crowd.guest.ask("GET", "/anime?limit=3")))
+    target = str(next_of(await crowd.guest.request("GET", "/anime?limit=3")))
     with statements() as seen:
         await crowd.guest.read(target)
     assert "OFFSET" not in seen[0]
@@ -82,7 +82,7 @@ async def test_count_statement_has_a_limit(crowd: Crowd, path: str) -> None:
 
 
 async def test_total_stops_at_the_maximum(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
-    anime_id, direct = models.Anime.id, StatementRunner(crowd.shelf.url, size=1, recycle=-1, timeouts=Timeouts())
+    anime_id, direct = models.Anime.id, StatementRunner(crowd.backend.url, size=1, recycle=-1, timeouts=Timeouts())
 
     async def total() -> int | None:
         listing: Listing[Any] = Listing(tuple, select(anime_id), ascending(anime_id), counted=select(anime_id))

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from tests.checks import walk
+from tests.assertions import read_pages
 from tests.controllers.catalogue.test_anime import passes
 from tests.controllers.viewer.crowd import EACH, MOMENTS, SORTS, Crowd, asking, check_walks, next_of
 
@@ -28,7 +28,7 @@ FILTERS: tuple[dict[str, str], ...] = (
 async def test_anime_pages_in_every_order_equal_the_list(crowd: Crowd, sort: str) -> None:
     column, way = (sort or "-created_at").lstrip("-"), "ASC" if sort and sort[0] != "-" else "DESC"
     key = "title_key" if column == "title" else column
-    found = await crowd.shelf.rows.fetch(f"SELECT * FROM anime ORDER BY {key} {way} NULLS LAST, id {way}")
+    found = await crowd.backend.rows.fetch(f"SELECT * FROM anime ORDER BY {key} {way} NULLS LAST, id {way}")
     rows = [dict(row) | {"genres": [genre.lower() for genre in row["genres"]]} for row in found]
     assert len({row[column] for row in rows}) < len(rows) / 3
     lengths = []
@@ -63,7 +63,7 @@ async def test_pages_of_other_lists_equal_the_list(crowd: Crowd, path: str) -> N
 async def test_guest_pages_through_public_collections(crowd: Crowd) -> None:
     seen = await check_walks(crowd.guest, "/collections")
     order = "ORDER BY created_at DESC, id DESC"
-    public = await crowd.shelf.rows.fetch(f"SELECT id FROM collections WHERE is_public {order}")
+    public = await crowd.backend.rows.fetch(f"SELECT id FROM collections WHERE is_public {order}")
     assert seen == [str(row["id"]) for row in public]
     assert seen != await check_walks(crowd.viewer, "/collections")
 
@@ -76,11 +76,11 @@ async def test_guest_pages_through_public_collections(crowd: Crowd) -> None:
 async def test_pages_cross_from_known_to_null_values(busy: Crowd, column: str, known: int, unknown: int) -> None:
     tag = uuid4().hex
     for value in [5] * known + [None] * unknown:
-        await busy.shelf.anime(status=tag, **{column: value})
+        await busy.backend.anime(status=tag, **{column: value})
     for sort in (column, f"-{column}"):
         path = f"/anime?status={tag}&sort={sort}"
         await check_walks(busy.guest, path)
-        values = [item[column] for page in await walk(busy.guest, f"{path}&limit=2") for item in page.json()]
+        values = [item[column] for page in await read_pages(busy.guest, f"{path}&limit=2") for item in page.json()]
         assert values == [5] * known + [None] * unknown
 
 
@@ -89,7 +89,7 @@ async def test_link_of_an_offset_page_continues_by_cursor(crowd: Crowd, shape: s
     path, viewer = path.format(**crowd.names), crowd.reader(path)
     every = await viewer.read(asking(path, limit=100))
     for query in ("offset=5&limit=4&total=true", "limit=4&total=true&offset=5"):
-        pages = await walk(viewer, path + ("&" if "?" in path else "?") + query)
+        pages = await read_pages(viewer, path + ("&" if "?" in path else "?") + query)
         assert pages[0].json() == every[5:9]
         assert [item for page in pages for item in page.json()] == every[5:]
         target = next_of(pages[0])
@@ -103,7 +103,7 @@ async def test_link_of_an_offset_page_continues_by_cursor(crowd: Crowd, shape: s
 async def test_cursor_holds_the_longest_titles(busy: Crowd, letter: str) -> None:
     tag = uuid4().hex
     for last in "abcde":
-        await busy.shelf.anime(title=letter * 254 + last, status=tag)
+        await busy.backend.anime(title=letter * 254 + last, status=tag)
     for sort in ("title", "-title"):
         await check_walks(busy.guest, f"/anime?status={tag}&sort={sort}")
 
@@ -130,7 +130,7 @@ async def test_pages_by_title_use_the_collation_of_the_database(busy: Crowd) -> 
         "ﾊ",
     ]
     for title in titles:
-        await busy.shelf.anime(title=title, status=tag)
+        await busy.backend.anime(title=title, status=tag)
     for sort in ("title", "-title"):
         assert len(await check_walks(busy.guest, f"/anime?status={tag}&sort={sort}")) == len(titles)
 
@@ -139,6 +139,6 @@ async def test_cursor_keeps_times_and_scores_exactly(busy: Crowd) -> None:
     tag, score = uuid4().hex, 8.1
     for number in range(10):
         moment = MOMENTS[0] + timedelta(microseconds=number)
-        await busy.shelf.anime(status=tag, created_at=moment, score=score + number * 2**-49)
+        await busy.backend.anime(status=tag, created_at=moment, score=score + number * 2**-49)
     for sort in ("created_at", "-created_at", "score", "-score"):
         assert len(await check_walks(busy.guest, f"/anime?status={tag}&sort={sort}")) == 10

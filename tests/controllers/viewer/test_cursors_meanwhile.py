@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from tests.checks import walk
+from tests.assertions import read_pages
 from tests.controllers.viewer.crowd import EARLIEST, FAR_AHEAD, MOMENTS, Crowd, asking, next_of
 from tests.factories import Viewer, insert
 
@@ -58,7 +58,7 @@ class Rows:
 
     def __init__(self, crowd: Crowd, kind: Kind, names: dict[str, str], owner: UUID) -> None:
         self.kind, self.path, self._names, self._owner = kind, kind.path.format(**names), names, owner
-        self._shelf, self._key = crowd.shelf, "anime_id" if kind.table == "collection_items" else "id"
+        self._shelf, self._key = crowd.backend, "anime_id" if kind.table == "collection_items" else "id"
         self.first, *self.middle, self.last = [self._of(value) for value in kind.values]
         self.made: set[str] = set()
 
@@ -108,11 +108,13 @@ class Rows:
 
 async def rows_of(crowd: Crowd, kind: Kind) -> tuple[Rows, Viewer]:
     """The rows of one test, and the client that reads them."""
-    owner = await crowd.shelf.viewer()
-    anime_id = await crowd.shelf.anime()
-    collection_id = await insert(crowd.shelf.rows, "collections", {"user_id": owner.id, "name": "x", "is_public": True})
+    owner = await crowd.backend.viewer()
+    anime_id = await crowd.backend.anime()
+    collection_id = await insert(
+        crowd.backend.rows, "collections", {"user_id": owner.id, "name": "x", "is_public": True}
+    )
     if kind.table != "collection_items":
-        await crowd.shelf.rows.execute("DELETE FROM collections WHERE id = $1", UUID(collection_id))
+        await crowd.backend.rows.execute("DELETE FROM collections WHERE id = $1", UUID(collection_id))
     names = crowd.names | {"tag": uuid4().hex, "anime_id": anime_id, "collection_id": collection_id}
     rows = Rows(crowd, kind, names, owner.id)
     chosen = Random(5)  # noqa: S311 - the same rows each time
@@ -128,7 +130,7 @@ async def seen_with(viewer: Viewer, rows: Rows, meanwhile: Meanwhile) -> list[st
     """Return the test's rows as the pages have them; `meanwhile` runs after each page with its last rows."""
     target, seen = asking(rows.path, limit=3), []
     while target:
-        response = await viewer.ask("GET", target)
+        response = await viewer.request("GET", target)
         shown = [row for row in ids([response]) if row in rows.made]
         seen += shown
         target = str(next_of(response)) if "link" in response.headers else ""
@@ -143,7 +145,7 @@ def ids(pages: Sequence[httpx.Response]) -> list[str]:
 
 
 async def own_ids(viewer: Viewer, rows: Rows) -> list[str]:
-    return [row for row in ids(await walk(viewer, asking(rows.path, limit=100))) if row in rows.made]
+    return [row for row in ids(await read_pages(viewer, asking(rows.path, limit=100))) if row in rows.made]
 
 
 def kind_name(kind: Kind) -> str:

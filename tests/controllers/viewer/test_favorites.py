@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.checks import check_anime_by_one_query, check_bodies_refused, check_list, refused
-from tests.factories import Shelf, Viewer
+from tests.assertions import assert_error, check_anime_by_one_query, check_bodies_refused, check_list
+from tests.factories import Backend, Viewer
 from tests.values import BAD_IDS, EXTRA, NOT_TEXTS, UNKNOWN_ID
 
 FIELDS = {"id", "anime_id", "created_at", "anime"}
@@ -18,8 +18,8 @@ async def add(viewer: Viewer, anime_id: str) -> Any:
     return await viewer.write("POST", "/favorites", {"anime_id": anime_id}, 201)
 
 
-async def test_favorite_is_added_and_read_back(shelf: Shelf, viewer: Viewer) -> None:
-    anime_id = await shelf.anime(title="Death Note", year=2006, type="TV", episode_count=37)
+async def test_favorite_is_added_and_read_back(backend: Backend, viewer: Viewer) -> None:
+    anime_id = await backend.anime(title="Death Note", year=2006, type="TV", episode_count=37)
     favorite = await add(viewer, anime_id)
     assert set(favorite) == FIELDS
     assert favorite["anime_id"] == favorite["anime"]["id"] == anime_id
@@ -29,24 +29,26 @@ async def test_favorite_is_added_and_read_back(shelf: Shelf, viewer: Viewer) -> 
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-async def test_trailing_slash_is_optional(shelf: Shelf, viewer: Viewer, slash: str) -> None:
-    anime_id = await shelf.anime()
+async def test_trailing_slash_is_optional(backend: Backend, viewer: Viewer, slash: str) -> None:
+    anime_id = await backend.anime()
     favorite = await viewer.write("POST", f"/favorites{slash}", {"anime_id": anime_id}, 201)
     assert await viewer.read(f"/favorites{slash}") == [favorite]
     assert await viewer.write("DELETE", f"/favorites/{anime_id}{slash}", status=204) is None
     assert await viewer.read("/favorites") == []
 
 
-async def test_favorite_added_twice_is_409(shelf: Shelf, viewer: Viewer) -> None:
-    anime_id = await shelf.anime()
+async def test_favorite_added_twice_is_409(backend: Backend, viewer: Viewer) -> None:
+    anime_id = await backend.anime()
     favorite = await add(viewer, anime_id)
     for _ in range(2):
-        refused(await viewer.ask("POST", "/favorites", json={"anime_id": anime_id}), 409, "Favorite already exists")
+        assert_error(
+            await viewer.request("POST", "/favorites", json={"anime_id": anime_id}), 409, "Favorite already exists"
+        )
     assert await viewer.read("/favorites") == [favorite]
 
 
-async def test_removed_favorite_can_be_removed_and_added_again(shelf: Shelf, viewer: Viewer) -> None:
-    anime_id = await shelf.anime()
+async def test_removed_favorite_can_be_removed_and_added_again(backend: Backend, viewer: Viewer) -> None:
+    anime_id = await backend.anime()
     for _ in range(2):
         favorite = await add(viewer, anime_id)
         assert await viewer.read("/favorites") == [favorite]
@@ -56,7 +58,7 @@ async def test_removed_favorite_can_be_removed_and_added_again(shelf: Shelf, vie
 
 
 async def test_favorite_of_unknown_anime_is_404(viewer: Viewer) -> None:
-    refused(await viewer.ask("POST", "/favorites", json={"anime_id": UNKNOWN_ID}), 404, "Anime not found")
+    assert_error(await viewer.request("POST", "/favorites", json={"anime_id": UNKNOWN_ID}), 404, "Anime not found")
     assert await viewer.write("DELETE", f"/favorites/{UNKNOWN_ID}", status=204) is None
     assert await viewer.read("/favorites") == []
 
@@ -69,17 +71,17 @@ async def test_invalid_body_is_422(viewer: Viewer) -> None:
 
 @pytest.mark.parametrize("anime_id", BAD_IDS)
 async def test_path_without_valid_id_is_422(viewer: Viewer, anime_id: str) -> None:
-    refused(await viewer.ask("DELETE", f"/favorites/{anime_id}"), 422)
+    assert_error(await viewer.request("DELETE", f"/favorites/{anime_id}"), 422)
 
 
 async def test_unsupported_method_is_405(viewer: Viewer) -> None:
     for method, path in (("DELETE", "/favorites"), ("PUT", "/favorites"), ("GET", f"/favorites/{UNKNOWN_ID}")):
-        refused(await viewer.ask(method, path), 405)
+        assert_error(await viewer.request(method, path), 405)
 
 
-async def test_unknown_fields_are_ignored(shelf: Shelf, viewer: Viewer) -> None:
-    other = await shelf.viewer()
-    anime_id = await shelf.anime()
+async def test_unknown_fields_are_ignored(backend: Backend, viewer: Viewer) -> None:
+    other = await backend.viewer()
+    anime_id = await backend.anime()
     body = EXTRA | {"user_id": str(other.id), "anime_id": anime_id}
     favorite = await viewer.write("POST", "/favorites", body, 201)
     assert favorite["id"] != UNKNOWN_ID
@@ -88,26 +90,26 @@ async def test_unknown_fields_are_ignored(shelf: Shelf, viewer: Viewer) -> None:
     assert (await viewer.read("/users/me"))["role"] == "user"
 
 
-async def test_list_is_sorted_newest_first(shelf: Shelf, viewer: Viewer) -> None:
-    ids = [(await add(viewer, anime_id))["id"] for anime_id in await shelf.animes(5)]
+async def test_list_is_sorted_newest_first(backend: Backend, viewer: Viewer) -> None:
+    ids = [(await add(viewer, anime_id))["id"] for anime_id in await backend.animes(5)]
     await check_list(viewer, "/favorites", ids[::-1])
 
 
-async def test_favorites_of_equal_time_are_sorted_by_id(shelf: Shelf, viewer: Viewer) -> None:
-    ids = [(await add(viewer, anime_id))["id"] for anime_id in await shelf.animes(5)]
-    await shelf.rows.execute("UPDATE favorites SET created_at = '2024-01-01' WHERE user_id = $1", viewer.id)
+async def test_favorites_of_equal_time_are_sorted_by_id(backend: Backend, viewer: Viewer) -> None:
+    ids = [(await add(viewer, anime_id))["id"] for anime_id in await backend.animes(5)]
+    await backend.rows.execute("UPDATE favorites SET created_at = '2024-01-01' WHERE user_id = $1", viewer.id)
     await check_list(viewer, "/favorites", sorted(ids, reverse=True))
 
 
-async def test_list_reads_its_anime_in_one_statement(shelf: Shelf, viewer: Viewer) -> None:
-    for anime_id in await shelf.animes(6):
+async def test_list_reads_its_anime_in_one_statement(backend: Backend, viewer: Viewer) -> None:
+    for anime_id in await backend.animes(6):
         await add(viewer, anime_id)
-    await check_anime_by_one_query(viewer, "/favorites", shelf)
+    await check_anime_by_one_query(viewer, "/favorites", backend)
 
 
-async def test_favorites_of_another_viewer_are_separate(shelf: Shelf, viewer: Viewer) -> None:
-    other = await shelf.viewer()
-    anime_id = await shelf.anime()
+async def test_favorites_of_another_viewer_are_separate(backend: Backend, viewer: Viewer) -> None:
+    other = await backend.viewer()
+    anime_id = await backend.anime()
     favorite = await add(viewer, anime_id)
     assert await other.read("/favorites") == []
     for named in (anime_id, favorite["id"]):
@@ -118,23 +120,25 @@ async def test_favorites_of_another_viewer_are_separate(shelf: Shelf, viewer: Vi
     assert await other.read("/favorites") == [own]
 
 
-async def test_deleted_anime_deletes_its_favorites(shelf: Shelf, viewer: Viewer) -> None:
-    gone, stays = await shelf.animes(2)
+async def test_deleted_anime_deletes_its_favorites(backend: Backend, viewer: Viewer) -> None:
+    gone, stays = await backend.animes(2)
     await add(viewer, gone)
     favorite = await add(viewer, stays)
-    await shelf.rows.execute("DELETE FROM anime WHERE id = $1", gone)
+    await backend.rows.execute("DELETE FROM anime WHERE id = $1", gone)
     assert await viewer.read("/favorites") == [favorite]
 
 
-async def test_concurrent_adds_store_one_favorite(shelf: Shelf, viewer: Viewer) -> None:
-    body = {"anime_id": await shelf.anime()}
+async def test_concurrent_adds_store_one_favorite(backend: Backend, viewer: Viewer) -> None:
+    body = {"anime_id": await backend.anime()}
     for _ in range(2):
-        answers = await asyncio.gather(*(viewer.ask("POST", "/favorites", json=body) for _ in range(50)))
+        answers = await asyncio.gather(*(viewer.request("POST", "/favorites", json=body) for _ in range(50)))
         assert Counter(answer.status_code for answer in answers) == {201: 1, 409: 49}
-        assert await shelf.rows.fetchval(STORED, viewer.id) == 1
+        assert await backend.rows.fetchval(STORED, viewer.id) == 1
         for answer in answers:
             if answer.status_code == 409:
-                refused(answer, 409, "Favorite already exists")
-        removals = await asyncio.gather(*(viewer.ask("DELETE", f"/favorites/{body['anime_id']}") for _ in range(10)))
+                assert_error(answer, 409, "Favorite already exists")
+        removals = await asyncio.gather(
+            *(viewer.request("DELETE", f"/favorites/{body['anime_id']}") for _ in range(10))
+        )
         assert {answer.status_code for answer in removals} == {204}
-        assert await shelf.rows.fetchval(STORED, viewer.id) == 0
+        assert await backend.rows.fetchval(STORED, viewer.id) == 0

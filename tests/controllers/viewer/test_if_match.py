@@ -7,46 +7,46 @@ from collections.abc import Awaitable, Callable
 import httpx
 import pytest
 
-from tests.checks import refused
-from tests.factories import Shelf, Viewer
+from tests.assertions import assert_error
+from tests.factories import Backend, Viewer
 
 STALE = "It was changed meanwhile"
 
 
 async def tag_of(viewer: Viewer, path: str) -> str:
-    return str((await viewer.ask("GET", path)).headers["etag"])
+    return str((await viewer.request("GET", path)).headers["etag"])
 
 
-async def entry(shelf: Shelf, viewer: Viewer) -> str:
+async def entry(backend: Backend, viewer: Viewer) -> str:
     """Create a library entry and return its path."""
-    path = f"/library/{await shelf.anime()}"
+    path = f"/library/{await backend.anime()}"
     await viewer.write("PUT", path, {"status": "watching"})
     return path
 
 
-async def collection(_: Shelf, viewer: Viewer) -> str:
+async def collection(_: Backend, viewer: Viewer) -> str:
     """Create a collection and return its path."""
     return f"/collections/{(await viewer.write('POST', '/collections', {'name': 'x'}, 201))['id']}"
 
 
 async def put_entry(viewer: Viewer, path: str, tag: str, text: str) -> httpx.Response:
-    return await viewer.ask(
+    return await viewer.request(
         "PUT", path, json={"status": "watching", "notes": text}, headers={"If-Match": tag.encode("latin-1")}
     )
 
 
 async def patch_collection(viewer: Viewer, path: str, tag: str, text: str) -> httpx.Response:
-    return await viewer.ask("PATCH", path, json={"name": text}, headers={"If-Match": tag.encode("latin-1")})
+    return await viewer.request("PATCH", path, json={"name": text}, headers={"If-Match": tag.encode("latin-1")})
 
 
-Make = Callable[[Shelf, Viewer], Awaitable[str]]
+Make = Callable[[Backend, Viewer], Awaitable[str]]
 Change = Callable[[Viewer, str, str, str], Awaitable[httpx.Response]]
 BOTH = pytest.mark.parametrize(("make", "change"), [(entry, put_entry), (collection, patch_collection)])
 
 
 @BOTH
-async def test_etag_changes_with_each_change(shelf: Shelf, viewer: Viewer, make: Make, change: Change) -> None:
-    path = await make(shelf, viewer)
+async def test_etag_changes_with_each_change(backend: Backend, viewer: Viewer, make: Make, change: Change) -> None:
+    path = await make(backend, viewer)
     known = []
     for text in ("a", "b", "b"):
         tag = await tag_of(viewer, path)
@@ -61,8 +61,8 @@ async def test_etag_changes_with_each_change(shelf: Shelf, viewer: Viewer, make:
 
 
 @BOTH
-async def test_change_with_old_tag_is_412(shelf: Shelf, viewer: Viewer, make: Make, change: Change) -> None:
-    path, elsewhere = await make(shelf, viewer), await make(shelf, viewer)
+async def test_change_with_old_tag_is_412(backend: Backend, viewer: Viewer, make: Make, change: Change) -> None:
+    path, elsewhere = await make(backend, viewer), await make(backend, viewer)
     old = await tag_of(viewer, path)
     await change(viewer, path, old, "new")
     state, current = await viewer.read(path), await tag_of(viewer, path)
@@ -70,16 +70,16 @@ async def test_change_with_old_tag_is_412(shelf: Shelf, viewer: Viewer, make: Ma
         *(old, f"W/{current}", f'{old}, "x"', await tag_of(viewer, elsewhere), '"*"', f'{old}, "*"', "", ",", "x"),
         *(current[:-2] + '"', current[:-1] + '0"', current[1:-1].swapcase() + "x", f'"{"x" * 9000}"', "\xff"),
     ):
-        refused(await change(viewer, path, stale, "stale"), 412, STALE)
+        assert_error(await change(viewer, path, stale, "stale"), 412, STALE)
     assert await viewer.read(path) == state
 
 
 @BOTH
 @pytest.mark.parametrize("tag", ["*", " * ", '"x", {}', "{},{}", 'W/"x" , {}', "  {}  ", '"", {}'])
 async def test_change_with_current_tag_among_others_is_done(
-    shelf: Shelf, viewer: Viewer, make: Make, change: Change, tag: str
+    backend: Backend, viewer: Viewer, make: Make, change: Change, tag: str
 ) -> None:
-    path = await make(shelf, viewer)
+    path = await make(backend, viewer)
     current = await tag_of(viewer, path)
     assert (await change(viewer, path, tag.replace("{}", current), "new")).status_code == 200
     assert await tag_of(viewer, path) != current
@@ -87,9 +87,9 @@ async def test_change_with_current_tag_among_others_is_done(
 
 @BOTH
 async def test_concurrent_changes_with_one_tag_store_one(
-    shelf: Shelf, viewer: Viewer, make: Make, change: Change
+    backend: Backend, viewer: Viewer, make: Make, change: Change
 ) -> None:
-    path = await make(shelf, viewer)
+    path = await make(backend, viewer)
     for _ in range(3):
         tag = await tag_of(viewer, path)
         answers = await asyncio.gather(*(change(viewer, path, tag, f"by {it}") for it in range(20)))
@@ -98,52 +98,54 @@ async def test_concurrent_changes_with_one_tag_store_one(
         assert await viewer.read(path) == winner
 
 
-async def test_any_tag_for_missing_entry_is_412(shelf: Shelf, viewer: Viewer) -> None:
-    path = f"/library/{await shelf.anime()}"
+async def test_any_tag_for_missing_entry_is_412(backend: Backend, viewer: Viewer) -> None:
+    path = f"/library/{await backend.anime()}"
     for tag in ("*", '"x"', ""):
-        refused(await put_entry(viewer, path, tag, "x"), 412, STALE)
+        assert_error(await put_entry(viewer, path, tag, "x"), 412, STALE)
     assert await viewer.read("/library") == []
 
 
-async def test_tag_of_removed_entry_does_not_match_its_successor(shelf: Shelf, viewer: Viewer) -> None:
-    path = await entry(shelf, viewer)
+async def test_tag_of_removed_entry_does_not_match_its_successor(backend: Backend, viewer: Viewer) -> None:
+    path = await entry(backend, viewer)
     tag = await tag_of(viewer, path)
     await viewer.write("DELETE", path, status=204)
-    refused(await put_entry(viewer, path, tag, "x"), 412, STALE)
+    assert_error(await put_entry(viewer, path, tag, "x"), 412, STALE)
     made = await viewer.write("PUT", path, {"status": "watching"})
-    refused(await put_entry(viewer, path, tag, "x"), 412, STALE)
+    assert_error(await put_entry(viewer, path, tag, "x"), 412, STALE)
     assert await viewer.read("/library") == [made]
 
 
-async def test_tag_of_another_viewers_entry_does_not_match(shelf: Shelf, viewer: Viewer) -> None:
-    other = await shelf.viewer()
-    path = await entry(shelf, viewer)
+async def test_tag_of_another_viewers_entry_does_not_match(backend: Backend, viewer: Viewer) -> None:
+    other = await backend.viewer()
+    path = await entry(backend, viewer)
     await other.write("PUT", path, {"status": "dropped"})
-    refused(await put_entry(other, path, await tag_of(viewer, path), "x"), 412, STALE)
+    assert_error(await put_entry(other, path, await tag_of(viewer, path), "x"), 412, STALE)
 
 
-async def test_progress_changes_the_tag_of_an_entry(shelf: Shelf, viewer: Viewer) -> None:
-    anime_id = await shelf.anime()
+async def test_progress_changes_the_tag_of_an_entry(backend: Backend, viewer: Viewer) -> None:
+    anime_id = await backend.anime()
     path = f"/library/{anime_id}"
     await viewer.write("PUT", path, {"status": "plan_to_watch"})
     tag = await tag_of(viewer, path)
     await viewer.write("POST", "/watch/progress", {"anime_id": anime_id, "episode": 2, "position_seconds": 1})
-    refused(await put_entry(viewer, path, tag, "x"), 412, STALE)
+    assert_error(await put_entry(viewer, path, tag, "x"), 412, STALE)
 
 
 @pytest.mark.parametrize("query", ["", "?position=0"])
-async def test_items_change_the_tag_of_a_collection(shelf: Shelf, viewer: Viewer, query: str) -> None:
-    path, animes = await collection(shelf, viewer), await shelf.animes(2)
+async def test_items_change_the_tag_of_a_collection(backend: Backend, viewer: Viewer, query: str) -> None:
+    path, animes = await collection(backend, viewer), await backend.animes(2)
 
     async def put(anime_id: str, tag: str) -> httpx.Response:
-        return await viewer.ask("PUT", f"{path}/anime/{anime_id}{query}", headers={"If-Match": tag.encode("latin-1")})
+        return await viewer.request(
+            "PUT", f"{path}/anime/{anime_id}{query}", headers={"If-Match": tag.encode("latin-1")}
+        )
 
     known = await tag_of(viewer, path)
     assert (await put(animes[0], known)).status_code == 204
-    refused(await put(animes[1], known), 412, STALE)
-    refused(await patch_collection(viewer, path, known, "x"), 412, STALE)
+    assert_error(await put(animes[1], known), 412, STALE)
+    assert_error(await patch_collection(viewer, path, known, "x"), 412, STALE)
     known = await tag_of(viewer, path)
     await viewer.write("DELETE", f"{path}/anime/{animes[0]}", status=204)
-    refused(await put(animes[1], known), 412, STALE)
+    assert_error(await put(animes[1], known), 412, STALE)
     assert await viewer.read(f"{path}/anime") == []
     assert (await put(animes[1], "*")).status_code == 204

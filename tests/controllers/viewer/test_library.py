@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.checks import check_anime_by_one_query, check_bodies_refused, check_list, refused
-from tests.factories import Shelf, Viewer
+from tests.assertions import assert_error, check_anime_by_one_query, check_bodies_refused, check_list
+from tests.factories import Backend, Viewer
 from tests.values import BAD_IDS, EXTRA, NOT_INTEGERS, NOT_TEXTS, UNKNOWN_ID
 
 FIELDS = {
@@ -23,8 +23,8 @@ async def put(viewer: Viewer, anime_id: str, status: str = "watching", **more: A
 
 @pytest.mark.parametrize("slash", ["", "/"])
 @pytest.mark.parametrize("status", STATUSES)
-async def test_entry_is_stored_and_read_back(shelf: Shelf, viewer: Viewer, status: str, slash: str) -> None:
-    anime_id = await shelf.anime(title="Death Note", episode_count=37)
+async def test_entry_is_stored_and_read_back(backend: Backend, viewer: Viewer, status: str, slash: str) -> None:
+    anime_id = await backend.anime(title="Death Note", episode_count=37)
     body = {"status": status, "score": 8, "notes": "null"}
     path = f"/library/{anime_id}{slash}"
     entry = await viewer.write("PUT", path, body)
@@ -39,12 +39,12 @@ async def test_entry_is_stored_and_read_back(shelf: Shelf, viewer: Viewer, statu
     assert await viewer.read(f"/library{slash}") == [entry]
     for _ in range(2):
         assert await viewer.write("DELETE", path, status=204) is None
-        refused(await viewer.ask("GET", path), 404)
+        assert_error(await viewer.request("GET", path), 404)
     assert await viewer.read("/library") == []
 
 
-async def test_omitted_fields_become_null(shelf: Shelf, viewer: Viewer) -> None:
-    anime_id = await shelf.anime()
+async def test_omitted_fields_become_null(backend: Backend, viewer: Viewer) -> None:
+    anime_id = await backend.anime()
     first = await put(viewer, anime_id, score=10, notes="д" * 10_000)
     later = await put(viewer, anime_id, "on_hold")
     assert (later["score"], later["notes"], later["status"], later["version"]) == (None, None, "on_hold", 2)
@@ -53,11 +53,11 @@ async def test_omitted_fields_become_null(shelf: Shelf, viewer: Viewer) -> None:
     assert await viewer.read("/library") == [later]
 
 
-async def test_status_change_keeps_existing_dates(shelf: Shelf, viewer: Viewer) -> None:
-    anime_id = await shelf.anime(episode_count=12)
+async def test_status_change_keeps_existing_dates(backend: Backend, viewer: Viewer) -> None:
+    anime_id = await backend.anime(episode_count=12)
     await put(viewer, anime_id, "watching")
     done = await put(viewer, anime_id, "completed")
-    await shelf.rows.execute(
+    await backend.rows.execute(
         "UPDATE library_entries SET started_on = '2019-01', completed_on = '2020' WHERE user_id = $1", viewer.id
     )
     for status in (*STATUSES, *STATUSES):
@@ -66,8 +66,8 @@ async def test_status_change_keeps_existing_dates(shelf: Shelf, viewer: Viewer) 
         assert entry["episodes_watched"] == done["episodes_watched"] == 12
 
 
-async def test_invalid_body_is_422(shelf: Shelf, viewer: Viewer) -> None:
-    anime_id = await shelf.anime()
+async def test_invalid_body_is_422(backend: Backend, viewer: Viewer) -> None:
+    anime_id = await backend.anime()
     entry = await put(viewer, anime_id, score=1)
     changes = [
         *[{"status": it} for it in (None, "", "WATCHING", "planned", "watching ", 1, *NOT_TEXTS)],
@@ -81,17 +81,19 @@ async def test_invalid_body_is_422(shelf: Shelf, viewer: Viewer) -> None:
 
 
 async def test_unknown_entry_or_anime_is_404(viewer: Viewer) -> None:
-    refused(await viewer.ask("GET", f"/library/{UNKNOWN_ID}"), 404)
-    refused(await viewer.ask("PUT", f"/library/{UNKNOWN_ID}", json={"status": "watching"}), 404, "Anime not found")
+    assert_error(await viewer.request("GET", f"/library/{UNKNOWN_ID}"), 404)
+    assert_error(
+        await viewer.request("PUT", f"/library/{UNKNOWN_ID}", json={"status": "watching"}), 404, "Anime not found"
+    )
     assert await viewer.write("DELETE", f"/library/{UNKNOWN_ID}", status=204) is None
     for bad in BAD_IDS:
         for method, body in (("GET", {}), ("PUT", {"json": {"status": "watching"}}), ("DELETE", {})):
-            refused(await viewer.ask(method, f"/library/{bad}", **body), 422)
+            assert_error(await viewer.request(method, f"/library/{bad}", **body), 422)
 
 
-async def test_unknown_fields_are_ignored(shelf: Shelf, viewer: Viewer) -> None:
-    other = await shelf.viewer()
-    anime_id = await shelf.anime()
+async def test_unknown_fields_are_ignored(backend: Backend, viewer: Viewer) -> None:
+    other = await backend.viewer()
+    anime_id = await backend.anime()
     extra = EXTRA | {"user_id": str(other.id), "anime_id": UNKNOWN_ID, "episodes_watched": 5, "times_rewatched": 5}
     extra |= {"started_on": "1999", "completed_on": "1999", "is_rewatching": True, "tags": "x"}
     entry = await viewer.write("PUT", f"/library/{anime_id}", extra | {"status": "plan_to_watch"})
@@ -103,20 +105,20 @@ async def test_unknown_fields_are_ignored(shelf: Shelf, viewer: Viewer) -> None:
     assert await other.read("/library") == []
 
 
-async def test_list_is_sorted_last_changed_first(shelf: Shelf, viewer: Viewer) -> None:
-    animes = await shelf.animes(5)
+async def test_list_is_sorted_last_changed_first(backend: Backend, viewer: Viewer) -> None:
+    animes = await backend.animes(5)
     for anime_id in (*animes, animes[1]):
         await put(viewer, anime_id)
     await check_list(viewer, "/library", [animes[i] for i in (1, 4, 3, 2, 0)], "anime_id")
-    await check_anime_by_one_query(viewer, "/library", shelf)
+    await check_anime_by_one_query(viewer, "/library", backend)
 
 
-async def test_list_of_one_status_has_no_others(shelf: Shelf, viewer: Viewer) -> None:
-    animes = await shelf.animes(10)
+async def test_list_of_one_status_has_no_others(backend: Backend, viewer: Viewer) -> None:
+    animes = await backend.animes(10)
     for number, anime_id in enumerate(animes):
         await put(viewer, anime_id, STATUSES[number % 5])
     for number, status in enumerate(STATUSES):
-        response = await viewer.ask("GET", f"/library?status={status}&total=true&limit=1")
+        response = await viewer.request("GET", f"/library?status={status}&total=true&limit=1")
         assert [entry["anime_id"] for entry in response.json()] == [animes[number + 5]]
         assert response.headers["x-total-count"] == "2"
         assert f"status={status}" in response.headers["link"]
@@ -125,14 +127,14 @@ async def test_list_of_one_status_has_no_others(shelf: Shelf, viewer: Viewer) ->
             animes[number],
         ]
     for wrong in ("", "x", "null", "WATCHING", "watching,dropped", "%00"):
-        refused(await viewer.ask("GET", f"/library?status={wrong}"), 422)
+        assert_error(await viewer.request("GET", f"/library?status={wrong}"), 422)
 
 
-async def test_library_of_another_viewer_is_separate(shelf: Shelf, viewer: Viewer) -> None:
-    other = await shelf.viewer()
-    anime_id = await shelf.anime()
+async def test_library_of_another_viewer_is_separate(backend: Backend, viewer: Viewer) -> None:
+    other = await backend.viewer()
+    anime_id = await backend.anime()
     entry = await put(viewer, anime_id, score=3)
-    refused(await other.ask("GET", f"/library/{anime_id}"), 404)
+    assert_error(await other.request("GET", f"/library/{anime_id}"), 404)
     assert await other.read("/library") == []
     assert await other.write("DELETE", f"/library/{anime_id}", status=204) is None
     own = await put(other, anime_id, "dropped")
@@ -140,8 +142,8 @@ async def test_library_of_another_viewer_is_separate(shelf: Shelf, viewer: Viewe
     assert await viewer.read("/library") == [entry]
 
 
-async def test_concurrent_puts_leave_one_entry(shelf: Shelf, viewer: Viewer) -> None:
-    anime_id = await shelf.anime()
+async def test_concurrent_puts_leave_one_entry(backend: Backend, viewer: Viewer) -> None:
+    anime_id = await backend.anime()
     answers = await asyncio.gather(*(put(viewer, anime_id, notes=str(it)) for it in range(20)))
     assert len({answer["id"] for answer in answers}) == 1
     assert sorted(answer["version"] for answer in answers) == list(range(1, 21))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.factories import Shelf, Viewer
+from tests.factories import Backend, Viewer
 
 Player = Mapping[str, float]
 Posts = list[tuple[int, Player]]
@@ -61,9 +61,9 @@ async def watch(viewer: Viewer, anime_id: str, episode: int, more: Player) -> No
     ],
 )
 async def test_progress_updates_the_entry(
-    shelf: Shelf, viewer: Viewer, before: str, posts: Posts, after: str, watched: int
+    backend: Backend, viewer: Viewer, before: str, posts: Posts, after: str, watched: int
 ) -> None:
-    anime_id = await shelf.anime(episode_count=12, duration_seconds=1380)
+    anime_id = await backend.anime(episode_count=12, duration_seconds=1380)
     first = await put(viewer, anime_id, before)
     for episode, more in posts:
         await watch(viewer, anime_id, episode, more)
@@ -82,9 +82,9 @@ async def test_progress_updates_the_entry(
 @pytest.mark.parametrize("duration", [None, 1380])
 @pytest.mark.parametrize("status", ["plan_to_watch", "watching", "on_hold", "dropped"])
 async def test_anime_without_episode_count_is_never_completed(
-    shelf: Shelf, viewer: Viewer, status: str, duration: int | None
+    backend: Backend, viewer: Viewer, status: str, duration: int | None
 ) -> None:
-    anime_id = await shelf.anime(episode_count=None, duration_seconds=duration)
+    anime_id = await backend.anime(episode_count=None, duration_seconds=duration)
     await put(viewer, anime_id, status)
     for episode in (1, 12, 1000):
         await watch(viewer, anime_id, episode, {"position_seconds": 5000, "progress_percent": 100})
@@ -93,8 +93,8 @@ async def test_anime_without_episode_count_is_never_completed(
     assert (entry["completed_on"], entry["episodes_watched"]) == (None, 1000)
 
 
-async def test_position_in_unknown_duration_finishes_no_episode(shelf: Shelf, viewer: Viewer) -> None:
-    anime_id = await shelf.anime(episode_count=12, duration_seconds=None)
+async def test_position_in_unknown_duration_finishes_no_episode(backend: Backend, viewer: Viewer) -> None:
+    anime_id = await backend.anime(episode_count=12, duration_seconds=None)
     await put(viewer, anime_id, "watching")
     await watch(viewer, anime_id, 12, {"position_seconds": 99_999})
     assert (await viewer.read(f"/library/{anime_id}"))["status"] == "watching"
@@ -102,10 +102,10 @@ async def test_position_in_unknown_duration_finishes_no_episode(shelf: Shelf, vi
     assert (await viewer.read(f"/library/{anime_id}"))["status"] == "completed"
 
 
-async def test_progress_keeps_existing_dates(shelf: Shelf, viewer: Viewer) -> None:
-    anime_id = await shelf.anime(episode_count=12)
+async def test_progress_keeps_existing_dates(backend: Backend, viewer: Viewer) -> None:
+    anime_id = await backend.anime(episode_count=12)
     await put(viewer, anime_id, "plan_to_watch")
-    await shelf.rows.execute(
+    await backend.rows.execute(
         "UPDATE library_entries SET started_on = '2019-01', completed_on = '2020' WHERE user_id = $1", viewer.id
     )
     for episode, status in ((1, "watching"), (12, "completed")):
@@ -114,8 +114,8 @@ async def test_progress_keeps_existing_dates(shelf: Shelf, viewer: Viewer) -> No
         assert (entry["status"], entry["started_on"], entry["completed_on"]) == (status, "2019-01", "2020")
 
 
-async def test_progress_never_lowers_episodes_watched(shelf: Shelf, viewer: Viewer) -> None:
-    anime_id = await shelf.anime(episode_count=12)
+async def test_progress_never_lowers_episodes_watched(backend: Backend, viewer: Viewer) -> None:
+    anime_id = await backend.anime(episode_count=12)
     await put(viewer, anime_id, "watching")
     await watch(viewer, anime_id, 7, LAST)
     await put(viewer, anime_id, "plan_to_watch")
@@ -124,17 +124,17 @@ async def test_progress_never_lowers_episodes_watched(shelf: Shelf, viewer: View
     assert (entry["status"], entry["episodes_watched"]) == ("watching", 7)
 
 
-async def test_progress_creates_no_entry(shelf: Shelf, viewer: Viewer) -> None:
-    other = await shelf.viewer()
-    anime_id, beside = await shelf.anime(episode_count=1), await shelf.anime(episode_count=1)
+async def test_progress_creates_no_entry(backend: Backend, viewer: Viewer) -> None:
+    other = await backend.viewer()
+    anime_id, beside = await backend.anime(episode_count=1), await backend.anime(episode_count=1)
     entries = [await put(other, anime_id, "plan_to_watch"), await put(viewer, beside, "plan_to_watch")]
     await watch(viewer, anime_id, 1, LAST)
     assert await viewer.read("/library") == entries[1:]
     assert await other.read("/library") == entries[:1]
 
 
-async def test_progress_without_effect_keeps_the_version(shelf: Shelf, viewer: Viewer) -> None:
-    anime_id = await shelf.anime(episode_count=12)
+async def test_progress_without_effect_keeps_the_version(backend: Backend, viewer: Viewer) -> None:
+    anime_id = await backend.anime(episode_count=12)
     await put(viewer, anime_id, "watching")
     await watch(viewer, anime_id, 5, BEGUN)
     entry = await viewer.read(f"/library/{anime_id}")
@@ -143,8 +143,8 @@ async def test_progress_without_effect_keeps_the_version(shelf: Shelf, viewer: V
     assert await viewer.read(f"/library/{anime_id}") == entry
 
 
-async def test_anime_completed_by_progress_leaves_continue_watching(shelf: Shelf, viewer: Viewer) -> None:
-    anime_id = await shelf.anime(episode_count=2)
+async def test_anime_completed_by_progress_leaves_continue_watching(backend: Backend, viewer: Viewer) -> None:
+    anime_id = await backend.anime(episode_count=2)
     await put(viewer, anime_id, "plan_to_watch")
     for more, left in ((BEGUN, 1), ({"progress_percent": 89}, 1), (LAST, 0)):
         await watch(viewer, anime_id, 2, more)
@@ -153,8 +153,8 @@ async def test_anime_completed_by_progress_leaves_continue_watching(shelf: Shelf
     assert len(await viewer.read("/watch/continue")) == 1
 
 
-async def test_concurrent_progress_loses_no_update(shelf: Shelf, viewer: Viewer) -> None:
-    anime_id = await shelf.anime(episode_count=20)
+async def test_concurrent_progress_loses_no_update(backend: Backend, viewer: Viewer) -> None:
+    anime_id = await backend.anime(episode_count=20)
     await put(viewer, anime_id, "plan_to_watch")
     await asyncio.gather(*(watch(viewer, anime_id, episode, LAST) for episode in range(1, 21)))
     (entry,) = await viewer.read("/library")

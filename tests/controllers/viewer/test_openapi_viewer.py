@@ -11,7 +11,7 @@ from kitsu.app import create_app
 from kitsu.settings import Settings
 from tests.controllers.operations.test_openapi import check_response
 from tests.controllers.viewer import viewer_operations
-from tests.factories import shelf_of
+from tests.factories import backend_of
 from tests.values import UNKNOWN_ID
 
 Call = tuple[str, str, str, dict[str, Any]]
@@ -91,23 +91,23 @@ def check(schema: dict[str, Any], operation: dict[str, Any], response: httpx.Res
 
 
 async def test_responses_match_the_description(server: URL, template: URL) -> None:
-    async with shelf_of(server, template) as shelf:
-        schema = (await shelf.client.get("/openapi.json")).json()
+    async with backend_of(server, template) as backend:
+        schema = (await backend.client.get("/openapi.json")).json()
         operations = {it["operationId"]: it for path in schema["paths"].values() for it in path.values()}
-        viewer, other = await shelf.viewer(), await shelf.viewer()
-        anime, spare = await shelf.animes(2)
-        episode = await shelf.episode(anime)
-        view = await viewer.write("POST", "/views", {"episode_id": await shelf.episode(anime), "progress": 1}, 201)
+        viewer, other = await backend.viewer(), await backend.viewer()
+        anime, spare = await backend.animes(2)
+        episode = await backend.episode(anime)
+        view = await viewer.write("POST", "/views", {"episode_id": await backend.episode(anime), "progress": 1}, 201)
         mine = await viewer.write("POST", "/collections", {"name": "x"}, 201)
         others = await other.write("POST", "/collections", {"name": "x", "is_public": True}, 201)
         seen = set()
         for name, method, path, more in calls(
             *(anime, spare, episode, mine["id"], f"/collections/{others['id']}", view["id"])
         ):
-            guest = await shelf.client.request(method, path, headers={"Authorization": "Bearer x"})
+            guest = await backend.client.request(method, path, headers={"Authorization": "Bearer x"})
             check(schema, operations[name], guest)
             assert guest.status_code == 401
-            response = await viewer.ask(method, path, **more)
+            response = await viewer.request(method, path, **more)
             check(schema, operations[name], response)
             seen.add((name, str(response.status_code)))
     every = viewer_operations.VIEWER | viewer_operations.GUESTS_TOO

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.checks import check_needs_a_token
-from tests.factories import Shelf
+from tests.assertions import check_token_is_required
+from tests.factories import Backend
 from tests.values import UNKNOWN_ID
 
 COLLECTION = f"/collections/{UNKNOWN_ID}"
@@ -40,5 +40,5 @@ REQUESTS: list[tuple[str, str, Any]] = [
 
 
 @pytest.mark.parametrize(("method", "path", "body"), REQUESTS)
-async def test_request_without_valid_token_is_401(shelf: Shelf, method: str, path: str, body: Any) -> None:
-    await check_needs_a_token(shelf.client, method, path, body)
+async def test_request_without_valid_token_is_401(backend: Backend, method: str, path: str, body: Any) -> None:
+    await check_token_is_required(backend.client, method, path, body)

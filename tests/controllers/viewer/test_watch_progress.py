@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.checks import check_anime_by_one_query, check_bodies_refused, check_list, refused, without_each
-from tests.factories import Shelf, Viewer
+from tests.assertions import assert_error, check_anime_by_one_query, check_bodies_refused, check_list, without_each
+from tests.factories import Backend, Viewer
 from tests.values import BAD_IDS, EXTRA, MAX_INTEGER, NOT_INTEGERS, NOT_TEXTS, UNKNOWN_ID
 
 FIELDS = {
@@ -26,8 +26,8 @@ async def watch(viewer: Viewer, anime_id: str, episode: int = 1, **more: Any) ->
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-async def test_progress_is_stored_and_read_back(shelf: Shelf, viewer: Viewer, slash: str) -> None:
-    anime_id = await shelf.anime(title="Death Note")
+async def test_progress_is_stored_and_read_back(backend: Backend, viewer: Viewer, slash: str) -> None:
+    anime_id = await backend.anime(title="Death Note")
     body = {"anime_id": anime_id, "episode": 7, "position_seconds": 431, "progress_percent": 30.5}
     progress = await viewer.write("POST", f"/watch/progress{slash}", body)
     assert set(progress) == FIELDS
@@ -40,8 +40,8 @@ async def test_progress_is_stored_and_read_back(shelf: Shelf, viewer: Viewer, sl
     assert await viewer.read(f"/watch/continue{slash}") == [progress]
 
 
-async def test_second_progress_replaces_the_first(shelf: Shelf, viewer: Viewer) -> None:
-    one, other = await shelf.animes(2)
+async def test_second_progress_replaces_the_first(backend: Backend, viewer: Viewer) -> None:
+    one, other = await backend.animes(2)
     first = await watch(viewer, one, 3, position_seconds=5, progress_percent=1)
     beside = await watch(viewer, other)
     for episode, more in ((4, {"position_seconds": 0}), (2, {"progress_percent": 0}), (2, {"progress_percent": 100})):
@@ -68,8 +68,8 @@ async def test_second_progress_replaces_the_first(shelf: Shelf, viewer: Viewer) 
         {"episode": 1, "position_seconds": 1, "progress_percent": None},
     ],
 )
-async def test_progress_at_the_limits_is_stored(shelf: Shelf, viewer: Viewer, body: dict[str, Any]) -> None:
-    anime_id = await shelf.anime(duration_seconds=MAX_INTEGER, episode_count=MAX_INTEGER)
+async def test_progress_at_the_limits_is_stored(backend: Backend, viewer: Viewer, body: dict[str, Any]) -> None:
+    anime_id = await backend.anime(duration_seconds=MAX_INTEGER, episode_count=MAX_INTEGER)
     await viewer.write("PUT", f"/library/{anime_id}", {"status": "plan_to_watch"})
     progress = await viewer.write("POST", "/watch/progress", {"anime_id": anime_id, **body})
     assert body.items() <= progress.items()
@@ -88,14 +88,16 @@ async def test_progress_at_the_limits_is_stored(shelf: Shelf, viewer: Viewer, bo
         ({"episode": 1, "position_seconds": -1, "progress_percent": 1}, SECONDS),
     ],
 )
-async def test_progress_out_of_range_is_400(shelf: Shelf, viewer: Viewer, body: dict[str, Any], message: str) -> None:
-    for anime_id in (await shelf.anime(), UNKNOWN_ID):
-        refused(await viewer.ask("POST", "/watch/progress", json={"anime_id": anime_id, **body}), 400, message)
+async def test_progress_out_of_range_is_400(
+    backend: Backend, viewer: Viewer, body: dict[str, Any], message: str
+) -> None:
+    for anime_id in (await backend.anime(), UNKNOWN_ID):
+        assert_error(await viewer.request("POST", "/watch/progress", json={"anime_id": anime_id, **body}), 400, message)
     assert await viewer.read("/watch/progress") == []
 
 
-async def test_invalid_body_is_422(shelf: Shelf, viewer: Viewer) -> None:
-    body = {"anime_id": await shelf.anime(), "episode": 1, "position_seconds": 1}
+async def test_invalid_body_is_422(backend: Backend, viewer: Viewer) -> None:
+    body = {"anime_id": await backend.anime(), "episode": 1, "position_seconds": 1}
     changes = [
         *[{"anime_id": it} for it in (None, 1, *BAD_IDS, *NOT_TEXTS)],
         *[{name: it} for name in ("episode", "position_seconds") for it in NOT_INTEGERS],
@@ -108,27 +110,27 @@ async def test_invalid_body_is_422(shelf: Shelf, viewer: Viewer) -> None:
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400", "-1e400"])
-async def test_non_finite_number_is_422(shelf: Shelf, viewer: Viewer, number: str) -> None:
-    body = f'{{"anime_id": "{await shelf.anime()}", "episode": 1, "progress_percent": {number}}}'
+async def test_non_finite_number_is_422(backend: Backend, viewer: Viewer, number: str) -> None:
+    body = f'{{"anime_id": "{await backend.anime()}", "episode": 1, "progress_percent": {number}}}'
     headers = {"Content-Type": "application/json"}
-    refused(await viewer.ask("POST", "/watch/progress", content=body, headers=headers), 422)
+    assert_error(await viewer.request("POST", "/watch/progress", content=body, headers=headers), 422)
 
 
 async def test_progress_of_unknown_anime_is_404(viewer: Viewer) -> None:
     body = {"anime_id": UNKNOWN_ID, "episode": 1, "position_seconds": 1}
-    refused(await viewer.ask("POST", "/watch/progress", json=body), 404, "Anime not found")
+    assert_error(await viewer.request("POST", "/watch/progress", json=body), 404, "Anime not found")
     assert await viewer.write("DELETE", f"/watch/continue/{UNKNOWN_ID}", status=204) is None
 
 
 @pytest.mark.parametrize("anime_id", BAD_IDS)
 async def test_path_without_valid_id_is_422(viewer: Viewer, anime_id: str) -> None:
-    refused(await viewer.ask("DELETE", f"/watch/continue/{anime_id}"), 422)
+    assert_error(await viewer.request("DELETE", f"/watch/continue/{anime_id}"), 422)
 
 
-async def test_unknown_fields_are_ignored(shelf: Shelf, viewer: Viewer) -> None:
-    other = await shelf.viewer()
+async def test_unknown_fields_are_ignored(backend: Backend, viewer: Viewer) -> None:
+    other = await backend.viewer()
     progress = await watch(
-        viewer, await shelf.anime(), **{**EXTRA, "user_id": str(other.id), "hidden": True, "position_seconds": 1}
+        viewer, await backend.anime(), **{**EXTRA, "user_id": str(other.id), "hidden": True, "position_seconds": 1}
     )
     assert progress["id"] != UNKNOWN_ID
     assert progress["created_at"] == progress["last_watched_at"]
@@ -137,18 +139,18 @@ async def test_unknown_fields_are_ignored(shelf: Shelf, viewer: Viewer) -> None:
 
 
 @pytest.mark.parametrize("path", ["/watch/progress", "/watch/continue"])
-async def test_lists_are_sorted_last_watched_first(shelf: Shelf, viewer: Viewer, path: str) -> None:
-    animes = await shelf.animes(5)
+async def test_lists_are_sorted_last_watched_first(backend: Backend, viewer: Viewer, path: str) -> None:
+    animes = await backend.animes(5)
     for anime_id in (*animes, animes[1]):
         await watch(viewer, anime_id)
     order = [animes[1], animes[4], animes[3], animes[2], animes[0]]
     await check_list(viewer, path, order, "anime_id")
-    await check_anime_by_one_query(viewer, path, shelf)
+    await check_anime_by_one_query(viewer, path, backend)
 
 
-async def test_progress_of_another_viewer_is_separate(shelf: Shelf, viewer: Viewer) -> None:
-    other = await shelf.viewer()
-    anime_id = await shelf.anime()
+async def test_progress_of_another_viewer_is_separate(backend: Backend, viewer: Viewer) -> None:
+    other = await backend.viewer()
+    anime_id = await backend.anime()
     progress = await watch(viewer, anime_id, 5)
     for path in ("/watch/progress", "/watch/continue"):
         assert await other.read(path) == []
@@ -160,11 +162,11 @@ async def test_progress_of_another_viewer_is_separate(shelf: Shelf, viewer: View
         assert await other.read(path) == [own]
 
 
-async def test_continue_watching_leaves_out_completed_and_dropped(shelf: Shelf, viewer: Viewer) -> None:
-    other = await shelf.viewer()
+async def test_continue_watching_leaves_out_completed_and_dropped(backend: Backend, viewer: Viewer) -> None:
+    other = await backend.viewer()
     by_status = {}
     for status in ("watching", "completed", "on_hold", "dropped", "plan_to_watch", None):
-        anime_id = by_status[status] = await shelf.anime()
+        anime_id = by_status[status] = await backend.anime()
         await watch(viewer, anime_id)
         # Another viewer's library entries have no effect.
         await other.write("PUT", f"/library/{anime_id}", {"status": "dropped"})
@@ -178,13 +180,13 @@ async def test_continue_watching_leaves_out_completed_and_dropped(shelf: Shelf, 
     assert len(await viewer.read("/watch/continue")) == 6
 
 
-async def test_hidden_anime_reappears_when_played_again(shelf: Shelf, viewer: Viewer) -> None:
-    hidden, other = await shelf.animes(2)
+async def test_hidden_anime_reappears_when_played_again(backend: Backend, viewer: Viewer) -> None:
+    hidden, other = await backend.animes(2)
     progress, beside = await watch(viewer, hidden, 5, position_seconds=77), await watch(viewer, other)
     for slash in ("", "/"):
         assert await viewer.write("DELETE", f"/watch/continue/{hidden}{slash}", status=204) is None
         assert await viewer.read("/watch/continue") == [beside]
-    response = await viewer.ask("GET", "/watch/continue?total=true")
+    response = await viewer.request("GET", "/watch/continue?total=true")
     assert response.headers["x-total-count"] == "1"
     kept = (await viewer.read("/watch/progress"))[1]
     assert kept == progress | {"updated_at": kept["updated_at"], "hidden": True}
@@ -193,8 +195,8 @@ async def test_hidden_anime_reappears_when_played_again(shelf: Shelf, viewer: Vi
     assert await viewer.read("/watch/continue") == [again, beside]
 
 
-async def test_concurrent_progress_leaves_one_row(shelf: Shelf, viewer: Viewer) -> None:
-    anime_id = await shelf.anime()
+async def test_concurrent_progress_leaves_one_row(backend: Backend, viewer: Viewer) -> None:
+    anime_id = await backend.anime()
     answers = await asyncio.gather(*(watch(viewer, anime_id, episode) for episode in range(1, 31)))
     assert len({answer["id"] for answer in answers}) == 1
     (stored,) = await viewer.read("/watch/progress")

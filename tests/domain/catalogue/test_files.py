@@ -92,10 +92,10 @@ def test_progress_increases_to_the_size_of_the_file(tmp_path: Path, name: str) -
     many = [entry(n) for n in range(5000)]
     content = lines(METADATA, *many) if "jsonl" in name else one_object(*many)
     path.write_bytes(zstd.compress(content) if name.endswith(".zst") else content)
-    told: list[int] = []
-    assert sum(1 for _ in read_catalogue(path, told.append)) == 5000
-    assert told == sorted(told)
-    assert told[-1] == path.stat().st_size
+    positions: list[int] = []
+    assert sum(1 for _ in read_catalogue(path, positions.append)) == 5000
+    assert positions == sorted(positions)
+    assert positions[-1] == path.stat().st_size
 
 
 def test_invalid_entries_of_one_json_object_are_refused(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from PIL import Image, ImageCms
 from kitsu.domain.media.avatars import FORMATS, picture
 from kitsu.domain.threads import Threads
 from kitsu.errors import BadRequest, ServiceUnavailable
-from tests import pictures
-from tests.pictures import blank_png, chunk, decoded, encoded, noise, plain
+from tests import images
+from tests.images import blank_png, chunk, decoded, encoded, noise, plain
 
 MEBIBYTE = 1024 * 1024
 
@@ -105,7 +105,7 @@ def test_metadata_is_removed(form: str) -> None:
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_data_after_the_picture_is_removed(form: str) -> None:
-    made = picture(plain(form) + pictures.HTML)
+    made = picture(plain(form) + images.HTML)
     assert b"script" not in made
     assert decoded(made).size == (64, 48)
 
@@ -145,18 +145,18 @@ BIG = (1500, 1500)
 BAD: dict[str, Callable[[], bytes]] = {
     "empty": lambda: b"",
     "text": lambda: b"hello",
-    "svg": lambda: pictures.SVG,
-    "html": lambda: pictures.HTML,
-    "pdf": lambda: pictures.PDF,
-    "eps": lambda: pictures.EPS,
+    "svg": lambda: images.SVG,
+    "html": lambda: images.HTML,
+    "pdf": lambda: images.PDF,
+    "eps": lambda: images.EPS,
     "tiff": lambda: plain("TIFF"),
     "icon": lambda: plain("ICO"),
     "jpeg-2000": lambda: plain("JPEG2000"),
     "bomb": lambda: blank_png(13_000),
     "bigger-bomb": lambda: blank_png(20_000),
-    "webp-bomb": pictures.huge_webp,
+    "webp-bomb": images.huge_webp,
     "gif-bomb": lambda: plain("GIF").replace(b"\x40\x00\x30\x00", b"\xff\xff\xff\xff"),
-    "many-scans": pictures.many_scans,
+    "many-scans": images.many_scans,
     "no-header": lambda: b"\x89PNG\r\n\x1a\n",
     "no-pixels": lambda: plain().replace(b"IDAT", b"iDAT"),
     "wrong-sum": lambda: plain()[:-14] + b"x" + plain()[-13:],

@@ -13,36 +13,36 @@ from kitsu.domain.media import store as media
 from kitsu.domain.media.store import MediaStore, PutOutcomeUnknown
 from kitsu.errors import NotFound, ServiceUnavailable
 from tests.cli.process import CLIENT, free_port, server_folder
-from tests.media_places import SIGNED, Place, bucket_of, folder_at
+from tests.media_locations import SIGNED, MediaLocation, bucket_of, folder_at
 
 KEY = "avatars/a.webp"
 DATA = bytes(range(256)) * 4
 
 
-def store_at(place: Place) -> MediaStore:
-    return MediaStore(*place.settings.values())
+def store_at(location: MediaLocation) -> MediaStore:
+    return MediaStore(*location.settings.values())
 
 
-async def test_file_is_put_found_read_and_deleted(place: Place) -> None:
-    store = store_at(place)
+async def test_file_is_put_found_read_and_deleted(location: MediaLocation) -> None:
+    store = store_at(location)
     await store.put(KEY, DATA, "image/webp")
-    assert place.files() == {"a.webp": DATA}
+    assert location.files() == {"a.webp": DATA}
     file = await store.get(KEY)
     assert (file.size, await file.read()) == (len(DATA), DATA)
     assert (await file.read(10, 20), await file.read(1000), await file.read(5, 5)) == (DATA[10:20], DATA[1000:], b"")
-    assert file.tag == (await store_at(place).get(KEY)).tag
+    assert file.tag == (await store_at(location).get(KEY)).tag
     await store.put("avatars/b.webp", DATA + b"more", "image/webp")
     assert (await store.get("avatars/b.webp")).tag != file.tag
     await store.delete(KEY)
-    assert place.files() == {"b.webp": DATA + b"more"}
+    assert location.files() == {"b.webp": DATA + b"more"}
     await store.delete(KEY)
     with pytest.raises(NotFound):
         await file.read()
 
 
-async def test_empty_file_is_read(place: Place) -> None:
-    place.put("empty.webp", b"")
-    file = await store_at(place).get("avatars/empty.webp")
+async def test_empty_file_is_read(location: MediaLocation) -> None:
+    location.put("empty.webp", b"")
+    file = await store_at(location).get("avatars/empty.webp")
     assert (file.size, await file.read()) == (0, b"")
 
 
@@ -50,12 +50,12 @@ def test_unusable_folder_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
 
-    def problem(place: str) -> str | None:
-        return MediaStore(f"file://{place}").folder_problem()
+    def problem(location: str) -> str | None:
+        return MediaStore(f"file://{location}").folder_problem()
 
-    assert [problem(place) for place in (str(tmp_path), ".", "./deep/down")] == [None, None, None]
-    for place, named in ((f"{tmp_path}/nowhere", "nowhere"), (f"{tmp_path}/file", "file"), ("./file", "file")):
-        assert problem(place) == f"{tmp_path}/{named} is no folder: make it, or mount the volume that it is on."
+    assert [problem(location) for location in (str(tmp_path), ".", "./deep/down")] == [None, None, None]
+    for location, named in ((f"{tmp_path}/nowhere", "nowhere"), (f"{tmp_path}/file", "file"), ("./file", "file")):
+        assert problem(location) == f"{tmp_path}/{named} is no folder: make it, or mount the volume that it is on."
     assert MediaStore("s3://bucket").folder_problem() is None
     assert not (tmp_path / "deep").exists()
 
@@ -65,7 +65,7 @@ def test_folder_without_permission_is_reported() -> None:
         (folder / "hidden" / "deep").mkdir(parents=True)
         for each, mode in ((folder, 0o755), (folder / "hidden", 0o600)):
             each.chmod(mode)
-        store = [MediaStore(f"file://{place}") for place in (folder, folder / "hidden" / "deep")]
+        store = [MediaStore(f"file://{location}") for location in (folder, folder / "hidden" / "deep")]
         folder.chmod(0o555)
         is_root = os.geteuid() == 0
         if is_root:
@@ -83,19 +83,19 @@ def test_folder_without_permission_is_reported() -> None:
 
 
 @pytest.mark.parametrize("key", [KEY, "avatars/..", "avatars/a\nb", "avatars/a\0b", "../x", "avatars/.../x"])
-async def test_missing_file_raises_not_found_and_is_deleted(place: Place, key: str) -> None:
-    store = store_at(place)
-    place.put("b.webp", DATA)
+async def test_missing_file_raises_not_found_and_is_deleted(location: MediaLocation, key: str) -> None:
+    store = store_at(location)
+    location.put("b.webp", DATA)
     with pytest.raises(NotFound):
         await store.get(key)
     await store.delete(key)
-    assert place.files() == {"b.webp": DATA}
+    assert location.files() == {"b.webp": DATA}
 
 
 async def test_file_in_bucket_has_type_and_cache_headers(s3: str, credentials: None) -> None:
-    place = bucket_of(s3)
-    await store_at(place).put(KEY, DATA, "image/webp")
-    bucket = place.settings["media_url"].split("/")[2]
+    location = bucket_of(s3)
+    await store_at(location).put(KEY, DATA, "image/webp")
+    bucket = location.settings["media_url"].split("/")[2]
     headers = CLIENT.get(f"{s3}/{bucket}/media/{KEY}", headers=SIGNED).headers
     assert (headers["content-type"], headers["cache-control"]) == ("image/webp", "public, max-age=31536000, immutable")
 
@@ -138,28 +138,28 @@ async def test_put_on_full_disk_raises_and_leaves_no_file(small_disk: Path) -> N
 
 async def test_file_instead_of_folder_raises_service_unavailable(tmp_path: Path) -> None:
     (tmp_path / "uploads").write_text("a file")
-    for ask in asked(MediaStore(f"file://{tmp_path}/uploads")):
+    for operation in operations(MediaStore(f"file://{tmp_path}/uploads")):
         with pytest.raises(ServiceUnavailable):
-            await ask()
+            await operation()
 
 
 async def test_log_does_not_contain_the_folder(tmp_path: Path) -> None:
     (tmp_path / "avatars").write_text("a file")
-    for ask in asked(MediaStore(f"file://{tmp_path}")):
+    for operation in operations(MediaStore(f"file://{tmp_path}")):
         with capture_logs() as lines, pytest.raises(ServiceUnavailable):
-            await ask()
+            await operation()
         (line,) = lines
         assert "/avatars/a.webp" in line["reason"]
         assert str(tmp_path) not in str(line)
 
 
-def asked(store: MediaStore) -> list[Callable[[], Awaitable[object]]]:
+def operations(store: MediaStore) -> list[Callable[[], Awaitable[object]]]:
     return [lambda: store.put(KEY, DATA, "image/webp"), lambda: store.get(KEY), lambda: store.delete(KEY)]
 
 
 async def test_unreachable_server_or_missing_bucket_raises(s3: str, credentials: None) -> None:
     for address in (f"http://127.0.0.1:{free_port()}", s3):
-        put, get, delete = asked(MediaStore("s3://nowhere/media", address))
+        put, get, delete = operations(MediaStore("s3://nowhere/media", address))
         with pytest.raises(PutOutcomeUnknown):
             await put()
         with pytest.raises(ServiceUnavailable):
@@ -177,9 +177,9 @@ async def test_unresponsive_server_raises_after_the_timeout(credentials: None, m
     store = MediaStore("s3://bucket/media", f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}")
     for name in ("TIMEOUT", "DELETE_TIMEOUT"):
         monkeypatch.setattr(media, name, 0.2)
-    for ask in asked(store):
+    for operation in operations(store):
         with pytest.raises(PutOutcomeUnknown):
-            await ask()
+            await operation()
     silent.close()
     for writer in writers:
         writer.close()

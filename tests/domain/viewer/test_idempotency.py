@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from tests.checks import refused
-from tests.factories import Shelf, Viewer
+from tests.assertions import assert_error
+from tests.factories import Backend, Viewer
 from tests.values import UNKNOWN_ID
 
 AGE = "UPDATE idempotency_keys SET created_at = created_at - make_interval(secs => $2) WHERE user_id = $1"
@@ -17,11 +17,11 @@ PATHS = {"/watch/progress": 200, "/views": 201}
 EVERY = pytest.mark.parametrize("path", PATHS)
 
 
-async def body_of(shelf: Shelf, path: str, seconds: int = 60) -> dict[str, Any]:
+async def body_of(backend: Backend, path: str, seconds: int = 60) -> dict[str, Any]:
     """Return a valid body for the path."""
-    anime_id = await shelf.anime(episode_count=12)
+    anime_id = await backend.anime(episode_count=12)
     if path == "/views":
-        return {"episode_id": await shelf.episode(anime_id), "progress": seconds}
+        return {"episode_id": await backend.episode(anime_id), "progress": seconds}
     return {"anime_id": anime_id, "episode": 1, "position_seconds": seconds}
 
 
@@ -31,12 +31,12 @@ def at(body: dict[str, Any], seconds: int) -> dict[str, Any]:
 
 
 async def post(viewer: Viewer, path: str, key: str, body: dict[str, Any]) -> httpx.Response:
-    return await viewer.ask("POST", path, json=body, headers={"Idempotency-Key": key})
+    return await viewer.request("POST", path, json=body, headers={"Idempotency-Key": key})
 
 
 @EVERY
-async def test_repeated_request_returns_the_first_response(shelf: Shelf, viewer: Viewer, path: str) -> None:
-    body = await body_of(shelf, path)
+async def test_repeated_request_returns_the_first_response(backend: Backend, viewer: Viewer, path: str) -> None:
+    body = await body_of(backend, path)
     first = await post(viewer, path, "a key", body)
     assert first.status_code == PATHS[path]
     stored = await viewer.read(path)
@@ -53,8 +53,8 @@ async def test_repeated_request_returns_the_first_response(shelf: Shelf, viewer:
 
 
 @EVERY
-async def test_request_with_another_key_or_without_is_stored_again(shelf: Shelf, viewer: Viewer, path: str) -> None:
-    body = await body_of(shelf, path)
+async def test_request_with_another_key_or_without_is_stored_again(backend: Backend, viewer: Viewer, path: str) -> None:
+    body = await body_of(backend, path)
     answers = [(await post(viewer, path, key, body)).json() for key in ("a", "b", "A", "a" * 255, "0")]
     answers += [await viewer.write("POST", path, body, PATHS[path]) for _ in range(2)]
     assert (
@@ -64,18 +64,18 @@ async def test_request_with_another_key_or_without_is_stored_again(shelf: Shelf,
 
 
 @EVERY
-async def test_key_of_another_request_is_422(shelf: Shelf, viewer: Viewer, path: str) -> None:
-    body = await body_of(shelf, path)
+async def test_key_of_another_request_is_422(backend: Backend, viewer: Viewer, path: str) -> None:
+    body = await body_of(backend, path)
     first = await post(viewer, path, "a key", body)
-    for other in (at(body, 61), await body_of(shelf, path)):
-        refused(await post(viewer, path, "a key", other), 422)
+    for other in (at(body, 61), await body_of(backend, path)):
+        assert_error(await post(viewer, path, "a key", other), 422)
         assert await viewer.read(path) == [first.json()]
     assert (await post(viewer, path, "a key", body)).content == first.content
 
 
-async def test_key_is_separate_for_each_path_and_viewer(shelf: Shelf, viewer: Viewer) -> None:
-    other = await shelf.viewer()
-    bodies = {path: await body_of(shelf, path) for path in PATHS}
+async def test_key_is_separate_for_each_path_and_viewer(backend: Backend, viewer: Viewer) -> None:
+    other = await backend.viewer()
+    bodies = {path: await body_of(backend, path) for path in PATHS}
     for who in (viewer, other):
         for path, status in PATHS.items():
             response = await post(who, path, "a key", bodies[path])
@@ -86,53 +86,55 @@ async def test_key_is_separate_for_each_path_and_viewer(shelf: Shelf, viewer: Vi
 
 
 @EVERY
-async def test_key_is_reusable_after_a_day(shelf: Shelf, viewer: Viewer, path: str) -> None:
-    body = await body_of(shelf, path)
+async def test_key_is_reusable_after_a_day(backend: Backend, viewer: Viewer, path: str) -> None:
+    body = await body_of(backend, path)
     first = await post(viewer, path, "a key", body)
-    await shelf.rows.execute(AGE, viewer.id, DAY - 60)
+    await backend.rows.execute(AGE, viewer.id, DAY - 60)
     assert (await post(viewer, path, "a key", body)).content == first.content
-    refused(await post(viewer, path, "a key", at(body, 61)), 422)
-    await shelf.rows.execute(AGE, viewer.id, 61)
+    assert_error(await post(viewer, path, "a key", at(body, 61)), 422)
+    await backend.rows.execute(AGE, viewer.id, 61)
     second = await post(viewer, path, "a key", at(body, 61))
     assert (second.status_code, second.json() == first.json()) == (PATHS[path], False)
     assert await viewer.read(path) == [second.json()]
     assert (await post(viewer, path, "a key", at(body, 61))).content == second.content
-    refused(await post(viewer, path, "a key", body), 422)
+    assert_error(await post(viewer, path, "a key", body), 422)
 
 
 @EVERY
-async def test_concurrent_equal_requests_are_stored_once(shelf: Shelf, viewer: Viewer, path: str) -> None:
+async def test_concurrent_equal_requests_are_stored_once(backend: Backend, viewer: Viewer, path: str) -> None:
     for key in ("a", "b"):
-        body = await body_of(shelf, path)
+        body = await body_of(backend, path)
         answers = await asyncio.gather(*(post(viewer, path, key, body) for _ in range(20)))
         assert {(answer.status_code, answer.content) for answer in answers} == {(PATHS[path], answers[0].content)}
         assert (await viewer.read(path))[0] == answers[0].json()
 
 
 @EVERY
-async def test_concurrent_different_requests_with_one_key_store_one(shelf: Shelf, viewer: Viewer, path: str) -> None:
-    body = await body_of(shelf, path)
+async def test_concurrent_different_requests_with_one_key_store_one(
+    backend: Backend, viewer: Viewer, path: str
+) -> None:
+    body = await body_of(backend, path)
     answers = await asyncio.gather(*(post(viewer, path, "a key", at(body, seconds)) for seconds in range(20)))
     (winner,) = (answer.json() for answer in answers if answer.is_success)
     assert await viewer.read(path) == [winner]
     for answer in answers:
         if not answer.is_success:
-            refused(answer, 422)
+            assert_error(answer, 422)
 
 
 @EVERY
-async def test_error_is_not_stored_under_the_key(shelf: Shelf, viewer: Viewer, path: str) -> None:
-    body, unknown = await body_of(shelf, path), str(uuid4())
+async def test_error_is_not_stored_under_the_key(backend: Backend, viewer: Viewer, path: str) -> None:
+    body, unknown = await body_of(backend, path), str(uuid4())
     name = "episode_id" if path == "/views" else "anime_id"
     missing = body | {name: unknown}
     for _ in range(2):
-        refused(await post(viewer, path, "a key", missing), 404)
+        assert_error(await post(viewer, path, "a key", missing), 404)
     if path == "/views":
-        row = await shelf.rows.fetchrow("SELECT release_id FROM episodes WHERE id = $1", UUID(body[name]))
+        row = await backend.rows.fetchrow("SELECT release_id FROM episodes WHERE id = $1", UUID(body[name]))
         columns, values = "id, release_id, number", (UUID(unknown), row["release_id"], 2)
-        await shelf.rows.execute(f"INSERT INTO episodes ({columns}) VALUES ($1, $2, $3)", *values)
+        await backend.rows.execute(f"INSERT INTO episodes ({columns}) VALUES ($1, $2, $3)", *values)
     else:
-        await shelf.rows.execute("INSERT INTO anime (id, title) VALUES ($1, 'x')", UUID(unknown))
+        await backend.rows.execute("INSERT INTO anime (id, title) VALUES ($1, 'x')", UUID(unknown))
     done = await post(viewer, path, "a key", missing)
     assert (done.status_code, done.json()[name]) == (PATHS[path], unknown)
     other = body | ({"device": "a\0b"} if path == "/views" else {"progress_percent": 101})
@@ -140,8 +142,8 @@ async def test_error_is_not_stored_under_the_key(shelf: Shelf, viewer: Viewer, p
     assert (await post(viewer, path, "another", body)).status_code == PATHS[path]
 
 
-async def test_repeated_progress_changes_the_library_once(shelf: Shelf, viewer: Viewer) -> None:
-    body = await body_of(shelf, "/watch/progress")
+async def test_repeated_progress_changes_the_library_once(backend: Backend, viewer: Viewer) -> None:
+    body = await body_of(backend, "/watch/progress")
     entry = f"/library/{body['anime_id']}"
     await viewer.write("PUT", entry, {"status": "plan_to_watch"})
     await post(viewer, "/watch/progress", "a key", body)
@@ -153,28 +155,28 @@ async def test_repeated_progress_changes_the_library_once(shelf: Shelf, viewer: 
 
 @EVERY
 @pytest.mark.parametrize("key", ["", "x" * 256, "x" * 5000], ids=len)
-async def test_key_of_wrong_length_is_422(shelf: Shelf, viewer: Viewer, path: str, key: str) -> None:
-    refused(await post(viewer, path, key, await body_of(shelf, path)), 422)
+async def test_key_of_wrong_length_is_422(backend: Backend, viewer: Viewer, path: str, key: str) -> None:
+    assert_error(await post(viewer, path, key, await body_of(backend, path)), 422)
     assert await viewer.read(path) == []
 
 
 @EVERY
 @pytest.mark.parametrize("key", ["null", " x y ", "a,b", '"quoted"', "%00", "\xe9\xff"])
-async def test_key_of_any_characters_is_accepted(shelf: Shelf, viewer: Viewer, path: str, key: str) -> None:
-    body = await body_of(shelf, path)
+async def test_key_of_any_characters_is_accepted(backend: Backend, viewer: Viewer, path: str, key: str) -> None:
+    body = await body_of(backend, path)
     headers = {"Idempotency-Key": key.encode("latin-1")}
-    first, again = [await viewer.ask("POST", path, json=body, headers=headers) for _ in range(2)]
+    first, again = [await viewer.request("POST", path, json=body, headers=headers) for _ in range(2)]
     assert (first.status_code, first.content) == (PATHS[path], again.content)
 
 
 @EVERY
-async def test_key_and_body_are_stored_as_hashes(shelf: Shelf, viewer: Viewer, path: str) -> None:
-    await post(viewer, path, "a-secret-key", await body_of(shelf, path))
-    row = await shelf.rows.fetchrow("SELECT * FROM idempotency_keys WHERE user_id = $1", viewer.id)
+async def test_key_and_body_are_stored_as_hashes(backend: Backend, viewer: Viewer, path: str) -> None:
+    await post(viewer, path, "a-secret-key", await body_of(backend, path))
+    row = await backend.rows.fetchrow("SELECT * FROM idempotency_keys WHERE user_id = $1", viewer.id)
     assert b"a-secret-key" not in row["key"] + row["request"]
 
 
-async def test_deleted_viewer_leaves_no_keys(shelf: Shelf, viewer: Viewer) -> None:
-    await post(viewer, "/views", "a key", await body_of(shelf, "/views"))
-    await shelf.rows.execute("DELETE FROM users WHERE id = $1", viewer.id)
-    assert await shelf.rows.fetchval("SELECT count(*) FROM idempotency_keys WHERE user_id = $1", viewer.id) == 0
+async def test_deleted_viewer_leaves_no_keys(backend: Backend, viewer: Viewer) -> None:
+    await post(viewer, "/views", "a key", await body_of(backend, "/views"))
+    await backend.rows.execute("DELETE FROM users WHERE id = $1", viewer.id)
+    assert await backend.rows.fetchval("SELECT count(*) FROM idempotency_keys WHERE user_id = $1", viewer.id) == 0

@@ -13,7 +13,7 @@ from sqlalchemy.engine import URL
 from kitsu.db.statements import StatementRunner
 from kitsu.web.middleware.response_cache import ENTRY_OVERHEAD_BYTES, CachedResponse, ResponseCache
 from tests.application import client_of
-from tests.checks import statements
+from tests.assertions import statements
 from tests.databases import connect, execute
 
 ANIME = "10000000-0000-4000-8000-000000000001"

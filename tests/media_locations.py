@@ -1,4 +1,4 @@
-"""Where a media store may keep its files, looked at from outside: a folder, and a bucket of a real S3 server."""
+"""Folders and S3 buckets for a media store, and access to their files without Kitsu's code."""
 
 import re
 import subprocess
@@ -15,20 +15,20 @@ import httpx
 from tests.cli.process import CLIENT, free_port
 
 
-class Place(NamedTuple):
-    """The settings of a place, and its files by their names under `avatars/`."""
+class MediaLocation(NamedTuple):
+    """A folder or a bucket: its settings, and its files by their names under `avatars/`."""
 
     settings: dict[str, Any]
     files: Callable[[], dict[str, bytes]]
     put: Callable[[str, bytes], object]
 
 
-# The server asks for a signature and looks at no more than its form.
+# The server checks only the form of the signature.
 SIGNED = {"Authorization": "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request"}
 
 
-def folder_at(path: Path) -> Place:
-    """A folder, which need not be there yet."""
+def folder_at(path: Path) -> MediaLocation:
+    """Return a folder as a location; it need not exist."""
     avatars = path / "avatars"
 
     def put(name: str, data: bytes) -> None:
@@ -38,11 +38,11 @@ def folder_at(path: Path) -> Place:
     def files() -> dict[str, bytes]:
         return {str(file.relative_to(avatars)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
 
-    return Place({"media_url": f"file://{path}"}, files, put)
+    return MediaLocation({"media_url": f"file://{path}"}, files, put)
 
 
-def bucket_of(server: str) -> Place:
-    """A new bucket of the server, with a prefix in it."""
+def bucket_of(server: str) -> MediaLocation:
+    """Create a bucket and return it with a prefix."""
     bucket = f"{server}/b{uuid4().hex}"
     CLIENT.put(bucket).raise_for_status()
 
@@ -56,12 +56,12 @@ def bucket_of(server: str) -> Place:
         return CLIENT.put(f"{bucket}/media/avatars/{name}", content=data).raise_for_status()
 
     url = f"s3://{bucket.rpartition('/')[2]}/media/"
-    return Place({"media_url": url, "media_s3_endpoint": server}, files, put)
+    return MediaLocation({"media_url": url, "media_s3_endpoint": server}, files, put)
 
 
 @contextmanager
 def s3_server() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """The address of an S3 server, and its process."""
+    """Start an S3 server, and yield its URL and its process."""
     port = free_port()
     command = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tests.slow_line import Line
+from tests.tcp_proxy import TcpProxy
 
 RAISE = "DO $$ BEGIN RAISE EXCEPTION 'injected' USING ERRCODE = '{}'; END $$"
 TERMINATE = "SELECT pg_terminate_backend(pg_backend_pid())"
@@ -38,7 +38,7 @@ class Message(NamedTuple):
         return self.kind + struct.pack("!I", len(self.body) + 4) + self.body
 
 
-class Wire(Line):
+class FaultyProxy(TcpProxy):
     """Counts the round trips of all connections since it was armed, and replaces one of them."""
 
     _fault: str | None = None

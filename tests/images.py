@@ -1,4 +1,4 @@
-"""Pictures to upload: good ones, and such as want to harm whoever decodes them."""
+"""Images to upload: valid ones, and files that attack a decoder."""
 
 import io
 import struct
@@ -14,36 +14,36 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n%%EndComments\n/Cou
 
 
 def encoded(image: Image.Image, form: str, **options: Any) -> bytes:
-    """An image as a file of a format."""
+    """Encode an image."""
     file = io.BytesIO()
     image.save(file, form, **options)
     return file.getvalue()
 
 
 def plain(form: str = "PNG", size: tuple[int, int] = (64, 48), colour: str = "red", **options: Any) -> bytes:
-    """A file of one colour."""
+    """Return an image of one colour."""
     return encoded(Image.new("RGB", size, colour), form, **options)
 
 
 def noise(form: str, size: tuple[int, int], **options: Any) -> bytes:
-    """A file that no format makes small."""
+    """Return an image that no format compresses well."""
     return encoded(Image.effect_noise(size, 60).convert("RGB"), form, **options)
 
 
 def decoded(data: bytes) -> Image.Image:
-    """A file's picture."""
+    """Decode an image."""
     with Image.open(io.BytesIO(data)) as image:
         image.load()
         return image
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
-    """A part of a PNG."""
+    """Return a chunk of a PNG."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def blank_png(side: int) -> bytes:
-    """A square without colour, in a few bytes whatever its size."""
+    """Return a black square PNG, which takes few bytes at any size."""
     compressor = zlib.compressobj(9)
     rows = b"".join(compressor.compress(bytes(1 + (side + 7) // 8)) for _ in range(side)) + compressor.flush()
     header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
@@ -51,14 +51,14 @@ def blank_png(side: int) -> bytes:
 
 
 def huge_webp() -> bytes:
-    """A WebP whose header promises 16383 pixels a side."""
-    data = bytearray(plain("WEBP", exif=b"Exif\0\0"))  # with metadata it has the long header
+    """Return a WebP whose header declares 16383 pixels a side."""
+    data = bytearray(plain("WEBP", exif=b"Exif\0\0"))  # metadata causes the extended header
     data[24:30] = b"\xfe\x3f\0" * 2
     return bytes(data)
 
 
 def many_scans() -> bytes:
-    """A JPEG of 5 MB that goes over all of its 16 million pixels 150,000 times."""
+    """Return a JPEG of 5 MB that decodes its 16 million pixels 150,000 times."""
     data = encoded(Image.new("L", (4096, 4096), 128), "JPEG", progressive=True)
     last = data[data.rfind(b"\xff\xda") : -2]
     return data[:-2] + last * 150_000 + b"\xff\xd9"

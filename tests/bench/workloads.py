@@ -13,7 +13,7 @@ from kitsu.db.models import Favorite
 from kitsu.db.statements import compiled_statement
 from kitsu.domain.catalogue import anime
 from kitsu.domain.viewer import favorites, views, watch_progress
-from tests.bench import world
+from tests.bench import dataset
 from tests.bench.bare import NEW
 
 ADD_FAVORITE = insert(Favorite).values({name: bindparam(name, type_=Uuid) for name in ("id", "user_id", "anime_id")})
@@ -41,15 +41,17 @@ class Work(NamedTuple):
 async def works(url: URL) -> dict[str, Work]:
     """All of them, by name."""
     chosen = random.Random(1)  # noqa: S311 - the same choice each time
-    ids = [str(found) for found in await world.ids(url, "SELECT id FROM anime ORDER BY created_at DESC LIMIT 20000")]
-    users = await world.ids(url, "SELECT user_id FROM auth_sessions ORDER BY id")
-    words = await world.ids(url, "SELECT left(split_part(title, ' ', 6), 8) FROM anime ORDER BY created_at LIMIT 1000")
-    episodes = await world.ids(url, "SELECT id FROM episodes LIMIT 5000")
-    tokens = await world.tokens(url)
+    ids = [str(found) for found in await dataset.ids(url, "SELECT id FROM anime ORDER BY created_at DESC LIMIT 20000")]
+    users = await dataset.ids(url, "SELECT user_id FROM auth_sessions ORDER BY id")
+    words = await dataset.ids(
+        url, "SELECT left(split_part(title, ' ', 6), 8) FROM anime ORDER BY created_at LIMIT 1000"
+    )
+    episodes = await dataset.ids(url, "SELECT id FROM episodes LIMIT 5000")
+    tokens = await dataset.tokens(url)
     offsets = range(0, 2000, 20)
     some = chosen.sample(ids, 2000)
     # Each once, and none of those that the viewers have listed.
-    pairs = [(n % len(users), ids[2 * world.LISTED + n // len(users)]) for n in range(40_000)]
+    pairs = [(n % len(users), ids[2 * dataset.LISTED + n // len(users)]) for n in range(40_000)]
     seen = [str(chosen.choice(episodes)) for _ in pairs]
 
     def made(name: str, statement: Executable, requests: list[Request], values: list[dict[str, Any]]) -> Work:
