@@ -1,1 +1,1 @@
-"""`make test-faults`: the faults of every day, against two real workers and a PostgreSQL of their own."""
+"""`make test-faults`: faults of the service, the database and the network, with a real PostgreSQL and two workers."""

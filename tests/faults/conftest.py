@@ -1,10 +1,10 @@
-"""A PostgreSQL that a test may freeze, stop and kill, and a service with two workers on it."""
+"""A PostgreSQL that tests can freeze, stop and restart, and the service with two workers."""
 
 import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,10 @@ from tests.cli.process import SECRET_KEY, Process, kitsu, server_folder, until
 from tests.faults.traffic import CREDENTIALS
 
 ANIME = 20_000
-Served = Callable[..., Any]
 
 
 class Postgres:
-    """A server with a folder of its own, as it comes: fsync and synchronous_commit are on."""
+    """A server with default settings: fsync and synchronous_commit are on."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "postgres"
@@ -33,70 +32,70 @@ class Postgres:
 
     @property
     def postmaster(self) -> psutil.Process:
-        """Its first process."""
+        """Return the server's main process."""
         return psutil.Process(int((self._folder / "postmaster.pid").read_text().split("\n", 1)[0]))
 
     def freeze(self) -> None:
-        """Suspend all its processes."""
-        # First the one that forks the others: a later process would not be suspended.
+        """Suspend all processes of the server."""
+        # The postmaster is first, so that it can't start further processes.
         self.postmaster.suspend()
         for process in self.postmaster.children(recursive=True):
             with suppress(psutil.NoSuchProcess):
                 process.suspend()
 
     def thaw(self) -> None:
-        """Let them go on."""
+        """Resume all processes of the server."""
         for process in [self.postmaster, *self.postmaster.children(recursive=True)]:
-            # Those that served a request to cancel end as soon as they run again.
+            # A process that handled a cancel request ends when it is resumed.
             with suppress(psutil.NoSuchProcess):
                 process.resume()
 
     def stop(self) -> None:
-        """End it as an operator does."""
+        """Shut the server down in fast mode."""
         postmaster = self.postmaster
         postmaster.send_signal(signal.SIGINT)
         postmaster.wait(30)
 
     def start(self) -> None:
-        """Start it again, under the same address."""
+        """Start the server again, with the same URL."""
         assert self._running.enter_context(shared_server(self._folder)) == self.url
 
     def close(self) -> None:
-        """End it for good."""
+        """Stop the server at the end of the test."""
         with suppress(psutil.Error, FileNotFoundError):
             self.thaw()
         self._running.close()
 
     async def fetch(self, query: str, *arguments: Any) -> list[Any]:
-        """The first column of a query, on a connection of its own."""
-        connection: Any = await asyncpg.connect(self.plain)
+        """Return the first column of a query, on a new connection."""
+        connection: Any = await asyncpg.connect(self.dsn)
         try:
             return [row[0] if row else None for row in await connection.fetch(query, *arguments)]
         finally:
             await connection.close()
 
     @property
-    def plain(self) -> str:
-        """The address as asyncpg takes it."""
+    def dsn(self) -> str:
+        """Return the URL in asyncpg's form."""
         return self.url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 @pytest.fixture
 def postgres(tmp_path: Path) -> Iterator[Postgres]:
-    """A server with Kitsu's schema and some thousand anime."""
+    """Start a server with Kitsu's schema and ANIME anime."""
     with server_folder() as folder:
         server = Postgres(folder)
         try:
             with kitsu(tmp_path, "migrate", database=server.url) as migration:
                 assert migration.ends() == 0
-            asyncio.run(_filled(server))
+            asyncio.run(_insert_anime(server))
             yield server
         finally:
             server.close()
 
 
-async def _filled(server: Postgres) -> None:
-    connection: Any = await asyncpg.connect(server.plain)
+async def _insert_anime(server: Postgres) -> None:
+    connection: Any = await asyncpg.connect(server.dsn)
     await connection.execute(
         "INSERT INTO anime (id, title) SELECT gen_random_uuid(), n FROM generate_series(1, $1) n", ANIME
     )
@@ -105,27 +104,27 @@ async def _filled(server: Postgres) -> None:
 
 @pytest.fixture
 def anime(postgres: Postgres) -> list[str]:
-    """Their ids."""
-    found: list[UUID] = asyncio.run(postgres.fetch("SELECT id FROM anime"))
-    return [str(each) for each in found]
+    """Return the ids of all anime."""
+    ids: list[UUID] = asyncio.run(postgres.fetch("SELECT id FROM anime"))
+    return [str(each) for each in ids]
 
 
 @contextmanager
 def service(folder: Path, database: URL, **settings: str) -> Iterator[Process]:
-    """Two workers, none of whose answers come from memory."""
-    chosen: dict[str, Any] = {"WORKERS": "2", "CATALOGUE_MEMORY_MB": "0", "RATE_LIMIT_ENABLED": "false"} | settings
-    with kitsu(folder, "serve", database=database, **chosen) as running:
+    """Run the service with two workers and without cached responses. Fails on a 500 or a secret in its output."""
+    variables: dict[str, Any] = {"WORKERS": "2", "CATALOGUE_MEMORY_MB": "0", "RATE_LIMIT_ENABLED": "false"} | settings
+    with kitsu(folder, "serve", database=database, **variables) as running:
         running.serves()
-        until(lambda: len(workers(running)) == int(chosen["WORKERS"]), "all workers run")
+        until(lambda: len(workers(running)) == int(variables["WORKERS"]), "all workers run")
         yield running
-        said = running.output + running.errors
+        written = running.output + running.errors
         for secret in (*CREDENTIALS.values(), SECRET_KEY, "Bearer "):
-            assert secret not in said
-        assert '"status":500' not in said
+            assert secret not in written
+        assert '"status":500' not in written
 
 
 def workers(running: Process) -> list[psutil.Process]:
-    """The processes that serve."""
+    """Return the worker processes."""
     return [child for child in psutil.Process(running.pid).children() if _is_alive(child)]
 
 
@@ -135,22 +134,22 @@ def _is_alive(process: psutil.Process) -> bool:
     return False
 
 
-async def connections(postgres: Postgres, *, within: float = 5) -> int:
-    """How many connections of the service do something, once that is none, or after so many seconds."""
-    busy = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'kitsu' AND state <> 'idle'"
-    ends = time.monotonic() + within
-    while (count := (await postgres.fetch(busy))[0]) and time.monotonic() < ends:  # noqa: ASYNC110 - of another process
+async def busy_connections(postgres: Postgres, *, within: float = 5) -> int:
+    """Wait until the service has no busy connection; return the number after `within` seconds at most."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'kitsu' AND state <> 'idle'"
+    deadline = time.monotonic() + within
+    while (count := (await postgres.fetch(query))[0]) and time.monotonic() < deadline:  # noqa: ASYNC110 - no event
         await asyncio.sleep(0.1)
     return int(count)
 
 
-def tell(figures: str) -> None:
-    """Print what was measured, which is what a run is read for."""
+def report(figures: str) -> None:
+    """Print the figures of a test."""
     print(figures, flush=True)  # noqa: T201
 
 
-def killed(running: Process) -> None:
-    """All its processes, at one blow."""
+def kill_all(running: Process) -> None:
+    """Kill all processes of the service with SIGKILL."""
     for process in [*psutil.Process(running.pid).children(recursive=True), psutil.Process(running.pid)]:
         with suppress(psutil.Error):
             os.kill(process.pid, signal.SIGKILL)

@@ -1,6 +1,6 @@
-"""A proxy that reads PostgreSQL's protocol and has the server fail at a chosen statement.
+"""A proxy that parses PostgreSQL's protocol and makes the server fail at a chosen statement.
 
-Instead of the statement the server gets another one, which really fails: the state of its transaction stays true.
+It replaces the statement by one that fails on the server, so that the state of the transaction stays consistent.
 """
 
 import asyncio
@@ -21,13 +21,13 @@ FAULTS = {
     "full disk": RAISE.format("53100"),
     LOST: TERMINATE,
 }
-"""What the server gets instead of the statement, for a lost response behind it."""
+"""The replacement of the statement; for a lost response, the statement after it."""
 
 _SSL_REQUEST, _GSS_REQUEST = 80877103, 80877104
 
 
 class Message(NamedTuple):
-    """A message of the service to the server."""
+    """A message from the service to the server."""
 
     kind: bytes
     body: bytes
@@ -39,31 +39,31 @@ class Message(NamedTuple):
 
 
 class FaultyProxy(TcpProxy):
-    """Counts the round trips of all connections since it was armed, and replaces one of them."""
+    """Counts the round trips of all connections since `arm`, and replaces one of them."""
 
     _fault: str | None = None
     _number = 0
     count = 0
-    """The round trips since it was armed."""
+    """The round trips since `arm`."""
     failed: str | None = None
     """The SQL that was replaced."""
     has_committed = False
-    """Whether a COMMIT was sent between arming and the fault."""
+    """Whether a COMMIT was sent between `arm` and the fault."""
     is_armed = False
     _is_losing = False
-    """Whether the service gets no response any more, until its connection ends."""
+    """Whether all responses are dropped until the connection ends."""
 
     def arm(self, number: int = 0, fault: str | None = None) -> None:
-        """Count from now on, and replace the round trip of this number; 0: none."""
+        """Start counting, and replace the round trip of this number; 0 replaces none."""
         self._number, self._fault = number, fault
         self.count, self.failed, self.has_committed, self.is_armed = 0, None, False, True
 
     def disarm(self) -> None:
-        """Relay everything from now on."""
+        """Relay everything unchanged."""
         self.is_armed = False
 
     async def relay_requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Copy the messages in groups that the server answers; replace the chosen group."""
+        """Copy the messages in groups that end with a response; replace the chosen group."""
         await _relay_startup(reader, writer)
         statements: dict[bytes, str] = {}
         group: list[Message] = []
@@ -72,24 +72,24 @@ class FaultyProxy(TcpProxy):
             message = Message(head[:1], await reader.readexactly(struct.unpack("!I", head[1:])[0] - 4))
             if message.kind == b"P":
                 name, sql = message.body.split(b"\0", 2)[:2]
-                statements[name] = _line(sql)
+                statements[name] = _one_line(sql)
             group.append(message)
-            # Sync, Flush, a simple query, a password, the end of the connection.
+            # Sync, Flush, Query, PasswordMessage, Terminate.
             if message.kind in b"SHQpX":
-                for each in self._sent(group, statements):
+                for each in self._replaced(group, statements):
                     writer.write(each.raw)
                 await writer.drain()
                 group = []
 
     async def relay_responses(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Copy what the server sends, unless it is to be lost."""
+        """Copy bytes from the server to the service, unless the response is to be lost."""
         while data := await reader.read(1 << 16):
             if not self._is_losing:
                 writer.write(data)
                 await writer.drain()
         self._is_losing = False
 
-    def _sent(self, group: list[Message], statements: dict[bytes, str]) -> Sequence[Message]:
+    def _replaced(self, group: list[Message], statements: dict[bytes, str]) -> Sequence[Message]:
         sql = _sql_of(group, statements)
         if not self.is_armed or sql is None:
             return group
@@ -103,15 +103,15 @@ class FaultyProxy(TcpProxy):
             self._is_losing = True
             return [*group, Message(b"Q", fault + b"\0")]
         if group[0].kind == b"Q":
-            # A transaction whose commit fails is over.
+            # A failed COMMIT ends the transaction.
             return [Message(b"Q", (b"ROLLBACK; " if sql.startswith("COMMIT") else b"") + fault + b"\0")]
-        # Parse, Bind and Execute without names, then Sync or Flush as it was: asyncpg sends Sync behind a failed Flush.
+        # Unnamed Parse, Bind and Execute, then the original Sync or Flush: asyncpg sends Sync after a failed Flush.
         parse, bind = b"\0" + fault + b"\0" + bytes(2), bytes(2) + bytes(6)
         return [Message(b"P", parse), Message(b"B", bind), Message(b"E", b"\0" + bytes(4)), group[-1]]
 
 
 async def _relay_startup(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Copy the messages without a type, of which StartupMessage is the last one; so is a CancelRequest."""
+    """Copy the messages without a type byte; StartupMessage or CancelRequest is the last of them."""
     code = _SSL_REQUEST
     while code in {_SSL_REQUEST, _GSS_REQUEST}:
         head = await reader.readexactly(8)
@@ -124,13 +124,13 @@ def _sql_of(group: list[Message], statements: dict[bytes, str]) -> str | None:
     """Return the SQL that a group parses or executes, None for a group that does neither."""
     for message in group:
         if message.kind == b"Q":
-            return _line(message.body[:-1])
+            return _one_line(message.body[:-1])
         if message.kind == b"P":
-            return _line(message.body.split(b"\0", 2)[1])
+            return _one_line(message.body.split(b"\0", 2)[1])
         if message.kind == b"B":
             return statements.get(message.body.split(b"\0", 2)[1], "?")
     return None
 
 
-def _line(sql: bytes) -> str:
+def _one_line(sql: bytes) -> str:
     return " ".join(sql.decode().split())

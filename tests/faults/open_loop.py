@@ -1,4 +1,4 @@
-"""Clients that come whether those before them were answered or not, as the world's do."""
+"""An open-loop load generator: it sends at a rate, without waiting for responses."""
 
 import asyncio
 import time
@@ -6,73 +6,73 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-QUEUE_TIMEOUT_SECONDS = 15.0
-"""Seconds behind the last request until all answers must be there."""
-TICK = 0.002
+RESPONSE_TIMEOUT_SECONDS = 15.0
+"""How long responses may take after the last request."""
+TICK_SECONDS = 0.002
 
 
-class Took(NamedTuple):
-    """What a request came to."""
+class Result(NamedTuple):
+    """The result of a request."""
 
     status: int
-    """0: none."""
+    """0: there was no response."""
     seconds: float
 
 
 class OpenLoop:
-    """Sends requests over kept connections, with so little done for each that one processor sends thousands a second.
+    """Sends thousands of requests a second from one processor, over keep-alive connections.
 
-    HTTP is spoken here as far as Kitsu's answers need it: each says how long it is.
+    It parses only the HTTP that Kitsu's responses need: each has Content-Length.
     """
 
     def __init__(self, address: str, request: Callable[[], bytes]) -> None:
-        """`request` makes the next one."""
+        """`request` returns the bytes of the next request."""
         self._host, _, self._port = address.partition(":")
         self._request = request
         self._idle: list[_Connection] = []
         self._opening: set[asyncio.Task[None]] = set()
-        self.answers: list[Took] = []
-        self._news = asyncio.Event()
+        self.results: list[Result] = []
+        self._arrived = asyncio.Event()
 
-    async def at_rate(self, rate: float, seconds: float) -> float:
-        """Send so many a second for so long, and wait for the answers. Returns how long it has sent."""
+    async def send_at_rate(self, rate: float, seconds: float) -> float:
+        """Send `rate` requests a second, wait for the responses, and return the seconds of sending."""
         began = time.monotonic()
         sent = 0
-        while (passed := time.monotonic() - began) < seconds:
-            for _ in range(int(passed * rate) - sent):
+        while (elapsed := time.monotonic() - began) < seconds:
+            for _ in range(int(elapsed * rate) - sent):
                 self._send()
                 sent += 1
-            await asyncio.sleep(TICK)
-        await self._settle(sent)
-        return passed
+            await asyncio.sleep(TICK_SECONDS)
+        await self._wait_for_responses(sent)
+        return elapsed
 
-    async def by_clients(self, clients: int, seconds: float) -> float:
-        """So many clients who wait for their answer before they ask again. Returns how long they have asked."""
+    async def send_by_clients(self, clients: int, seconds: float) -> float:
+        """Send by clients that wait for each response; return the seconds of sending."""
         began = time.monotonic()
         sent = 0
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while True:
-                    for _ in range(clients - (sent - len(self.answers))):
+                    for _ in range(clients - (sent - len(self.results))):
                         self._send()
                         sent += 1
-                    self._news.clear()
-                    await self._news.wait()
-        passed = time.monotonic() - began
-        await self._settle(sent)
-        return passed
+                    self._arrived.clear()
+                    await self._arrived.wait()
+        elapsed = time.monotonic() - began
+        await self._wait_for_responses(sent)
+        return elapsed
 
-    async def _settle(self, sent: int) -> None:
-        """Wait for the answers that are missing, and count those that do not come."""
+    async def _wait_for_responses(self, sent: int) -> None:
+        """Wait for the outstanding responses; those that do not arrive get status 0."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(QUEUE_TIMEOUT_SECONDS):
-                while len(self.answers) < sent:
-                    self._news.clear()
-                    await self._news.wait()
-        self.answers += [Took(0, QUEUE_TIMEOUT_SECONDS)] * (sent - len(self.answers))
+            async with asyncio.timeout(RESPONSE_TIMEOUT_SECONDS):
+                while len(self.results) < sent:
+                    self._arrived.clear()
+                    await self._arrived.wait()
+        self.results += [Result(0, RESPONSE_TIMEOUT_SECONDS)] * (sent - len(self.results))
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close all connections."""
         for connection in self._idle:
             connection.close()
         await asyncio.sleep(0.1)
@@ -81,7 +81,7 @@ class OpenLoop:
         while self._idle:
             connection = self._idle.pop()
             if connection.is_open:
-                connection.ask(self._request())
+                connection.send(self._request())
                 return
         task = asyncio.create_task(self._open(self._request()))
         self._opening.add(task)
@@ -94,21 +94,21 @@ class OpenLoop:
                 lambda: _Connection(self._done), self._host, int(self._port)
             )
         except OSError:
-            self._came(Took(0, time.monotonic() - began))
+            self._add(Result(0, time.monotonic() - began))
         else:
-            connection.ask(request, began)
+            connection.send(request, began)
 
-    def _came(self, took: Took) -> None:
-        self.answers.append(took)
-        self._news.set()
+    def _add(self, result: Result) -> None:
+        self.results.append(result)
+        self._arrived.set()
 
-    def _done(self, connection: "_Connection", took: Took) -> None:
-        self._came(took)
+    def _done(self, connection: "_Connection", result: Result) -> None:
+        self._add(result)
         self._idle.append(connection)
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, done: Callable[["_Connection", Took], None]) -> None:
+    def __init__(self, done: Callable[["_Connection", Result], None]) -> None:
         self._done = done
         self.is_open = True
         self._began: float | None = None
@@ -121,7 +121,7 @@ class _Connection(asyncio.Protocol):
     def close(self) -> None:
         self._transport.abort()
 
-    def ask(self, request: bytes, began: float | None = None) -> None:
+    def send(self, request: bytes, began: float | None = None) -> None:
         self._began = time.monotonic() if began is None else began
         self._transport.write(request)
 
@@ -132,15 +132,15 @@ class _Connection(asyncio.Protocol):
             return
         _, _, length = head.lower().partition(b"\r\ncontent-length:")
         if len(body) >= int(length.split(b"\r\n", 1)[0]):
-            self._answered(int(head[9:12]))
+            self._finish(int(head[9:12]))
 
     def connection_lost(self, _: Exception | None) -> None:
         self.is_open = False
         if self._began is not None:
-            self._answered(0)
+            self._finish(0)
 
-    def _answered(self, status: int) -> None:
+    def _finish(self, status: int) -> None:
         assert self._began is not None
-        took = Took(status, time.monotonic() - self._began)
+        result = Result(status, time.monotonic() - self._began)
         self._began, self._read = None, b""
-        self._done(self, took)
+        self._done(self, result)

@@ -1,4 +1,4 @@
-"""Clients that request something large and read nothing of it."""
+"""Clients that request a large response and read nothing of it."""
 
 import asyncio
 import resource
@@ -16,10 +16,10 @@ CONNECTION_FILES = 4096
 
 
 class SilentReaders:
-    """So many connections on each of which a request was sent. Nothing is read from them."""
+    """Connections that send one request each and read nothing."""
 
     def __init__(self, address: str, requests: Iterable[bytes], pause: float = 0) -> None:
-        """Each request is sent `pause` seconds after the one before."""
+        """`pause` is the time between two requests."""
         host, _, port = address.rpartition(":")
         self._address = (host, int(port))
         self._requests = requests
@@ -43,19 +43,19 @@ class SilentReaders:
         for connection in self._sockets:
             connection.close()
 
-    def open(self, workers: list[psutil.Process]) -> int:
+    def open_connections(self, workers: list[psutil.Process]) -> int:
         """Return how many connections the workers have not closed.
 
-        The clients can't tell: their kernel ignores what the server sends beyond their full buffers.
+        The clients can't detect it: their kernel ignores what the server sends beyond their full buffers.
         """
         own = {connection.getsockname()[1] for connection in self._sockets}
         found = [each.raddr for worker in workers for each in worker.net_connections("tcp4")]
         return sum(bool(address) and address.port in own for address in found)
 
-    async def cut(self, workers: list[psutil.Process], seconds: float) -> float:
+    async def wait_until_closed(self, workers: list[psutil.Process], seconds: float) -> float:
         """Wait until the workers have closed all connections, and return the seconds. Fails after `seconds`."""
         began = time.monotonic()
-        while count := self.open(workers):
+        while count := self.open_connections(workers):
             assert time.monotonic() < began + seconds, f"{count} connections are open after {seconds} s"
             await asyncio.sleep(1)
         return time.monotonic() - began

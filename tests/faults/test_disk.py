@@ -1,4 +1,4 @@
-"""What happens to avatars when the disk is full."""
+"""Avatars on a full disk."""
 
 import subprocess
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.faults.conftest import Postgres, service, tell
+from tests.faults.conftest import Postgres, report, service
 from tests.faults.traffic import Traffic
 from tests.images import noise
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.faults
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of its own of 256 kB."""
+    """Mount a file system of 256 KiB."""
     folder = tmp_path / "media"
     folder.mkdir()
     mounted = subprocess.run(
@@ -30,11 +30,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def files_in(folder: Path) -> set[str]:
-    """The names of all files."""
+    """Return the names of all files in a folder."""
     return {path.name for path in folder.rglob("*") if path.is_file()}
 
 
-async def test_full_disk(postgres: Postgres, small_disk: Path, tmp_path: Path) -> None:
+async def test_upload_on_full_disk_is_503_and_keeps_the_avatar(
+    postgres: Postgres, small_disk: Path, tmp_path: Path
+) -> None:
     with service(tmp_path, postgres.url, MEDIA_URL=f"file://{small_disk}") as running:
         async with Traffic(running.address, [], clients=1) as traffic:
             pass
@@ -48,19 +50,22 @@ async def test_full_disk(postgres: Postgres, small_disk: Path, tmp_path: Path) -
 
             assert await upload() == 200
             before = (await client.get("/users/me")).json()["avatar_url"]
-            kept = files_in(small_disk)
+            files_before = files_in(small_disk)
             filler = small_disk / "filler"
             with suppress(OSError):
                 filler.write_bytes(b"x" * 300_000)
             statuses = [await upload() for _ in range(3)]
             after = (await client.get("/users/me")).json()["avatar_url"]
-            left = files_in(small_disk) - {"filler"}
+            files_after = files_in(small_disk) - {"filler"}
             picture = await client.get(before)
             filler.unlink()
-            again = await upload()
-        tell(f"full disk: uploads {statuses}, afterwards {again}; files {sorted(kept)} → {sorted(left)}")
+            later = await upload()
+        report(
+            f"full disk: uploads get {statuses}, then {later} with free space; files before: {sorted(files_before)}, "
+            f"after: {sorted(files_after)}"
+        )
         assert statuses == [503] * 3
         assert after == before
         assert picture.status_code == 200
-        assert left == kept
-        assert again == 200
+        assert files_after == files_before
+        assert later == 200

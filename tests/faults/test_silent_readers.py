@@ -1,4 +1,4 @@
-"""Clients that read nothing of a large response cost little memory, hinder no others, and are disconnected."""
+"""Clients that read nothing of a large response: memory, other clients, and disconnects."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ import pytest
 
 from kitsu.web.connections import STOP_READ_TIMEOUT_SECONDS
 from tests.cli.process import Process
-from tests.faults.conftest import Postgres, service, tell, workers
+from tests.faults.conftest import Postgres, report, service, workers
 from tests.faults.silent_readers import SilentReaders
 from tests.faults.traffic import CREDENTIALS, Traffic
 
@@ -27,51 +27,53 @@ pytestmark = pytest.mark.faults
 
 BUNDLE = b"GET /docs/assets/swagger-ui-bundle.js HTTP/1.1\r\nHost: kitsu\r\n\r\n"
 ENTRIES = 20_000
-"""Entries of the exported library: an export of more than 15 MB."""
+"""Entries of the exported library; the export has more than 15 MB."""
 MAX_GROWTH_BYTES = 100_000_000
 MAX_SILENT_SECONDS = 30
 ONE_WORKER = {"WORKERS": "1"}
-"""All clients are at one worker, which is where they cost most."""
+"""One worker serves all clients, the worst case for its memory."""
 SEND_SECONDS = 4
-"""How long the requests of the silent clients are sent: at once they would be a burst, which is another test."""
+"""The requests of the silent clients are spread over this time: test_overload.py tests bursts."""
 SMALL_SECONDS = 0.1
-"""Times below that differ by chance where the clients share two processors with the service."""
+"""Shorter times vary by chance, because the clients share two processors with the service."""
 
 
-async def test_guests_who_read_nothing_of_the_bundle(postgres: Postgres, anime: list[str], tmp_path: Path) -> None:
+async def test_guests_that_read_nothing_of_the_bundle_are_disconnected(
+    postgres: Postgres, anime: list[str], tmp_path: Path
+) -> None:
     with service(tmp_path, postgres.url, **ONE_WORKER) as running:
         async with Traffic(running.address, anime, clients=4, pause=0.02) as traffic:
-            await survives(running, traffic, "1,000 guests, bundle", [BUNDLE] * 1000)
+            await check_silent_readers(running, traffic, "1,000 guests, bundle", [BUNDLE] * 1000)
 
 
 @pytest.mark.parametrize("path", ["/users/me/export", "/library/export", "/library/export?format=mal"])
-async def test_users_who_read_nothing_of_their_export(
+async def test_users_that_read_nothing_of_their_export_are_disconnected(
     postgres: Postgres, anime: list[str], tmp_path: Path, path: str
 ) -> None:
     with service(tmp_path, postgres.url, **ONE_WORKER) as running:
         async with Traffic(running.address, anime, clients=4, pause=0.02) as traffic:
             await fill_library(postgres)
             request = request_of(path, traffic.headers)
-            assert (await whole_export(running, path, traffic.headers)) > 10_000_000
-            await survives(running, traffic, f"300 users, {path}", [request] * 300)
+            assert (await read_export(running, path, traffic.headers)) > 10_000_000
+            await check_silent_readers(running, traffic, f"300 users, {path}", [request] * 300)
 
 
-async def test_stop_with_silent_readers_takes_no_longer(postgres: Postgres, tmp_path: Path) -> None:
+async def test_stop_with_silent_readers_takes_under_five_seconds(postgres: Postgres, tmp_path: Path) -> None:
     with service(tmp_path, postgres.url) as running:
         requests = [BUNDLE, b"GET /openapi.json HTTP/1.1\r\nHost: kitsu\r\n\r\n"] * 250
         async with SilentReaders(running.address, requests) as silent:
             await asyncio.sleep(3)
-            assert silent.open(workers(running)) == len(requests)
+            assert silent.open_connections(workers(running)) == len(requests)
             began = time.monotonic()
             assert await asyncio.to_thread(running.ended_by, signal.SIGTERM) == 0
-            took = time.monotonic() - began
-        tell(f"stop with {len(requests)} silent readers: {took:.1f} s")
-        assert took < 5
+            seconds = time.monotonic() - began
+        report(f"stop with {len(requests)} silent readers: {seconds:.1f} s")
+        assert seconds < 5
         assert "Killing" not in running.output + running.errors
 
 
 @pytest.mark.parametrize("is_stopping", [False, True], ids=["running", "stopping"])
-async def test_slow_reader_gets_all(postgres: Postgres, tmp_path: Path, *, is_stopping: bool) -> None:
+async def test_slow_reader_gets_complete_response(postgres: Postgres, tmp_path: Path, *, is_stopping: bool) -> None:
     rate, seconds = (20_000, 40) if not is_stopping else (150_000, 0)
     with service(tmp_path, postgres.url, **ONE_WORKER) as running:
         size = len(running.get("/docs/assets/swagger-ui-bundle.js").content)
@@ -82,14 +84,14 @@ async def test_slow_reader_gets_all(postgres: Postgres, tmp_path: Path, *, is_st
         assert head.startswith(b"HTTP/1.1 200")
         if is_stopping:
             os.kill(running.pid, signal.SIGTERM)
-        got, began = 0, time.monotonic()
-        while got < size and (not seconds or time.monotonic() < began + seconds):
+        received, began = 0, time.monotonic()
+        while received < size and (not seconds or time.monotonic() < began + seconds):
             piece = await reader.read(rate // 10)
-            assert piece, f"cut after {time.monotonic() - began:.1f} s and {got} bytes"
-            got += len(piece)
+            assert piece, f"disconnected after {time.monotonic() - began:.1f} s and {received} bytes"
+            received += len(piece)
             await asyncio.sleep(0.1)
-        tell(f"a client that reads {rate} bytes a second got {got} of {size} bytes in {time.monotonic() - began:.0f} s")
-        assert got == size or got >= rate * seconds * 0.7
+        report(f"client reading {rate} bytes/s: {received} of {size} bytes in {time.monotonic() - began:.0f} s")
+        assert received == size or received >= rate * seconds * 0.7
         writer.close()
         if is_stopping:
             assert await asyncio.to_thread(running.ends) == 0
@@ -98,7 +100,7 @@ async def test_slow_reader_gets_all(postgres: Postgres, tmp_path: Path, *, is_st
 async def test_stop_lets_request_in_progress_finish(postgres: Postgres, tmp_path: Path) -> None:
     with service(tmp_path, postgres.url, DB_STATEMENT_TIMEOUT_MS="20000", DB_LOCK_TIMEOUT_MS="20000") as running:
         async with httpx.AsyncClient(base_url=f"http://{running.address}", trust_env=False, timeout=30) as client:
-            connection: Any = await asyncpg.connect(postgres.plain)
+            connection: Any = await asyncpg.connect(postgres.dsn)
             transaction = connection.transaction()
             await transaction.start()
             await connection.execute("LOCK TABLE anime IN ACCESS EXCLUSIVE MODE")
@@ -112,34 +114,33 @@ async def test_stop_lets_request_in_progress_finish(postgres: Postgres, tmp_path
         assert await asyncio.to_thread(running.ends) == 0
 
 
-async def survives(running: Process, traffic: Traffic, name: str, requests: list[bytes]) -> None:
-    """Send the requests and read nothing: others are served as before, and the silent clients are disconnected."""
+async def check_silent_readers(running: Process, traffic: Traffic, name: str, requests: list[bytes]) -> None:
+    """Send requests and read nothing; check memory, other clients and the disconnects."""
     (worker,) = workers(running)
     await asyncio.sleep(2)
     began = time.monotonic()
     await asyncio.sleep(5)
     before, rss = p99(traffic, began), worker.memory_info().rss
-    async with highest_memory(worker) as peak:
+    async with memory_samples(worker) as peak:
         began = time.monotonic()
         async with SilentReaders(running.address, requests, pause=SEND_SECONDS / len(requests)) as silent:
             sent = time.monotonic() - began
             await asyncio.sleep(5)
-            is_open, answered = silent.open([worker]), silent.statuses()
-            await silent.cut([worker], MAX_SILENT_SECONDS)
-            # From the last request on.
-            cut = time.monotonic() - began - sent
+            open_count, first_lines = silent.open_connections([worker]), silent.statuses()
+            await silent.wait_until_closed([worker], MAX_SILENT_SECONDS)
+            closed_after = time.monotonic() - began - sent
             during, slowest = p99(traffic, began), traffic.slowest(began)
             statuses = traffic.statuses(began)
     events = [json.loads(line) for line in running.output.splitlines() if '"response interrupted"' in line]
-    tell(
-        f"{name}: {len(requests)} requests in {sent:.1f} s, {dict(answered)}, "
-        f"{is_open} open after 5 s; worker {rss / 1e6:.0f} MB, "
-        f"at most {max(peak) / 1e6:.0f}; others' p99 {before * 1000:.0f} ms, then {during * 1000:.0f} "
-        f"(slowest {slowest * 1000:.0f}); all cut after {cut:.1f} s; {len(events)} interrupted; {dict(statuses)}"
+    report(
+        f"{name}: {len(requests)} requests in {sent:.1f} s, {dict(first_lines)}, {open_count} open after 5 s, "
+        f"all disconnected after {closed_after:.1f} s, {len(events)} log events; worker {rss / 1e6:.0f} MB, at most "
+        f"{max(peak) / 1e6:.0f} MB; other clients: p99 {before * 1000:.0f} ms before, {during * 1000:.0f} ms during, "
+        f"slowest {slowest * 1000:.0f} ms, responses {dict(statuses)}"
     )
     assert max(peak) - rss <= MAX_GROWTH_BYTES
     assert during <= max(2 * before, SMALL_SECONDS)
-    assert cut <= MAX_SILENT_SECONDS
+    assert closed_after <= MAX_SILENT_SECONDS
     assert set(statuses) <= {200, 201}
     assert events
     assert {event["reason"] for event in events} == {"client_timeout"}
@@ -149,29 +150,29 @@ async def survives(running: Process, traffic: Traffic, name: str, requests: list
 
 
 def p99(traffic: Traffic, since: float) -> float:
-    """Return the time within which 99 % of the requests were answered."""
-    return statistics.quantiles([answer.took for answer in traffic.answers if answer.at >= since], n=100)[98]
+    """Return the 99th percentile of the response times in seconds."""
+    return statistics.quantiles([result.seconds for result in traffic.results if result.ended_at >= since], n=100)[98]
 
 
 @asynccontextmanager
-async def highest_memory(worker: psutil.Process) -> AsyncIterator[list[int]]:
-    """Give a list of what the worker took, looked at ten times a second."""
-    seen = [0]
+async def memory_samples(worker: psutil.Process) -> AsyncIterator[list[int]]:
+    """Yield a list of the worker's memory, measured ten times a second."""
+    samples = [0]
 
-    async def look() -> None:
+    async def measure() -> None:
         while True:
-            seen.append(worker.memory_info().rss)
+            samples.append(worker.memory_info().rss)
             await asyncio.sleep(0.1)
 
-    task = asyncio.create_task(look())
+    task = asyncio.create_task(measure())
     try:
-        yield seen
+        yield samples
     finally:
         task.cancel()
 
 
 async def fill_library(postgres: Postgres) -> None:
-    """Give the only user a large library, whose anime MyAnimeList knows."""
+    """Give the only user a large library of anime with MyAnimeList ids."""
     user: UUID
     (user,) = await postgres.fetch("SELECT id FROM users WHERE email = $1", CREDENTIALS["email"])
     await postgres.fetch(
@@ -188,16 +189,16 @@ async def fill_library(postgres: Postgres) -> None:
 
 
 def request_of(path: str, headers: dict[str, str]) -> bytes:
-    """Return a request as it is sent."""
+    """Return the bytes of a GET request."""
     lines = [f"GET {path} HTTP/1.1", "Host: kitsu", *(f"{name}: {value}" for name, value in headers.items())]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
-async def whole_export(running: Process, path: str, headers: dict[str, str]) -> int:
+async def read_export(running: Process, path: str, headers: dict[str, str]) -> int:
     """Read an export, and return its size in bytes."""
     async with httpx.AsyncClient(base_url=f"http://{running.address}", trust_env=False, timeout=60) as client:
         began = time.monotonic()
         response = await client.get(path, headers=headers)
         assert response.status_code == httpx.codes.OK
-        tell(f"{path}: {len(response.content) / 1e6:.1f} MB in {time.monotonic() - began:.1f} s")
+        report(f"{path}: {len(response.content) / 1e6:.1f} MB in {time.monotonic() - began:.1f} s")
         return len(response.content)

@@ -1,4 +1,4 @@
-"""A worker whose event loop is blocked: it logs its stacks, ends, and is replaced. Busy and stopped workers stay."""
+"""A worker with a blocked event loop logs its stacks, ends and is replaced. Busy and suspended workers stay."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.cli.process import ROOT, Process, until
-from tests.faults.conftest import Postgres, service, tell, workers
+from tests.faults.conftest import Postgres, report, service, workers
 from tests.faults.traffic import CREDENTIALS, Traffic
 
 pytestmark = pytest.mark.faults
@@ -24,7 +24,7 @@ BACKSTOP_SECONDS = STALL_SECONDS + 5
 SETTINGS = {"WORKER_STALL_SECONDS": str(STALL_SECONDS)}
 BLOCKING = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent / "blocking"), str(ROOT)])}
 ENTRIES = 30_000
-"""Entries of an imported list, two thirds of which are in the catalogue."""
+"""Entries of the imported list; two thirds are in the catalogue."""
 
 
 def pids(running: Process) -> set[int]:
@@ -32,14 +32,14 @@ def pids(running: Process) -> set[int]:
     return {worker.pid for worker in workers(running)}
 
 
-def replaced(running: Process, blocked: int, before: set[int]) -> float:
+def wait_for_replacement(running: Process, blocked: int, before: set[int]) -> float:
     """Wait until a new worker runs beside the one that was not blocked, and return the seconds."""
     began = time.monotonic()
     until(lambda: blocked not in pids(running), "the blocked worker ended", BACKSTOP_SECONDS + 5)
-    took = time.monotonic() - began
+    seconds = time.monotonic() - began
     until(lambda: len(pids(running)) == len(before), "a new worker runs")
     assert before - {blocked} < pids(running)
-    return took
+    return seconds
 
 
 def stalls(running: Process) -> list[dict[str, Any]]:
@@ -60,18 +60,20 @@ async def test_blocked_worker_is_replaced(
     with service(tmp_path, postgres.url, **SETTINGS, **BLOCKING) as running:
         before = pids(running)
         blocked = min(before)
-        # Each request has its own connection: the kernel gives half of them to the blocked worker, where they wait.
+        # The kernel gives half of the new connections to the blocked worker, where their requests wait.
         async with Traffic(running.address, anime, keep_alive=False) as traffic:
             await asyncio.sleep(0.5)
             began = time.monotonic()
             os.kill(blocked, number)
-            meanwhile = asyncio.create_task(answers_of_others(running, seconds - 0.5))
-            took = await asyncio.to_thread(replaced, running, blocked, before)
-            served = await meanwhile
+            responses = asyncio.create_task(count_responses(running, seconds - 0.5))
+            ended_after = await asyncio.to_thread(wait_for_replacement, running, blocked, before)
+            served = await responses
             await traffic.recovers(5)
-        broken = traffic.statuses(began)[0]
-        tell(f"{function}: ended after {took:.1f} s; {served} answers meanwhile, {broken} requests broken")
-        assert seconds - 0.5 < took < seconds + 3
+        failed = traffic.statuses(began)[0]
+        report(
+            f"{function}: worker ended after {ended_after:.1f} s; {served} requests served meanwhile, {failed} failed"
+        )
+        assert seconds - 0.5 < ended_after < seconds + 3
         assert served > 0
         if number == signal.SIGUSR1:
             (event,) = stalls(running)
@@ -82,18 +84,18 @@ async def test_blocked_worker_is_replaced(
             assert f"in {function}" in running.errors
 
 
-async def answers_of_others(running: Process, seconds: float) -> int:
-    """Send requests on new connections for so many seconds, and return how many got 200."""
-    served, ends = 0, time.monotonic() + seconds
-    while time.monotonic() < ends:
-        # A blocked worker's share of the connections times out.
+async def count_responses(running: Process, seconds: float) -> int:
+    """Send requests on new connections for the given time, and return how many got 200."""
+    served, deadline = 0, time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        # Connections to the blocked worker time out.
         async with httpx.AsyncClient(base_url=f"http://{running.address}", trust_env=False, timeout=0.3) as client:
             with suppress(httpx.TransportError):
                 served += (await client.get("/anime?limit=1")).status_code == httpx.codes.OK
     return served
 
 
-async def test_busy_worker_stays(postgres: Postgres, anime: list[str], tmp_path: Path) -> None:
+async def test_busy_worker_is_not_replaced(postgres: Postgres, anime: list[str], tmp_path: Path) -> None:
     await postgres.fetch(
         "INSERT INTO external_ids (provider, external_id, anime_id) "
         "SELECT 'myanimelist', row_number() OVER (), id FROM anime"
@@ -102,7 +104,7 @@ async def test_busy_worker_stays(postgres: Postgres, anime: list[str], tmp_path:
         before = pids(running)
         async with httpx.AsyncClient(base_url=f"http://{running.address}", trust_env=False, timeout=60) as client:
             await client.post("/auth/register", json=CREDENTIALS)
-            # Another user than the one who logs in: an import locks its user's row.
+            # An import locks the row of its user, so another user logs in.
             importer = CREDENTIALS | {"email": "importer@example.org"}
             token = (await client.post("/auth/register", json=importer)).json()["access_token"]
             began = time.monotonic()
@@ -112,18 +114,18 @@ async def test_busy_worker_stays(postgres: Postgres, anime: list[str], tmp_path:
             registrations = [client.post("/auth/register", json=user) for user in users]
             logins = [client.post("/auth/login", json=CREDENTIALS) for _ in range(30)]
             responses = await asyncio.gather(imported, *registrations, *logins)
-        took = time.monotonic() - began
+        seconds = time.monotonic() - began
         statuses = [response.status_code for response in responses]
-        tell(f"an import of {ENTRIES} entries beside 90 password hashes: {took:.1f} s; {dict(Counter(statuses))}")
+        report(f"import of {ENTRIES} entries during 90 password hashes: {seconds:.1f} s; {dict(Counter(statuses))}")
         assert statuses[0] == httpx.codes.OK
         assert set(statuses) <= {200, 201, 503}
-        assert took > STALL_SECONDS
+        assert seconds > STALL_SECONDS
         assert pids(running) == before
         assert not stalls(running)
 
 
 def large_list() -> bytes:
-    """Return an export of MyAnimeList, of about 11 MB."""
+    """Return a MyAnimeList export of about 11 MB."""
     entry = (
         "<anime><series_animedb_id>{0}</series_animedb_id><series_title>{0}</series_title>"
         "<my_watched_episodes>3</my_watched_episodes><my_score>7</my_score><my_status>Watching</my_status>"
@@ -133,13 +135,13 @@ def large_list() -> bytes:
     return f"<myanimelist><myinfo><user_export_type>1</user_export_type></myinfo>{entries}</myanimelist>".encode()
 
 
-async def test_stopped_worker_stays(postgres: Postgres, tmp_path: Path) -> None:
+async def test_suspended_worker_is_not_replaced(postgres: Postgres, tmp_path: Path) -> None:
     with service(tmp_path, postgres.url, **SETTINGS) as running:
         before = pids(running)
-        stopped = min(before)
-        os.kill(stopped, signal.SIGSTOP)
+        suspended = min(before)
+        os.kill(suspended, signal.SIGSTOP)
         await asyncio.sleep(STALL_SECONDS * 2)
-        os.kill(stopped, signal.SIGCONT)
+        os.kill(suspended, signal.SIGCONT)
         await asyncio.sleep(STALL_SECONDS + 1)
         assert pids(running) == before
         assert not stalls(running)

@@ -1,4 +1,4 @@
-"""Clients that read and write all the time, and keep what they were answered."""
+"""Clients that read and write continuously, and record the results."""
 
 import asyncio
 import ssl
@@ -11,52 +11,52 @@ from typing import Any, NamedTuple, Self
 import httpx
 
 CREDENTIALS = {"email": "kaguya@example.org", "password": "a long enough password"}
-QUEUE_TIMEOUT_SECONDS = 20.0
-"""Seconds until a client gives up, which is a hang."""
-UNUSED = ssl.create_default_context()
-"""One for all clients, since each takes long to make."""
+CLIENT_TIMEOUT_SECONDS = 20.0
+"""A request that takes longer counts as failed."""
+TLS_CONTEXT = ssl.create_default_context()
+"""Unused, and shared by all clients: creating one is slow."""
 
 
-class Answer(NamedTuple):
-    """What a request came to."""
+class Result(NamedTuple):
+    """The result of a request."""
 
-    at: float
-    """When it ended, on the monotonic clock."""
-    took: float
+    ended_at: float
+    """On the monotonic clock."""
+    seconds: float
     status: int
-    """0: the connection broke before there was one, or there never was one."""
+    """0: the connection failed or was closed before the response."""
     is_write: bool
 
 
 class Traffic:
-    """So many clients at once, who read and write in turn: favourites, and progress when no anime is left."""
+    """Concurrent clients that alternate reads and writes: favourites, then progress when no anime is left."""
 
     def __init__(
         self, address: str, anime: list[str], clients: int = 8, *, keep_alive: bool = True, pause: float = 0
     ) -> None:
-        """Each client waits for `pause` seconds behind an answer."""
+        """Each client waits for `pause` seconds after a response."""
         self._pause = pause
-        self.answers: list[Answer] = []
+        self.results: list[Result] = []
         self.acknowledged: list[str] = []
-        """Anime that were made favourites."""
+        """Anime whose favourite was acknowledged."""
         self._anime = iter(anime)
         limits = httpx.Limits(max_connections=1, max_keepalive_connections=1 if keep_alive else 0)
         base = f"http://{address}"
-        # Each with a connection of its own: a pool of many takes longer to choose one than the service does to answer.
+        # A pool of many connections takes longer to choose one than the service takes to respond.
         self._clients = [
             httpx.AsyncClient(
-                base_url=base, timeout=QUEUE_TIMEOUT_SECONDS, trust_env=False, limits=limits, verify=UNUSED
+                base_url=base, timeout=CLIENT_TIMEOUT_SECONDS, trust_env=False, limits=limits, verify=TLS_CONTEXT
             )
             for _ in range(clients)
         ]
         self.headers: dict[str, str] = {}
-        """What they are signed in with."""
+        """The headers that authenticate the clients."""
         self._tasks: list[asyncio.Task[None]] = []
         self._is_over = False
 
     async def __aenter__(self) -> Self:
         await self._sign_in()
-        self._tasks = [asyncio.create_task(self._go_on(*each)) for each in enumerate(self._clients)]
+        self._tasks = [asyncio.create_task(self._run(*each)) for each in enumerate(self._clients)]
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -66,22 +66,22 @@ class Traffic:
             await client.aclose()
 
     def statuses(self, since: float = 0) -> Counter[int]:
-        """How many answers of each status there were."""
-        return Counter(answer.status for answer in self.answers if answer.at >= since)
+        """Return the number of responses by status."""
+        return Counter(result.status for result in self.results if result.ended_at >= since)
 
     def slowest(self, since: float = 0) -> float:
-        """The seconds of the slowest answer."""
-        return max((answer.took for answer in self.answers if answer.at >= since), default=0.0)
+        """Return the seconds of the slowest request."""
+        return max((result.seconds for result in self.results if result.ended_at >= since), default=0.0)
 
     async def recovers(self, seconds: float) -> float:
-        """The seconds until a read and a write are answered well again. Fails after `seconds`."""
+        """Wait until a read and a write succeed, and return the seconds. Fails after `seconds`."""
         began = time.monotonic()
         while time.monotonic() < began + seconds:
-            fine = {answer.is_write for answer in self.answers if answer.at > began and 200 <= answer.status < 300}
-            if fine == {True, False}:
+            succeeded = {each.is_write for each in self.results if each.ended_at > began and 200 <= each.status < 300}
+            if succeeded == {True, False}:
                 return time.monotonic() - began
             await asyncio.sleep(0.02)
-        raise AssertionError(f"not well again after {seconds} s: {self.statuses(began)}")
+        raise AssertionError(f"not recovered after {seconds} s: {self.statuses(began)}")
 
     async def _sign_in(self) -> None:
         response = await self._clients[0].post("/auth/login", json=CREDENTIALS)
@@ -91,24 +91,24 @@ class Traffic:
         for client in self._clients:
             client.headers.update(self.headers)
 
-    async def _go_on(self, number: int, client: httpx.AsyncClient) -> None:
-        for turn in count():
+    async def _run(self, number: int, client: httpx.AsyncClient) -> None:
+        for step in count():
             if self._is_over:
                 return
-            if (number + turn) % 2:
-                await self._ask(client, "GET", f"/anime?limit=5&offset={turn % 500}")
+            if (number + step) % 2:
+                await self._send(client, "GET", f"/anime?limit=5&offset={step % 500}")
             elif (anime := next(self._anime, None)) is not None:
-                if await self._ask(client, "POST", "/favorites", json={"anime_id": anime}) == httpx.codes.CREATED:
+                if await self._send(client, "POST", "/favorites", json={"anime_id": anime}) == httpx.codes.CREATED:
                     self.acknowledged.append(anime)
             elif self.acknowledged:
-                body = {"anime_id": self.acknowledged[-1], "episode": 1, "position_seconds": turn}
-                await self._ask(client, "POST", "/watch/progress", json=body)
+                body = {"anime_id": self.acknowledged[-1], "episode": 1, "position_seconds": step}
+                await self._send(client, "POST", "/watch/progress", json=body)
 
-    async def _ask(self, client: httpx.AsyncClient, method: str, path: str, **arguments: Any) -> int:
+    async def _send(self, client: httpx.AsyncClient, method: str, path: str, **arguments: Any) -> int:
         began, status = time.monotonic(), 0
         with suppress(httpx.TransportError):
             status = (await client.request(method, path, **arguments)).status_code
         ended = time.monotonic()
-        self.answers.append(Answer(ended, ended - began, status, method == "POST"))
+        self.results.append(Result(ended, ended - began, status, method == "POST"))
         await asyncio.sleep(self._pause or (0 if status else 0.05))
         return status

@@ -1,4 +1,4 @@
-"""Every request that writes, with the rows that it needs, and snapshots of all users' rows."""
+"""All requests that write, the rows that they need, and snapshots of the rows of users."""
 
 import json
 import re
@@ -16,7 +16,7 @@ NOT_OF_USERS = {
     "alembic_version", "anime", "external_ids", "releases", "episodes", "catalogue_imports", "command_runs",
     "rate_limits", "stray_files",
 }  # fmt: skip
-"""Tables with no rows of users, or with counts and notes that a request commits before its own transaction."""
+"""Tables without rows of users, or with rows that a request commits before its own transaction."""
 CATALOGUE = """
 WITH chosen AS (SELECT id, row_number() OVER (ORDER BY id) AS n FROM anime LIMIT 4),
      known AS (INSERT INTO external_ids (provider, external_id, anime_id)
@@ -34,8 +34,8 @@ LIST = """<myanimelist>
 </myanimelist>"""
 REPLACE = {"policy": "replace"}
 
-# What a request makes anew each time: ids, times, hashes, answers that are kept, names of files.
-_MADE = re.compile(
+# Values that differ in each run: ids, times, hashes, stored responses, names of files.
+_GENERATED = re.compile(
     r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{4}-\d\d-\d\dT.*|[0-9a-f]{64}|\\x[0-9a-f]+|\$argon2.*|uploads/.*"
 )
 
@@ -47,40 +47,39 @@ class Write(NamedTuple):
     method: str
     path: str
     arguments: dict[str, Any]
-    """httpx's, for the body, the query and the headers."""
+    """Keyword arguments of httpx for body, query and headers."""
 
 
 Rows = dict[str, list[dict[str, Any]]]
 
 
 class Accounts:
-    """Users with a few rows of each kind, which a test can restore."""
+    """Users with some rows in each table, which a test can restore."""
 
     def __init__(self, client: httpx.AsyncClient, postgres: Postgres, uploads: Path) -> None:
         self._client, self._postgres, self._uploads = client, postgres, uploads
 
-    async def make(self) -> list[Write]:
-        """Make the accounts, and return the requests that write."""
-        self._connection: Any = await asyncpg.connect(self._postgres.plain)
+    async def create(self) -> list[Write]:
+        """Create the accounts, and return the requests that write."""
+        self._connection: Any = await asyncpg.connect(self._postgres.dsn)
         first, second, third, fourth = (row[0] for row in await self._connection.fetch(CATALOGUE))
         owner, other_session = await self._account("kaguya@example.org")
         admin, _ = await self._account("admin@example.org")
         await self._connection.execute("UPDATE users SET role = 'admin' WHERE username = 'admin'")
         other, _ = await self._account("miyuki@example.org")
-        user_id = (await self._done("GET", "/users/me", headers=other)).json()["id"]
+        user_id = (await self._request("GET", "/users/me", headers=other)).json()["id"]
         for anime in (first, second):
-            await self._done("POST", "/favorites", headers=owner, json={"anime_id": anime})
-        await self._done("POST", "/watch/progress", headers=owner, json=_progress(first, 1))
-        entry = await self._done("PUT", f"/library/{first}", headers=owner, json={"status": "plan_to_watch"})
+            await self._request("POST", "/favorites", headers=owner, json={"anime_id": anime})
+        await self._request("POST", "/watch/progress", headers=owner, json=_progress(first, 1))
+        entry = await self._request("PUT", f"/library/{first}", headers=owner, json={"status": "plan_to_watch"})
         seen = {"episode_id": first, "progress": 5}
-        view = (await self._done("POST", "/views", headers=owner, json=seen)).json()["id"]
-        collection = (
-            f"/collections/{(await self._done('POST', '/collections', headers=owner, json={'name': 'a'})).json()['id']}"
-        )
+        view = (await self._request("POST", "/views", headers=owner, json=seen)).json()["id"]
+        collection_id = (await self._request("POST", "/collections", headers=owner, json={"name": "a"})).json()["id"]
+        collection = f"/collections/{collection_id}"
         for anime in (first, second, third):
-            await self._done("PUT", f"{collection}/anime/{anime}", headers=owner)
-        tag = (await self._done("GET", collection, headers=owner)).headers["etag"]
-        await self._keep()
+            await self._request("PUT", f"{collection}/anime/{anime}", headers=owner)
+        tag = (await self._request("GET", collection, headers=owner)).headers["etag"]
+        await self._take_snapshot()
 
         signed_in, once = {"headers": owner}, {**owner, "Idempotency-Key": "k"}
         credentials = {"email": "kaguya@example.org", "password": PASSWORD}
@@ -88,7 +87,7 @@ class Accounts:
         refresh = {"json": {"refresh_token": other_session["refresh_token"]}}
         picture = {"avatar": ("a.png", plain(), "image/png")}
         passwords = {"current_password": PASSWORD, "new_password": "another long password"}
-        session = (await self._done("GET", "/auth/sessions", headers=_bearer(other_session))).json()
+        session = (await self._request("GET", "/auth/sessions", headers=_bearer(other_session))).json()
         session_id = next(each["id"] for each in session if each["current"])
         change = {"role": "admin", "email": "m@example.org"}
         if_match = {"headers": {**owner, "If-Match": tag}}
@@ -136,11 +135,11 @@ class Accounts:
         ]  # fmt: skip
 
     async def restore(self) -> None:
-        """Bring back the rows and the files that the accounts had at first."""
+        """Restore the rows and the files of the snapshot."""
         await self._connection.execute(self._restore)
         for path in self._files():
             path.unlink()
-        for path, content in self._kept_files.items():
+        for path, content in self._saved_files.items():
             path.write_bytes(content)
 
     async def rows(self) -> Rows:
@@ -150,14 +149,14 @@ class Accounts:
             found[table].append(json.loads(row))
         return found
 
-    async def stray_files(self) -> set[str]:
-        """Return the files that neither a user nor a note for the purge refers to."""
+    async def orphan_files(self) -> set[str]:
+        """Return the files that no user and no note of an orphan refers to."""
         known = "SELECT avatar FROM users WHERE avatar IS NOT NULL UNION SELECT path FROM stray_files"
         referred = {row[0].rpartition("/")[2] for row in await self._connection.fetch(known)}
         return {path.name for path in self._files()} - referred
 
     async def busy_connections(self) -> list[str]:
-        """Return what connections of the service are doing that are not idle."""
+        """Return state and statement of the service's connections that are not idle."""
         query = (
             "SELECT state || ': ' || query FROM pg_stat_activity WHERE application_name = 'kitsu' AND state <> 'idle'"
         )
@@ -171,37 +170,37 @@ class Accounts:
         return [path for path in self._uploads.rglob("*") if path.is_file()]
 
     async def _account(self, email: str) -> tuple[dict[str, str], dict[str, str]]:
-        """Register, upload an avatar and log in once more; return the headers and the tokens of the second session."""
+        """Register, upload an avatar and log in; return the first session's headers and the second one's tokens."""
         credentials = {"email": email, "password": PASSWORD}
-        headers = _bearer((await self._done("POST", "/auth/register", json=credentials)).json())
-        await self._done("PATCH", "/users/me", headers=headers, files={"avatar": ("a.png", plain(), "image/png")})
-        return headers, (await self._done("POST", "/auth/login", json=credentials)).json()
+        headers = _bearer((await self._request("POST", "/auth/register", json=credentials)).json())
+        await self._request("PATCH", "/users/me", headers=headers, files={"avatar": ("a.png", plain(), "image/png")})
+        return headers, (await self._request("POST", "/auth/login", json=credentials)).json()
 
-    async def _done(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+    async def _request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         return (await self._client.request(method, path, **arguments)).raise_for_status()
 
-    async def _keep(self) -> None:
-        """Keep the rows and the files as they are."""
+    async def _take_snapshot(self) -> None:
+        """Copy the rows and the files for `restore`."""
         names = await self._connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
         self._tables = [row[0] for row in names if row[0] not in NOT_OF_USERS]
-        copies = (f"CREATE TABLE kept.{table} AS TABLE public.{table}" for table in self._tables)
-        await self._connection.execute(";".join(("CREATE SCHEMA kept", *copies)))
-        back = (f"DELETE FROM {table}; INSERT INTO {table} SELECT * FROM kept.{table}" for table in self._tables)
-        # The role keeps triggers from running, those of foreign keys too.
+        copies = (f"CREATE TABLE snapshot.{table} AS TABLE public.{table}" for table in self._tables)
+        await self._connection.execute(";".join(("CREATE SCHEMA snapshot", *copies)))
+        back = (f"DELETE FROM {table}; INSERT INTO {table} SELECT * FROM snapshot.{table}" for table in self._tables)
+        # The role replica disables triggers and foreign keys.
         begin = "BEGIN; SET LOCAL session_replication_role = replica; SET LOCAL synchronous_commit = off"
         self._restore = ";".join((begin, *back, "DELETE FROM stray_files", "COMMIT"))
         dumps = (f"SELECT '{table}', to_jsonb(t)::text FROM {table} t" for table in self._tables)
         self._dump = " UNION ALL ".join(dumps) + " ORDER BY 1, 2"
-        self._kept_files = {path: path.read_bytes() for path in self._files()}
+        self._saved_files = {path: path.read_bytes() for path in self._files()}
 
 
 def outcome(before: Rows, after: Rows) -> Any:
-    """Return the rows after a request in a form that is the same for each run: without what is made anew."""
+    """Return the rows after a request without generated values, so that they are equal in each run."""
     known = {value for rows in before.values() for row in rows for value in row.values() if isinstance(value, str)}
 
     def stable(value: Any) -> Any:
-        is_new = isinstance(value, str) and value not in known and _MADE.fullmatch(value)
-        return "made anew" if is_new else value
+        is_new = isinstance(value, str) and value not in known and _GENERATED.fullmatch(value)
+        return "generated" if is_new else value
 
     return {
         table: sorted(json.dumps({name: stable(value) for name, value in row.items()}) for row in rows)
