@@ -1,1 +1,1 @@
-"""`make bench`: what the service serves, beside bare handlers on the same database in the same run."""
+"""`make bench`: the throughput of the service, compared with bare handlers on the same database."""

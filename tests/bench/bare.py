@@ -1,7 +1,7 @@
-"""What Kitsu is measured against: handlers without a framework, on the same server, with the same statements.
+"""The baseline of the benchmark: handlers without a framework, on the same server, with the same statements.
 
-`/constant` answers the same each time; `/<work>/<n>` runs the work's statement with its n-th arguments, which are read
-from the file that BARE_WORKS names.
+`/constant` returns a constant; `/<workload>/<n>` runs the workload's statement with its n-th arguments, from the file
+of BARE_WORKLOADS.
 """
 
 import os
@@ -16,52 +16,52 @@ Scope = dict[str, Any]
 
 CONSTANT = msgspec.json.encode([{"id": str(UUID(int=n)), "title": f"Title {n}", "year": 2000 + n} for n in range(20)])
 NEW = "new"
-"""An argument that is another id each time."""
+"""An argument that stands for a new id in each request."""
 
 
-class Work(msgspec.Struct):
-    """A statement, and the arguments that it is run with in turn."""
+class Workload(msgspec.Struct):
+    """A statement, and its arguments for each request."""
 
     sql: str
     arguments: list[list[Any]]
-    """A UUID as its text."""
+    """UUIDs are texts."""
 
 
 CONNECTIONS = 10
-"""As many as a worker of the service has for single statements, unless told otherwise."""
+"""The default pool of single statements in a worker of the service."""
 
-_works: dict[str, Work] = {}
+_workloads: dict[str, Workload] = {}
 _pool: Any = None
 
 
-async def _nothing(_: object) -> None:
+async def _do_nothing(_: object) -> None:
     pass
 
 
-async def _codec(connection: Any) -> None:
+async def _set_codec(connection: Any) -> None:
     await connection.set_type_codec(
         "jsonb", schema="pg_catalog", encoder=str, decoder=msgspec.json.decode, format="text"
     )
 
 
-def _parsed(given: Any) -> Any:
+def _parse_uuid(value: Any) -> Any:
     try:
-        return UUID(given)
-    except (ValueError, AttributeError, TypeError):  # a text, or no text at all
-        return given
+        return UUID(value)
+    except (ValueError, AttributeError, TypeError):  # not a UUID
+        return value
 
 
 async def app(scope: Scope, receive: Any, send: Any) -> None:
-    """Answer one request."""
-    global _pool  # noqa: PLW0603 - one of the worker
+    """Respond to a request."""
+    global _pool  # noqa: PLW0603 - one pool per worker
     if scope["type"] == "lifespan":
         await receive()
-        works = Path(os.environ["BARE_WORKS"]).read_bytes()  # noqa: ASYNC240 - before it serves
-        for name, work in msgspec.json.decode(works, type=dict[str, Work]).items():
-            work.arguments = [[_parsed(given) for given in each] for each in work.arguments]
-            _works[name] = work
+        workloads = Path(os.environ["BARE_WORKLOADS"]).read_bytes()  # noqa: ASYNC240 - at start-up
+        for name, workload in msgspec.json.decode(workloads, type=dict[str, Workload]).items():
+            workload.arguments = [[_parse_uuid(value) for value in each] for each in workload.arguments]
+            _workloads[name] = workload
         _pool = await asyncpg.create_pool(
-            os.environ["BARE_DATABASE"], min_size=0, max_size=CONNECTIONS, reset=_nothing, init=_codec
+            os.environ["BARE_DATABASE"], min_size=0, max_size=CONNECTIONS, reset=_do_nothing, init=_set_codec
         )
         await send({"type": "lifespan.startup.complete"})
         await receive()
@@ -72,11 +72,11 @@ async def app(scope: Scope, receive: Any, send: Any) -> None:
         body = CONSTANT
     else:
         if scope["method"] == "POST":
-            msgspec.json.decode((await receive())["body"])  # as whoever serves it has to
-        work = _works[name]
-        arguments = [uuid4() if given == NEW else given for given in work.arguments[int(number[0])]]
+            msgspec.json.decode((await receive())["body"])  # as the service does
+        workload = _workloads[name]
+        arguments = [uuid4() if value == NEW else value for value in workload.arguments[int(number[0])]]
         async with _pool.acquire() as connection:
-            rows = await connection.fetch(work.sql, *arguments)
+            rows = await connection.fetch(workload.sql, *arguments)
         body = msgspec.json.encode([dict(row) for row in rows])
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})

@@ -1,4 +1,4 @@
-"""The database of the benchmark: a made catalogue and viewers with something on their lists."""
+"""The database of the benchmark: a generated catalogue, and viewers with favourites and progress."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from kitsu.db import migrations
 from kitsu.db.engine import create_engine
 from kitsu.domain.accounts.access_tokens import AccessTokens
 
-SECRET_KEY = "the key of a benchmark, that signs nothing else"
+SECRET_KEY = "a secret key that only the benchmark uses"
 VIEWERS = 200
 PASSWORD = "the password of every viewer"
 LISTED = 50
@@ -64,21 +64,21 @@ LISTS = (
 )
 
 
-async def prepared(server: URL, anime: int) -> URL:
-    """The address of the database with so many anime, built when it is not there."""
+async def prepare_database(server: URL, anime: int) -> URL:
+    """Return the URL of a database with so many anime; create it if it does not exist."""
     url = server.set(database=f"bench_{anime}")
-    if url.database not in {str(name) for name in await ids(server, "SELECT datname FROM pg_database")}:
-        connection: Any = await asyncpg.connect(plain(server))
+    if url.database not in {str(name) for name in await fetch_column(server, "SELECT datname FROM pg_database")}:
+        connection: Any = await asyncpg.connect(dsn(server))
         await connection.execute(f"CREATE DATABASE {url.database} TEMPLATE kitsu")
         await connection.close()
         await build(url, anime)
-    await as_built(url)
+    await reset_viewers(url)
     return url
 
 
-async def as_built(url: URL) -> None:
-    """What the viewers keep, as it was: a favourite is added once, and lists shall not grow from run to run."""
-    connection: Any = await asyncpg.connect(plain(url))
+async def reset_viewers(url: URL) -> None:
+    """Restore the viewers' rows, because the benchmark adds favourites and progress."""
+    connection: Any = await asyncpg.connect(dsn(url))
     await connection.execute("TRUNCATE favorites, watch_progress, views, auth_sessions CASCADE")
     await connection.execute(SESSIONS, VIEWERS)
     for statement in LISTS:
@@ -88,11 +88,11 @@ async def as_built(url: URL) -> None:
 
 
 async def build(url: URL, anime: int) -> None:
-    """Make the tables and fill them."""
+    """Create the tables and insert the rows."""
     engine = create_engine(url)
     await migrations.migrate(engine)
     await engine.dispose()
-    connection: Any = await asyncpg.connect(plain(url))
+    connection: Any = await asyncpg.connect(dsn(url))
     for first in range(1, anime + 1, 10_000):
         await connection.execute(CATALOGUE.format(first=first, last=min(first + 9_999, anime)))
     for statement, count in zip(OTHERS, (WITH_EPISODES, WITH_EPISODES, VIEWERS), strict=True):
@@ -101,22 +101,22 @@ async def build(url: URL, anime: int) -> None:
     await connection.close()
 
 
-def plain(url: URL) -> str:
-    """The address as asyncpg takes it."""
+def dsn(url: URL) -> str:
+    """Return the URL in asyncpg's form."""
     return url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
-async def ids(url: URL, query: str) -> list[Any]:
-    """The first column of a query."""
-    connection: Any = await asyncpg.connect(plain(url))
-    found = [row[0] for row in await connection.fetch(query)]
+async def fetch_column(url: URL, query: str) -> list[Any]:
+    """Return the first column of a query."""
+    connection: Any = await asyncpg.connect(dsn(url))
+    values = [row[0] for row in await connection.fetch(query)]
     await connection.close()
-    return found
+    return values
 
 
 async def tokens(url: URL) -> list[str]:
-    """An access token of each viewer."""
-    connection: Any = await asyncpg.connect(plain(url))
+    """Return an access token of each viewer."""
+    connection: Any = await asyncpg.connect(dsn(url))
     rows = await connection.fetch("SELECT user_id, id FROM auth_sessions ORDER BY id")
     await connection.close()
     issuer = AccessTokens(secret_key=SECRET_KEY, algorithm="HS256", minutes=1000)

@@ -1,4 +1,4 @@
-"""The servers of the benchmark and the load that is put on them."""
+"""The servers of the benchmark, and wrk."""
 
 import contextlib
 import os
@@ -22,24 +22,25 @@ ROOT = Path(__file__).parents[2]
 CONNECTIONS = 16
 SECONDS = int(os.environ.get("BENCH_SECONDS", "5"))
 PRODUCTION = Path(__file__).with_name("production")
-"""On the path of the service: keeps what only the tests' tools install from being found."""
-WRK = Path(__file__).with_name("wrk.lua")
+"""In PYTHONPATH of the service: hides packages that only the development tools install."""
+WRK_SCRIPT = Path(__file__).with_name("wrk.lua")
 
 
 class Figures(NamedTuple):
-    """What came of a load."""
+    """The figures of a load."""
 
     per_second: float
     p50_ms: float
     p99_ms: float
     cpu_us: float
     memory_mb: float
-    bad: int
+    failed: int
+    """Responses that are no success, and broken connections."""
 
 
 @contextlib.contextmanager
-def served(command: list[str], port: int, path: str, **environment: str) -> Iterator[psutil.Process]:
-    """A server, once it answers."""
+def run_server(command: list[str], port: int, path: str, **environment: str) -> Iterator[psutil.Process]:
+    """Start a server, wait until it responds, and stop it at the end."""
     process = subprocess.Popen(
         [sys.executable, *command],
         cwd=ROOT,
@@ -54,7 +55,7 @@ def served(command: list[str], port: int, path: str, **environment: str) -> Iter
                     break
             time.sleep(0.05)
         else:
-            raise RuntimeError(f"{command} does not answer")
+            raise RuntimeError(f"{command} does not respond")
         yield psutil.Process(process.pid)
     finally:
         process.terminate()
@@ -63,7 +64,7 @@ def served(command: list[str], port: int, path: str, **environment: str) -> Iter
 
 @contextlib.contextmanager
 def kitsu(url: URL, workers: int, **settings: str) -> Iterator[tuple[psutil.Process, int]]:
-    """The service."""
+    """Run the service, and yield its process and port."""
     port = free_port()
     environment = {
         "DATABASE_URL": url.render_as_string(hide_password=False),
@@ -72,41 +73,41 @@ def kitsu(url: URL, workers: int, **settings: str) -> Iterator[tuple[psutil.Proc
         "PORT": str(port),
         "WORKERS": str(workers),
     }
-    with served(["-m", "kitsu", "serve"], port, "/health", **environment, **settings) as server:
+    with run_server(["-m", "kitsu", "serve"], port, "/health", **environment, **settings) as server:
         yield server, port
 
 
 @contextlib.contextmanager
-def bare(url: URL, workers: int, works_file: Path) -> Iterator[tuple[psutil.Process, int]]:
-    """The handlers without a framework, on the same server with the same options."""
+def bare(url: URL, workers: int, workloads_file: Path) -> Iterator[tuple[psutil.Process, int]]:
+    """Run the bare handlers with the same server options, and yield the process and the port."""
     port = free_port()
     options = f"--interface asgi --http 1 --loop uvloop --workers {workers} --port {port} --no-ws --log-level critical"
     command = ["-m", "granian", *options.split(), "tests.bench.bare:app"]
-    environment = {"BARE_DATABASE": dataset.plain(url), "BARE_WORKS": str(works_file)}
-    with served(command, port, "/constant", **environment) as server:
+    environment = {"BARE_DATABASE": dataset.dsn(url), "BARE_WORKLOADS": str(workloads_file)}
+    with run_server(command, port, "/constant", **environment) as server:
         yield server, port
 
 
-def loaded(server: psutil.Process, port: int, requests: list[Request], seconds: int = SECONDS) -> Figures:
-    """Have wrk ask for some seconds."""
+def run_load(server: psutil.Process, port: int, requests: list[Request], seconds: int = SECONDS) -> Figures:
+    """Send the requests with wrk, and return the figures."""
     with tempfile.NamedTemporaryFile("w", suffix=".tsv") as file:
         file.writelines("\t".join(line) + "\n" for line in requests)
         file.flush()
-        running = server.children(recursive=True)
-        before = sum(sum(worker.cpu_times()[:2]) for worker in running)
-        said = subprocess.run(
+        workers = server.children(recursive=True)
+        before = sum(sum(worker.cpu_times()[:2]) for worker in workers)
+        output = subprocess.run(
             [*_wrk(seconds), f"http://127.0.0.1:{port}", "--", file.name], capture_output=True, text=True, check=True
         ).stdout
-        cpu = sum(sum(worker.cpu_times()[:2]) for worker in running) - before
-    found = next(line.split()[1:] for line in said.splitlines() if line.startswith("RESULT"))
-    count, took, p50, p99, status, broken = map(int, found)
-    memory = max(worker.memory_info().rss for worker in running) / 1e6
-    return Figures(count / took * 1e6, p50 / 1000, p99 / 1000, cpu / max(count, 1) * 1e6, memory, status + broken)
+        cpu = sum(sum(worker.cpu_times()[:2]) for worker in workers) - before
+    values = next(line.split()[1:] for line in output.splitlines() if line.startswith("RESULT"))
+    count, duration, p50, p99, errors, broken = map(int, values)
+    memory = max(worker.memory_info().rss for worker in workers) / 1e6
+    return Figures(count / duration * 1e6, p50 / 1000, p99 / 1000, cpu / max(count, 1) * 1e6, memory, errors + broken)
 
 
 @contextlib.contextmanager
-def under_load(port: int, requests: list[Request], seconds: int) -> Iterator[None]:
-    """While another wrk asks for these."""
+def background_load(port: int, requests: list[Request], seconds: int) -> Iterator[None]:
+    """Send requests with another wrk until the context ends."""
     with tempfile.NamedTemporaryFile("w", suffix=".tsv") as file:
         file.writelines("\t".join(line) + "\n" for line in requests)
         file.flush()
@@ -116,18 +117,18 @@ def under_load(port: int, requests: list[Request], seconds: int) -> Iterator[Non
         time.sleep(1)
         try:
             yield
-            said = other.communicate()[0]
+            output = other.communicate()[0]
         finally:
             other.kill()
-    found = next(line.split()[1:] for line in said.splitlines() if line.startswith("RESULT"))
-    if int(found[0]) < seconds or int(found[4]) + int(found[5]):
-        raise RuntimeError(f"the other load was no load: {said}")
+    values = next(line.split()[1:] for line in output.splitlines() if line.startswith("RESULT"))
+    if int(values[0]) < seconds or int(values[4]) + int(values[5]):
+        raise RuntimeError(f"the background load failed: {output}")
 
 
-def memory_of(server: psutil.Process) -> float:
-    """The resident megabytes of the largest worker."""
+def largest_memory(server: psutil.Process) -> float:
+    """Return the resident memory of the largest worker in MB."""
     return float(max(worker.memory_info().rss for worker in server.children(recursive=True)) / 1e6)
 
 
 def _wrk(seconds: int) -> list[str]:
-    return ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}", "--timeout", "10", "-s", str(WRK)]
+    return ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}", "--timeout", "10", "-s", str(WRK_SCRIPT)]

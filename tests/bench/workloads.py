@@ -1,4 +1,4 @@
-"""What is measured: each work as requests to Kitsu, and as a statement with arguments for the bare handler."""
+"""The workloads: requests to Kitsu, and for the bare handlers a statement with arguments."""
 
 import json
 import random
@@ -17,47 +17,50 @@ from tests.bench import dataset
 from tests.bench.bare import NEW
 
 ADD_FAVORITE = insert(Favorite).values({name: bindparam(name, type_=Uuid) for name in ("id", "user_id", "anime_id")})
-"""What the service's INSERT is; it reads the anime and commits beside it."""
+"""The service's INSERT; the service also reads the anime and commits."""
 
 Request = tuple[str, str, str, str]
 """Method, path, token and body."""
 
 
-class Work(NamedTuple):
-    """A kind of request, and the same work without a framework: none for what needs no statement."""
+class Workload(NamedTuple):
+    """Requests of one kind, and the statement that they run."""
 
     name: str
     requests: list[Request]
     sql: str
     arguments: list[list[Any]]
-    """One for each request."""
+    """For each request."""
 
-    def for_bare(self) -> list[Request]:
-        """The requests to the bare handler, which finds the arguments by their number, and reads bodies too."""
+    def bare_requests(self) -> list[Request]:
+        """Return the requests to the bare handler: the path has the number of the arguments."""
         path = self.name.replace(" ", "-")
         return [(method, f"/{path}/{n}", "", body) for n, (method, _, _, body) in enumerate(self.requests)]
 
 
-async def works(url: URL) -> dict[str, Work]:
-    """All of them, by name."""
-    chosen = random.Random(1)  # noqa: S311 - the same choice each time
-    ids = [str(found) for found in await dataset.ids(url, "SELECT id FROM anime ORDER BY created_at DESC LIMIT 20000")]
-    users = await dataset.ids(url, "SELECT user_id FROM auth_sessions ORDER BY id")
-    words = await dataset.ids(
+async def prepare_workloads(url: URL) -> dict[str, Workload]:
+    """Return the workloads by name."""
+    chance = random.Random(1)  # noqa: S311 - a fixed seed
+    ids = [
+        str(each)
+        for each in await dataset.fetch_column(url, "SELECT id FROM anime ORDER BY created_at DESC LIMIT 20000")
+    ]
+    users = await dataset.fetch_column(url, "SELECT user_id FROM auth_sessions ORDER BY id")
+    words = await dataset.fetch_column(
         url, "SELECT left(split_part(title, ' ', 6), 8) FROM anime ORDER BY created_at LIMIT 1000"
     )
-    episodes = await dataset.ids(url, "SELECT id FROM episodes LIMIT 5000")
+    episodes = await dataset.fetch_column(url, "SELECT id FROM episodes LIMIT 5000")
     tokens = await dataset.tokens(url)
     offsets = range(0, 2000, 20)
-    some = chosen.sample(ids, 2000)
-    # Each once, and none of those that the viewers have listed.
+    sample = chance.sample(ids, 2000)
+    # Each pair once, and without the anime that are on the viewers' lists.
     pairs = [(n % len(users), ids[2 * dataset.LISTED + n // len(users)]) for n in range(40_000)]
-    seen = [str(chosen.choice(episodes)) for _ in pairs]
+    viewed = [str(chance.choice(episodes)) for _ in pairs]
 
-    def made(name: str, statement: Executable, requests: list[Request], values: list[dict[str, Any]]) -> Work:
+    def workload(name: str, statement: Executable, requests: list[Request], values: list[dict[str, Any]]) -> Workload:
         sql, names, constants = compiled_statement(statement)
         arguments = [[{**constants, **each}[key] for key in names] for each in values]
-        return Work(name, requests, sql, arguments)
+        return Workload(name, requests, sql, arguments)
 
     def post(path: str, bodies: list[dict[str, Any]]) -> list[Request]:
         return [("POST", path, tokens[user], json.dumps(body)) for (user, _), body in zip(pairs, bodies, strict=True)]
@@ -66,44 +69,44 @@ async def works(url: URL) -> dict[str, Work]:
         return [("GET", path, token, "") for token in tokens]
 
     pages = [{"user_id": user, "limit": 21, "offset": 0} for user in users]
-    at = {"new_episode": 3, "new_position_seconds": 9, "new_progress_percent": None, "new_id": NEW}
-    found = [
-        made(
+    position = {"new_episode": 3, "new_position_seconds": 9, "new_progress_percent": None, "new_id": NEW}
+    workloads = [
+        workload(
             "list",
             anime.listing_of(frozenset(), None).first,
             [("GET", f"/anime?offset={n}", "", "") for n in offsets],
             [{"limit": 21, "offset": n} for n in offsets],
         ),
-        made(
+        workload(
             "detail",
             anime.DETAILS,
-            [("GET", f"/anime/{each}", "", "") for each in some],
-            [{"anime_ids": padded([each])} for each in some],
+            [("GET", f"/anime/{each}", "", "") for each in sample],
+            [{"anime_ids": padded([each])} for each in sample],
         ),
-        made(
+        workload(
             "search",
             anime.listing_of(frozenset({"q"}), None).first,
             [("GET", f"/search/anime?q={word}", "", "") for word in words],
             [{"q": word, "limit": 21, "offset": 0} for word in words],
         ),
-        made("favorites", favorites.FavoriteReader.listing.first, own("/favorites"), pages),
-        made("continue", watch_progress.CONTINUE.first, own("/watch/continue"), pages),
-        made(
+        workload("favorites", favorites.FavoriteReader.listing.first, own("/favorites"), pages),
+        workload("continue", watch_progress.CONTINUE.first, own("/watch/continue"), pages),
+        workload(
             "post progress",
             watch_progress.POST,
             post("/watch/progress", [{"anime_id": each, "episode": 3, "position_seconds": 9} for _, each in pairs]),
-            [{**at, "new_user_id": users[user], "new_anime_id": each} for user, each in pairs],
+            [{**position, "new_user_id": users[user], "new_anime_id": each} for user, each in pairs],
         ),
-        made(
+        workload(
             "post favorite",
             ADD_FAVORITE,
             post("/favorites", [{"anime_id": each} for _, each in pairs]),
             [{"id": NEW, "user_id": users[user], "anime_id": each} for user, each in pairs],
         ),
-        made(
+        workload(
             "post view",
             views.POST,
-            post("/views", [{"episode_id": each, "progress": 9} for each in seen]),
+            post("/views", [{"episode_id": each, "progress": 9} for each in viewed]),
             [
                 {
                     "new_user_id": users[user],
@@ -112,15 +115,15 @@ async def works(url: URL) -> dict[str, Work]:
                     "new_device": None,
                     "new_id": NEW,
                 }
-                for (user, _), each in zip(pairs, seen, strict=True)
+                for (user, _), each in zip(pairs, viewed, strict=True)
             ],
         ),
     ]
-    return {work.name: work for work in found}
+    return {each.name: each for each in workloads}
 
 
-def described(todo: dict[str, Work]) -> bytes:
-    """What the bare handler reads of them."""
+def encode_workloads(workloads: dict[str, Workload]) -> bytes:
+    """Encode the workloads for the bare handlers."""
     return msgspec.json.encode(
-        {work.name.replace(" ", "-"): {"sql": work.sql, "arguments": work.arguments} for work in todo.values()}
+        {each.name.replace(" ", "-"): {"sql": each.sql, "arguments": each.arguments} for each in workloads.values()}
     )

@@ -1,4 +1,4 @@
--- Requests from a file: method, path, token and body of each, separated by tabs; in turn, from a place of the thread's own.
+-- Sends the requests of a file in turn: method, path, token and body, separated by tabs.
 local requests = {}
 local at = 0
 

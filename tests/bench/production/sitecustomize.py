@@ -1,9 +1,6 @@
-"""A process of the benchmark is one of a production install: what only the tests' tools bring along is not there.
-
-Litestar and PyJWT import these where they find them.
-"""
+"""Hides packages that a production installation does not have; Litestar and PyJWT import them if they exist."""
 
 import sys
 
 for _name in ("pydantic", "cryptography"):
-    sys.modules[_name] = None  # type: ignore[assignment] # which is how a module that is not there looks
+    sys.modules[_name] = None  # type: ignore[assignment] # imports of it raise ImportError
