@@ -1,4 +1,4 @@
-"""What lies in deploy/, parsed."""
+"""The files of deploy/, parsed."""
 
 import re
 from pathlib import Path
@@ -24,18 +24,18 @@ class Stage(NamedTuple):
     instructions: list[tuple[str, str]]
 
     def all(self, name: str) -> list[str]:
-        """The arguments of every instruction of a name."""
+        """Return the arguments of all instructions with this name."""
         return [text for instruction, text in self.instructions if instruction == name]
 
     @property
     def environment(self) -> dict[str, str]:
-        """What its ENV instructions set, where no value has a blank."""
+        """Return the variables of ENV; no value may contain a space."""
         pairs = (pair.partition("=") for text in self.all("ENV") for pair in text.split())
         return {name: value for name, _, value in pairs}
 
 
 def stages() -> list[Stage]:
-    """The stages of the Dockerfile."""
+    """Return the stages of the Dockerfile."""
     lines = [line for line in _text("Dockerfile").splitlines() if not line.lstrip().startswith("#")]
     found: list[Stage] = []
     for line in "\n".join(lines).replace("\\\n", " ").splitlines():
@@ -48,26 +48,26 @@ def stages() -> list[Stage]:
 
 
 def compose() -> dict[str, Any]:
-    """compose.yml, its merges done and its variables as they stand."""
+    """Return compose.yml with its merge keys resolved, and its variables unresolved."""
     return dict(yaml.safe_load(_text("compose.yml")))
 
 
 def defaults(text: str) -> str:
-    """A text of compose.yml when no variable is set."""
+    """Replace the variables of a text of compose.yml by their defaults."""
     while (shorter := re.sub(r"\$\{\w+(?::[-?]([^${}]*))?\}", r"\1", text)) != text:
         text = shorter
     return text
 
 
 def manifests() -> dict[str, dict[str, Any]]:
-    """The Kubernetes manifests by kind."""
+    """Return the Kubernetes manifests by kind."""
     files = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
     found = [yaml.safe_load(file.read_text()) for file in files if file.name != "kustomization.yaml"]
     return {manifest["kind"]: manifest for manifest in found}
 
 
 def pods() -> dict[str, dict[str, Any]]:
-    """The spec of each manifest's pods, by kind."""
+    """Return the pod specs by kind of manifest."""
     found = manifests()
     return {
         "Deployment": found["Deployment"]["spec"]["template"]["spec"],
@@ -77,7 +77,7 @@ def pods() -> dict[str, dict[str, Any]]:
 
 
 def unit(name: str) -> dict[str, list[str]]:
-    """The values of each option of a systemd unit, or of a file of variables; no option stands in two sections."""
+    """Return the values of each option of a systemd unit or an environment file, without sections."""
     found: dict[str, list[str]] = {}
     for line in _text(f"systemd/{name}").splitlines():
         option, equals, value = line.partition("=")
@@ -87,7 +87,7 @@ def unit(name: str) -> dict[str, list[str]]:
 
 
 def seconds(text: str) -> int:
-    """A span of time as systemd and compose write it; without a unit it is of seconds."""
+    """Parse a duration of systemd or compose; without a unit it is in seconds."""
     found = re.fullmatch(r"(\d+)([smh]?)", text)
     assert found is not None, text
     return int(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]

@@ -1,4 +1,4 @@
-"""Caddy with the shipped Caddyfile, on free ports and with a certificate authority of its own."""
+"""Caddy with the Caddyfile of deploy/, on free ports and with its own certificate authority."""
 
 import os
 import shutil
@@ -21,35 +21,35 @@ CADDY = shutil.which("caddy")
 
 
 class Proxy(NamedTuple):
-    """Where a running Caddy is reached, and whose certificates to believe."""
+    """The ports of a running Caddy, and a TLS context that trusts its certificates."""
 
     http_port: int
     port: int
-    trust: ssl.SSLContext
+    tls: ssl.SSLContext
 
     @property
     def url(self) -> str:
-        """The site's address."""
+        """Return the site's URL."""
         return f"https://localhost:{self.port}"
 
     def client(self, source: str = "127.0.0.1") -> httpx.Client:
-        """A client at an address of this machine."""
-        transport = httpx.HTTPTransport(verify=self.trust, local_address=source)
+        """Return a client that connects from an address of this machine."""
+        transport = httpx.HTTPTransport(verify=self.tls, local_address=source)
         return httpx.Client(base_url=self.url, transport=transport, timeout=20)
 
 
 @contextmanager
 def caddy(folder: Path, upstream: str) -> Iterator[Proxy]:
-    """Caddy in front of an address, its files in a folder."""
-    assert CADDY is not None, "KITSU_CADDY is set, and there is no Caddy"
+    """Run Caddy as a proxy of `upstream`, with its files in a folder."""
+    assert CADDY is not None, "KITSU_CADDY is set, but Caddy is not installed"
     http_port, port = free_port(), free_port()
-    # What a test can't share with the machine: ports, the store of certificates, the interface for administration.
-    own = (
+    # The ports, the storage and the admin API of a Caddy of this machine may be in use.
+    options = (
         f"{{\n\thttp_port {http_port}\n\thttps_port {port}\n\tdefault_bind 127.0.0.1\n\tadmin off\n"
         f"\tskip_install_trust\n\tstorage file_system {folder / 'storage'}\n"
     )
     config = folder / "Caddyfile"
-    config.write_text((DEPLOY / "Caddyfile").read_text().replace("\n{\n", f"\n{own}", 1))
+    config.write_text((DEPLOY / "Caddyfile").read_text().replace("\n{\n", f"\n{options}", 1))
     with (folder / "caddy.log").open("wb") as log:
         process = subprocess.Popen(
             [CADDY, "run", "--config", str(config), "--adapter", "caddyfile"],
@@ -73,11 +73,11 @@ def caddy(folder: Path, upstream: str) -> Iterator[Proxy]:
 
 
 def _serves(root: Path, port: int) -> bool:
-    """Whether a handshake holds. The files of the certificate lie there a moment before Caddy serves with it."""
+    """Return whether a TLS handshake succeeds: Caddy writes the certificate before it serves."""
     try:
-        trust = ssl.create_default_context(cafile=str(root))
+        tls = ssl.create_default_context(cafile=str(root))
         with socket.create_connection(("127.0.0.1", port), 1) as plain:
-            trust.wrap_socket(plain, server_hostname="localhost").close()
+            tls.wrap_socket(plain, server_hostname="localhost").close()
     except OSError:
         return False
     return True
@@ -87,7 +87,7 @@ class _Sink(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        self._answer(0)
+        self._respond(0)
 
     def do_POST(self) -> None:
         size = 0
@@ -98,9 +98,9 @@ class _Sink(BaseHTTPRequestHandler):
                 size += len(self.rfile.read(chunk))
                 self.rfile.readline()
             self.rfile.readline()
-        self._answer(size)
+        self._respond(size)
 
-    def _answer(self, size: int) -> None:
+    def _respond(self, size: int) -> None:
         text = str(size).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(text)))
@@ -109,14 +109,14 @@ class _Sink(BaseHTTPRequestHandler):
         self.wfile.write(text)
 
     def log_message(self, *_: object) -> None:
-        """Keep quiet."""
+        """Log nothing."""
 
 
 @contextmanager
 def sink(port: int) -> Iterator[None]:
-    """A server that reads whatever comes and answers how many bytes it was."""
+    """Run a server that reads each body and returns its size."""
     with ThreadingHTTPServer(("127.0.0.1", port), _Sink) as server:
-        server.handle_error = lambda *_: None  # type: ignore[method-assign] # a body that is cut short is meant to be
+        server.handle_error = lambda *_: None  # type: ignore[method-assign] # a test may close the connection early
         thread = Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:

@@ -1,4 +1,4 @@
-"""The dashboard and the alerts: whole, and they ask for what the running service tells."""
+"""The dashboard and the alerts: structure, and metrics that the service exposes."""
 
 import json
 import re
@@ -24,15 +24,15 @@ ALERTS: dict[str, Any] = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").r
 CONFIG: dict[str, Any] = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
 RULES: list[dict[str, Any]] = [rule for group in ALERTS["groups"] for rule in group["rules"]]
 
-OF_PROMETHEUS = {"job", "instance", "le"}
-"""Labels that do not come from the service, but for buckets."""
+PROMETHEUS_LABELS = {"job", "instance", "le"}
+"""Labels of Prometheus, and `le` of the buckets."""
 SELECTOR = re.compile(r"\b(kitsu_[a-z_]+|up)\b(?:\{([^}]*)\})?")
 MATCHER = re.compile(r'([a-z_]+)(=|!=|=~|!~)"([^"]*)"')
 GROUPING = re.compile(r"\b(?:by|without|on|ignoring)\s*\(([^)]*)\)")
 
 
 def expressions() -> Iterator[tuple[str, str]]:
-    """Every PromQL expression that is shipped, with where it stands."""
+    """Yield the name of each alert, panel or variable with its PromQL expression."""
     for rule in RULES:
         yield rule["alert"], rule["expr"]
     for panel in DASHBOARD["panels"]:
@@ -44,7 +44,7 @@ def expressions() -> Iterator[tuple[str, str]]:
 
 
 EXPRESSIONS = list(expressions())
-EXPR = pytest.mark.parametrize("expr", [expr for _, expr in EXPRESSIONS], ids=[where for where, _ in EXPRESSIONS])
+EXPR = pytest.mark.parametrize("expr", [expr for _, expr in EXPRESSIONS], ids=[name for name, _ in EXPRESSIONS])
 
 
 @pytest.fixture(scope="session")
@@ -57,54 +57,57 @@ async def exposed(catalogue: URL) -> dict[str, dict[str, set[str]]]:
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             labels = found.setdefault(sample.name, {})
-            for label, said in sample.labels.items():
-                labels.setdefault(label, set()).add(said)
+            for label, value in sample.labels.items():
+                labels.setdefault(label, set()).add(value)
     return found
 
 
 @pytest.fixture(scope="session")
 def routes(catalogue: URL) -> set[str]:
-    """Return the templates of the paths."""
+    """Return the path templates of all routes."""
     app = create_app(Settings(secret_key="k" * 32, database_url=catalogue))
     return {MetricsController.path, *(route.path_format for route in app.routes)}
 
 
 @EXPR
-def test_every_figure_is_one_of_the_service(expr: str, exposed: dict[str, dict[str, set[str]]]) -> None:
+def test_metrics_and_labels_of_expression_are_exposed(expr: str, exposed: dict[str, dict[str, set[str]]]) -> None:
     known = exposed | {"up": {}}
-    named = SELECTOR.findall(expr)
-    assert named
-    labels = set(OF_PROMETHEUS)
-    for name, matchers in named:
+    selectors = SELECTOR.findall(expr)
+    assert selectors
+    labels = set(PROMETHEUS_LABELS)
+    for name, matchers in selectors:
         assert name in known
         labels |= set(known[name])
-        assert {label for label, _, _ in MATCHER.findall(matchers)} <= OF_PROMETHEUS | set(known[name])
-        assert 'job="kitsu"' in matchers, "what others expose under this name is not meant"
+        assert {label for label, _, _ in MATCHER.findall(matchers)} <= PROMETHEUS_LABELS | set(known[name])
+        assert 'job="kitsu"' in matchers, "other jobs may expose a metric of this name"
     for grouping in GROUPING.findall(expr):
         assert {label.strip() for label in grouping.split(",")} <= labels
 
 
 @EXPR
-def test_every_value_of_a_label_is_one_of_the_service(
+def test_label_values_of_expression_are_exposed(
     expr: str, exposed: dict[str, dict[str, set[str]]], routes: set[str]
 ) -> None:
     for name, matchers in SELECTOR.findall(expr):
-        for label, _, said in MATCHER.findall(matchers):
+        for label, _, pattern in MATCHER.findall(matchers):
             if label == "route":
-                assert all(any(re.fullmatch(one, route) for route in routes) for one in said.split("|")), said
+                assert all(any(re.fullmatch(one, route) for route in routes) for one in pattern.split("|")), pattern
             elif label in {"outcome", "state", "pool", "result", "kind", "command"}:
-                assert all(one in exposed[name][label] for one in said.split("|")), said
+                assert all(one in exposed[name][label] for one in pattern.split("|")), pattern
 
 
-def test_all_that_is_told_is_shown(exposed: dict[str, dict[str, set[str]]]) -> None:
+def test_dashboard_shows_every_metric(exposed: dict[str, dict[str, set[str]]]) -> None:
     shown = {
-        name for panel in DASHBOARD["panels"] for it in panel["targets"] for name, _ in SELECTOR.findall(it["expr"])
+        name
+        for panel in DASHBOARD["panels"]
+        for target in panel["targets"]
+        for name, _ in SELECTOR.findall(target["expr"])
     }
     families = {re.sub("_(bucket|sum|count)$", "", name) for name in exposed}
     assert families == {re.sub("_(bucket|sum|count)$", "", name) for name in shown} - {"up"}
 
 
-def test_every_alert_says_what_is_wrong_and_what_to_do() -> None:
+def test_alerts_have_severity_summary_and_description() -> None:
     names = [rule["alert"] for rule in RULES]
     assert len(set(names)) == len(names) == 10
     for rule in RULES:
@@ -113,13 +116,15 @@ def test_every_alert_says_what_is_wrong_and_what_to_do() -> None:
         assert set(rule["annotations"]) == {"summary", "description"}
 
 
-def test_panels_are_whole_and_do_not_overlap() -> None:
+def test_panels_are_complete_and_do_not_overlap() -> None:
     taken: set[tuple[int, int]] = set()
     for panel in DASHBOARD["panels"]:
         assert panel["title"]
         assert all(target["expr"].count("(") == target["expr"].count(")") for target in panel["targets"])
-        at = panel["gridPos"]
-        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        grid = panel["gridPos"]
+        cells = {
+            (x, y) for x in range(grid["x"], grid["x"] + grid["w"]) for y in range(grid["y"], grid["y"] + grid["h"])
+        }
         assert not cells & taken
         assert max(x for x, _ in cells) < 24
         taken |= cells
@@ -127,7 +132,7 @@ def test_panels_are_whole_and_do_not_overlap() -> None:
     assert len(set(ids)) == len(ids)
 
 
-def test_prometheus_asks_under_the_name_that_the_alerts_go_by() -> None:
+def test_job_of_prometheus_has_the_name_of_the_alerts() -> None:
     assert CONFIG["rule_files"] == ["alerts.yml"]
     (job,) = CONFIG["scrape_configs"]
     assert (job["job_name"], job["metrics_path"]) == ("kitsu", "/metrics")
@@ -141,6 +146,6 @@ def test_prometheus_asks_under_the_name_that_the_alerts_go_by() -> None:
         ("test", "rules", str(Path(__file__).with_name("alert_cases.yml"))),
     ],
 )
-def test_prometheus_takes_the_rules(arguments: tuple[str, ...]) -> None:
+def test_promtool_accepts_config_and_rules(arguments: tuple[str, ...]) -> None:
     done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""The Kubernetes manifests against Kubernetes' own schemas, and what an update without a gap needs."""
+"""The Kubernetes manifests: their schemas, and updates without downtime."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from kitsu.settings import load_settings
 from tests.deploy.deploy_files import DEPLOY, manifests, pods
 
 FOLDER = DEPLOY / "kubernetes"
-# The oldest version that is meant, and the newest that is known.
+# The oldest supported version, and the newest with a schema.
 VERSIONS = ("1.30", kubernetes_validate.latest_version())
 POSTGRESQL_CONNECTIONS = 97
 """PostgreSQL's default max_connections, less those for superusers."""
@@ -19,18 +19,18 @@ POSTGRESQL_CONNECTIONS = 97
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("kind", manifests())
-def test_a_manifest_is_of_its_schema(kind: str, version: str) -> None:
+def test_manifest_is_valid(kind: str, version: str) -> None:
     kubernetes_validate.validate(manifests()[kind], version, strict=True)
 
 
-def test_an_option_that_does_not_exist_would_be_noticed() -> None:
+def test_unknown_option_is_invalid() -> None:
     wrong = manifests()["Deployment"]
     wrong["spec"]["template"]["spec"]["containers"][0]["livenesProbe"] = {}
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(wrong, VERSIONS[0], strict=True)
 
 
-def test_kustomize_has_every_manifest_but_the_example() -> None:
+def test_kustomization_has_every_manifest_except_the_example() -> None:
     kustomization = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
     files = {file.name for file in FOLDER.glob("*.yaml")}
     assert set(kustomization["resources"]) == files - {"kustomization.yaml", "secret.example.yaml"}
@@ -38,27 +38,27 @@ def test_kustomize_has_every_manifest_but_the_example() -> None:
     assert all(image["newTag"] != "latest" for image in kustomization["images"])
 
 
-def test_no_manifest_names_a_namespace() -> None:
+def test_manifests_have_no_namespace() -> None:
     assert all("namespace" not in manifest["metadata"] for manifest in manifests().values())
 
 
-def test_an_update_takes_no_pod_away_before_another_is_ready() -> None:
+def test_update_removes_no_pod_before_another_is_ready() -> None:
     spec = manifests()["Deployment"]["spec"]
     assert spec["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
-    assert "replicas" not in spec  # which would undo what the autoscaler does
+    assert "replicas" not in spec  # it would override the autoscaler
     assert manifests()["HorizontalPodAutoscaler"]["spec"]["minReplicas"] >= 2
     assert manifests()["PodDisruptionBudget"]["spec"]["maxUnavailable"] == 1
 
 
-def test_probes_ask_paths_that_exist() -> None:
+def test_probes_have_paths_of_the_service() -> None:
     server = _container(pods()["Deployment"])
-    asked = {name: server[name]["httpGet"]["path"] for name in ("startupProbe", "livenessProbe", "readinessProbe")}
-    assert asked == {"startupProbe": "/health/live", "livenessProbe": "/health/live", "readinessProbe": "/health/ready"}
+    paths = {name: server[name]["httpGet"]["path"] for name in ("startupProbe", "livenessProbe", "readinessProbe")}
+    assert paths == {"startupProbe": "/health/live", "livenessProbe": "/health/live", "readinessProbe": "/health/ready"}
     served = {HealthController.path + path for path in ("/live", "/ready")}
-    assert set(asked.values()) == served
+    assert set(paths.values()) == served
 
 
-def test_what_selects_pods_selects_those_of_the_server_alone() -> None:
+def test_selectors_match_only_pods_of_the_server() -> None:
     found = manifests()
     labels = found["Deployment"]["spec"]["template"]["metadata"]["labels"]
     assert found["Deployment"]["spec"]["selector"]["matchLabels"] == labels
@@ -71,7 +71,7 @@ def test_what_selects_pods_selects_those_of_the_server_alone() -> None:
 
 
 @pytest.mark.parametrize("kind", pods())
-def test_a_pod_has_settings_limits_and_no_rights(kind: str) -> None:
+def test_pod_has_settings_limits_and_no_privileges(kind: str) -> None:
     pod = pods()[kind]
     container = _container(pod)
     assert container["envFrom"] == [
@@ -89,17 +89,17 @@ def test_a_pod_has_settings_limits_and_no_rights(kind: str) -> None:
     assert "memory" in container["resources"]["limits"]
 
 
-def test_commands_are_steps_of_their_own() -> None:
+def test_each_workload_has_its_own_command() -> None:
     commands = {kind: _container(pod)["command"] for kind, pod in pods().items()}
     assert commands == {"Deployment": ["kitsu", "serve"], "Job": ["kitsu", "migrate"], "CronJob": ["kitsu", "purge"]}
 
 
-def test_the_most_pods_fit_into_the_memory_and_the_connections_that_they_are_given() -> None:
+def test_maximum_of_pods_fits_connections_and_memory() -> None:
     data = {**manifests()["ConfigMap"]["data"], **manifests()["Secret"]["stringData"], "SECRET_KEY": "k" * 32}
     settings = load_settings(data, FOLDER / "no.env")
-    most = manifests()["HorizontalPodAutoscaler"]["spec"]["maxReplicas"] + 1
-    of_a_worker = settings.db_pool_size + settings.db_max_overflow + 1
-    assert most * settings.workers * of_a_worker <= POSTGRESQL_CONNECTIONS
+    max_pods = manifests()["HorizontalPodAutoscaler"]["spec"]["maxReplicas"] + 1
+    worker_connections = settings.db_pool_size + settings.db_max_overflow + 1
+    assert max_pods * settings.workers * worker_connections <= POSTGRESQL_CONNECTIONS
     limit = _container(pods()["Deployment"])["resources"]["limits"]["memory"]
     assert int(limit.removesuffix("Mi")) >= settings.workers * settings.worker_memory_mb + 128
 

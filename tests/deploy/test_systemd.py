@@ -1,4 +1,4 @@
-"""The systemd units: by systemd's own check where it is installed, and by what they have to say."""
+"""The systemd units: their options, and `systemd-analyze verify` if it is installed."""
 
 import re
 import shutil
@@ -20,7 +20,7 @@ COMMANDS = {
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze on this machine")
-def test_systemd_finds_nothing_wrong(tmp_path: Path) -> None:
+def test_systemd_analyze_reports_no_problem(tmp_path: Path) -> None:
     kitsu = tmp_path / "kitsu"
     kitsu.write_text("#!/bin/sh\n")
     kitsu.chmod(0o755)
@@ -29,11 +29,11 @@ def test_systemd_finds_nothing_wrong(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text.replace("/opt/kitsu/bin/kitsu", str(kitsu)))
     command = ["systemd-analyze", "verify", "--man=no", *(str(tmp_path / name) for name in UNITS)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    # Of other units on this machine it may say what it likes.
+    # It also reports problems of other units of this machine.
     assert not [line for line in done.stderr.splitlines() if "kitsu" in line], done.stderr
 
 
-def test_each_service_does_one_thing() -> None:
+def test_each_service_runs_one_command() -> None:
     assert set(SERVICES) == set(COMMANDS)
     for name, command in COMMANDS.items():
         (line,) = unit(name)["ExecStart"]
@@ -41,28 +41,28 @@ def test_each_service_does_one_thing() -> None:
         assert "ExecStartPre" not in unit(name)
 
 
-def test_the_service_comes_back_by_itself() -> None:
+def test_service_is_restarted_without_limit() -> None:
     service = unit("kitsu.service")
-    # A unit that it requires, and that fails once, such as for a database that is away, would end it.
+    # A required unit that fails, for example while the database is unavailable, would stop the service.
     assert not {"Requires", "Requisite", "BindsTo"} & {*service}
     assert service["Restart"] == ["always"]
     assert service["StartLimitIntervalSec"] == ["0"]
-    # The parent hears of the end first and lets its workers finish.
+    # Only the parent gets SIGTERM, and lets its workers finish.
     assert service["KillMode"] == ["mixed"]
 
 
-def test_nothing_but_the_operator_migrates() -> None:
+def test_no_unit_starts_the_migration() -> None:
     migration = unit("kitsu-migrate.service")
     assert "WantedBy" not in migration
     assert not [
-        name for name in UNITS if any("kitsu-migrate" in said for values in unit(name).values() for said in values)
+        name for name in UNITS if any("kitsu-migrate" in value for values in unit(name).values() for value in values)
     ]
-    # It may take longer than the 90 s that systemd gives a start.
+    # A migration may take longer than systemd's default of 90 s.
     assert seconds(migration["TimeoutStartSec"][0]) >= 3600
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_service_is_hardened_and_no_root(name: str) -> None:
+def test_service_is_hardened_and_not_root(name: str) -> None:
     service = unit(name)
     assert service["User"] == service["Group"] == ["kitsu"]
     assert service["EnvironmentFile"] == ["/etc/kitsu/kitsu.env"]
@@ -70,19 +70,19 @@ def test_a_service_is_hardened_and_no_root(name: str) -> None:
         assert service[option] == ["true"]
     assert service["ProtectSystem"] == ["strict"]
     assert service["CapabilityBoundingSet"] == [""]
-    # With users of its own PostgreSQL could not tell who asks on its socket.
+    # In a user namespace, PostgreSQL could not identify the user on its socket.
     assert "PrivateUsers" not in service
 
 
 @pytest.mark.parametrize("name", ["kitsu-purge", "kitsu-backup"])
-def test_a_timer_starts_its_service_daily_and_catches_up(name: str) -> None:
+def test_timer_starts_its_service_daily_and_after_downtime(name: str) -> None:
     timer = unit(f"{name}.timer")
     assert re.fullmatch(r"\*-\*-\* \d\d:\d\d:00", timer["OnCalendar"][0])
     assert timer["Persistent"] == ["true"]
-    assert "Unit" not in timer  # the service of its own name
+    assert "Unit" not in timer  # the default is the service of the same name
     assert timer["WantedBy"] == ["timers.target"]
 
 
-def test_an_old_backup_goes_only_after_a_new_one_came() -> None:
+def test_old_backups_are_deleted_only_after_a_new_one() -> None:
     assert "-delete" in unit("kitsu-backup.service")["ExecStartPost"][0]
     assert not unit("kitsu-backup.service")["ExecStart"][0].startswith("-")

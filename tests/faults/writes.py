@@ -170,7 +170,7 @@ class Accounts:
         return [path for path in self._uploads.rglob("*") if path.is_file()]
 
     async def _account(self, email: str) -> tuple[dict[str, str], dict[str, str]]:
-        """Register, upload an avatar and log in; return the first session's headers and the second one's tokens."""
+        """Register, upload an avatar and log in; return the first session's headers and the second session's tokens."""
         credentials = {"email": email, "password": PASSWORD}
         headers = _bearer((await self._request("POST", "/auth/register", json=credentials)).json())
         await self._request("PATCH", "/users/me", headers=headers, files={"avatar": ("a.png", plain(), "image/png")})

@@ -1,4 +1,4 @@
-"""Request lines are written together every 20 ms, and none is lost when the service is stopped."""
+"""The log lines of requests: they are written every 20 ms, and when the service stops."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ def ids(capsys: pytest.CaptureFixture[str]) -> list[str]:
     return [json.loads(each)["request_id"] for each in capsys.readouterr().out.splitlines()]
 
 
-async def test_started_it_writes_lines_together(lines: RequestLines, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_running_writer_writes_lines_together(lines: RequestLines, capsys: pytest.CaptureFixture[str]) -> None:
     await lines.start()
     for _ in range(2):
         for number in range(3):
@@ -39,7 +39,7 @@ async def test_started_it_writes_lines_together(lines: RequestLines, capsys: pyt
     await lines.stop()
 
 
-async def test_stopped_it_writes_the_rest_and_further_lines_at_once(
+async def test_stopped_writer_writes_pending_lines_and_further_lines_at_once(
     lines: RequestLines, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await lines.start()
@@ -52,7 +52,7 @@ async def test_stopped_it_writes_the_rest_and_further_lines_at_once(
     assert ids(capsys) == []
 
 
-async def test_disabled_it_writes_nothing(lines: RequestLines, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_disabled_writer_writes_nothing(lines: RequestLines, capsys: pytest.CaptureFixture[str]) -> None:
     lines.is_enabled = False
     lines.write(line(1))
     await lines.stop()

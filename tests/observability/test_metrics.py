@@ -1,4 +1,4 @@
-"""What `/metrics` says of one worker: what is counted, under which names, and that nobody can make it grow."""
+"""`/metrics` of one worker: names, labels and values."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ Sample = tuple[str, frozenset[tuple[str, str]]]
 
 
 def samples(text: str) -> dict[Sample, float]:
-    """The samples of an exposition, by name and labels."""
+    """Parse the samples of an exposition: name and labels to value."""
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)
@@ -37,30 +37,31 @@ def samples(text: str) -> dict[Sample, float]:
 
 
 def value(text: str, name: str, **labels: str) -> float | None:
-    """That of one sample, None without it."""
+    """Return the value of a sample, or None."""
     return samples(text).get((name, frozenset(labels.items())))
 
 
 @pytest.fixture
 async def client(database: URL) -> AsyncIterator[httpx.AsyncClient]:
-    """The application with figures, on a database with one anime."""
+    """Run the application with metrics, on a database with one anime."""
     await execute(database, *ROWS)
     async with client_of(database, metrics_enabled=True, rate_limit_login=(3, 900), login_refusal_ms=0) as client:
         yield client
 
 
-async def scraped(client: httpx.AsyncClient) -> str:
+async def scrape(client: httpx.AsyncClient) -> str:
+    """Return the text of `/metrics`."""
     response = await client.get("/metrics")
     assert response.status_code == 200
     return response.text
 
 
-async def test_not_found_without_the_setting(reader: httpx.AsyncClient) -> None:
+async def test_metrics_without_setting_are_404(reader: httpx.AsyncClient) -> None:
     response = await reader.get("/metrics")
     assert (response.status_code, response.json()) == (404, (await reader.get("/nope")).json())
 
 
-async def test_text_for_prometheus_that_nobody_keeps(client: httpx.AsyncClient) -> None:
+async def test_metrics_are_text_that_is_not_cached(client: httpx.AsyncClient) -> None:
     response = await client.get("/metrics")
     assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert response.headers["cache-control"] == "no-store"
@@ -69,33 +70,33 @@ async def test_text_for_prometheus_that_nobody_keeps(client: httpx.AsyncClient) 
     assert "/metrics" not in (await client.get("/openapi.json")).json()["paths"]
 
 
-async def test_requests_by_method_route_and_status(client: httpx.AsyncClient) -> None:
+async def test_requests_are_counted_by_method_route_and_status(client: httpx.AsyncClient) -> None:
     for path in ("/anime", "/anime?limit=0", f"/anime/{ANIME}", f"/anime/{UNKNOWN_ID}", f"/anime/{ANIME}/"):
         await client.get(path)
-    text = await scraped(client)
+    text = await scrape(client)
 
     def requests(route: str, status: str) -> float | None:
         return value(text, "kitsu_http_requests_total", method="GET", route=route, status=status)
 
     assert (requests("/anime", "200"), requests("/anime", "422")) == (1, 1)
     assert (requests("/anime/{anime_id}", "200"), requests("/anime/{anime_id}", "404")) == (2, 1)
-    timed = {"method": "GET", "route": "/anime/{anime_id}"}
-    assert value(text, "kitsu_http_request_duration_seconds_count", **timed) == 3
-    assert value(text, "kitsu_http_request_duration_seconds_bucket", **timed, le="+Inf") == 3
-    assert 0 < (value(text, "kitsu_http_request_duration_seconds_sum", **timed) or 0) < 60
+    labels = {"method": "GET", "route": "/anime/{anime_id}"}
+    assert value(text, "kitsu_http_request_duration_seconds_count", **labels) == 3
+    assert value(text, "kitsu_http_request_duration_seconds_bucket", **labels, le="+Inf") == 3
+    assert 0 < (value(text, "kitsu_http_request_duration_seconds_sum", **labels) or 0) < 60
 
 
-async def test_a_client_makes_no_labels(client: httpx.AsyncClient) -> None:
+async def test_unknown_paths_and_methods_add_no_labels(client: httpx.AsyncClient) -> None:
     await client.get("/nope")
     await client.request("KITSU", "/nope")
-    before = set(samples(await scraped(client)))
+    before = set(samples(await scrape(client)))
     await asyncio.sleep(0)
-    before |= set(samples(await scraped(client)))
+    before |= set(samples(await scrape(client)))
     for number in range(50):
         await client.get(f"/nope/{number}")
         await client.get(f"/{number}?{number}={number}")
         await client.request(f"KITSU{number}", "/nope")
-    text = await scraped(client)
+    text = await scrape(client)
     assert set(samples(text)) == before
     unknown = {"route": "unknown", "status": "404"}
     assert value(text, "kitsu_http_requests_total", method="GET", **unknown) == 101
@@ -104,11 +105,11 @@ async def test_a_client_makes_no_labels(client: httpx.AsyncClient) -> None:
     assert methods <= {*METHODS, "other"}
 
 
-async def test_logins_by_outcome(client: httpx.AsyncClient) -> None:
+async def test_logins_are_counted_by_outcome(client: httpx.AsyncClient) -> None:
     outcomes = ("success", "wrong", "limited", "busy")
 
     async def logins() -> list[float | None]:
-        text = await scraped(client)
+        text = await scrape(client)
         return [value(text, "kitsu_logins_total", outcome=outcome) for outcome in outcomes]
 
     assert await logins() == [0, 0, 0, 0]
@@ -120,78 +121,78 @@ async def test_logins_by_outcome(client: httpx.AsyncClient) -> None:
     assert await logins() == [1, 3, 2, 0]
 
 
-async def test_a_full_queue_of_passwords_is_busy(database: URL) -> None:
+async def test_logins_beyond_full_password_queue_are_counted_as_busy(database: URL) -> None:
     async with client_of(database, metrics_enabled=True, password_queue=1, login_refusal_ms=0) as client:
         bodies = [{"email": f"{number}@example.org", "password": "a password"} for number in range(20)]
-        answers = await asyncio.gather(*(client.post("/auth/login", json=body) for body in bodies))
-        busy = sum(answer.status_code == 503 for answer in answers)
-        text = await scraped(client)
+        responses = await asyncio.gather(*(client.post("/auth/login", json=body) for body in bodies))
+        busy = sum(response.status_code == 503 for response in responses)
+        text = await scrape(client)
         assert value(text, "kitsu_logins_total", outcome="busy") == busy > 0
         assert value(text, "kitsu_logins_total", outcome="wrong") == 20 - busy
         assert value(text, "kitsu_password_queue_length") == 0
 
 
-async def test_imports_of_lists_by_outcome(client: httpx.AsyncClient) -> None:
+async def test_list_imports_are_counted_by_outcome(client: httpx.AsyncClient) -> None:
     tokens = (await client.post("/auth/register", json=CREDENTIALS)).json()
     bearer = {"Authorization": f"Bearer {tokens['access_token']}"}
     for body, query in ((ANILIST, ""), (ANILIST, "?dry_run=true"), (b"no list", ""), (b"[", "")):
         await client.post(f"/library/import{query}", content=body, headers=bearer)
-    text = await scraped(client)
+    text = await scrape(client)
     assert value(text, "kitsu_imports_total", kind="library", outcome="done") == 1
     assert value(text, "kitsu_imports_total", kind="library", outcome="refused") == 2
 
 
-async def test_answers_from_memory_and_the_time_of_a_change(database: URL) -> None:
+async def test_cached_responses_are_counted_and_change_has_timestamp(database: URL) -> None:
     await execute(database, *ROWS)
     async with client_of(database, metrics_enabled=True, catalogue_memory_mb=1) as client:
         await until_async(lambda: is_cached(client, "/anime"))
-        before = await scraped(client)
+        before = await scrape(client)
         assert (value(before, "kitsu_response_cache_bytes") or 0) > 0
         assert value(before, "kitsu_catalogue_last_change_timestamp_seconds") == 0
         for _ in range(3):
             await client.get(f"/anime/{ANIME}")
-        after = await scraped(client)
-        for result, more in (("hit", 2), ("miss", 1)):
-            figures = [
+        after = await scrape(client)
+        for result, difference in (("hit", 2), ("miss", 1)):
+            counts = [
                 value(text, "kitsu_response_cache_requests_total", result=result) or 0 for text in (before, after)
             ]
-            assert figures[1] - figures[0] == more
+            assert counts[1] - counts[0] == difference
         now = time.time()
         await execute(database, "UPDATE anime SET title = 'Another'")
 
-        async def heard() -> bool:
-            changed = value(await scraped(client), "kitsu_catalogue_last_change_timestamp_seconds") or 0
+        async def is_change_counted() -> bool:
+            changed = value(await scrape(client), "kitsu_catalogue_last_change_timestamp_seconds") or 0
             return abs(changed - now) < 60
 
-        await until_async(heard)
+        await until_async(is_change_counted)
 
 
-async def test_commands_by_when_they_ended(database: URL, tmp_path: Path, client: httpx.AsyncClient) -> None:
+async def test_successful_commands_have_timestamps(database: URL, tmp_path: Path, client: httpx.AsyncClient) -> None:
     name = "kitsu_command_last_success_timestamp_seconds"
     commands = ("backup", "purge", "import-catalogue")
-    assert {value(await scraped(client), name, command=command) for command in commands} == {0}
+    assert {value(await scrape(client), name, command=command) for command in commands} == {0}
     assert (await invoked(tmp_path, "purge", database=database))[0] == 0
     catalogue = write(tmp_path, entry())
     assert (await invoked(tmp_path, "import-catalogue", "--dry-run", str(catalogue), database=database))[0] == 0
     async with client_of(database, metrics_enabled=True) as another:
 
-        async def read() -> bool:
-            return abs((value(await scraped(another), name, command="purge") or 0) - time.time()) < 60
+        async def has_purge_timestamp() -> bool:
+            return abs((value(await scrape(another), name, command="purge") or 0) - time.time()) < 60
 
-        await until_async(read)
-        assert value(await scraped(another), name, command="import-catalogue") == 0
+        await until_async(has_purge_timestamp)
+        assert value(await scrape(another), name, command="import-catalogue") == 0
     assert (await invoked(tmp_path, "import-catalogue", str(catalogue), database=database))[0] == 0
     async with client_of(database, metrics_enabled=True) as another:
 
-        async def read_again() -> bool:
-            return (value(await scraped(another), name, command="import-catalogue") or 0) > 0
+        async def has_import_timestamp() -> bool:
+            return (value(await scrape(another), name, command="import-catalogue") or 0) > 0
 
-        await until_async(read_again)
+        await until_async(has_import_timestamp)
 
 
-async def test_connections_by_state(client: httpx.AsyncClient) -> None:
+async def test_connections_are_reported_by_pool_and_state(client: httpx.AsyncClient) -> None:
     await asyncio.gather(*(client.get(f"/anime?limit={number}") for number in range(1, 20)))
-    text = await scraped(client)
+    text = await scrape(client)
     for pool, limit in (("statements", 3), ("transactions", 10)):
         assert value(text, "kitsu_db_connections", pool=pool, state="in_use") == 0
         assert value(text, "kitsu_db_connections_max", pool=pool) == limit
@@ -199,27 +200,27 @@ async def test_connections_by_state(client: httpx.AsyncClient) -> None:
     assert 1 <= (value(text, "kitsu_db_connections", pool="statements", state="idle") or 0) <= 3
 
 
-async def test_no_database_is_needed() -> None:
-    nowhere = URL.create("postgresql+asyncpg", username="kitsu", host="127.0.0.1", port=1, database="kitsu")
-    async with client_of(nowhere, metrics_enabled=True) as client:
+async def test_metrics_respond_without_database() -> None:
+    unreachable = URL.create("postgresql+asyncpg", username="kitsu", host="127.0.0.1", port=1, database="kitsu")
+    async with client_of(unreachable, metrics_enabled=True) as client:
         assert (await client.get("/health")).status_code == 503
-        text = await scraped(client)
+        text = await scrape(client)
         assert value(text, "kitsu_http_requests_total", method="GET", route="/health", status="503") == 1
 
 
-def test_the_folder_goes_and_takes_along_what_a_killed_service_left(
+def test_metrics_folder_is_removed_with_those_of_killed_services(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setenv(VARIABLE, "")
-    left, foreign = tmp_path / "kitsu-metrics-left", tmp_path / "kitsu-metrics-foreign"
-    for folder in (left, foreign):
+    abandoned, foreign = tmp_path / "kitsu-metrics-abandoned", tmp_path / "kitsu-metrics-foreign"
+    for folder in (abandoned, foreign):
         folder.mkdir()
-    (left / "in-use").touch()
+    (abandoned / "in-use").touch()
     with metrics_folder():
         first = Path(os.environ[VARIABLE])
         with metrics_folder():
-            # Another service, which is alive, keeps its own.
+            # The folder of a running service is kept.
             assert {first, Path(os.environ[VARIABLE]), foreign} == set(tmp_path.iterdir())
     assert set(tmp_path.iterdir()) == {foreign}
 
@@ -231,7 +232,7 @@ def test_metrics_folder_on_full_disk_is_refused(small_disk: Path, monkeypatch: p
     assert list(small_disk.iterdir()) == []
 
 
-def test_only_ends_of_the_named_kinds_are_counted() -> None:
+def test_only_declared_outcomes_are_counted() -> None:
     outcomes = Outcomes("good", bad=ValueError)
     for error in (None, ValueError, KeyError, UnicodeError):
         try:

@@ -1,4 +1,4 @@
-"""`/metrics` of the real service with two workers: whichever answers, it tells of both, and of those before them."""
+"""`/metrics` of two workers: each response has the sums of both, and of workers that have ended."""
 
 import os
 import signal
@@ -17,15 +17,15 @@ from tests.observability.test_metrics import CREDENTIALS, UNKNOWN_ID, value
 
 pytestmark = pytest.mark.slow
 
-BOTH = 60
-"""Scrapes, each on a connection of its own: as good as surely some are answered by either worker."""
-LIMIT = 3.0
-"""Of the connections of a worker, with `DB_POOL_SIZE` 3."""
+SCRAPES = 60
+"""On new connections: enough that both workers get some."""
+POOL_SIZE = 3.0
+"""Connections of a worker."""
 
 
 @pytest.fixture
 def temporary(tmp_path: Path) -> Path:
-    """Where the service keeps temporary files."""
+    """Create the folder of the service's temporary files."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     return folder
@@ -33,7 +33,7 @@ def temporary(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def service(catalogue: URL, tmp_path: Path, temporary: Path) -> Iterator[Process]:
-    """The service with two workers, once both have told of themselves."""
+    """Run the service with two workers, and wait until `/metrics` includes both."""
     with kitsu(
         tmp_path,
         "serve",
@@ -45,12 +45,12 @@ def service(catalogue: URL, tmp_path: Path, temporary: Path) -> Iterator[Process
         TMPDIR=str(temporary),
     ) as service:
         service.serves()
-        service.until(lambda: limit_of(service) == 2 * LIMIT, "both workers told of themselves")
+        service.until(lambda: max_connections(service) == 2 * POOL_SIZE, "/metrics includes both workers")
         yield service
 
 
-def limit_of(service: Process) -> float | None:
-    """The sum over the living workers; None when a worker dies over the question."""
+def max_connections(service: Process) -> float | None:
+    """Return the sum of the running workers; None if the worker ended during the request."""
     with suppress(httpx.TransportError):
         return value(service.get("/metrics").text, "kitsu_db_connections_max", pool="statements")
     return None
@@ -60,9 +60,9 @@ def requests(text: str, route: str, status: str, method: str = "GET") -> float |
     return value(text, "kitsu_http_requests_total", method=method, route=route, status=status)
 
 
-def scrapes(service: Process) -> list[str]:
+def scrape_both(service: Process) -> list[str]:
     with ThreadPoolExecutor(4) as pool:
-        return [response.text for response in pool.map(service.get, ["/metrics"] * BOTH)]
+        return [response.text for response in pool.map(service.get, ["/metrics"] * SCRAPES)]
 
 
 def workers(service: Process) -> list[psutil.Process]:
@@ -70,65 +70,65 @@ def workers(service: Process) -> list[psutil.Process]:
     return found
 
 
-def ask(service: Process, path: str, times: int) -> None:
+def send_requests(service: Process, path: str, times: int) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(service.get, [path] * times))
 
 
-def test_any_worker_tells_of_all(service: Process) -> None:
-    ask(service, "/anime?limit=1", 200)
-    ask(service, f"/anime/{UNKNOWN_ID}", 50)
-    ask(service, "/anime?limit=0", 30)
-    ask(service, "/nope", 20)
-    service.until(lambda: requests(service.get("/metrics").text, "unknown", "404") == 20, "all was written down")
-    for text in scrapes(service):
+def test_each_worker_returns_requests_of_both(service: Process) -> None:
+    send_requests(service, "/anime?limit=1", 200)
+    send_requests(service, f"/anime/{UNKNOWN_ID}", 50)
+    send_requests(service, "/anime?limit=0", 30)
+    send_requests(service, "/nope", 20)
+    service.until(lambda: requests(service.get("/metrics").text, "unknown", "404") == 20, "all requests are counted")
+    for text in scrape_both(service):
         assert requests(text, "/anime", "200") == 200
         assert requests(text, "/anime", "422") == 30
         assert requests(text, "/anime/{anime_id}", "404") == 50
         assert requests(text, "unknown", "404") == 20
         assert value(text, "kitsu_http_request_duration_seconds_count", method="GET", route="/anime") == 230
-        assert value(text, "kitsu_db_connections_max", pool="statements") == 2 * LIMIT
+        assert value(text, "kitsu_db_connections_max", pool="statements") == 2 * POOL_SIZE
 
 
-def test_logins_of_both_are_one_sum(service: Process) -> None:
+def test_each_worker_returns_logins_of_both(service: Process) -> None:
     for number in range(12):
         body = CREDENTIALS | {"email": f"{number}@example.org"}
         httpx.post(f"http://{service.address}/auth/login", json=body, trust_env=False)
     wrong = {"outcome": "wrong"}
     service.until(
-        lambda: value(service.get("/metrics").text, "kitsu_logins_total", **wrong) == 12, "all was written down"
+        lambda: value(service.get("/metrics").text, "kitsu_logins_total", **wrong) == 12, "all requests are counted"
     )
-    assert {value(text, "kitsu_logins_total", **wrong) for text in scrapes(service)} == {12}
+    assert {value(text, "kitsu_logins_total", **wrong) for text in scrape_both(service)} == {12}
 
 
-def test_of_a_killed_worker_the_counters_stay_and_the_gauges_go(service: Process, temporary: Path) -> None:
-    ask(service, "/anime?limit=1", 100)
-    service.until(lambda: requests(service.get("/metrics").text, "/anime", "200") == 100, "all was written down")
+def test_killed_worker_keeps_counters_and_loses_gauges(service: Process, temporary: Path) -> None:
+    send_requests(service, "/anime?limit=1", 100)
+    service.until(lambda: requests(service.get("/metrics").text, "/anime", "200") == 100, "all requests are counted")
     first, _ = workers(service)
     first.kill()
-    service.until(lambda: limit_of(service) == LIMIT, "its gauges were gone")
+    service.until(lambda: max_connections(service) == POOL_SIZE, "its gauges are removed")
     assert requests(service.get("/metrics").text, "/anime", "200") == 100
-    # Another one takes its place, and goes on where it stood.
-    service.until(lambda: limit_of(service) == 2 * LIMIT, "there was another one")
-    ask(service, "/anime?limit=1", 100)
-    service.until(lambda: requests(service.get("/metrics").text, "/anime", "200") == 200, "all was written down")
+    # Its replacement continues the counters.
+    service.until(lambda: max_connections(service) == 2 * POOL_SIZE, "its replacement runs")
+    send_requests(service, "/anime?limit=1", 100)
+    service.until(lambda: requests(service.get("/metrics").text, "/anime", "200") == 200, "all requests are counted")
 
 
-def test_the_folder_goes_with_the_service(service: Process, temporary: Path) -> None:
+def test_stopped_service_removes_its_folder(service: Process, temporary: Path) -> None:
     (folder,) = temporary.iterdir()
     assert list(folder.glob("histogram_*.db"))
     assert service.ended_by(signal.SIGTERM) == 0
     assert list(temporary.iterdir()) == []
 
 
-def test_what_a_killed_service_leaves_goes_with_the_next(
+def test_folder_of_killed_service_is_removed_at_next_start(
     service: Process, catalogue: URL, tmp_path: Path, temporary: Path
 ) -> None:
-    (left,) = temporary.iterdir()
+    (abandoned,) = temporary.iterdir()
     os.kill(service.pid, signal.SIGKILL)
     until(lambda: not service.left(), "its workers ended")
     with kitsu(tmp_path, "serve", database=catalogue, METRICS_ENABLED="true", TMPDIR=str(temporary)) as second:
         second.serves()
-        assert left not in temporary.iterdir()
+        assert abandoned not in temporary.iterdir()
         assert second.ended_by(signal.SIGTERM) == 0
     assert list(temporary.iterdir()) == []

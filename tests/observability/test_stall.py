@@ -1,4 +1,4 @@
-"""The stall guard: it ends a process whose event loop is blocked, and nothing is left of one that was stopped."""
+"""The stall guard, which ends a process whose event loop is blocked."""
 
 import json
 import os

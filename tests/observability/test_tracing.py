@@ -1,4 +1,4 @@
-"""Traces, sent by the real service to a collector of the test's own, over HTTP as OpenTelemetry has it."""
+"""Traces that the real service sends to a collector over OTLP."""
 
 import json
 import signal
@@ -25,61 +25,63 @@ UNKNOWN_ID = "019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b"
 
 
 class Collector:
-    """Takes spans, and keeps them as a test reads them."""
+    """Receives spans, and stores them as dicts."""
 
     def __init__(self) -> None:
         self.spans: list[dict[str, Any]] = []
         self.resources: list[dict[str, Any]] = []
         self.raw = b""
 
-    def take(self, body: bytes) -> None:
-        """Keep what was sent."""
+    def receive(self, body: bytes) -> None:
+        """Store the spans of a request body."""
         self.raw += body
         for group in ExportTraceServiceRequest.FromString(body).resource_spans:
-            self.resources.append({one.key: one.value.string_value for one in group.resource.attributes})
-            self.spans += [_plain(span) for scope in group.scope_spans for span in scope.spans]
+            self.resources.append({each.key: each.value.string_value for each in group.resource.attributes})
+            self.spans += [_as_dict(span) for scope in group.scope_spans for span in scope.spans]
 
-    def request(self, request_id: str) -> dict[str, Any]:
-        """The span of a request, once it is there."""
+    def wait_for_request(self, request_id: str) -> dict[str, Any]:
+        """Wait for the span of a request."""
         return until(
-            lambda: next((one for one in self.spans if one.get("kitsu.request_id") == request_id), {}),
-            f"the span of {request_id} came",
+            lambda: next((each for each in self.spans if each.get("kitsu.request_id") == request_id), {}),
+            f"the span of {request_id} arrived",
         )
 
-    def statement(self, request: dict[str, Any], text: str) -> dict[str, Any]:
-        """The span of a request's statement with this text, once it is there."""
+    def wait_for_statement(self, request: dict[str, Any], text: str) -> dict[str, Any]:
+        """Wait for the span of a request's statement with this text."""
         return until(
-            lambda: next((one for one in self.within(request) if text in one["db.query.text"]), {}),
-            f"the span of {text!r} came",
+            lambda: next((each for each in self.children(request) if text in each["db.query.text"]), {}),
+            f"the span of {text!r} arrived",
         )
 
-    def within(self, request: dict[str, Any]) -> list[dict[str, Any]]:
-        """The spans within that of a request."""
-        return [one for one in self.spans if one["parent"] == request["id"]]
+    def children(self, request: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the spans of a request's statements."""
+        return [each for each in self.spans if each["parent"] == request["id"]]
 
 
-def _plain(span: Any) -> dict[str, Any]:
-    values = {one.key: one.value.string_value or one.value.int_value for one in span.attributes}
-    took = span.end_time_unix_nano - span.start_time_unix_nano
+def _as_dict(span: Any) -> dict[str, Any]:
+    values = {each.key: each.value.string_value or each.value.int_value for each in span.attributes}
+    duration = span.end_time_unix_nano - span.start_time_unix_nano
     own = {
         "name": span.name,
         "trace": span.trace_id.hex(),
         "id": span.span_id.hex(),
         "parent": span.parent_span_id.hex(),
     }
-    return values | own | {"kind": span.kind, "status": span.status.code, "took": took, "events": len(span.events)}
+    return (
+        values | own | {"kind": span.kind, "status": span.status.code, "duration": duration, "events": len(span.events)}
+    )
 
 
 @contextmanager
-def collecting() -> Iterator[tuple[Collector, str]]:
-    """A collector and its address."""
+def run_collector() -> Iterator[tuple[Collector, str]]:
+    """Run a collector, and yield it with its URL."""
     collector = Collector()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             assert (self.path, self.headers["content-type"]) == ("/v1/traces", "application/x-protobuf")
-            collector.take(body)
+            collector.receive(body)
             self.send_response(200)
             self.end_headers()
 
@@ -97,10 +99,10 @@ def collecting() -> Iterator[tuple[Collector, str]]:
 
 
 @contextmanager
-def traced(database: URL, folder: Path) -> Iterator[tuple[Collector, Process]]:
-    """Serve with traces, and yield what collects them too."""
+def traced_service(database: URL, folder: Path) -> Iterator[tuple[Collector, Process]]:
+    """Run the service with traces, and yield the collector and the service."""
     with (
-        collecting() as (collector, endpoint),
+        run_collector() as (collector, endpoint),
         kitsu(
             folder, "serve", database=database, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_BSP_SCHEDULE_DELAY="100"
         ) as service,
@@ -109,30 +111,30 @@ def traced(database: URL, folder: Path) -> Iterator[tuple[Collector, Process]]:
         yield collector, service
 
 
-def test_requests_and_their_statements(database: URL, tmp_path: Path) -> None:
-    with traced(database, tmp_path) as (collector, service):
+def test_request_and_statements_have_spans_without_values(database: URL, tmp_path: Path) -> None:
+    with traced_service(database, tmp_path) as (collector, service):
         with httpx.Client(base_url=f"http://{service.address}", trust_env=False) as client:
             headers = {"X-Request-ID": "one", "traceparent": f"00-{TRACE}-{SPAN}-01"}
             client.get(f"/anime/{UNKNOWN_ID}?secret=secret", headers=headers)
             client.post("/auth/register", json=CREDENTIALS, headers={"X-Request-ID": "two"})
             client.get("/secret/path", headers={"X-Request-ID": "three"})
-        request = collector.request("one")
+        request = collector.wait_for_request("one")
         assert (request["name"], request["http.route"]) == ("GET /anime/{anime_id}", "/anime/{anime_id}")
         assert (request["trace"], request["parent"]) == (TRACE, SPAN)
         assert (request["http.response.status_code"], request["status"], request["kind"]) == (404, 0, 2)
-        statement = collector.statement(request, "FROM anime")
+        statement = collector.wait_for_statement(request, "FROM anime")
         assert (statement["name"], statement["db.system.name"], statement["kind"]) == ("SELECT", "postgresql", 3)
         assert (statement["trace"], statement["status"]) == (TRACE, 0)
-        assert 0 < statement["took"] <= request["took"]
+        assert 0 < statement["duration"] <= request["duration"]
 
-        request = collector.request("two")
+        request = collector.wait_for_request("two")
         assert (request["name"], request["http.response.status_code"]) == ("POST /auth/register", 201)
         assert (len(request["trace"]), request["parent"]) == (32, "")
-        # One by the engine, in a transaction, and a single one.
-        assert collector.statement(request, "INSERT INTO users")["name"] == "INSERT"
-        assert collector.statement(request, "rate_limits")
+        # The engine runs the first, the statement runner the second.
+        assert collector.wait_for_statement(request, "INSERT INTO users")["name"] == "INSERT"
+        assert collector.wait_for_statement(request, "rate_limits")
 
-        request = collector.request("three")
+        request = collector.wait_for_request("three")
         assert (request["name"], request["http.response.status_code"]) == ("GET", 404)
         assert request.get("http.route") is None
 
@@ -142,17 +144,17 @@ def test_requests_and_their_statements(database: URL, tmp_path: Path) -> None:
     assert UNKNOWN_ID.encode() not in collector.raw
 
 
-def test_a_failed_statement_is_marked_and_says_nothing_of_values(database: URL, tmp_path: Path) -> None:
-    with traced(database, tmp_path) as (collector, service):
+def test_span_of_failed_statement_has_error_and_no_values(database: URL, tmp_path: Path) -> None:
+    with traced_service(database, tmp_path) as (collector, service):
         with httpx.Client(base_url=f"http://{service.address}", trust_env=False) as client:
             client.post("/auth/register", json=CREDENTIALS)
             client.post("/auth/register", json=CREDENTIALS, headers={"X-Request-ID": "again"})
-        failed = collector.statement(collector.request("again"), "INSERT INTO users")
+        failed = collector.wait_for_statement(collector.wait_for_request("again"), "INSERT INTO users")
         assert (failed["status"], failed["name"], failed["error.type"], failed["events"]) == (2, "INSERT", "23505", 0)
         assert b"secret" not in collector.raw
 
 
-def test_a_collector_that_is_away_keeps_nobody_waiting(database: URL, tmp_path: Path) -> None:
+def test_unreachable_collector_delays_no_request(database: URL, tmp_path: Path) -> None:
     with kitsu(tmp_path, "serve", database=database, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1") as service:
         service.serves()
         assert service.get("/anime").status_code == 200
@@ -167,7 +169,7 @@ async def test_span_of_failed_request_has_no_error_message(monkeypatch: pytest.M
         raise AssertionError
 
     scope: Any = {"type": "http", "method": "GET", "headers": [], "path": "/"}
-    with collecting() as (collector, endpoint):
+    with run_collector() as (collector, endpoint):
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
         spans = Spans("1.0")
         with pytest.raises(ValueError, match="secret"):
@@ -179,8 +181,8 @@ async def test_span_of_failed_request_has_no_error_message(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("command", ["run", "serve"])
-def test_without_the_library_one_line_says_what_to_install(tmp_path: Path, database: URL, command: str) -> None:
-    # As in an install without it: whatever asks for the package finds none.
+def test_missing_library_is_reported_in_one_line(tmp_path: Path, database: URL, command: str) -> None:
+    # Imports fail as in an installation without the extra.
     hidden = "import sys; sys.modules['opentelemetry'] = None; sys.modules['opentelemetry.sdk'] = None\n"
     program = f"{hidden}sys.argv = ['kitsu', {json.dumps(command)}]; from kitsu.__main__ import main; main()"
     environment = {

@@ -1,6 +1,6 @@
-"""How long a refused login takes says nothing: of no account, of how its password is stored, of its being active.
+"""The time of a refused login, which must not reveal the state of the account.
 
-`make test-slow` runs it. The bound is a ratio within one run: medians of interleaved pairs.
+The test compares medians of interleaved requests within one run.
 """
 
 from hashlib import sha256
@@ -16,11 +16,11 @@ from tests.conftest import client_of, execute
 
 pytestmark = pytest.mark.slow
 
-PAIRS = 100
+ROUNDS = 100
 
 
 @pytest.mark.usefixtures("real_passwords")
-async def test_every_refusal_takes_the_same_time(database: URL) -> None:
+async def test_refused_login_takes_the_same_time_for_every_account(database: URL) -> None:
     old = bcrypt.using(rounds=12).hash(sha256(b"an old password").hexdigest())
     async with client_of(database, rate_limit_enabled=False) as client:
         for name in ("new", "inactive"):
@@ -31,19 +31,20 @@ async def test_every_refusal_takes_the_same_time(database: URL) -> None:
             f"VALUES (gen_random_uuid(), 'old@example.org', 'old', '{old}')",
             "UPDATE users SET is_active = false WHERE email = 'inactive@example.org'",
         )
-        names = ("nobody", "new", "old", "inactive")
+        names = ("unknown", "new", "old", "inactive")
         times: dict[str, list[float]] = {name: [] for name in names}
-        for _ in range(PAIRS):
+        for _ in range(ROUNDS):
             for name in names:
-                times[name].append(await _refused(client, f"{name}@example.org"))
-    medians = {name: median(taken) for name, taken in times.items()}
+                times[name].append(await _refused_login(client, f"{name}@example.org"))
+    medians = {name: median(values) for name, values in times.items()}
     for name in names:
-        assert abs(medians[name] / medians["nobody"] - 1) <= 0.1, medians
+        assert abs(medians[name] / medians["unknown"] - 1) <= 0.1, medians
 
 
-async def _refused(client: httpx.AsyncClient, email: str) -> float:
-    started = perf_counter()
-    answer = await client.post("/auth/login", json={"email": email, "password": "a wrong password"})
-    taken = perf_counter() - started
-    assert answer.status_code == httpx.codes.UNAUTHORIZED
-    return taken
+async def _refused_login(client: httpx.AsyncClient, email: str) -> float:
+    """Log in with a wrong password, and return the seconds."""
+    began = perf_counter()
+    response = await client.post("/auth/login", json={"email": email, "password": "a wrong password"})
+    seconds = perf_counter() - began
+    assert response.status_code == httpx.codes.UNAUTHORIZED
+    return seconds

@@ -1,4 +1,4 @@
-"""What a viewer keeps, against the real server with two workers: races, and what a kill leaves. `make test-slow`."""
+"""A viewer's lists with two workers: concurrent writes, and writes before a kill."""
 
 import asyncio
 import signal
@@ -27,10 +27,10 @@ WRITERS = 20
 
 
 @asynccontextmanager
-async def served(server: Process, at_once: int = 50) -> AsyncIterator[httpx.AsyncClient]:
-    """A client that is signed in; each request is a connection of its own, so that it goes to either worker."""
+async def signed_in_client(server: Process, max_connections: int = 50) -> AsyncIterator[httpx.AsyncClient]:
+    """Yield a signed-in client with a new connection for each request, so that both workers get requests."""
     await asyncio.to_thread(server.serves)
-    limits = httpx.Limits(max_connections=at_once, max_keepalive_connections=0)
+    limits = httpx.Limits(max_connections=max_connections, max_keepalive_connections=0)
     async with httpx.AsyncClient(
         base_url=f"http://{server.address}", limits=limits, timeout=60, trust_env=False
     ) as client:
@@ -41,22 +41,22 @@ async def served(server: Process, at_once: int = 50) -> AsyncIterator[httpx.Asyn
         yield client
 
 
-async def animes(database: URL, count: int) -> list[str]:
-    """New anime, by plain SQL."""
+async def insert_anime(database: URL, count: int) -> list[str]:
+    """Insert anime, and return their ids."""
     connection = await connect(database)
     ids = [uuid4() for _ in range(count)]
-    await connection.executemany("INSERT INTO anime (id, title) VALUES ($1, $2)", [(it, str(it)) for it in ids])
+    await connection.executemany("INSERT INTO anime (id, title) VALUES ($1, $2)", [(each, str(each)) for each in ids])
     await connection.close()
-    return [str(it) for it in ids]
+    return [str(each) for each in ids]
 
 
-async def test_of_two_hundred_at_once_one_is_added(database: URL, tmp_path: Path) -> None:
+async def test_concurrent_favorites_of_one_anime_add_one(database: URL, tmp_path: Path) -> None:
     with kitsu(tmp_path, "serve", database=database, WORKERS="2") as server:
-        async with served(server, 200) as client:
-            for anime_id in await animes(database, 3):
+        async with signed_in_client(server, 200) as client:
+            for anime_id in await insert_anime(database, 3):
                 body = {"anime_id": anime_id}
-                answers = await asyncio.gather(*(client.post("/favorites", json=body) for _ in range(200)))
-                assert Counter(answer.status_code for answer in answers) == {201: 1, 409: 199}
+                responses = await asyncio.gather(*(client.post("/favorites", json=body) for _ in range(200)))
+                assert Counter(response.status_code for response in responses) == {201: 1, 409: 199}
                 connection = await connect(database)
                 count = "SELECT count(*) FROM favorites WHERE anime_id = $1"
                 assert await connection.fetchval(count, UUID(anime_id)) == 1
@@ -66,52 +66,52 @@ async def test_of_two_hundred_at_once_one_is_added(database: URL, tmp_path: Path
         assert server.ended_by(signal.SIGTERM) == 0
 
 
-async def test_what_is_acknowledged_is_seen_by_the_next_read(database: URL, tmp_path: Path) -> None:
-    (anime_id,) = await animes(database, 1)
+async def test_read_after_acknowledged_write_returns_it(database: URL, tmp_path: Path) -> None:
+    (anime_id,) = await insert_anime(database, 1)
     with kitsu(tmp_path, "serve", database=database, WORKERS="2") as server:
-        async with served(server) as client:
+        async with signed_in_client(server) as client:
             body: dict[str, Any] = {"anime_id": anime_id}
             for number in range(1, 201):
                 added = (await client.post("/favorites", json=body)).json()
                 favorites = await asyncio.gather(*(client.get("/favorites") for _ in range(4)))
-                assert all(answer.json() == [added] for answer in favorites)
+                assert all(response.json() == [added] for response in favorites)
                 progress = await client.post("/watch/progress", json=body | {"episode": number, "position_seconds": 1})
                 lists = await asyncio.gather(*(client.get("/watch/continue") for _ in range(4)))
-                assert all(answer.json() == [progress.json()] for answer in lists)
+                assert all(response.json() == [progress.json()] for response in lists)
                 await client.delete(f"/favorites/{anime_id}")
                 favorites = await asyncio.gather(*(client.get("/favorites") for _ in range(4)))
-                assert all(answer.json() == [] for answer in favorites)
+                assert all(response.json() == [] for response in favorites)
         assert server.ended_by(signal.SIGTERM) == 0
 
 
-async def test_one_key_is_done_once_by_both(database: URL, tmp_path: Path) -> None:
-    (anime_id,) = await animes(database, 1)
+async def test_concurrent_requests_with_one_idempotency_key_write_once(database: URL, tmp_path: Path) -> None:
+    (anime_id,) = await insert_anime(database, 1)
     with kitsu(tmp_path, "serve", database=database, WORKERS="2") as server:
-        async with served(server) as client:
+        async with signed_in_client(server) as client:
             for number in range(1, 21):
                 body = {"anime_id": anime_id, "episode": number, "position_seconds": 1}
                 key = {"Idempotency-Key": str(number)}
-                answers = await asyncio.gather(
+                responses = await asyncio.gather(
                     *(client.post("/watch/progress", json=body, headers=key) for _ in range(20))
                 )
-                assert {answer.status_code for answer in answers} == {200}
-                assert len({answer.content for answer in answers}) == 1
-                assert (await client.get("/watch/progress")).json() == [answers[0].json()]
+                assert {response.status_code for response in responses} == {200}
+                assert len({response.content for response in responses}) == 1
+                assert (await client.get("/watch/progress")).json() == [responses[0].json()]
 
 
 class Writers:
-    """Those who write until the service is gone, and remember what it answered them."""
+    """Clients that write until the service is killed, and record the acknowledged rows."""
 
-    def __init__(self, client: httpx.AsyncClient, animes: list[str], enough: int) -> None:
-        self.client, self.animes, self.enough = client, animes, enough
-        self.answered: dict[str, Row] = {path: {} for path in LISTS}
-        self.answered_enough = asyncio.Event()
+    def __init__(self, client: httpx.AsyncClient, anime_ids: list[str], target: int) -> None:
+        self.client, self.anime_ids, self.target = client, anime_ids, target
+        self.acknowledged: dict[str, Row] = {path: {} for path in LISTS}
+        self.target_reached = asyncio.Event()
 
     async def write(self) -> None:
-        """Write until no answer comes."""
+        """Write until a request fails."""
         with suppress(httpx.TransportError):
-            while self.animes:
-                anime_id = self.animes.pop()
+            while self.anime_ids:
+                anime_id = self.anime_ids.pop()
                 await self._send("/favorites", "POST", "/favorites", {"anime_id": anime_id})
                 await self._send("/library", "PUT", f"/library/{anime_id}", {"status": "plan_to_watch"})
                 progress = {"anime_id": anime_id, "episode": 1, "position_seconds": 7}
@@ -121,13 +121,13 @@ class Writers:
         response = await self.client.request(method, target, json=body)
         assert response.is_success, response.text
         row = response.json()
-        self.answered[path][row["anime_id"]] = row
-        if sum(map(len, self.answered.values())) >= self.enough:
-            self.answered_enough.set()
+        self.acknowledged[path][row["anime_id"]] = row
+        if sum(map(len, self.acknowledged.values())) >= self.target:
+            self.target_reached.set()
 
 
-async def held(client: httpx.AsyncClient, path: str) -> Row:
-    """All of a list, by its anime."""
+async def read_list(client: httpx.AsyncClient, path: str) -> Row:
+    """Return all rows of a list, by anime id."""
     found: Row = {}
     target = f"{path}?limit=100"
     while target:
@@ -138,12 +138,12 @@ async def held(client: httpx.AsyncClient, path: str) -> Row:
     return found
 
 
-async def test_a_kill_right_after_answers_loses_none_and_leaves_none_half_done(database: URL, tmp_path: Path) -> None:
+async def test_kill_loses_no_acknowledged_write_and_leaves_no_partial_write(database: URL, tmp_path: Path) -> None:
     acknowledged: dict[str, Row] = {path: {} for path in LISTS}
     for number in range(KILLS + 1):
         with kitsu(tmp_path, "serve", database=database, WORKERS="2") as server:
-            async with served(server) as client:
-                lists = {path: await held(client, path) for path in LISTS}
+            async with signed_in_client(server) as client:
+                lists = {path: await read_list(client, path) for path in LISTS}
                 for path in ("/favorites", "/watch/progress"):
                     assert {key: lists[path].get(key) for key in acknowledged[path]} == acknowledged[path]
                 assert acknowledged["/library"].keys() <= lists["/library"].keys()
@@ -151,13 +151,13 @@ async def test_a_kill_right_after_answers_loses_none_and_leaves_none_half_done(d
                 assert begun == lists["/watch/progress"].keys()
                 if number == KILLS:
                     break
-                writers = Writers(client, await animes(database, 5000), 100 + 20 * number)
+                writers = Writers(client, await insert_anime(database, 5000), 100 + 20 * number)
                 tasks = [asyncio.create_task(writers.write()) for _ in range(WRITERS)]
-                await writers.answered_enough.wait()
+                await writers.target_reached.wait()
                 for process in server.left():
                     process.kill()
                 await asyncio.gather(*tasks)
-                assert writers.animes
+                assert writers.anime_ids
                 for path in LISTS:
-                    acknowledged[path] |= writers.answered[path]
-    assert all(len(known) >= KILLS * 30 for known in acknowledged.values())
+                    acknowledged[path] |= writers.acknowledged[path]
+    assert all(len(rows) >= KILLS * 30 for rows in acknowledged.values())

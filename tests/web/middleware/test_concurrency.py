@@ -19,7 +19,7 @@ from kitsu.observability.logs import RequestLines
 from tests.application import ORIGIN, client_of
 from tests.databases import connect, execute
 from tests.db.waiting import run_other_tasks, soon, until
-from tests.observability.test_metrics import CREDENTIALS, scraped, value
+from tests.observability.test_metrics import CREDENTIALS, scrape, value
 from tests.web.middleware.test_response_cache import ROWS, is_cached, until_async
 
 AT_ONCE, WAITING = 2, 20
@@ -146,7 +146,7 @@ async def test_slow_uploads_and_password_checks_hold_no_slots(client: httpx.Asyn
     is_over.set()
     assert Counter([(await task).status_code for task in slow]) == {422: len(slow)}
     assert Counter([(await task).status_code for task in logins]) == {401: len(logins)}
-    assert value(await scraped(client), "kitsu_http_requests_in_flight") == 0
+    assert value(await scrape(client), "kitsu_http_requests_in_flight") == 0
 
 
 async def test_slow_readers_of_streams_hold_no_slots(client: httpx.AsyncClient) -> None:
@@ -175,7 +175,7 @@ async def test_slow_readers_of_streams_hold_no_slots(client: httpx.AsyncClient) 
         assert not any(export.done() for export in exports)
         is_over.set()
         assert Counter([(await export).status_code for export in exports]) == {200: len(exports)}
-    assert value(await scraped(client), "kitsu_http_requests_in_flight") == 0
+    assert value(await scrape(client), "kitsu_http_requests_in_flight") == 0
 
 
 async def test_rejections_are_counted_and_logged_once_a_second(
@@ -192,7 +192,7 @@ async def test_rejections_are_counted_and_logged_once_a_second(
         await until_async(all_logged)
     assert {(entry["log_level"], entry["event"]) for entry in logs} == {("warning", "requests rejected")}
     assert len(logs) <= 2
-    assert (value(await scraped(client), "kitsu_http_requests_rejected_total") or 0) >= 50
+    assert (value(await scrape(client), "kitsu_http_requests_rejected_total") or 0) >= 50
     await locked.close()
     await asyncio.gather(*tasks)
-    assert value(await scraped(client), "kitsu_http_requests_in_flight") == 0
+    assert value(await scrape(client), "kitsu_http_requests_in_flight") == 0
