@@ -62,10 +62,11 @@ bench-long: $(STAMP) ## measure a million anime and a million requests (wrk, 20 
 	@command -v wrk >/dev/null || { echo 'The benchmark needs wrk (Debian: apt install wrk).' >&2; exit 1; }
 	$(BIN)/python -m tests.bench.long
 
-check: $(STAMP) ## check format, lint rules and types; changes no file
+check: $(STAMP) ## check format, lint rules, types and wording; changes no file
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python -m scripts.wording
 
 format: $(STAMP) ## format the code and apply lint fixes
 	$(BIN)/ruff format .

@@ -50,7 +50,12 @@ def _git(*arguments: str) -> str:
 
 def problems() -> Iterator[str]:
     """Yield the problems of the checkout in the working directory."""
-    for path in _git("ls-files", "-z").split("\0"):
+    try:
+        paths = _git("ls-files", "-z").split("\0")
+    except (subprocess.CalledProcessError, FileNotFoundError):
+        print("The wording is not checked: this is not a git checkout.", file=sys.stderr)
+        return
+    for path in paths:
         if path and not path.startswith(EXEMPT) and Path(path).suffix in SUFFIXES and Path(path).is_file():
             yield from text_problems(path, Path(path).read_text(encoding="utf-8"))
     try:
