@@ -60,15 +60,15 @@ class Process:
 
     def serves(self) -> None:
         """Wait until it responds, with success."""
-        self.until(self._answers, "it answered")
+        self.until(self._responds, "it responded")
 
-    def _answers(self) -> bool:
+    def _responds(self) -> bool:
         try:
             response = self.get("/health")
         except httpx.TransportError:
             return False
         if not response.is_success:
-            self.fail(f"answered {response.status_code}")
+            self.fail(f"responded with {response.status_code}")
         return True
 
     def get(self, path: str) -> httpx.Response:

@@ -41,7 +41,7 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> MediaLocation:
 
 @pytest.fixture(scope="module")
 def good(source: URL, media: MediaLocation, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a backup of both."""
+    """Return a backup of the database and the media store."""
     folder = tmp_path_factory.mktemp("backup")
     code, _, errors = invoke(folder, "backup", "good.tar", database=source, **settings_of(media))
     assert code == 0, errors

@@ -39,9 +39,9 @@ def files_in(folder: Path) -> list[Path]:
 
 async def upload(viewer: Viewer, colour: str = "red") -> str:
     """Upload an avatar and return the name of its file."""
-    answer = await viewer.request("PATCH", "/users/me", files={"avatar": ("a.png", plain(colour=colour))})
-    assert answer.status_code == 200, answer.text
-    return str(answer.json()["avatar"]).rpartition("/")[2]
+    response = await viewer.request("PATCH", "/users/me", files={"avatar": ("a.png", plain(colour=colour))})
+    assert response.status_code == 200, response.text
+    return str(response.json()["avatar"]).rpartition("/")[2]
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ def test_client_that_disconnects_gets_499_without_error_log(tmp_path: Path, cata
                 # The header has to reach the application before the connection is closed.
                 seen = service.output.count('"route":"/health"')
                 service.get("/health")
-                service.until(lambda: service.output.count('"route":"/health"') > seen, "it answered others")  # noqa: B023
+                service.until(lambda: service.output.count('"route":"/health"') > seen, "it responded to others")  # noqa: B023
         service.until(lambda: service.output.count('"status":499') == len(cases) - len(BODIES) * 2, "all were noticed")
         service.serves()
         assert '"level":"error"' not in service.output

@@ -27,16 +27,16 @@ async def client(database: URL) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture(scope="module")
 async def shared(server: URL, template: URL) -> AsyncIterator[httpx.AsyncClient]:
-    """The same, on one database for all tests that write nothing."""
+    """The application on a database that the tests without writes share."""
     rules = {"login_refusal_ms": 0, "rate_limit_enabled": False}
     async with copy_of(template, server) as url, client_of(url, **rules) as client:
         yield client
 
 
-def fields_at_fault(answer: httpx.Response) -> list[str]:
+def fields_at_fault(response: httpx.Response) -> list[str]:
     """Return the fields that a 422 names."""
-    body = answer.json()
-    assert (answer.status_code, body["code"]) == (422, "VALIDATION_ERROR")
+    body = response.json()
+    assert (response.status_code, body["code"]) == (422, "VALIDATION_ERROR")
     assert body["message"] == "Request validation failed"
     assert body.keys() == {"code", "message", "details"}
     return [detail["field"] for detail in body["details"] or []]
@@ -46,16 +46,16 @@ def fields_at_fault(answer: httpx.Response) -> list[str]:
 async def test_registration_and_login_return_tokens(client: httpx.AsyncClient, way: str) -> None:
     tokens = await register(client)
     if way == "register":
-        answer = await client.post("/auth/register", json={"email": "chika@example.org", "password": PASSWORD})
+        response = await client.post("/auth/register", json={"email": "chika@example.org", "password": PASSWORD})
     else:
-        answer = await (login(client) if way == "login" else refresh(client, tokens["refresh_token"]))
-    body = answer.json()
-    assert answer.status_code == (201 if way == "register" else 200)
+        response = await (login(client) if way == "login" else refresh(client, tokens["refresh_token"]))
+    body = response.json()
+    assert response.status_code == (201 if way == "register" else 200)
     assert body.keys() == {"access_token", "refresh_token", "token_type"}
     assert body["token_type"] == "bearer"
     assert len(body["refresh_token"]) == 43  # 256 bits
-    assert answer.headers["cache-control"] == "no-store"
-    assert answer.headers["content-type"].startswith("application/json")
+    assert response.headers["cache-control"] == "no-store"
+    assert response.headers["content-type"].startswith("application/json")
     assert (await me(client, body)).status_code == 200
 
 
@@ -70,8 +70,8 @@ async def test_registration_creates_a_user(client: httpx.AsyncClient) -> None:
 @pytest.mark.parametrize("email", [EMAIL, "KAGUYA@EXAMPLE.ORG", " Kaguya@example.ORG "])
 async def test_email_in_another_case_is_the_same_account(client: httpx.AsyncClient, email: str) -> None:
     await register(client, "Kaguya@Example.org")
-    answer = await client.post("/auth/register", json={"email": email, "password": PASSWORD})
-    assert (answer.status_code, answer.json()) == (400, TAKEN)
+    response = await client.post("/auth/register", json={"email": email, "password": PASSWORD})
+    assert (response.status_code, response.json()) == (400, TAKEN)
     assert (await login(client, email)).status_code == 200
 
 
@@ -86,11 +86,11 @@ async def test_login_with_email_of_any_alphabet_succeeds(client: httpx.AsyncClie
 
 async def test_concurrent_registrations_create_one_account(client: httpx.AsyncClient) -> None:
     spellings = [EMAIL.upper() if number % 2 else EMAIL for number in range(60)]
-    answers = await asyncio.gather(
+    responses = await asyncio.gather(
         *(client.post("/auth/register", json={"email": email, "password": PASSWORD}) for email in spellings)
     )
-    assert Counter(answer.status_code for answer in answers) == {201: 1, 400: 59}
-    assert all(answer.json() == TAKEN for answer in answers if answer.status_code == 400)
+    assert Counter(response.status_code for response in responses) == {201: 1, 400: 59}
+    assert all(response.json() == TAKEN for response in responses if response.status_code == 400)
 
 
 async def test_registration_with_locked_table_returns_503(database: URL) -> None:
@@ -98,9 +98,9 @@ async def test_registration_with_locked_table_returns_503(database: URL) -> None
         holder = await connect(database)
         async with holder.transaction():
             await holder.execute("LOCK TABLE users IN SHARE MODE")
-            answer = await client.post("/auth/register", json={"email": EMAIL, "password": PASSWORD})
-            assert (answer.status_code, answer.json()) == (503, UNAVAILABLE)
-            assert int(answer.headers["retry-after"]) > 0
+            response = await client.post("/auth/register", json={"email": EMAIL, "password": PASSWORD})
+            assert (response.status_code, response.json()) == (503, UNAVAILABLE)
+            assert int(response.headers["retry-after"]) > 0
             assert (await client.get("/health/live")).status_code == 200
             assert (await client.get("/anime")).status_code == 200
         await holder.close()
@@ -131,24 +131,24 @@ async def test_malformed_body_returns_422(shared: httpx.AsyncClient, path: str, 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'{"email": "a@example.org", "password": "\\ud800aaaaaaa"}'])
 @pytest.mark.parametrize("path", ["register", "login", "refresh", "logout"])
 async def test_body_of_invalid_json_returns_422(shared: httpx.AsyncClient, path: str, content: bytes) -> None:
-    answer = await shared.post(f"/auth/{path}", content=content, headers={"Content-Type": "application/json"})
-    fields_at_fault(answer)
-    assert answer.headers["cache-control"] == "no-store"
+    response = await shared.post(f"/auth/{path}", content=content, headers={"Content-Type": "application/json"})
+    fields_at_fault(response)
+    assert response.headers["cache-control"] == "no-store"
 
 
 @pytest.mark.parametrize(
     "email", ["", "kaguya", "@example.org", "a b@example.org", "a\0@example.org", "a@b@example.org"]
 )
 async def test_invalid_email_is_refused(shared: httpx.AsyncClient, email: str) -> None:
-    answer = await shared.post("/auth/register", json={"email": email, "password": PASSWORD})
-    assert fields_at_fault(answer) == ["email"]
+    response = await shared.post("/auth/register", json={"email": email, "password": PASSWORD})
+    assert fields_at_fault(response) == ["email"]
     assert (await login(shared, email)).status_code in {401, 422}
 
 
 @pytest.mark.parametrize("password", ["", "seven77", "ééé"])
 async def test_short_password_returns_422(shared: httpx.AsyncClient, password: str) -> None:
-    answer = await shared.post("/auth/register", json={"email": EMAIL, "password": password})
-    assert fields_at_fault(answer) == ["password"]
+    response = await shared.post("/auth/register", json={"email": EMAIL, "password": password})
+    assert fields_at_fault(response) == ["password"]
 
 
 @pytest.mark.parametrize(
@@ -188,8 +188,8 @@ async def test_extra_fields_have_no_effect(client: httpx.AsyncClient, database: 
     user_id = (await me(client, await register(client))).json()["id"]
     extra = {"role": "admin", "id": str(uuid4()), "is_active": False, "user_id": str(uuid4()), "username": "root"}
     email = EMAIL if path == "login" else "chika@example.org"
-    answer = await client.post(f"/auth/{path}", json={"email": email, "password": PASSWORD, **extra})
-    user = (await me(client, answer.json())).json()
+    response = await client.post(f"/auth/{path}", json={"email": email, "password": PASSWORD, **extra})
+    user = (await me(client, response.json())).json()
     assert (user["role"], user["is_active"]) == ("user", True)
     assert user["username"] != "root"
     assert user["id"] != extra["id"]
@@ -208,8 +208,8 @@ async def test_refresh_returns_401_for_unknown_and_403_for_revoked_token(client:
     tokens = await register(client)
     assert is_refused(await refresh(client, "unknown"))
     assert (await logout(client, tokens["refresh_token"])).status_code == 204
-    answer = await refresh(client, tokens["refresh_token"])
-    assert (answer.status_code, answer.json()) == (403, FORBIDDEN)
+    response = await refresh(client, tokens["refresh_token"])
+    assert (response.status_code, response.json()) == (403, FORBIDDEN)
     assert is_refused(await me(client, tokens))
 
 

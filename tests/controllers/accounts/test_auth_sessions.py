@@ -24,10 +24,10 @@ async def client(database: URL) -> AsyncIterator[httpx.AsyncClient]:
 
 async def sessions(client: httpx.AsyncClient, tokens: dict[str, str]) -> list[dict[str, object]]:
     """Return the sessions of a user."""
-    answer = await client.get("/auth/sessions", headers=bearer(tokens))
-    assert answer.status_code == 200
-    assert answer.headers["cache-control"] == "no-store"
-    found: list[dict[str, object]] = answer.json()
+    response = await client.get("/auth/sessions", headers=bearer(tokens))
+    assert response.status_code == 200
+    assert response.headers["cache-control"] == "no-store"
+    found: list[dict[str, object]] = response.json()
     return found
 
 
@@ -60,8 +60,8 @@ async def test_ended_session_is_signed_out(client: httpx.AsyncClient) -> None:
     path = f"/auth/sessions/{other['id']}"
     assert (await client.delete(path, headers=bearer(here))).status_code == 204
     assert is_refused(await me(client, there))
-    answer = await refresh(client, there["refresh_token"])
-    assert (answer.status_code, answer.json()) == (403, FORBIDDEN)
+    response = await refresh(client, there["refresh_token"])
+    assert (response.status_code, response.json()) == (403, FORBIDDEN)
     assert len(await sessions(client, here)) == 1
     again = await client.delete(path, headers=bearer(here))
     assert (again.status_code, again.json()) == (404, NOT_FOUND)
@@ -89,8 +89,8 @@ async def test_session_of_another_user_returns_404(client: httpx.AsyncClient) ->
     here, stranger = await register(client), await register(client, "chika@example.org")
     (theirs,) = await sessions(client, stranger)
     for session_id in (theirs["id"], uuid4()):
-        answer = await client.delete(f"/auth/sessions/{session_id}", headers=bearer(here))
-        assert (answer.status_code, answer.json()) == (404, NOT_FOUND)
+        response = await client.delete(f"/auth/sessions/{session_id}", headers=bearer(here))
+        assert (response.status_code, response.json()) == (404, NOT_FOUND)
     assert (await me(client, stranger)).status_code == 200
 
 
@@ -118,9 +118,9 @@ async def test_guest_gets_401(client: httpx.AsyncClient, method: str, path: str)
 
 async def test_logout_ends_its_session_only(client: httpx.AsyncClient) -> None:
     here, there = await register(client), (await login(client)).json()
-    answer = await logout(client, there["refresh_token"])
-    assert (answer.status_code, answer.content) == (204, b"")
-    assert answer.headers["cache-control"] == "no-store"
+    response = await logout(client, there["refresh_token"])
+    assert (response.status_code, response.content) == (204, b"")
+    assert response.headers["cache-control"] == "no-store"
     assert is_refused(await me(client, there))
     assert (await me(client, here)).status_code == 200
 
@@ -128,8 +128,8 @@ async def test_logout_ends_its_session_only(client: httpx.AsyncClient) -> None:
 async def test_new_password_ends_every_other_session(client: httpx.AsyncClient) -> None:
     here, there = await register(client), (await login(client)).json()
     stranger = await register(client, "chika@example.org")
-    answer = await change(client, here)
-    assert (answer.status_code, answer.content) == (204, b"")
+    response = await change(client, here)
+    assert (response.status_code, response.content) == (204, b"")
     assert is_refused(await me(client, there))
     assert (await refresh(client, there["refresh_token"])).status_code == 403
     assert [(await me(client, tokens)).status_code for tokens in (here, stranger)] == [200, 200]
@@ -163,8 +163,8 @@ async def test_new_password_of_wrong_length_returns_422(
 
 async def test_guessing_the_current_password_is_rate_limited(client: httpx.AsyncClient) -> None:
     tokens = await register(client)
-    answers = [await change(client, tokens, current=f"a wrong password {number}") for number in range(6)]
-    assert [answer.status_code for answer in answers] == [401] * 5 + [429]
-    assert int(answers[-1].headers["retry-after"]) > 0
+    responses = [await change(client, tokens, current=f"a wrong password {number}") for number in range(6)]
+    assert [response.status_code for response in responses] == [401] * 5 + [429]
+    assert int(responses[-1].headers["retry-after"]) > 0
     assert (await change(client, tokens)).status_code == 429
     assert (await login(client)).status_code == 200

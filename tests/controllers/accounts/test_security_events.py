@@ -22,13 +22,13 @@ class Log:
         self.lines = lines
         self.seen = 0
 
-    def new(self, answer: httpx.Response | None = None) -> list[tuple[str, str, str | None]]:
+    def new(self, response: httpx.Response | None = None) -> list[tuple[str, str, str | None]]:
         """Return event, level and user id of each new line; check address and request id."""
         lines = [line for line in self.lines[self.seen :] if line["event"] != "request finished"]
         self.seen = len(self.lines)
         assert all(line["ip"] == "127.0.0.1" and line["request_id"] for line in lines)
-        if answer is not None:
-            assert {line["request_id"] for line in lines} == {answer.headers["x-request-id"]}
+        if response is not None:
+            assert {line["request_id"] for line in lines} == {response.headers["x-request-id"]}
         return [(line["event"], line["log_level"], line["user_id"]) for line in lines]
 
 
@@ -49,31 +49,31 @@ async def test_registration_login_and_logout_are_logged(database: URL) -> None:
             user_id = (await me(client, tokens)).json()["id"]
             assert log.new() == [("user registered", "info", user_id)]
 
-            answer = await login(client)
-            secrets += [*tokens.values(), *answer.json().values()]
+            response = await login(client)
+            secrets += [*tokens.values(), *response.json().values()]
             secrets.remove("bearer")
             secrets.remove("bearer")
-            assert log.new(answer) == [("login succeeded", "info", user_id)]
+            assert log.new(response) == [("login succeeded", "info", user_id)]
 
-            await logout(client, answer.json()["refresh_token"])
+            await logout(client, response.json()["refresh_token"])
             assert log.new() == [("session ended", "info", user_id)]
 
             body = {"current_password": PASSWORD, "new_password": "another long password"}
-            answer = await client.post("/auth/password", json=body, headers=bearer(tokens))
-            assert log.new(answer) == [("password changed", "info", user_id)]
+            response = await client.post("/auth/password", json=body, headers=bearer(tokens))
+            assert log.new(response) == [("password changed", "info", user_id)]
 
             await refresh(client, tokens["refresh_token"])
-            answer = await refresh(client, tokens["refresh_token"])
-            assert log.new(answer) == [("refresh token reused", "warning", user_id)]
+            response = await refresh(client, tokens["refresh_token"])
+            assert log.new(response) == [("refresh token reused", "warning", user_id)]
 
             for _ in range(5):
-                answer = await login(client, password="a wrong password")
-                assert log.new(answer) == [("login failed", "warning", user_id)]
-            answer = await login(client, password="a wrong password")
-            assert log.new(answer) == [("login locked", "warning", user_id)]
+                response = await login(client, password="a wrong password")
+                assert log.new(response) == [("login failed", "warning", user_id)]
+            response = await login(client, password="a wrong password")
+            assert log.new(response) == [("login locked", "warning", user_id)]
 
-            answer = await login(client, "unknown@example.org", "a wrong password")
-            assert log.new(answer) == [("login failed", "warning", None)]
+            response = await login(client, "unknown@example.org", "a wrong password")
+            assert log.new(response) == [("login failed", "warning", None)]
 
 
 async def test_actions_of_administrators_are_logged(database: URL) -> None:
@@ -88,12 +88,12 @@ async def test_actions_of_administrators_are_logged(database: URL) -> None:
                 ({"is_active": False}, "user deactivated"),
                 ({"is_active": True}, "user activated"),
             ):
-                answer = await client.patch(f"/users/{user_id}", json=change, headers=bearer(admin))
-                assert log.new(answer) == [(event, "info", user_id)]
-            answer = await client.delete(f"/users/{user_id}", headers=bearer(admin))
-            assert log.new(answer) == [("user deleted", "info", user_id)]
+                response = await client.patch(f"/users/{user_id}", json=change, headers=bearer(admin))
+                assert log.new(response) == [(event, "info", user_id)]
+            response = await client.delete(f"/users/{user_id}", headers=bearer(admin))
+            assert log.new(response) == [("user deleted", "info", user_id)]
             new = {"email": "chika@example.org", "password": PASSWORD}
-            answer = await client.post("/users", json=new, headers=bearer(admin))
-            assert log.new(answer) == [("user created", "info", answer.json()["id"])]
+            response = await client.post("/users", json=new, headers=bearer(admin))
+            assert log.new(response) == [("user created", "info", response.json()["id"])]
         done_by = {line["by"] for line in log.lines if line["event"] != "request finished"}
     assert done_by == {admin_id}

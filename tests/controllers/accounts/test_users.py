@@ -20,7 +20,7 @@ LAST = {"code": "VALIDATION_ERROR", "message": "The last administrator can't be 
 
 @pytest.fixture
 async def api(database: URL) -> AsyncIterator[httpx.AsyncClient]:
-    """The application on an empty database, whose answers never hold a hash."""
+    """The application on an empty database. Fails if a response contains a hash."""
 
     async def look(response: httpx.Response) -> None:
         text = (await response.aread()).decode()
@@ -279,10 +279,10 @@ async def test_administrators_that_remove_each_other_leave_one(
 ) -> None:
     one, two = [await administrator(api, database, f"boss-{uuid4().hex[:8]}") for _ in range(2)]
     for _ in range(8):
-        answers = await asyncio.gather(
+        responses = await asyncio.gather(
             one.request(method, f"/users/{two.id}", json=body), two.request(method, f"/users/{one.id}", json=body)
         )
-        assert {answer.status_code for answer in answers} <= {200, 204, 400, 401, 403, 404}
+        assert {response.status_code for response in responses} <= {200, 204, 400, 401, 403, 404}
         living = await column(database, "SELECT id FROM users WHERE role = 'admin' AND is_active")
         assert len(living) == 1
         stays = one if str(living[0]) == one.id else two

@@ -162,8 +162,8 @@ async def test_uploads_are_rate_limited(database: URL, folder: MediaLocation) ->
 async def test_concurrent_uploads_leave_one_file(database: URL, location: MediaLocation) -> None:
     async with client_of(database, **location.settings, db_pool_size=10) as client:
         member = await person(client, "member")
-        answers = await asyncio.gather(*(upload(member, plain(size=(number, 9))) for number in range(1, 9)))
-        assert {answer.status_code for answer in answers} == {200}
+        responses = await asyncio.gather(*(upload(member, plain(size=(number, 9))) for number in range(1, 9)))
+        assert {response.status_code for response in responses} == {200}
         (avatar,) = await column(database, "SELECT avatar FROM users")
         assert [f"uploads/avatars/{name}" for name in location.files()] == [avatar]
         assert await column(database, NOTES) == []
@@ -172,8 +172,8 @@ async def test_concurrent_uploads_leave_one_file(database: URL, location: MediaL
 async def test_uploads_beyond_the_queue_return_503(api: httpx.AsyncClient, folder: MediaLocation) -> None:
     member = await person(api, "member")
     big = plain(size=(1500, 1500))
-    answers = await asyncio.gather(*(upload(member, big) for _ in range(QUEUE_SIZE + 8)))
-    assert {answer.status_code for answer in answers} == {200, 503}
+    responses = await asyncio.gather(*(upload(member, big) for _ in range(QUEUE_SIZE + 8)))
+    assert {response.status_code for response in responses} == {200, 503}
     assert len(folder.files()) == 1
 
 

@@ -37,11 +37,11 @@ async def filled(client: httpx.AsyncClient, email: str) -> dict[str, str]:
         ("PUT", f"/collections/{collection}/anime/{first}", None),
         ("PUT", f"/collections/{collection}/anime/{second}", None),
     ):
-        answer = await client.request(method, path, json=body, headers=who)
-        assert answer.is_success, answer.text
+        response = await client.request(method, path, json=body, headers=who)
+        assert response.is_success, response.text
     progress = {"anime_id": first, "episode": 2, "position_seconds": 7}
-    answer = await client.post("/watch/progress", json=progress, headers={**who, "Idempotency-Key": "one"})
-    assert answer.status_code == 200
+    response = await client.post("/watch/progress", json=progress, headers={**who, "Idempotency-Key": "one"})
+    assert response.status_code == 200
     return who
 
 
@@ -57,11 +57,11 @@ async def test_export_contains_all_rows_of_the_user_only(database: URL) -> None:
     await engine.dispose()
     async with client_of(database) as client:
         who, other = await filled(client, EMAIL), await filled(client, "chika@example.org")
-        answer = await client.get("/users/me/export", headers=who)
-        assert answer.status_code == 200
-        assert answer.headers["content-type"] == "application/json"
-        assert "attachment" in answer.headers["content-disposition"]
-        export: dict[str, Any] = answer.json()
+        response = await client.get("/users/me/export", headers=who)
+        assert response.status_code == 200
+        assert response.headers["content-type"] == "application/json"
+        assert "attachment" in response.headers["content-disposition"]
+        export: dict[str, Any] = response.json()
         user_id = export["user"]["id"]
         assert export["user"] == (await client.get("/users/me", headers=who)).json()
         for name, path in (
@@ -76,8 +76,8 @@ async def test_export_contains_all_rows_of_the_user_only(database: URL) -> None:
         assert [item["position"] for item in export["collection_items"]] == [0, 1]
         (session,) = export["sessions"]
         assert (session["ip"], session["revoked_at"]) == ("127.0.0.1", None)
-        assert "chika" not in answer.text
-        assert "$argon2" not in answer.text
+        assert "chika" not in response.text
+        assert "$argon2" not in response.text
 
         connection = await connect(database)
         before = await rows_of(connection, user_id)

@@ -131,14 +131,14 @@ async def test_deleted_anime_deletes_its_favorites(backend: Backend, viewer: Vie
 async def test_concurrent_adds_store_one_favorite(backend: Backend, viewer: Viewer) -> None:
     body = {"anime_id": await backend.anime()}
     for _ in range(2):
-        answers = await asyncio.gather(*(viewer.request("POST", "/favorites", json=body) for _ in range(50)))
-        assert Counter(answer.status_code for answer in answers) == {201: 1, 409: 49}
+        responses = await asyncio.gather(*(viewer.request("POST", "/favorites", json=body) for _ in range(50)))
+        assert Counter(response.status_code for response in responses) == {201: 1, 409: 49}
         assert await backend.rows.fetchval(STORED, viewer.id) == 1
-        for answer in answers:
-            if answer.status_code == 409:
-                assert_error(answer, 409, "Favorite already exists")
+        for response in responses:
+            if response.status_code == 409:
+                assert_error(response, 409, "Favorite already exists")
         removals = await asyncio.gather(
             *(viewer.request("DELETE", f"/favorites/{body['anime_id']}") for _ in range(10))
         )
-        assert {answer.status_code for answer in removals} == {204}
+        assert {response.status_code for response in removals} == {204}
         assert await backend.rows.fetchval(STORED, viewer.id) == 0

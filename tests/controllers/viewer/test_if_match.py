@@ -92,9 +92,9 @@ async def test_concurrent_changes_with_one_tag_store_one(
     path = await make(backend, viewer)
     for _ in range(3):
         tag = await tag_of(viewer, path)
-        answers = await asyncio.gather(*(change(viewer, path, tag, f"by {it}") for it in range(20)))
-        assert Counter(answer.status_code for answer in answers) == {200: 1, 412: 19}
-        (winner,) = (answer.json() for answer in answers if answer.status_code == 200)
+        responses = await asyncio.gather(*(change(viewer, path, tag, f"by {it}") for it in range(20)))
+        assert Counter(response.status_code for response in responses) == {200: 1, 412: 19}
+        (winner,) = (response.json() for response in responses if response.status_code == 200)
         assert await viewer.read(path) == winner
 
 

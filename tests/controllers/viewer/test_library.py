@@ -144,7 +144,7 @@ async def test_library_of_another_viewer_is_separate(backend: Backend, viewer: V
 
 async def test_concurrent_puts_leave_one_entry(backend: Backend, viewer: Viewer) -> None:
     anime_id = await backend.anime()
-    answers = await asyncio.gather(*(put(viewer, anime_id, notes=str(it)) for it in range(20)))
-    assert len({answer["id"] for answer in answers}) == 1
-    assert sorted(answer["version"] for answer in answers) == list(range(1, 21))
-    assert await viewer.read("/library") == [max(answers, key=lambda answer: answer["version"])]
+    responses = await asyncio.gather(*(put(viewer, anime_id, notes=str(it)) for it in range(20)))
+    assert len({response["id"] for response in responses}) == 1
+    assert sorted(response["version"] for response in responses) == list(range(1, 21))
+    assert await viewer.read("/library") == [max(responses, key=lambda response: response["version"])]

@@ -125,8 +125,8 @@ async def test_removing_a_view_keeps_the_others(backend: Backend, viewer: Viewer
 
 async def test_concurrent_views_leave_one_row(backend: Backend, viewer: Viewer) -> None:
     (episode_id,) = await episodes(backend, 1)
-    answers = await asyncio.gather(*(see(viewer, episode_id, progress) for progress in range(30)))
-    assert len({answer["id"] for answer in answers}) == 1
+    responses = await asyncio.gather(*(see(viewer, episode_id, progress) for progress in range(30)))
+    assert len({response["id"] for response in responses}) == 1
     (stored,) = await viewer.read("/views")
-    assert stored in answers
-    assert sorted(answer["progress"] for answer in answers) == list(range(30))
+    assert stored in responses
+    assert sorted(response["progress"] for response in responses) == list(range(30))

@@ -197,8 +197,8 @@ async def test_hidden_anime_reappears_when_played_again(backend: Backend, viewer
 
 async def test_concurrent_progress_leaves_one_row(backend: Backend, viewer: Viewer) -> None:
     anime_id = await backend.anime()
-    answers = await asyncio.gather(*(watch(viewer, anime_id, episode) for episode in range(1, 31)))
-    assert len({answer["id"] for answer in answers}) == 1
+    responses = await asyncio.gather(*(watch(viewer, anime_id, episode) for episode in range(1, 31)))
+    assert len({response["id"] for response in responses}) == 1
     (stored,) = await viewer.read("/watch/progress")
-    assert stored in answers
-    assert sorted(answer["episode"] for answer in answers) == list(range(1, 31))
+    assert stored in responses
+    assert sorted(response["episode"] for response in responses) == list(range(1, 31))

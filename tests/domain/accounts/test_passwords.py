@@ -162,8 +162,8 @@ async def test_login_with_damaged_hash_is_refused(
 
 async def test_concurrent_logins_replace_bcrypt_hash_once(client: httpx.AsyncClient, rows: asyncpg.Connection) -> None:
     await add(rows, over_digest(PASSWORD))
-    answers = await asyncio.gather(*(login(client) for _ in range(4)))
-    assert [answer.status_code for answer in answers] == [200] * 4
+    responses = await asyncio.gather(*(login(client) for _ in range(4)))
+    assert [response.status_code for response in responses] == [200] * 4
     assert (await login(client)).status_code == 200
 
 
@@ -171,8 +171,8 @@ async def test_concurrent_logins_replace_bcrypt_hash_once(client: httpx.AsyncCli
 async def test_common_password_is_refused_if_enabled(database: URL, common: str) -> None:
     assert "password123" in passwords.COMMON
     async with client_of(database, refuse_common_passwords=True) as client:
-        answer = await client.post("/auth/register", json={"email": EMAIL, "password": common})
-        assert answer.status_code == 422
+        response = await client.post("/auth/register", json={"email": EMAIL, "password": common})
+        assert response.status_code == 422
     async with client_of(database) as client:
         await register(client, password=common)
 
@@ -194,9 +194,9 @@ async def test_login_with_full_queue_returns_503(database: URL, gate: Gate) -> N
     async with client_of(database, login_refusal_ms=0, password_threads=1, password_queue=0) as client:
         first = asyncio.create_task(login(client))
         await gate.reached()
-        answer = await login(client, "chika@example.org")
-        assert (answer.status_code, answer.json()["code"]) == (503, "SERVICE_UNAVAILABLE")
-        assert answer.headers["retry-after"].isdecimal()
+        response = await login(client, "chika@example.org")
+        assert (response.status_code, response.json()["code"]) == (503, "SERVICE_UNAVAILABLE")
+        assert response.headers["retry-after"].isdecimal()
         gate.opened.set()
         assert is_refused(await first)
 
@@ -211,7 +211,7 @@ async def test_hashing_blocks_neither_event_loop_nor_database(database: URL, gat
             assert (await client.get(path)).status_code == 200
         assert not any(task.done() for task in logins)
         gate.opened.set()
-        assert all(is_refused(answer) for answer in await asyncio.gather(*logins))
+        assert all(is_refused(response) for response in await asyncio.gather(*logins))
 
 
 async def test_hashing_uses_its_own_bounded_threads(gate: Gate) -> None:

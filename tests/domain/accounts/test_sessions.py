@@ -32,10 +32,10 @@ def hashed(token: str) -> str:
 
 async def rotated(client: httpx.AsyncClient, token: str) -> str:
     """Refresh a token and return the next one."""
-    answer = await refresh(client, token)
-    assert answer.status_code == 200, answer.text
-    assert (await me(client, answer.json())).status_code == 200
-    return str(answer.json()["refresh_token"])
+    response = await refresh(client, token)
+    assert response.status_code == 200, response.text
+    assert (await me(client, response.json())).status_code == 200
+    return str(response.json()["refresh_token"])
 
 
 async def test_each_refresh_returns_a_new_token(client: httpx.AsyncClient, rows: asyncpg.Connection) -> None:
@@ -111,10 +111,10 @@ async def test_refresh_with_parent_and_without_leeway_revokes_session(database: 
 async def test_repeated_refresh_returns_the_same_tokens(database: URL, rows: asyncpg.Connection) -> None:
     async with client_of(database, refresh_retry="same") as client:
         first = (await register(client))["refresh_token"]
-        answers = await asyncio.gather(*(refresh(client, first) for _ in range(10)))
-        assert {answer.status_code for answer in answers} == {200}
-        (child,) = {answer.json()["refresh_token"] for answer in answers}
-        assert [(await me(client, answer.json())).status_code for answer in answers] == [200] * 10
+        responses = await asyncio.gather(*(refresh(client, first) for _ in range(10)))
+        assert {response.status_code for response in responses} == {200}
+        (child,) = {response.json()["refresh_token"] for response in responses}
+        assert [(await me(client, response.json())).status_code for response in responses] == [200] * 10
         assert await rows.fetchval("SELECT count(*) FROM refresh_tokens") == 2
         await rows.execute(PAST_LEEWAY, hashed(first))
         assert is_refused(await refresh(client, first))
@@ -192,9 +192,9 @@ async def test_access_and_refresh_tokens_are_not_interchangeable(client: httpx.A
 async def test_fifty_concurrent_refreshes_rotate_once(client: httpx.AsyncClient) -> None:
     token = (await register(client))["refresh_token"]
     for _ in range(8):
-        answers = await asyncio.gather(*(refresh(client, token) for _ in range(50)))
-        assert Counter(answer.status_code for answer in answers) == {200: 1, 401: 49}
-        (winner,) = (answer.json() for answer in answers if answer.status_code == 200)
+        responses = await asyncio.gather(*(refresh(client, token) for _ in range(50)))
+        assert Counter(response.status_code for response in responses) == {200: 1, 401: 49}
+        (winner,) = (response.json() for response in responses if response.status_code == 200)
         assert (await me(client, winner)).status_code == 200
         token = winner["refresh_token"]
     await rotated(client, token)
@@ -204,12 +204,12 @@ async def test_logout_during_refresh_leaves_no_valid_token(client: httpx.AsyncCl
     token = (await register(client))["refresh_token"]
     for number in range(20):
         racers = [refresh(client, token), logout(client, token)]
-        answers = await asyncio.gather(*(racers if number % 2 else reversed(racers)))
-        assert {answer.status_code for answer in answers} <= {200, 204, 403}
-        for answer in answers:
-            if answer.status_code == 200:
-                assert (await refresh(client, answer.json()["refresh_token"])).status_code == 403
-                assert is_refused(await me(client, answer.json()))
+        responses = await asyncio.gather(*(racers if number % 2 else reversed(racers)))
+        assert {response.status_code for response in responses} <= {200, 204, 403}
+        for response in responses:
+            if response.status_code == 200:
+                assert (await refresh(client, response.json()["refresh_token"])).status_code == 403
+                assert is_refused(await me(client, response.json()))
         assert await rows.fetchval(ALIVE) == 0
         await rows.execute("DELETE FROM rate_limits")
         token = (await login(client)).json()["refresh_token"]

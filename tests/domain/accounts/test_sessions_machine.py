@@ -55,7 +55,7 @@ class ModelToken:
 
 
 @dataclass
-class World:
+class Service:
     """The application and the event loop of the machine."""
 
     client: httpx.AsyncClient
@@ -71,15 +71,15 @@ class World:
 
     def post(self, path: str, body: dict[str, str]) -> httpx.Response:
         """Send a request to a path under /auth."""
-        answer = self.run(self.client.post(f"/auth/{path}", json=body))
-        self.statuses.add((path, answer.status_code))
-        return answer
+        response = self.run(self.client.post(f"/auth/{path}", json=body))
+        self.statuses.add((path, response.status_code))
+        return response
 
 
 class SessionMachine(RuleBasedStateMachine):
     """Registers, logs in, refreshes, logs out, reads, and lets time pass."""
 
-    world: ClassVar[World]
+    service: ClassVar[Service]
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,27 +95,29 @@ class SessionMachine(RuleBasedStateMachine):
     @rule()
     def register(self) -> None:
         """Create an account with its first session."""
-        self.world.accounts += 1
-        email = f"{self.world.accounts}@example.org"
-        answer = self.world.post("register", {"email": email, "password": PASSWORD})
-        assert answer.status_code == 201
+        self.service.accounts += 1
+        email = f"{self.service.accounts}@example.org"
+        response = self.service.post("register", {"email": email, "password": PASSWORD})
+        assert response.status_code == 201
         self.emails.append(email)
-        self._note(answer, ModelSession(self.now + LIFETIME))
+        self._add_token(response, ModelSession(self.now + LIFETIME))
 
     @rule(data=st.data())
     def register_again(self, data: st.DataObject) -> None:
         """Register an e-mail of an account, in another case."""
         email = data.draw(st.sampled_from(self.emails)).upper()
-        assert self.world.post("register", {"email": email, "password": PASSWORD}).status_code == 400
+        assert self.service.post("register", {"email": email, "password": PASSWORD}).status_code == 400
 
     @rule(data=st.data(), is_right=st.sampled_from([True, True, False]))
     def login(self, data: st.DataObject, is_right: bool) -> None:
         """Log in on another device."""
         email = data.draw(st.sampled_from(self.emails))
-        answer = self.world.post("login", {"email": email, "password": PASSWORD if is_right else "a wrong password"})
-        assert answer.status_code == (200 if is_right else 401)
+        response = self.service.post(
+            "login", {"email": email, "password": PASSWORD if is_right else "a wrong password"}
+        )
+        assert response.status_code == (200 if is_right else 401)
         if is_right:
-            self._note(answer, ModelSession(self.now + LIFETIME))
+            self._add_token(response, ModelSession(self.now + LIFETIME))
 
     @rule(data=st.data())
     def refresh_any(self, data: st.DataObject) -> None:
@@ -136,13 +138,13 @@ class SessionMachine(RuleBasedStateMachine):
     @rule(token=st.text(max_size=50))
     def refresh_unknown(self, token: str) -> None:
         """Refresh a token that was not issued."""
-        assert self.world.post("refresh", {"refresh_token": token}).status_code == 401
+        assert self.service.post("refresh", {"refresh_token": token}).status_code == 401
 
     @rule(data=st.data())
     def logout(self, data: st.DataObject) -> None:
         """Log out with any token that was issued: it ends its session."""
         token = data.draw(st.sampled_from(self.tokens))
-        assert self.world.post("logout", {"refresh_token": token.refresh_token}).status_code == 204
+        assert self.service.post("logout", {"refresh_token": token.refresh_token}).status_code == 204
         token.session.is_revoked = True
 
     @rule(data=st.data())
@@ -150,32 +152,32 @@ class SessionMachine(RuleBasedStateMachine):
         """Use any access token that was issued: it is valid while its session is."""
         token = data.draw(st.sampled_from(self.tokens))
         headers = bearer({"access_token": token.access_token})
-        answer = self.world.run(self.world.client.get("/users/me", headers=headers))
+        response = self.service.run(self.service.client.get("/users/me", headers=headers))
         is_alive = not token.session.is_revoked and token.session.expires_at > self.now
-        assert answer.status_code == (200 if is_alive else 401)
+        assert response.status_code == (200 if is_alive else 401)
 
     @rule(seconds=st.sampled_from(STEPS))
     def wait(self, seconds: int) -> None:
         """Let time pass."""
         self.now += seconds
         statements = (AGE_SESSIONS.format(seconds), AGE_TOKENS.format(seconds))
-        self.world.run(execute(self.world.database, *statements))
+        self.service.run(execute(self.service.database, *statements))
 
     def _refresh(self, token: ModelToken) -> None:
         expected, child = self._predict(token)
-        answer = self.world.post("refresh", {"refresh_token": token.refresh_token})
-        assert answer.status_code == expected
+        response = self.service.post("refresh", {"refresh_token": token.refresh_token})
+        assert response.status_code == expected
         if expected == 200 and child is not None:
-            assert answer.json()["refresh_token"] == child
+            assert response.json()["refresh_token"] == child
         elif expected == 200:
             token.used_at = self.now
             token.session.generation += 1
             token.session.expires_at = self.now + LIFETIME
-            self._note(answer, token.session)
+            self._add_token(response, token.session)
             token.child = self.tokens[-1].refresh_token
 
     def _predict(self, token: ModelToken) -> tuple[int, str | None]:
-        """Return the expected status, and the expected child if it is determined; note a theft."""
+        """Return the expected status and, if it is known, the expected child. Revoke the session of a reused token."""
         session = token.session
         if session.is_revoked:
             return 403, None
@@ -184,12 +186,12 @@ class SessionMachine(RuleBasedStateMachine):
         if token.used_at is None:
             return 200, None
         if token.generation == session.generation - 1 and self.now - token.used_at <= LEEWAY:
-            return (200, token.child) if self.world.same_child else (401, None)
+            return (200, token.child) if self.service.same_child else (401, None)
         session.is_revoked = True
         return 401, None
 
-    def _note(self, answer: httpx.Response, session: ModelSession) -> None:
-        body = answer.json()
+    def _add_token(self, response: httpx.Response, session: ModelSession) -> None:
+        body = response.json()
         token = ModelToken(
             session, session.generation, self.now + LIFETIME, body["refresh_token"], body["access_token"]
         )
@@ -201,7 +203,7 @@ async def play(database: URL, *, retry: str, examples: int) -> set[tuple[str, in
     """Run the machine, and report which responses occurred."""
     rules = {"refresh_leeway_seconds": LEEWAY, "refresh_retry": retry, "rate_limit_enabled": False}
     async with client_of(database, login_refusal_ms=0, **rules) as client:
-        world = World(client, database, asyncio.get_running_loop(), same_child=retry == "same")
+        service = Service(client, database, asyncio.get_running_loop(), same_child=retry == "same")
         limits = settings(
             max_examples=examples,
             stateful_step_count=20,
@@ -210,9 +212,9 @@ async def play(database: URL, *, retry: str, examples: int) -> set[tuple[str, in
             suppress_health_check=list(HealthCheck),
         )
         await asyncio.to_thread(
-            run_state_machine_as_test, type("Machine", (SessionMachine,), {"world": world}), settings=limits
+            run_state_machine_as_test, type("Machine", (SessionMachine,), {"service": service}), settings=limits
         )
-        return world.statuses
+        return service.statuses
 
 
 async def test_random_requests_match_the_model(database: URL) -> None:

@@ -112,7 +112,7 @@ RARE_HAN = "".join(map(chr, range(0x20000, 0x20000 + 500)))
 async def test_long_text_does_not_prevent_the_import_of_others(
     database: URL, tmp_path: Path, fields: dict[str, Any]
 ) -> None:
-    """A text within its limit may be too long for an index: its entry may be refused, but not the file."""
+    """PostgreSQL may refuse a long text in an index. Then the import refuses only its entry."""
     report = await import_entries(database, tmp_path, entry(1), entry(2, **fields), entry(3))
     assert report.added + len(report.refused) == 3
     assert await rows(database, "SELECT count(*) FROM anime WHERE title IN ('Anime 1', 'Anime 3')") == [2]

@@ -1,4 +1,4 @@
-"""The media store, in a folder and in a bucket of a real S3 server: both behave the same, and never hang."""
+"""The media store, in a folder and in a bucket of a real S3 server."""
 
 import asyncio
 import os

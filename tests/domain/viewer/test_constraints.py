@@ -42,13 +42,13 @@ async def while_it_goes(
     await transaction.start()
     await elsewhere.execute(f"DELETE FROM {table} WHERE id = $1", row_id)
     more = {} if body is None else {"json": body}
-    answer = asyncio.create_task(viewer.request(method, _named(path, names), headers=headers, **more))
-    while not (answer.done() or await backend.rows.fetchval(WAITS)):  # noqa: ASYNC110 - PostgreSQL sends no event
+    response = asyncio.create_task(viewer.request(method, _named(path, names), headers=headers, **more))
+    while not (response.done() or await backend.rows.fetchval(WAITS)):  # noqa: ASYNC110 - PostgreSQL sends no event
         await asyncio.sleep(0.005)
-    assert not answer.done(), answer.result().text
+    assert not response.done(), response.result().text
     await transaction.commit()
     await elsewhere.close()
-    return await answer
+    return await response
 
 
 def _named(value: Any, names: dict[str, str]) -> Any:

@@ -55,12 +55,18 @@ async def test_repeated_request_returns_the_first_response(backend: Backend, vie
 @EVERY
 async def test_request_with_another_key_or_without_is_stored_again(backend: Backend, viewer: Viewer, path: str) -> None:
     body = await body_of(backend, path)
-    answers = [(await post(viewer, path, key, body)).json() for key in ("a", "b", "A", "a" * 255, "0")]
-    answers += [await viewer.write("POST", path, body, PATHS[path]) for _ in range(2)]
+    responses = [(await post(viewer, path, key, body)).json() for key in ("a", "b", "A", "a" * 255, "0")]
+    responses += [await viewer.write("POST", path, body, PATHS[path]) for _ in range(2)]
     assert (
-        len({answer["last_watched_at" if "last_watched_at" in answer else "last_viewed_at"] for answer in answers}) == 7
+        len(
+            {
+                response["last_watched_at" if "last_watched_at" in response else "last_viewed_at"]
+                for response in responses
+            }
+        )
+        == 7
     )
-    assert await viewer.read(path) == answers[-1:]
+    assert await viewer.read(path) == responses[-1:]
 
 
 @EVERY
@@ -104,9 +110,11 @@ async def test_key_is_reusable_after_a_day(backend: Backend, viewer: Viewer, pat
 async def test_concurrent_equal_requests_are_stored_once(backend: Backend, viewer: Viewer, path: str) -> None:
     for key in ("a", "b"):
         body = await body_of(backend, path)
-        answers = await asyncio.gather(*(post(viewer, path, key, body) for _ in range(20)))
-        assert {(answer.status_code, answer.content) for answer in answers} == {(PATHS[path], answers[0].content)}
-        assert (await viewer.read(path))[0] == answers[0].json()
+        responses = await asyncio.gather(*(post(viewer, path, key, body) for _ in range(20)))
+        assert {(response.status_code, response.content) for response in responses} == {
+            (PATHS[path], responses[0].content)
+        }
+        assert (await viewer.read(path))[0] == responses[0].json()
 
 
 @EVERY
@@ -114,12 +122,12 @@ async def test_concurrent_different_requests_with_one_key_store_one(
     backend: Backend, viewer: Viewer, path: str
 ) -> None:
     body = await body_of(backend, path)
-    answers = await asyncio.gather(*(post(viewer, path, "a key", at(body, seconds)) for seconds in range(20)))
-    (winner,) = (answer.json() for answer in answers if answer.is_success)
+    responses = await asyncio.gather(*(post(viewer, path, "a key", at(body, seconds)) for seconds in range(20)))
+    (winner,) = (response.json() for response in responses if response.is_success)
     assert await viewer.read(path) == [winner]
-    for answer in answers:
-        if not answer.is_success:
-            assert_error(answer, 422)
+    for response in responses:
+        if not response.is_success:
+            assert_error(response, 422)
 
 
 @EVERY

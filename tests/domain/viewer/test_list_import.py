@@ -103,9 +103,9 @@ async def viewer(client: httpx.AsyncClient, name: str) -> dict[str, str]:
 
 async def bring(client: httpx.AsyncClient, who: dict[str, str], data: bytes | str, query: str = "") -> dict[str, Any]:
     """Import a list and return the report."""
-    answer = await client.post(f"/library/import{query}", content=data, headers=who)
-    assert answer.status_code == 200, answer.text
-    report: dict[str, Any] = answer.json()
+    response = await client.post(f"/library/import{query}", content=data, headers=who)
+    assert response.status_code == 200, response.text
+    report: dict[str, Any] = response.json()
     return report
 
 
@@ -139,14 +139,14 @@ async def test_import_and_export_of_2000_entries_are_equal(real: tuple[httpx.Asy
     assert counts(await bring(client, who, gzip.compress(xml.encode()), "?dry_run=true")) == (ENTRIES, 0, 0, 0)
     assert (await client.get("/library", headers=who)).json() == []
     assert counts(await bring(client, who, gzip.compress(xml.encode()))) == (ENTRIES, 0, 0, 0)
-    answer = await client.get("/library/export?format=mal", headers=who)
-    assert answer.headers["content-type"].startswith("application/xml")
-    assert "attachment" in answer.headers["content-disposition"]
-    assert blocks_of(answer.text) == blocks_of(xml)
-    assert info_of(answer.text) == info_of(xml)
+    response = await client.get("/library/export?format=mal", headers=who)
+    assert response.headers["content-type"].startswith("application/xml")
+    assert "attachment" in response.headers["content-disposition"]
+    assert blocks_of(response.text) == blocks_of(xml)
+    assert info_of(response.text) == info_of(xml)
     # Import the export: all entries exist unchanged.
     for policy in ("keep", "newer", "replace"):
-        assert counts(await bring(client, who, answer.content, f"?policy={policy}")) == (0, 0, ENTRIES, 0)
+        assert counts(await bring(client, who, response.content, f"?policy={policy}")) == (0, 0, ENTRIES, 0)
 
 
 LIST = {
@@ -255,11 +255,11 @@ async def test_import_of_invalid_file_is_rejected(
 ) -> None:
     who = await viewer(reader, f"f{abs(hash((form, data)))}")
     sent: dict[str, Any] = {"files": {"file": ("list.xml", data)}} if form else {"content": data}
-    answer = await reader.post("/library/import", headers=who, **sent)
-    assert answer.status_code == status, answer.text
-    assert answer.json()["code"] == {413: "PAYLOAD_TOO_LARGE", 422: "VALIDATION_ERROR"}[status]
+    response = await reader.post("/library/import", headers=who, **sent)
+    assert response.status_code == status, response.text
+    assert response.json()["code"] == {413: "PAYLOAD_TOO_LARGE", 422: "VALIDATION_ERROR"}[status]
     if status == 422:
-        assert answer.json()["details"][0]["field"] == "file"
+        assert response.json()["details"][0]["field"] == "file"
 
 
 @pytest.mark.parametrize("query", ["?policy=all", "?policy=", "?dry_run=maybe"])
