@@ -180,11 +180,18 @@ async def client(database: URL) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture(scope="session")
-async def catalogue(server: URL, template: URL) -> AsyncIterator[URL]:
-    """Create a database with the sample catalogue, for tests that only read."""
+async def catalogue_template(server: URL, template: URL) -> AsyncIterator[URL]:
+    """Create a database with the sample catalogue, which tests copy: it must have no connections."""
     async with copy_of(template, server) as url:
         async with engine_of(url) as engine:
             await load_sample(engine)
+        yield url
+
+
+@pytest.fixture(scope="session")
+async def catalogue(server: URL, catalogue_template: URL) -> AsyncIterator[URL]:
+    """Create a database with the sample catalogue, for tests that only read."""
+    async with copy_of(catalogue_template, server) as url:
         yield url
 
 

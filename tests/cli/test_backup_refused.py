@@ -23,9 +23,9 @@ from tests.media_locations import MediaLocation, bucket_of, folder_at
 
 
 @pytest.fixture(scope="module")
-async def source(catalogue: URL, server: URL) -> AsyncIterator[URL]:
+async def source(catalogue_template: URL, server: URL) -> AsyncIterator[URL]:
     """Yield a database with users, which these tests do not change."""
-    async with copy_of(catalogue, server) as url:
+    async with copy_of(catalogue_template, server) as url:
         await execute(url, USERS)
         yield url
 

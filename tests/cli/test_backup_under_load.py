@@ -146,9 +146,9 @@ async def test_backup_leaves_out_writes_after_snapshot(
 
 
 @pytest.fixture
-async def source(catalogue: URL, server: URL) -> AsyncIterator[URL]:
+async def source(catalogue_template: URL, server: URL) -> AsyncIterator[URL]:
     """Yield a database with users."""
-    async with copy_of(catalogue, server) as url:
+    async with copy_of(catalogue_template, server) as url:
         await execute(url, USERS)
         yield url
 
