@@ -18,6 +18,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from kitsu.db import models
 from kitsu.db.models.viewer import TOMBSTONE_DAYS
 from kitsu.db.statements import StatementRunner
+from kitsu.domain.fields import described
 from kitsu.domain.mapping import Rows, columns_of, mapper
 from kitsu.domain.pagination import PageRequest
 
@@ -27,9 +28,9 @@ T = TypeVar("T")
 class Tombstone(msgspec.Struct):
     """An item that was deleted from a list."""
 
-    id: Annotated[UUID, Meta(description="The id of the deleted item.")]
-    anime_id: Annotated[UUID | None, Meta(description="The anime of the deleted item, or null for a collection.")]
-    deleted_at: Annotated[datetime, Meta(description="When the item was deleted.")]
+    id: Annotated[UUID, described("The id of the deleted item.")]
+    anime_id: Annotated[UUID | None, described("The anime of the deleted item, or null for a collection.")]
+    deleted_at: Annotated[datetime, described("When the item was deleted.")]
 
 
 class ChangesCursor(msgspec.Struct, frozen=True):

@@ -9,7 +9,8 @@ from litestar.datastructures import ResponseHeader
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import Components, SecurityScheme, Server, Tag
+from litestar.openapi.spec import Components, Example, SecurityScheme, Server, Tag
+from litestar.params import ParameterKwarg, QueryParameter
 from litestar.routes import BaseRoute, HTTPRoute
 from litestar.types import ControllerRouterHandler, Method
 from litestar.types.internal_types import PathParameterDefinition
@@ -57,6 +58,14 @@ def documented_header(name: str, description: str, *, required: bool = True) -> 
     """Return a response header for the API description; the handler or a middleware sets it."""
     # The value gives the header its schema.
     return ResponseHeader(name=name, value="", description=description, documentation_only=True, required=required)
+
+
+def query(description: str, *examples: Any, **limits: Any) -> ParameterKwarg:
+    """Return the description, the examples and the limits of a query parameter."""
+    # Litestar leaves out a minimum of 0, and rounds large limits.
+    extra = {name: limits[key] for key, name in {"ge": "minimum", "le": "maximum"}.items() if key in limits}
+    shown = [Example(value=value) for value in examples]
+    return QueryParameter(description=description, examples=shown, schema_extra=extra, **limits)
 
 
 CATALOGUE_HEADERS: Sequence[ResponseHeader] = (

@@ -8,13 +8,11 @@ import msgspec
 from litestar import Request, Response
 from litestar.datastructures import ResponseHeader
 from litestar.di import Provide
-from litestar.openapi.spec import Example
-from litestar.params import QueryParameter
 
 from kitsu.domain.changes import Changes, ChangesCursor, ChangesRequest, ListRequest
 from kitsu.domain.pagination import MAX_TOTAL, Page, PageRequest, decode_cursor, encode_cursor
 from kitsu.errors import InvalidRequest
-from kitsu.web.openapi import documented_header
+from kitsu.web.openapi import documented_header, query
 
 BIGINT_MAX = 2**63 - 1
 
@@ -30,26 +28,22 @@ CHANGES_HEADERS: Sequence[ResponseHeader] = (
 )
 EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
 
-Limit = Annotated[
-    int, QueryParameter(ge=1, le=100, description="The maximum number of items.", examples=[Example(value=20)])
-]
-Offset = Annotated[
-    int,
-    QueryParameter(
-        ge=0,
-        le=BIGINT_MAX,
-        schema_extra={"maximum": BIGINT_MAX},  # Litestar writes a rounded float
-        description="The number of items to skip.",
-        examples=[Example(value=0)],
+Limit = Annotated[int, query("The maximum number of items.", 20, ge=1, le=100)]
+Offset = Annotated[int, query("The number of items to skip.", 0, ge=0, le=BIGINT_MAX)]
+Total = Annotated[bool, query("Whether to send the length of the whole list in `X-Total-Count`.")]
+Cursor = Annotated[str | None, query("The start of a page, from `Link`.", "WyIyMDI2LTExLTIyIl0", max_length=20_000)]
+UpdatedSince = Annotated[
+    datetime | None,
+    query(
+        "Only what changed at this time or later, the oldest change first. Start with any time long ago, then send the "
+        "`X-Updated-Until` of the last response."
     ),
 ]
-Total = Annotated[bool, QueryParameter(description="Whether to send the length of the whole list in `X-Total-Count`.")]
-Cursor = Annotated[
-    str | None,
-    QueryParameter(
-        max_length=20_000,
-        description="The start of a page. Take it from `Link`.",
-        examples=[Example(value="WyIyMDI2LTExLTIyIl0")],
+Deleted = Annotated[
+    bool,
+    query(
+        "Whether to include a `Tombstone` for each item that was deleted in the last 30 days. After a longer time "
+        "fetch the whole list."
     ),
 ]
 
@@ -70,20 +64,8 @@ def provide_list_request(
     offset: Offset = 0,
     total: Total = False,  # noqa: FBT002 - a query parameter
     cursor: Cursor = None,
-    updated_since: Annotated[
-        datetime | None,
-        QueryParameter(
-            description="Only what changed at this time or later, the oldest change first. Start with any time long "
-            "ago, then send the `X-Updated-Until` of the last response."
-        ),
-    ] = None,
-    deleted: Annotated[  # noqa: FBT002 - a query parameter
-        bool,
-        QueryParameter(
-            description="Whether to include a `Tombstone` for each item that was deleted in the last 30 days. After "
-            "a longer time fetch the whole list."
-        ),
-    ] = False,
+    updated_since: UpdatedSince = None,
+    deleted: Deleted = False,  # noqa: FBT002 - a query parameter
 ) -> ListRequest:
     """Return the requested page of a list, or of its changes. Raises InvalidRequest."""
     page = PageRequest(limit, offset, total, cursor)

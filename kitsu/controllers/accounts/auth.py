@@ -7,10 +7,10 @@ import msgspec
 from litestar import Controller, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
-from msgspec import Meta
 
-from kitsu.domain.accounts.sessions import Device, Session, SessionReader, SessionService, Tokens
+from kitsu.domain.accounts.sessions import Device, RefreshTokenText, Session, SessionReader, SessionService, Tokens
 from kitsu.domain.accounts.sign_in import AccountService
+from kitsu.domain.fields import described
 from kitsu.errors import BadRequest, Forbidden, NotFound, RateLimited, Unauthorized
 from kitsu.web.authentication import PUBLIC
 from kitsu.web.guards import rate_limited
@@ -22,8 +22,8 @@ from kitsu.web.services import service
 Accounts = NamedDependency[AccountService]
 ClientDevice = NamedDependency[Device]
 Sessions = NamedDependency[SessionService]
-Email = Annotated[str, Meta(max_length=320, description="The e-mail address.", examples=["kaguya@example.org"])]
-Password = Annotated[str, Meta(description="The password, 8 to 1024 bytes.", examples=["a long enough password"])]
+Email = Annotated[str, described("The e-mail address.", "kaguya@example.org", max_length=320)]
+Password = Annotated[str, described("The password, 8 to 1024 bytes.", "a long enough password")]
 
 
 class Credentials(msgspec.Struct):
@@ -36,20 +36,14 @@ class Credentials(msgspec.Struct):
 class RefreshRequest(msgspec.Struct):
     """The refresh token of a session."""
 
-    refresh_token: Annotated[
-        str,
-        Meta(
-            description="The refresh token of the session, as the last response had it.",
-            examples=["kB3v9Qm1Zt7yXw5LhRk2Pd8sUaEj4NfCgVo6Ti0bMxY"],
-        ),
-    ]
+    refresh_token: RefreshTokenText
 
 
 class NewPassword(msgspec.Struct):
     """The current and the new password."""
 
-    current_password: Annotated[Password, Meta(description="The password until now.")]
-    new_password: Annotated[Password, Meta(description="The password from now on, 8 to 1024 bytes.")]
+    current_password: Annotated[Password, described("The password until now.")]
+    new_password: Annotated[Password, described("The password from now on, 8 to 1024 bytes.")]
 
 
 class AuthController(Controller):

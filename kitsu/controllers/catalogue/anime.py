@@ -5,8 +5,7 @@ from uuid import UUID
 
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency, Provide
-from litestar.openapi.spec import Example
-from litestar.params import FromPath, QueryParameter
+from litestar.params import FromPath
 
 from kitsu.domain.catalogue.anime import Anime, AnimeListItem, AnimeQuery, AnimeReader, AnimeType, Season, Sort
 from kitsu.domain.pagination import PageRequest
@@ -14,38 +13,21 @@ from kitsu.errors import BadRequest, NotFound
 from kitsu.web.authentication import PUBLIC
 from kitsu.web.guards import rate_limited
 from kitsu.web.middleware.response_cache import CACHED, ETAGGED
-from kitsu.web.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors
+from kitsu.web.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors, query
 from kitsu.web.pagination import LIST_HEADERS, Cursor, Limit, Offset, Total, page_response, refuse_null
 from kitsu.web.request import GuestRequest
 
 
 def provide_anime_query(
     request: GuestRequest,
-    type: Annotated[AnimeType | None, QueryParameter(description="Only anime of this type.")] = None,  # noqa: A002 - the parameter's name in the contract
+    type: Annotated[AnimeType | None, query("Only anime of this type.")] = None,  # noqa: A002 - the parameter's name in the contract
     status: Annotated[
-        str | None,
-        QueryParameter(
-            max_length=64,
-            description="Only anime of this status: `FINISHED`, `ONGOING`, `UPCOMING` or `UNKNOWN`.",
-            examples=[Example(value="FINISHED")],
-        ),
+        str | None, query("`FINISHED`, `ONGOING`, `UPCOMING` or `UNKNOWN`.", "FINISHED", max_length=64)
     ] = None,
-    year: Annotated[
-        int | None,
-        QueryParameter(ge=1, le=9999, description="Only anime of this year.", examples=[Example(value=2006)]),
-    ] = None,
-    season: Annotated[Season | None, QueryParameter(description="Only anime of this season, of any year.")] = None,
-    genres: Annotated[
-        str | None,
-        QueryParameter(
-            max_length=1000,
-            description="Comma-separated genres. Only anime with all of them.",
-            examples=[Example(value="mystery,supernatural")],
-        ),
-    ] = None,
-    sort: Annotated[
-        Sort | None, QueryParameter(title="Sort", description="The order, descending with a leading `-`.")
-    ] = None,
+    year: Annotated[int | None, query("Only anime of this year.", 2006, ge=1, le=9999)] = None,
+    season: Annotated[Season | None, query("Only anime of this season, of any year.")] = None,
+    genres: Annotated[str | None, query("Comma-separated; all must match.", "mystery,school", max_length=1000)] = None,
+    sort: Annotated[Sort | None, query("The order, descending with a leading `-`.", title="Sort")] = None,
     limit: Limit = 20,
     offset: Offset = 0,
     total: Total = False,  # noqa: FBT002 - a query parameter
@@ -102,16 +84,10 @@ class SearchController(Controller):
         self,
         request: GuestRequest,
         anime_query: NamedDependency[AnimeQuery],
-        q: Annotated[
-            str | None,
-            QueryParameter(
-                description="Required: 2 to 255 characters of any title. Case and accents are ignored.",
-                examples=[Example(value="death note")],
-            ),
-        ] = None,
+        q: Annotated[str | None, query("Required: 2 to 255 characters of any title.", "death note")] = None,
     ) -> Response[list[AnimeListItem]]:
         """Search anime.
 
-        Lists the anime with a title that contains `q`, best match first by default.
+        Lists the anime with a title that contains `q`, best match first by default. Case and accents are ignored.
         """
         return page_response(request, await self.anime.search(q, anime_query))

@@ -5,14 +5,14 @@ from uuid import UUID
 
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
-from litestar.params import FromPath, QueryParameter
+from litestar.params import FromPath
 
 from kitsu.domain.catalogue.releases import EpisodeListItem, Release, ReleaseListItem, ReleaseReader
 from kitsu.domain.pagination import PageRequest
 from kitsu.errors import NotFound
 from kitsu.web.authentication import PUBLIC
 from kitsu.web.middleware.response_cache import CACHED
-from kitsu.web.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors
+from kitsu.web.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors, query
 from kitsu.web.pagination import LIST_HEADERS, PAGES, page_response, refuse_null
 from kitsu.web.request import GuestRequest
 
@@ -27,7 +27,7 @@ class ReleaseController(Controller):
         self,
         request: GuestRequest,
         page_request: NamedDependency[PageRequest],
-        anime_id: Annotated[UUID | None, QueryParameter(description="Only releases of this anime.")] = None,
+        anime_id: Annotated[UUID | None, query("Only releases of this anime.")] = None,
     ) -> Response[list[ReleaseListItem]]:
         """List releases.
 
@@ -42,9 +42,7 @@ class ReleaseController(Controller):
         return await self.releases.detail(release_id)
 
     @get("/episodes", response_headers=CATALOGUE_HEADERS, responses=NOT_MODIFIED | errors(NotFound))
-    async def list_episodes(
-        self, release_id: Annotated[UUID, QueryParameter(description="The release.")]
-    ) -> list[EpisodeListItem]:
+    async def list_episodes(self, release_id: Annotated[UUID, query("The release.")]) -> list[EpisodeListItem]:
         """List the episodes of a release.
 
         Returns all episodes, sorted by number.

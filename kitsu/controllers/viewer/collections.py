@@ -5,8 +5,7 @@ from uuid import UUID
 
 from litestar import Controller, Response, delete, get, patch, post, put
 from litestar.di import NamedDependency
-from litestar.openapi.spec import Example
-from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.params import FromPath, JSONBody
 
 from kitsu.domain.changes import ListRequest, Tombstone
 from kitsu.domain.pagination import PageRequest
@@ -22,7 +21,7 @@ from kitsu.domain.viewer.collections import (
 from kitsu.errors import NotFound, PreconditionFailed, Unauthorized
 from kitsu.web.authentication import GUESTS
 from kitsu.web.guards import requires
-from kitsu.web.openapi import errors
+from kitsu.web.openapi import errors, query
 from kitsu.web.pagination import CHANGES_HEADERS, LIST_HEADERS, LISTS, PAGES, list_response, page_response
 from kitsu.web.preconditions import ETAG, EXPECTED, tagged
 from kitsu.web.request import GuestRequest, ViewerRequest
@@ -130,21 +129,12 @@ class CollectionController(Controller):
         anime_id: FromPath[UUID],
         expected: NamedDependency[Expected | None],
         collections: NamedDependency[CollectionService],
-        position: Annotated[
-            int | None,
-            QueryParameter(
-                ge=0,
-                le=2**31 - 1,
-                schema_extra={"minimum": 0},  # Litestar leaves out a 0
-                description="The place of the anime, from 0. By default a new one is added at the end.",
-                examples=[Example(value=0)],
-            ),
-        ] = None,
+        position: Annotated[int | None, query("The place of the anime, from 0.", 0, ge=0, le=2**31 - 1)] = None,
     ) -> None:
         """Add an anime to a collection.
 
-        An anime that is in the collection already is moved to the position, or stays if none is given. Only the owner
-        may do so.
+        Without a position a new anime is added at the end, and one that is in the collection stays where it is. Only
+        the owner may do so.
         """
         await collections.put_item(request.user.user_id, collection_id, anime_id, position, expected)
 

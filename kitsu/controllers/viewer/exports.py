@@ -7,17 +7,14 @@ from typing import Annotated, Literal
 from litestar import Controller, get
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIMediaType, OpenAPIResponse, OpenAPIType, Operation, Schema
-from litestar.params import QueryParameter
 from litestar.response import Stream
 
 from kitsu.domain.viewer.exports import AccountExport, Exporter, LibraryExport
 from kitsu.web.middleware.streams import STREAMED, start_stream
+from kitsu.web.openapi import query
 from kitsu.web.request import ViewerRequest
 
-Format = Annotated[
-    Literal["json", "mal"],
-    QueryParameter(title="ExportFormat", description="`mal` is the XML that MyAnimeList imports."),
-]
+Format = Annotated[Literal["json", "mal"], query("`mal` is the XML that MyAnimeList imports.", title="ExportFormat")]
 
 
 @dataclass

@@ -8,7 +8,7 @@ from litestar import Controller, Request, Response, delete, get, post, put
 from litestar.datastructures import UploadFile
 from litestar.di import NamedDependency
 from litestar.openapi.spec import OpenAPIFormat, OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
-from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.params import FromPath, JSONBody
 
 from kitsu.domain.changes import ListRequest, Tombstone
 from kitsu.domain.versions import Expected
@@ -18,7 +18,7 @@ from kitsu.domain.viewer.list_import.files import MAX_BYTES
 from kitsu.domain.viewer.list_import.importing import ImportReport, ListImporter, Policy
 from kitsu.errors import InvalidRequest, NotFound, PayloadTooLarge, PreconditionFailed
 from kitsu.web.guards import requires
-from kitsu.web.openapi import errors
+from kitsu.web.openapi import errors, query
 from kitsu.web.pagination import CHANGES_HEADERS, LISTS, list_response, page_response, refuse_null
 from kitsu.web.preconditions import ETAG, EXPECTED, tagged
 from kitsu.web.request import ViewerRequest
@@ -74,10 +74,7 @@ class LibraryController(Controller):
         self,
         request: ViewerRequest,
         list_request: NamedDependency[ListRequest],
-        status: Annotated[
-            Status | None,
-            QueryParameter(description="Only entries of this status. A list of changes does not take it."),
-        ] = None,
+        status: Annotated[Status | None, query("Only entries of this status; not for a list of changes.")] = None,
     ) -> Response[list[LibraryEntry | Tombstone]]:
         """List the library.
 
@@ -137,21 +134,14 @@ class LibraryController(Controller):
     async def import_library(
         self,
         request: ViewerRequest,
-        policy: Annotated[
-            Policy,
-            QueryParameter(
-                title="ImportPolicy",
-                description="What to do with an entry that exists: `keep` it, `replace` it, or replace it if the one "
-                "of the file is `newer`.",
-            ),
-        ] = "keep",
-        dry_run: Annotated[bool, QueryParameter(description="Whether to import nothing and only report.")] = False,  # noqa: FBT002 - a query parameter
+        policy: Annotated[Policy, query("Whether to keep or replace entries that exist.", title="ImportPolicy")] = "keep",
+        dry_run: Annotated[bool, query("Whether to import nothing and only report.")] = False,  # noqa: FBT002 - a query parameter
     ) -> ImportReport:
         """Import a library.
 
         Takes a list of MyAnimeList or AniList. Anime are matched by their ids there; an anime that is known
         only by its title is suggested in the report and not imported. An entry of the file is newer than an existing
-        one by its time of change, else by the day it was completed or begun.
+        one by its time of change, else by the day it was completed or begun. The policy `newer` replaces older entries.
         """
         try:
             return await self.list_importer.run(request.user.user_id, await _file(request), policy, dry_run=dry_run)

@@ -16,7 +16,6 @@ import msgspec
 import structlog
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
-from msgspec import Meta
 from sqlalchemy import ARRAY, ColumnElement, CursorResult, DateTime, Uuid, any_, bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
@@ -27,6 +26,7 @@ from kitsu.db.models import AuthSession, RefreshToken, User
 from kitsu.db.statements import StatementRunner
 from kitsu.domain.accounts.access_tokens import AccessTokens
 from kitsu.domain.accounts.permissions import PERMISSIONS, Permission, Role
+from kitsu.domain.fields import described
 from kitsu.domain.mapping import Rows, columns_of, mapper
 from kitsu.errors import Forbidden, NotFound, Unauthorized
 
@@ -35,38 +35,28 @@ log = structlog.get_logger("kitsu.security")
 RevokeReason = Literal["logout", "ended", "password", "reuse", "account"]
 
 
+RefreshTokenText = Annotated[str, described("Valid for one refresh.", "kB3v9Qm1Zt7yXw5LhRk2Pd8sUaEj4NfCgVo6Ti0bMxY")]
+UserAgent = Annotated[str, described("The `User-Agent` of the login.", "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0")]
+IpAddress = Annotated[str, described("The IP address of the login.", "203.0.113.7")]
+
+
 class Tokens(msgspec.Struct):
     """The tokens of a session."""
 
-    access_token: Annotated[
-        str,
-        Meta(
-            description="A JWT for the header `Authorization: Bearer`.",
-            examples=["eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIwMTlhMmIzYyJ9.c2lnbmF0dXJl"],
-        ),
-    ]
-    refresh_token: Annotated[
-        str,
-        Meta(
-            description="An opaque token, valid for one refresh.",
-            examples=["kB3v9Qm1Zt7yXw5LhRk2Pd8sUaEj4NfCgVo6Ti0bMxY"],
-        ),
-    ]
-    token_type: Annotated[Literal["bearer"], Meta(description="The scheme of the access token.")] = "bearer"  # noqa: S105 - a word of the protocol
+    access_token: Annotated[str, described("A JWT, for `Authorization`.", "eyJhbGciOiJIUzI1NiJ9.e30.c2lnbmF0dXJl")]
+    refresh_token: RefreshTokenText
+    token_type: Annotated[Literal["bearer"], described("The scheme of the access token.")] = "bearer"  # noqa: S105 - a word of the protocol
 
 
 class Session(msgspec.Struct):
     """A device that is signed in."""
 
     id: UUID
-    created_at: Annotated[datetime, Meta(description="When the user logged in.")]
-    last_used_at: Annotated[datetime, Meta(description="When its tokens were last refreshed.")]
-    user_agent: Annotated[
-        str | None,
-        Meta(description="The `User-Agent` of the login.", examples=["Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0"]),
-    ]
-    ip: Annotated[str | None, Meta(description="The IP address of the login.", examples=["203.0.113.7"])]
-    current: Annotated[bool, Meta(description="Whether it is the session of this request.")]
+    created_at: Annotated[datetime, described("When the user logged in.")]
+    last_used_at: Annotated[datetime, described("When its tokens were last refreshed.")]
+    user_agent: UserAgent | None
+    ip: IpAddress | None
+    current: Annotated[bool, described("Whether it is the session of this request.")]
 
 
 class Device(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ import structlog
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from email_validator import EmailNotValidError, validate_email
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, UnsetType
 from sqlalchemy import Uuid, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -26,6 +26,7 @@ from kitsu.domain.accounts.access_tokens import AccessTokens
 from kitsu.domain.accounts.passwords import PasswordHasher, check_new
 from kitsu.domain.accounts.permissions import Role
 from kitsu.domain.accounts.sessions import SessionRules, SessionService
+from kitsu.domain.fields import described
 from kitsu.domain.mapping import columns_of, given
 from kitsu.domain.outcomes import Outcomes
 from kitsu.domain.pagination import Listing, Page, PageRequest, descending
@@ -42,37 +43,21 @@ class User(msgspec.Struct, kw_only=True):
     """An account, as its owner and administrators see it."""
 
     id: UUID
-    email: Annotated[str, Meta(description="The e-mail address.", examples=["kaguya@example.org"])]
-    username: Annotated[str, Meta(description="The public name, unique among all users.", examples=["kaguya"])]
+    email: Annotated[str, described("The e-mail address.", "kaguya@example.org")]
+    username: Annotated[str, described("The public name, unique among all users.", "kaguya")]
     role: Role
-    is_active: Annotated[bool, Meta(description="Whether the user may log in.")]
-    avatar: Annotated[
-        str | None,
-        Meta(
-            description="`uploads/avatars/<name>`, or null without an avatar.",
-            examples=["uploads/avatars/5f0c6a7be1d24d0f.webp"],
-        ),
-    ]
-    avatar_url: Annotated[
-        str | None,
-        Meta(
-            description="URL of the avatar, absolute or a path of this service.",
-            examples=["/media/avatars/5f0c6a7be1d24d0f.webp"],
-        ),
-    ]
-    created_at: Annotated[datetime, Meta(description="When the account was created.")]
+    is_active: Annotated[bool, described("Whether the user may log in.")]
+    avatar: Annotated[str | None, described("`uploads/avatars/<name>`.", "uploads/avatars/5f0c6a7be1d24d0f.webp")]
+    avatar_url: Annotated[str | None, described("An absolute URL or a path.", "/media/avatars/5f0c6a7be1d24d0f.webp")]
+    created_at: Annotated[datetime, described("When the account was created.")]
 
 
 class UserChange(msgspec.Struct):
     """A change by an administrator. Fields that are left out keep their value."""
 
-    is_active: (
-        Annotated[bool, Meta(description="Whether the user may log in. False ends all sessions.")] | UnsetType
-    ) = UNSET
+    is_active: Annotated[bool, described("Whether the user may log in. False ends all sessions.")] | UnsetType = UNSET
     role: Role | UnsetType = UNSET
-    email: Annotated[str, Meta(description="The new e-mail address.", examples=["kaguya@example.org"])] | UnsetType = (
-        UNSET
-    )
+    email: Annotated[str, described("The new e-mail address.", "kaguya@example.org")] | UnsetType = UNSET
 
 
 class OrphanNotes(Protocol):

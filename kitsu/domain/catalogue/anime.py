@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from kitsu.db import models
 from kitsu.db.batch_loader import BatchLoader, padded
 from kitsu.db.statements import StatementRunner
+from kitsu.domain.fields import described
 from kitsu.domain.mapping import Rows, columns_of, mapper
 from kitsu.domain.pagination import Key, Listing, Page, PageRequest, ascending, descending
 from kitsu.errors import BadRequest, NotFound
@@ -29,63 +30,46 @@ AnimeType = Annotated[
     Literal["TV", "MOVIE", "OVA", "ONA", "SPECIAL", "UNKNOWN"],
     Meta(title="AnimeType", description="The kind of anime."),
 ]
-Season = Literal["WINTER", "SPRING", "SUMMER", "FALL"]
+Season = Annotated[
+    Literal["WINTER", "SPRING", "SUMMER", "FALL"], Meta(title="Season", description="The season it was first shown in.")
+]
 Sort = Literal["created_at", "-created_at", "title", "-title", "year", "-year", "score", "-score"]
+
+
+Status = Annotated[str, described("`FINISHED`, `ONGOING`, `UPCOMING` or `UNKNOWN`.", "FINISHED")]
+Year = Annotated[int, described("The year it was first shown.", 2006)]
+ExternalIds = Annotated[dict[str, str], described("The id of the anime at each provider.", {"myanimelist": "1535"})]
 
 
 class AnimeListItem(msgspec.Struct):
     """An anime in a list."""
 
-    id: Annotated[UUID, Meta(examples=["019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b"])]
-    title: Annotated[str, Meta(description="The main title.", examples=["Death Note"])]
-    year: Annotated[int | None, Meta(description="The year it was first shown.", examples=[2006])]
-    status: Annotated[
-        str | None, Meta(description="`FINISHED`, `ONGOING`, `UPCOMING` or `UNKNOWN`.", examples=["FINISHED"])
-    ]
-    type: Annotated[AnimeType, Meta(examples=["TV"])]
-    season: Annotated[
-        Season | None, Meta(title="Season", description="The season it was first shown in.", examples=["FALL"])
-    ]
-    episode_count: Annotated[
-        int | None, Meta(description="The number of episodes, or null if it is unknown.", examples=[37])
-    ]
-    poster: Annotated[
-        str | None, Meta(description="URL of the poster.", examples=["https://pictures.example.org/anime/1535.jpg"])
-    ]
+    id: UUID
+    title: Annotated[str, described("The main title.", "Death Note")]
+    year: Year | None
+    status: Status | None
+    type: AnimeType
+    season: Season | None
+    episode_count: Annotated[int | None, described("The number of episodes, or null if it is unknown.", 37)]
+    poster: Annotated[str | None, described("URL of the poster.", "https://pictures.example.org/anime/1535.jpg")]
     thumbnail: Annotated[
-        str | None,
-        Meta(
-            description="URL of a small version of the poster.",
-            examples=["https://pictures.example.org/anime/1535t.jpg"],
-        ),
+        str | None, described("URL of a small poster.", "https://pictures.example.org/anime/1535t.jpg")
     ]
-    score: Annotated[float | None, Meta(description="The average score of other catalogues, 1 to 10.", examples=[8.71])]
+    score: Annotated[float | None, described("The average score of other catalogues, 1 to 10.", 8.71)]
 
 
 class Anime(AnimeListItem):
     """An anime with all its fields."""
 
-    title_original: Annotated[
-        str | None, Meta(description="The title in the original language.", examples=["デスノート"])
-    ]
-    description: Annotated[
-        str | None,
-        Meta(
-            description="The plot in a few sentences.",
-            examples=["A student finds a notebook that kills anyone whose name is written in it."],
-        ),
-    ]
-    synonyms: Annotated[list[str], Meta(description="Other titles.", examples=[["デスノート", "DN"]])]
-    genres: Annotated[
-        list[str], Meta(description="Genres and themes, in lower case.", examples=[["mystery", "supernatural"]])
-    ]
-    studios: Annotated[list[str], Meta(description="The studios, in lower case.", examples=[["madhouse"]])]
-    duration_seconds: Annotated[int | None, Meta(description="The length of one episode.", examples=[1380])]
-    external_ids: Annotated[
-        dict[str, str], Meta(description="The id of the anime at each provider.", examples=[{"myanimelist": "1535"}])
-    ]
-    created_at: Annotated[datetime, Meta(description="When the anime was added.")]
-    updated_at: Annotated[datetime, Meta(description="When the anime was last changed.")]
+    title_original: Annotated[str | None, described("The title in the original language.", "デスノート")]
+    description: Annotated[str | None, described("The plot in a few sentences.", "A student finds a deadly notebook.")]
+    synonyms: Annotated[list[str], described("Other titles.", ["デスノート", "DN"])]
+    genres: Annotated[list[str], described("Genres and themes, in lower case.", ["mystery", "supernatural"])]
+    studios: Annotated[list[str], described("The studios, in lower case.", ["madhouse"])]
+    duration_seconds: Annotated[int | None, described("The length of one episode.", 1380)]
+    external_ids: ExternalIds
+    created_at: Annotated[datetime, described("When the anime was added.")]
+    updated_at: Annotated[datetime, described("When the anime was last changed.")]
 
 
 class AnimeQuery(msgspec.Struct, frozen=True, kw_only=True):

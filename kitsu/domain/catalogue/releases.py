@@ -10,6 +10,8 @@ from sqlalchemy import ColumnElement, bindparam, func, select
 
 from kitsu.db import models
 from kitsu.db.statements import StatementRunner
+from kitsu.domain.catalogue.anime import Status, Year
+from kitsu.domain.fields import described
 from kitsu.domain.mapping import Rows, columns_of, mapper
 from kitsu.domain.pagination import Listing, Page, PageRequest, descending
 from kitsu.errors import NotFound
@@ -20,26 +22,24 @@ class ReleaseListItem(msgspec.Struct):
 
     id: Annotated[UUID, Meta(examples=["019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5c"])]
     anime_id: Annotated[UUID, Meta(examples=["019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b"])]
-    title: Annotated[str, Meta(description="The title of the release.", examples=["Death Note"])]
-    year: Annotated[int | None, Meta(description="The year it was first shown.", examples=[2006])]
-    status: Annotated[
-        str | None, Meta(description="`FINISHED`, `ONGOING`, `UPCOMING` or `UNKNOWN`.", examples=["FINISHED"])
-    ]
-    episode_count: Annotated[int, Meta(description="The number of its episodes in the catalogue.", examples=[37])]
+    title: Annotated[str, described("The title of the release.", "Death Note")]
+    year: Year | None
+    status: Status | None
+    episode_count: Annotated[int, described("The number of its episodes in the catalogue.", 37)]
 
 
 class Release(ReleaseListItem):
     """A release of an anime. It has episodes."""
 
-    created_at: Annotated[datetime, Meta(description="When the release was added.")]
+    created_at: Annotated[datetime, described("When the release was added.")]
 
 
 class EpisodeListItem(msgspec.Struct):
     """An episode of a release."""
 
     id: Annotated[UUID, Meta(examples=["019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5d"])]
-    number: Annotated[int, Meta(description="The number in the release, from 1.", examples=[1])]
-    title: Annotated[str | None, Meta(description="The title of the episode.", examples=["Rebirth"])]
+    number: Annotated[int, described("The number in the release, from 1.", 1)]
+    title: Annotated[str | None, described("The title of the episode.", "Rebirth")]
 
 
 _release, _episode = models.Release, models.Episode

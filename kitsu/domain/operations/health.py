@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from kitsu.db import migrations
 from kitsu.db.batch_loader import BatchLoader
 from kitsu.db.statements import StatementRunner
+from kitsu.domain.fields import described
 from kitsu.domain.media.store import MediaStore
 from kitsu.errors import ServiceUnavailable
 
@@ -36,8 +37,7 @@ class Readiness(Health):
     """State of the service, and of each part."""
 
     checks: Annotated[
-        dict[str, State],
-        Meta(description="The state of each part.", examples=[{"database": "ok", "migrations": "ok", "media": "ok"}]),
+        dict[str, State], described("The state of each part.", {"database": "ok", "migrations": "ok", "media": "ok"})
     ]
 
 

@@ -7,13 +7,14 @@ from uuid import UUID
 import msgspec
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, UnsetType
 from sqlalchemy import Uuid, bindparam, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from kitsu.db import models
 from kitsu.domain.catalogue.anime import LIST_COLUMNS, AnimeListItem
 from kitsu.domain.changes import ChangesListing
+from kitsu.domain.fields import Version, described
 from kitsu.domain.mapping import Rows, columns_of, given
 from kitsu.domain.pagination import Listing, Page, PageRequest, ascending, descending
 from kitsu.domain.versions import Expected
@@ -21,32 +22,28 @@ from kitsu.domain.viewer.constraints import viewer_constraints
 from kitsu.domain.viewer.rows import USER_ID, OwnListReader, newest_first
 from kitsu.errors import Forbidden, NotFound
 
-Name = Annotated[str, Meta(min_length=1, max_length=255, description="The name.", examples=["Rainy days"])]
-Description = Annotated[
-    str, Meta(max_length=10_000, description="A text about the collection.", examples=["Best with tea"])
-]
+Name = Annotated[str, described("The name.", "Rainy days", min_length=1, max_length=255)]
+Description = Annotated[str, described("A text about the collection.", "Best with tea", max_length=10_000)]
+IsPublic = Annotated[bool, described("Whether other users and guests may see it.")]
 
 
 class Collection(msgspec.Struct):
     """A named list of anime."""
 
     id: UUID
-    name: Annotated[str, Meta(description="The name.", examples=["Rainy days"])]
-    description: Annotated[str | None, Meta(description="A text about the collection.", examples=["Best with tea"])]
-    is_public: Annotated[bool, Meta(description="Whether other users and guests may see it.")]
-    item_count: Annotated[int, Meta(description="The number of anime in it.", examples=[12])]
-    version: Annotated[
-        int,
-        Meta(description='Grows with each change, also of its anime. The `ETag` is `"<id>.<version>"`.', examples=[3]),
-    ]
-    created_at: Annotated[datetime, Meta(description="When it was created.")]
-    updated_at: Annotated[datetime, Meta(description="When it was last changed.")]
+    name: Annotated[str, described("The name.", "Rainy days")]
+    description: Annotated[str | None, described("A text about the collection.", "Best with tea")]
+    is_public: IsPublic
+    item_count: Annotated[int, described("The number of anime in it.", 12)]
+    version: Version
+    created_at: Annotated[datetime, described("When it was created.")]
+    updated_at: Annotated[datetime, described("When it was last changed.")]
 
 
 class CollectionItem(AnimeListItem):
     """An anime in a collection."""
 
-    added_at: Annotated[datetime, Meta(description="When the anime was added to the collection.")]
+    added_at: Annotated[datetime, described("When the anime was added to the collection.")]
 
 
 class NewCollection(msgspec.Struct, frozen=True):
@@ -54,7 +51,7 @@ class NewCollection(msgspec.Struct, frozen=True):
 
     name: Name
     description: Description | None = None
-    is_public: Annotated[bool, Meta(description="Whether other users and guests may see it.")] = False
+    is_public: IsPublic = False
 
 
 class CollectionChange(msgspec.Struct, frozen=True):
@@ -62,7 +59,7 @@ class CollectionChange(msgspec.Struct, frozen=True):
 
     name: Name | UnsetType = UNSET
     description: Description | UnsetType | None = UNSET
-    is_public: Annotated[bool, Meta(description="Whether other users and guests may see it.")] | UnsetType = UNSET
+    is_public: IsPublic | UnsetType = UNSET
 
 
 _collection, _item, _anime = models.Collection, models.CollectionItem, models.Anime

@@ -6,13 +6,14 @@ from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 import msgspec
-from msgspec import Meta
 from sqlalchemy import exists, func, select
 
 from kitsu.db import models
 from kitsu.db.statements import StatementRunner
+from kitsu.domain.accounts.sessions import IpAddress, UserAgent
 from kitsu.domain.accounts.users import User, UserReader
-from kitsu.domain.catalogue.anime import EXTERNAL_IDS
+from kitsu.domain.catalogue.anime import EXTERNAL_IDS, ExternalIds
+from kitsu.domain.fields import described
 from kitsu.domain.mapping import Rows, columns_of, mapper
 from kitsu.domain.pagination import Listing, PageRequest, ascending
 from kitsu.domain.viewer import collections, favorites, library, views, watch_progress
@@ -30,16 +31,13 @@ class ExportedSession(msgspec.Struct):
     """A session, active or ended."""
 
     id: UUID
-    created_at: Annotated[datetime, Meta(description="When the user logged in.")]
-    last_used_at: Annotated[datetime, Meta(description="When its tokens were last refreshed.")]
-    expires_at: Annotated[datetime, Meta(description="When it ends without a refresh.")]
-    revoked_at: Annotated[datetime | None, Meta(description="When it was ended.")]
-    revoke_reason: Annotated[str | None, Meta(description="Why it was ended.", examples=["logout"])]
-    user_agent: Annotated[
-        str | None,
-        Meta(description="The `User-Agent` of the login.", examples=["Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0"]),
-    ]
-    ip: Annotated[str | None, Meta(description="The IP address of the login.", examples=["203.0.113.7"])]
+    created_at: Annotated[datetime, described("When the user logged in.")]
+    last_used_at: Annotated[datetime, described("When its tokens were last refreshed.")]
+    expires_at: Annotated[datetime, described("When it ends without a refresh.")]
+    revoked_at: Annotated[datetime | None, described("When it was ended.")]
+    revoke_reason: Annotated[str | None, described("Why it was ended.", "logout")]
+    user_agent: UserAgent | None
+    ip: IpAddress | None
 
 
 class ExportedItem(msgspec.Struct):
@@ -47,39 +45,37 @@ class ExportedItem(msgspec.Struct):
 
     collection_id: UUID
     anime_id: UUID
-    title: Annotated[str, Meta(description="The title of the anime.", examples=["Death Note"])]
-    position: Annotated[int, Meta(description="The place in the collection.", examples=[0])]
-    added_at: Annotated[datetime, Meta(description="When the anime was added.")]
+    title: Annotated[str, described("The title of the anime.", "Death Note")]
+    position: Annotated[int, described("The place in the collection.", 0)]
+    added_at: Annotated[datetime, described("When the anime was added.")]
 
 
 class AccountExport(msgspec.Struct):
     """All data that is stored about a user."""
 
-    exported_at: Annotated[datetime, Meta(description="When the export began.")]
+    exported_at: Annotated[datetime, described("When the export began.")]
     user: User
-    sessions: Annotated[list[ExportedSession], Meta(description="The sessions, also those that ended.")]
-    favorites: Annotated[list[favorites.Favorite], Meta(description="The favourites.")]
-    watch_progress: Annotated[list[watch_progress.WatchProgress], Meta(description="The position in each anime.")]
-    views: Annotated[list[views.View], Meta(description="The history.")]
-    library: Annotated[list[library.LibraryEntry], Meta(description="The library.")]
-    collections: Annotated[list[collections.Collection], Meta(description="The collections.")]
-    collection_items: Annotated[list[ExportedItem], Meta(description="The anime of all collections.")]
+    sessions: Annotated[list[ExportedSession], described("The sessions, also those that ended.")]
+    favorites: Annotated[list[favorites.Favorite], described("The favourites.")]
+    watch_progress: Annotated[list[watch_progress.WatchProgress], described("The position in each anime.")]
+    views: Annotated[list[views.View], described("The history.")]
+    library: Annotated[list[library.LibraryEntry], described("The library.")]
+    collections: Annotated[list[collections.Collection], described("The collections.")]
+    collection_items: Annotated[list[ExportedItem], described("The anime of all collections.")]
 
 
 class ExportedEntry(msgspec.Struct):
     """A library entry, and the ids of its anime at other providers."""
 
     entry: library.LibraryEntry
-    external_ids: Annotated[
-        dict[str, str], Meta(description="The id of the anime at each provider.", examples=[{"myanimelist": "1535"}])
-    ]
+    external_ids: ExternalIds
 
 
 class LibraryExport(msgspec.Struct):
     """A whole library, sorted by title."""
 
-    exported_at: Annotated[datetime, Meta(description="When the export began.")]
-    entries: Annotated[list[ExportedEntry], Meta(description="The entries, sorted by title.")]
+    exported_at: Annotated[datetime, described("When the export began.")]
+    entries: Annotated[list[ExportedEntry], described("The entries, sorted by title.")]
 
 
 def _listing(kind: type[T] | Callable[[Any], T], rows: Rows, *keys: Any) -> Listing[T]:

@@ -7,11 +7,11 @@ from uuid import UUID
 import msgspec
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
-from msgspec import Meta
 
 from kitsu.db import models
 from kitsu.domain.catalogue.anime import AnimeListItem, get_list_item
 from kitsu.domain.changes import ChangesListing
+from kitsu.domain.fields import described
 from kitsu.domain.viewer.constraints import viewer_constraints
 from kitsu.domain.viewer.rows import OwnListReader, newest_first, rows_with_anime
 
@@ -21,7 +21,7 @@ class Favorite(msgspec.Struct):
 
     id: UUID
     anime_id: UUID
-    created_at: Annotated[datetime, Meta(description="When the anime was added.")]
+    created_at: Annotated[datetime, described("When the anime was added.")]
     anime: AnimeListItem
 
 

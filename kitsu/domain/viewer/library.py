@@ -15,6 +15,7 @@ from uuid_utils.compat import uuid7
 from kitsu.db import models
 from kitsu.domain.catalogue.anime import LIST_COLUMNS, AnimeListItem
 from kitsu.domain.changes import ChangesListing
+from kitsu.domain.fields import Version, described
 from kitsu.domain.mapping import Rows, columns_of, mapper, nested
 from kitsu.domain.pagination import Page, PageRequest
 from kitsu.domain.versions import Expected
@@ -35,26 +36,17 @@ class LibraryEntry(msgspec.Struct):
     id: UUID
     anime_id: UUID
     status: Status
-    score: Annotated[int | None, Meta(description="The score that the viewer gave, 1 to 10.", examples=[8])]
-    notes: Annotated[str | None, Meta(description="Notes of the viewer.", examples=["Watch with Miko"])]
-    episodes_watched: Annotated[
-        int, Meta(description="The number of watched episodes. It follows the watch progress.", examples=[7])
-    ]
-    started_on: Annotated[
-        str | None,
-        Meta(description="The day of the first episode as `YYYY`, `YYYY-MM` or `YYYY-MM-DD`.", examples=["2026-04"]),
-    ]
-    completed_on: Annotated[
-        str | None, Meta(description="The day of the last episode, in the same form.", examples=["2026-11-22"])
-    ]
-    times_rewatched: Annotated[int, Meta(description="The number of complete repetitions.", examples=[0])]
-    is_rewatching: Annotated[bool, Meta(description="Whether the viewer is watching it again.")]
-    tags: Annotated[
-        str | None, Meta(description="Comma-separated tags from an imported list.", examples=["with friends, comedy"])
-    ]
-    version: Annotated[int, Meta(description='Grows with each change. The `ETag` is `"<id>.<version>"`.', examples=[3])]
-    created_at: Annotated[datetime, Meta(description="When it was created.")]
-    updated_at: Annotated[datetime, Meta(description="When it was last changed.")]
+    score: Annotated[int | None, described("The score that the viewer gave, 1 to 10.", 8)]
+    notes: Annotated[str | None, described("Notes of the viewer.", "Watch with Miko")]
+    episodes_watched: Annotated[int, described("The number of watched episodes. It follows the watch progress.", 7)]
+    started_on: Annotated[str | None, described("`YYYY`, `YYYY-MM` or `YYYY-MM-DD` of the first episode.", "2026-04")]
+    completed_on: Annotated[str | None, described("The day of the last episode, in the same form.", "2026-11-22")]
+    times_rewatched: Annotated[int, described("The number of complete repetitions.", 0)]
+    is_rewatching: Annotated[bool, described("Whether the viewer is watching it again.")]
+    tags: Annotated[str | None, described("Comma-separated tags from an imported list.", "with friends, comedy")]
+    version: Version
+    created_at: Annotated[datetime, described("When it was created.")]
+    updated_at: Annotated[datetime, described("When it was last changed.")]
     anime: AnimeListItem
 
 
@@ -62,11 +54,8 @@ class NewLibraryEntry(msgspec.Struct, frozen=True):
     """Status, score and notes of an anime. Omitted fields become null."""
 
     status: Status
-    score: Annotated[int, Meta(ge=1, le=10, description="The score, 1 to 10.", examples=[8])] | None = None
-    notes: (
-        Annotated[str, Meta(max_length=MAX_NOTES, description="Notes of the viewer.", examples=["Watch with Miko"])]
-        | None
-    ) = None
+    score: Annotated[int, described("The score, 1 to 10.", 8, ge=1, le=10)] | None = None
+    notes: Annotated[str, described("Notes of the viewer.", "Watch with Miko", max_length=MAX_NOTES)] | None = None
 
 
 _entry, _anime = models.LibraryEntry, models.Anime

@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from kitsu.db import models
 from kitsu.db.columns import MAX_INTEGER
 from kitsu.domain.changes import ChangesListing
+from kitsu.domain.fields import EpisodeNumber, Position, described
 from kitsu.domain.mapping import Rows, columns_of
 from kitsu.domain.viewer.rows import USER_ID, OwnListReader, Recorder, new_value, newest_first
 from kitsu.errors import NotFound
@@ -26,22 +27,18 @@ class View(msgspec.Struct):
     episode_id: UUID
     release_id: UUID
     anime_id: UUID
-    episode_number: Annotated[int, Meta(description="The number of the episode in its release.", examples=[7])]
-    progress: Annotated[int, Meta(description="The position in seconds.", examples=[431])]
-    device: Annotated[
-        str | None, Meta(description="The name that the client gave the device.", examples=["living room"])
-    ]
-    last_viewed_at: Annotated[datetime, Meta(description="When the episode was last watched.")]
+    episode_number: EpisodeNumber
+    progress: Position
+    device: Annotated[str | None, described("The name that the client gave the device.", "living room")]
+    last_viewed_at: Annotated[datetime, described("When the episode was last watched.")]
 
 
 class NewView(msgspec.Struct, frozen=True):
     """An episode that the viewer watches."""
 
     episode_id: UUID
-    progress: Annotated[int, Meta(ge=0, le=MAX_INTEGER, description="The position in seconds.", examples=[431])]
-    device: (
-        Annotated[str, Meta(max_length=128, description="A name of the device.", examples=["living room"])] | None
-    ) = None
+    progress: Annotated[Position, Meta(ge=0, le=MAX_INTEGER)]
+    device: Annotated[str, described("A name of the device.", "living room", max_length=128)] | None = None
 
 
 _view, _episode, _release = models.View, models.Episode, models.Release

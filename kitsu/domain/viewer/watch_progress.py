@@ -15,6 +15,7 @@ from kitsu.db import models
 from kitsu.db.columns import MAX_INTEGER
 from kitsu.domain.catalogue.anime import LIST_COLUMNS, AnimeListItem
 from kitsu.domain.changes import ChangesListing
+from kitsu.domain.fields import EpisodeNumber, Position, described
 from kitsu.domain.idempotency import IdempotentRequest
 from kitsu.domain.mapping import Rows, columns_of, nested
 from kitsu.domain.pagination import Page, PageRequest
@@ -24,6 +25,8 @@ from kitsu.errors import BadRequest
 
 FINISHED_PERCENT = 90
 """An episode counts as watched from here on: few watch the credits."""
+FITS_COLUMN = Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)
+Percent = Annotated[float, described("The watched part of the episode, 0 to 100.", 30.5)]
 
 
 class WatchProgress(msgspec.Struct):
@@ -31,42 +34,23 @@ class WatchProgress(msgspec.Struct):
 
     id: UUID
     anime_id: UUID
-    episode: Annotated[int, Meta(description="The number of the episode.", examples=[7])]
-    position_seconds: Annotated[int | None, Meta(description="The position in the episode.", examples=[431])]
-    progress_percent: Annotated[
-        float | None, Meta(description="The watched part of the episode, 0 to 100.", examples=[30.5])
-    ]
-    created_at: Annotated[datetime, Meta(description="When the first episode was played.")]
-    last_watched_at: Annotated[datetime, Meta(description="When the anime was last played.")]
-    updated_at: Annotated[datetime, Meta(description="When it last changed, by playing or otherwise.")]
-    hidden: Annotated[
-        bool, Meta(description="Whether continue watching leaves the anime out until it is played again.")
-    ]
+    episode: EpisodeNumber
+    position_seconds: Position | None
+    progress_percent: Percent | None
+    created_at: Annotated[datetime, described("When the first episode was played.")]
+    last_watched_at: Annotated[datetime, described("When the anime was last played.")]
+    updated_at: Annotated[datetime, described("When it last changed, by playing or otherwise.")]
+    hidden: Annotated[bool, described("Whether continue watching leaves the anime out until it is played again.")]
     anime: AnimeListItem
 
 
 class NewProgress(msgspec.Struct, frozen=True):
-    """The position of a player."""
+    """The position of a player, in seconds, percent or both."""
 
     anime_id: UUID
-    episode: Annotated[
-        int, Meta(le=MAX_INTEGER, ge=-MAX_INTEGER, description="The number of the episode, from 1.", examples=[7])
-    ]
-    position_seconds: (
-        Annotated[
-            int,
-            Meta(
-                le=MAX_INTEGER,
-                ge=-MAX_INTEGER,
-                description="The position in the episode. This or `progress_percent` is required.",
-                examples=[431],
-            ),
-        ]
-        | None
-    ) = None
-    progress_percent: (
-        Annotated[float, Meta(description="The watched part of the episode, 0 to 100.", examples=[30.5])] | None
-    ) = None
+    episode: Annotated[EpisodeNumber, FITS_COLUMN]
+    position_seconds: Annotated[Position, FITS_COLUMN] | None = None
+    progress_percent: Percent | None = None
 
 
 _progress, _anime, _entry = models.WatchProgress, models.Anime, models.LibraryEntry

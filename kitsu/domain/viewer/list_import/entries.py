@@ -5,8 +5,8 @@ from typing import Annotated
 from uuid import UUID
 
 import msgspec
-from msgspec import Meta
 
+from kitsu.domain.fields import described
 from kitsu.domain.viewer.library import Status
 
 
@@ -26,20 +26,16 @@ class Suggestion(msgspec.Struct):
     """An anime of the same title."""
 
     anime_id: UUID
-    title: Annotated[str, Meta(description="The title of the anime.", examples=["Death Note"])]
+    title: Annotated[str, described("The title of the anime.", "Death Note")]
 
 
 class NotImported(msgspec.Struct):
     """An entry that was not imported."""
 
-    number: Annotated[int, Meta(description="The place of the entry in the file, from 1.", examples=[17])]
-    title: Annotated[str | None, Meta(description="The title in the file.", examples=["Death Note"])]
-    reason: Annotated[
-        str, Meta(description="Why the entry was not imported.", examples=["It is not in the catalogue."])
-    ]
-    suggestion: Annotated[
-        Suggestion | None, Meta(description="An anime with the same title, which may be the right one.")
-    ]
+    number: Annotated[int, described("The place of the entry in the file, from 1.", 17)]
+    title: Annotated[str | None, described("The title in the file.", "Death Note")]
+    reason: Annotated[str, described("Why the entry was not imported.", "It is not in the catalogue.")]
+    suggestion: Annotated[Suggestion | None, described("An anime with the same title, which may be the right one.")]
 
 
 class LibraryFields(msgspec.Struct, frozen=True, kw_only=True):

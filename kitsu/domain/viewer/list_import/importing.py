@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
-from msgspec import Meta
 from sqlalchemy import ARRAY, Text, Uuid, and_, bindparam, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -16,6 +15,7 @@ from uuid_utils.compat import uuid7
 
 from kitsu.db import models
 from kitsu.domain.concurrency import released_slot
+from kitsu.domain.fields import described
 from kitsu.domain.outcomes import Outcomes
 from kitsu.domain.viewer.list_import.entries import LibraryFields, ListEntry, ListFileError, NotImported, Suggestion
 from kitsu.domain.viewer.list_import.files import read_list
@@ -31,11 +31,11 @@ MAX_SUGGESTIONS = 200
 class ImportReport(msgspec.Struct):
     """Counts of the entries of a file, and those that were not imported."""
 
-    added: Annotated[int, Meta(description="The number of new entries.", examples=[41])]
-    updated: Annotated[int, Meta(description="The number of changed entries.", examples=[3])]
-    unchanged: Annotated[int, Meta(description="The number of entries that were kept.", examples=[12])]
-    not_imported: Annotated[list[NotImported], Meta(description="The entries that were not imported.")]
-    dry_run: Annotated[bool, Meta(description="Whether the library was left unchanged, as requested.")]
+    added: Annotated[int, described("The number of new entries.", 41)]
+    updated: Annotated[int, described("The number of changed entries.", 3)]
+    unchanged: Annotated[int, described("The number of entries that were kept.", 12)]
+    not_imported: Annotated[list[NotImported], described("The entries that were not imported.")]
+    dry_run: Annotated[bool, described("Whether the library was left unchanged, as requested.")]
 
 
 _FIELDS = LibraryFields.__struct_fields__
