@@ -1,6 +1,7 @@
 """The API description: its configuration, and what Litestar can't know of the operations."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -9,7 +10,19 @@ from litestar.datastructures import ResponseHeader
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import Components, Example, SecurityScheme, Server, Tag
+from litestar.openapi.spec import (
+    Components,
+    Example,
+    OpenAPIFormat,
+    OpenAPIMediaType,
+    OpenAPIType,
+    Operation,
+    RequestBody,
+    Schema,
+    SecurityScheme,
+    Server,
+    Tag,
+)
 from litestar.params import ParameterKwarg, QueryParameter
 from litestar.routes import BaseRoute, HTTPRoute
 from litestar.types import ControllerRouterHandler, Method
@@ -68,6 +81,34 @@ def query(description: str, *examples: Any, **limits: Any) -> ParameterKwarg:
     return QueryParameter(description=description, examples=shown, schema_extra=extra, **limits)
 
 
+def file(description: str | None = None) -> Schema:
+    """Return the schema of a file in a body."""
+    return Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY, description=description)
+
+
+def form(title: str, description: str, required: Sequence[str] | None = None, **fields: Schema) -> Schema:
+    """Return the schema of a form, or of JSON with its fields."""
+    kind = OpenAPIType.OBJECT
+    return Schema(type=kind, title=title, description=description, properties={**fields}, required=required)
+
+
+def operation_with_body(schemas: Mapping[str, Schema], **attributes: Any) -> type[Operation]:
+    """Return the class of an operation whose body, by media type, the handler's signature can't describe."""
+
+    @dataclass
+    class OperationWithBody(Operation):
+        def __post_init__(self) -> None:
+            content = {media_type: OpenAPIMediaType(schema) for media_type, schema in schemas.items()}
+            self.request_body = RequestBody(content, **attributes)
+
+    return OperationWithBody
+
+
+def body_of(kind: type[Any] | None, description: str, media_type: str = "application/json") -> ResponseSpec:
+    """Return a response for the API description, beside the one of the handler's signature."""
+    return ResponseSpec(kind, description=description, media_type=media_type, generate_examples=False)
+
+
 CATALOGUE_HEADERS: Sequence[ResponseHeader] = (
     documented_header("ETag", "Send it as `If-None-Match` to get a 304 while nothing has changed."),
     documented_header("Cache-Control", "`public, no-cache`."),
@@ -86,16 +127,13 @@ RETRY_AFTER = {
         "schema": {"type": "integer", "examples": [2]},
     }
 }
-NOT_MODIFIED: dict[int, ResponseSpec] = {
-    304: ResponseSpec(None, description="The client's `If-None-Match` still matches.", generate_examples=False)
-}
+NOT_MODIFIED = {304: body_of(None, "The client's `If-None-Match` still matches.")}
 _BY_STATUS = {kind.status: kind for kind in AppError.__subclasses__()}
 
 
 def errors(*kinds: type[AppError]) -> dict[int, ResponseSpec]:
     """Return the error responses of an operation, beside those that follow from its declaration."""
-    # `_response` completes them.
-    return {kind.status: ResponseSpec(ErrorBody, generate_examples=False) for kind in kinds}
+    return {kind.status: body_of(ErrorBody, kind.__doc__ or "") for kind in kinds}
 
 
 def openapi_config(title: str) -> OpenAPIConfig:

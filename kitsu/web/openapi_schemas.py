@@ -26,28 +26,21 @@ def complete_schemas(document: Schema, handlers: Iterable[HTTPRouteHandler]) -> 
     Generators make a class for each component, and for other enums a class for each property.
     """
     components = document["components"]["schemas"]
-    structs = {struct for handler in handlers for field in _bodies(handler) for struct in _structs(field)}
+    structs = {struct for handler in handlers for body in _bodies(handler) for struct in _structs(body)}
     _, described = msgspec.json.schema_components(structs)
-    for name in components.keys() & described.keys():
-        components[name] |= {key: text for key, text in described[name].items() if key == "description"}
+    for name, component in components.items():
+        component["description"] = described[name]["description"]
     for node in list(_nodes(document)):
         _correct(node)
     own = {id(component) for component in components.values()}
     nodes = [node for node in _nodes(document) if id(node) not in own]
-    for node in nodes:
-        if _is_titled(node):
-            components.setdefault(node["title"], {key: value for key, value in node.items() if key in _SHAPE})
+    for node in filter(_is_titled, nodes):
+        components.setdefault(node["title"], _component_of(node))
     enums = {tuple(component["enum"]): name for name, component in components.items() if "enum" in component}
-    for values, name in enums.items():
-        if any(value.startswith("-") for value in values):
-            # The names of the members, since `-` can't be in one.
-            names = [value.lstrip("-").upper() + "_DESC" * value.startswith("-") for value in values]
-            components[name]["x-enum-varnames"] = names
     for node in nodes:
-        values = node["enum"] if isinstance(node.get("enum"), list) else []
-        component = enums.get(tuple(values), node["title"] if _is_titled(node) else None)
-        if component is not None:
-            _refer(node, component, components[component])
+        title = node["title"] if _is_titled(node) else enums.get(tuple(node.get("enum", ())))
+        if title is not None:
+            _refer(node, title, components[title])
     document["components"]["schemas"] = dict(sorted(components.items()))
 
 
@@ -69,16 +62,12 @@ def describe_success(document: Schema, response: Schema) -> str:
     items = schema.get("items", {})
     if names := [each["$ref"].rpartition("/")[2] for each in items.get("oneOf", [items]) if "$ref" in each]:
         return f"A list of `{'` or `'.join(names)}`."
-    default: str = response["description"]
-    return _component(document, schema).get("description", default) if "$ref" in schema else default
+    return str((_component(document, schema) if "$ref" in schema else response)["description"])
 
 
-def _bodies(handler: HTTPRouteHandler) -> Iterator[FieldDefinition]:
-    signature = handler.parsed_fn_signature
-    yield signature.return_type
-    yield from (field for name, field in signature.parameters.items() if name == "data")
-    for spec in (handler.responses or {}).values():
-        yield FieldDefinition.from_annotation(spec.data_container)
+def _bodies(handler: HTTPRouteHandler) -> Iterable[FieldDefinition]:
+    declared = [FieldDefinition.from_annotation(spec.data_container) for spec in (handler.responses or {}).values()]
+    return filter(None, [handler.parsed_return_field, handler.parsed_data_field, *declared])
 
 
 def _structs(field: FieldDefinition) -> Iterator[type[msgspec.Struct]]:
@@ -90,8 +79,7 @@ def _structs(field: FieldDefinition) -> Iterator[type[msgspec.Struct]]:
 
 def _nodes(part: Any) -> Iterator[Schema]:
     if isinstance(part, dict):
-        for value in part.values():
-            yield from _nodes(value)
+        yield from _nodes(list(part.values()))
         yield part
     elif isinstance(part, list):
         for value in part:
@@ -100,25 +88,24 @@ def _nodes(part: Any) -> Iterator[Schema]:
 
 def _correct(node: Schema) -> None:
     """Correct one schema or parameter as Litestar writes it."""
-    if isinstance(node.get("oneOf"), list):
-        if len(node["oneOf"]) == 1:  # a field that may be left out
-            node |= node.pop("oneOf")[0]
-        elif NULL in node["oneOf"]:
-            node["anyOf"] = node.pop("oneOf")
-    if isinstance(node.get("enum"), list) and None in node["enum"]:
+    if len(node.get("oneOf", ())) == 1:  # a field that may be left out
+        node |= node.pop("oneOf")[0]
+    if NULL in node.get("oneOf", ()):
+        node["anyOf"] = node.pop("oneOf")
+    if None in node.get("enum", ()):
         enum = {"type": "string", "enum": [value for value in node.pop("enum") if value is not None]}
         if "title" in node:
-            enum |= {key: node.pop(key) for key in ("title", "description") if key in node}
+            enum |= {key: node.pop(key) for key in ("title", "description")}
         del node["type"]
         node["anyOf"] = [enum, NULL]
-    if "in" in node and isinstance(node.get("schema"), dict):
+    if "in" in node:
         node.pop("examples", None)  # Swagger UI would fill them in; the schema has them too
         _correct_parameter(node["schema"])
     if node.get("type") == "integer":
         node |= {key: int(node[key]) for key in ("minimum", "maximum") if key in node}
-    for kind in (node.get("format"), node.get("type")):
-        if isinstance(kind, str) and kind in EXAMPLES:
-            node.setdefault("examples", [EXAMPLES[kind]])
+    for kind, example in EXAMPLES.items():
+        if kind in (node.get("format"), node.get("type")):
+            node.setdefault("examples", [example])
 
 
 def _correct_parameter(schema: Schema) -> None:
@@ -130,15 +117,24 @@ def _correct_parameter(schema: Schema) -> None:
 
 
 def _is_titled(node: Schema) -> bool:
-    return isinstance(node.get("title"), str) and node.get("type") in {"string", "object"}
+    return isinstance(node.get("title"), str) and "type" in node
+
+
+def _component_of(node: Schema) -> Schema:
+    component = {key: value for key, value in node.items() if key in _SHAPE}
+    if any(value.startswith("-") for value in node.get("enum", ())):
+        # The names of the members, since `-` can't be in one.
+        names = [value.lstrip("-").upper() + "_DESC" * value.startswith("-") for value in node["enum"]]
+        component["x-enum-varnames"] = names
+    return component
 
 
 def _refer(node: Schema, name: str, component: Schema) -> None:
     """Replace a schema by a reference to a component; what the component lacks stays beside it."""
     reference = {"$ref": f"#/components/schemas/{name}"}
     rest = {key: value for key, value in node.items() if key == "description" or key not in _SHAPE}
-    if rest.get("description") == component.get("description"):
-        rest.pop("description", None)
+    if rest.get("description") == component["description"]:
+        del rest["description"]
     node.clear()
     node |= {"allOf": [reference], **rest} if rest else reference
 
@@ -160,7 +156,5 @@ def _example(document: Schema, schema: Schema) -> Any:
         return schema.get("const") or schema["enum"][0]
     if "items" in schema:
         return [_example(document, schema["items"])]
-    if "properties" not in schema:
-        return None
-    parts = {name: _example(document, part) for name, part in schema["properties"].items() if part != BINARY}
-    return {name: part for name, part in parts.items() if part is not None}
+    parts = {name: _example(document, part) for name, part in schema.get("properties", {}).items()}
+    return {name: part for name, part in parts.items() if part is not None} or None

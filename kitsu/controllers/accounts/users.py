@@ -1,6 +1,5 @@
 """The paths under /users: the current user, and all accounts for administrators."""
 
-from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -8,7 +7,7 @@ import msgspec
 from litestar import Controller, Request, Response, delete, get, patch, post
 from litestar.datastructures import FormMultiDict, MultiDict, UploadFile
 from litestar.di import NamedDependency
-from litestar.openapi.spec import OpenAPIFormat, OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
+from litestar.openapi.spec import OpenAPIType, Schema
 from litestar.params import FromPath, JSONBody
 
 from kitsu.controllers.accounts.auth import Accounts, ClientDevice, Email, Password
@@ -28,7 +27,7 @@ from kitsu.errors import (
 )
 from kitsu.web.guards import requires
 from kitsu.web.middleware.client import DEVICE
-from kitsu.web.openapi import errors
+from kitsu.web.openapi import errors, file, form, operation_with_body
 from kitsu.web.pagination import LIST_HEADERS, PAGES, page_response
 from kitsu.web.request import JSON, MAX_BODY_BYTES, ViewerRequest
 from kitsu.web.services import service
@@ -53,36 +52,11 @@ class PasswordConfirmation(msgspec.Struct):
     password: Password
 
 
-@dataclass
-class ProfileOperation(Operation):
-    """Describes the body, a form or JSON, which the handler's signature can't."""
-
-    def __post_init__(self) -> None:
-        username = Schema(
-            type=OpenAPIType.STRING,
-            pattern=USERNAME,
-            description="The new public name, unique among all users.",
-            examples=["kaguya"],
-        )
-        avatar = Schema(
-            type=OpenAPIType.STRING,
-            format=OpenAPIFormat.BINARY,
-            description="A JPEG, PNG, GIF, WebP or BMP image of at most 5 MB and 4096 pixels a side.",
-        )
-        profile = Schema(
-            title="ProfileChange",
-            description="Changes of the current user.",
-            type=OpenAPIType.OBJECT,
-            properties={"username": username},
-        )
-        form = Schema(
-            title="ProfileForm",
-            description="Changes of the current user, with a file.",
-            type=OpenAPIType.OBJECT,
-            properties={"username": username, "avatar": avatar},
-        )
-        schemas = {MULTIPART: form, URL_ENCODED: profile, JSON: profile}
-        self.request_body = RequestBody({name: OpenAPIMediaType(schema) for name, schema in schemas.items()})
+_username = Schema(type=OpenAPIType.STRING, pattern=USERNAME, description="The new public name.", examples=["kaguya"])
+_avatar = file("A JPEG, PNG, GIF, WebP or BMP image of at most 5 MB and 4096 pixels a side.")
+_change = form("ProfileChange", "Changes of the current user.", username=_username)
+_with_file = form("ProfileForm", "Changes of the current user, with a file.", username=_username, avatar=_avatar)
+PROFILE = operation_with_body({MULTIPART: _with_file, URL_ENCODED: _change, JSON: _change})
 
 
 class UserController(Controller):
@@ -104,7 +78,7 @@ class UserController(Controller):
         "/me",
         guards=[requires("write:profile")],
         request_max_body_size=MAX_BYTES + MAX_BODY_BYTES,
-        operation_class=ProfileOperation,
+        operation_class=PROFILE,
         responses=errors(BadRequest, RateLimited),
     )
     async def change_me(self, request: ViewerRequest, users: Users, avatars: NamedDependency[AvatarService]) -> User:

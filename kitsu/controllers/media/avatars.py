@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 from litestar import Controller, Request, Response, get
 from litestar.datastructures import ResponseHeader
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 from litestar.params import PathParameter
 from litestar.response import Stream
@@ -18,7 +17,7 @@ from kitsu.errors import NotFound, RangeNotSatisfiable
 from kitsu.web.authentication import PUBLIC
 from kitsu.web.middleware.response_cache import has_tag
 from kitsu.web.middleware.streams import STREAM_BYTES, STREAMED, start_stream
-from kitsu.web.openapi import NOT_MODIFIED, documented_header, errors
+from kitsu.web.openapi import NOT_MODIFIED, body_of, documented_header, errors
 
 MEDIA_TYPES = {f".{name}": f"image/{name}" for name in ("webp", "jpeg", "png", "gif", "bmp")} | {".jpg": "image/jpeg"}
 # The older service stored any upload under the client's suffix: browsers must not run it.
@@ -30,6 +29,7 @@ _HEADERS: Sequence[ResponseHeader] = (
     documented_header("Accept-Ranges", "`bytes`."),
 )
 _RANGE = re.compile(r"bytes=(?!-$)([0-9]{0,18})-([0-9]{0,18})", re.IGNORECASE)
+EXAMPLE = Example(value="5f0c6a7be1d24d0f.webp")
 
 
 class AvatarController(Controller):
@@ -45,9 +45,7 @@ class AvatarController(Controller):
         response_description="The image. Avatars of the previous service may have another image type.",
         response_headers=_HEADERS,
         responses={
-            206: ResponseSpec(
-                bytes, description="The requested range.", media_type="image/webp", generate_examples=False
-            ),
+            206: body_of(bytes, "The requested range.", "image/webp"),
             **NOT_MODIFIED,
             **errors(NotFound, RangeNotSatisfiable),
         },
@@ -55,16 +53,11 @@ class AvatarController(Controller):
     async def get_avatar(
         self,
         request: Request[Any, Any, Any],
-        name: Annotated[
-            str,
-            PathParameter(
-                description="The last part of `avatar_url`.", examples=[Example(value="5f0c6a7be1d24d0f.webp")]
-            ),
-        ],
+        name: Annotated[str, PathParameter(description="The last part of `avatar_url`.", examples=[EXAMPLE])],
     ) -> Response[Any]:
         """Get an avatar.
 
-        The name is the last part of `avatar_url`. The image of a name never changes. Supports one range of bytes.
+        The image of a name never changes. Supports one range of bytes.
         """
         file = await self.avatars.file(name)
         tag = f'"{file.tag}"'

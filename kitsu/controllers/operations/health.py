@@ -1,10 +1,10 @@
 """Health, liveness and readiness."""
 
 from litestar import Controller, Response, get
-from litestar.openapi.datastructures import ResponseSpec
 
 from kitsu.domain.operations.health import Health, HealthReader, Readiness
 from kitsu.web.authentication import PUBLIC
+from kitsu.web.openapi import body_of
 
 
 class HealthController(Controller):
@@ -13,10 +13,7 @@ class HealthController(Controller):
     opt = PUBLIC
     health: HealthReader
 
-    @get(
-        "/",
-        responses={503: ResponseSpec(Health, description="The database does not respond.", generate_examples=False)},
-    )
+    @get("/", responses={503: body_of(Health, "The database does not respond.")})
     async def get_health(self) -> Response[Health]:
         """Get service health.
 
@@ -33,9 +30,7 @@ class HealthController(Controller):
         """
         return Health("ok")
 
-    @get(
-        "/ready", responses={503: ResponseSpec(Readiness, description="A part is not ready.", generate_examples=False)}
-    )
+    @get("/ready", responses={503: body_of(Readiness, "A part is not ready.")})
     async def get_readiness(self) -> Response[Readiness]:
         """Readiness probe.
 

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from litestar import Controller, get
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIMediaType, OpenAPIResponse, OpenAPIType, Operation, Schema
 from litestar.response import Stream
 
 from kitsu.domain.viewer.exports import AccountExport, Exporter, LibraryExport
 from kitsu.web.middleware.streams import STREAMED, start_stream
-from kitsu.web.openapi import query
+from kitsu.web.openapi import body_of, query
 from kitsu.web.request import ViewerRequest
 
 Format = Annotated[Literal["json", "mal"], query("`mal` is the XML that MyAnimeList imports.", title="ExportFormat")]
@@ -34,11 +33,7 @@ class ExportController(Controller):
         "/users/me/export",
         tags=["Accounts"],
         middleware=[STREAMED],
-        responses={
-            200: ResponseSpec(
-                AccountExport, description="All data that is stored about the user.", generate_examples=False
-            )
-        },
+        responses={200: body_of(AccountExport, "All data that is stored about the user.")},
     )
     async def export_me(self, request: ViewerRequest) -> Stream:
         """Export the current user.
@@ -53,11 +48,7 @@ class ExportController(Controller):
         tags=["Viewer"],
         middleware=[STREAMED],
         operation_class=ExportOperation,
-        responses={
-            200: ResponseSpec(
-                LibraryExport, description="The library. With `format=mal` it is XML.", generate_examples=False
-            )
-        },
+        responses={200: body_of(LibraryExport, "The library. With `format=mal` it is XML.")},
     )
     async def export_library(self, request: ViewerRequest, format: Format = "json") -> Stream:  # noqa: A002 - a query parameter
         """Export the library.

@@ -1,13 +1,12 @@
 """The paths under /library."""
 
-from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
 from litestar import Controller, Request, Response, delete, get, post, put
 from litestar.datastructures import UploadFile
 from litestar.di import NamedDependency
-from litestar.openapi.spec import OpenAPIFormat, OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
+from litestar.openapi.spec import OpenAPIType, Schema
 from litestar.params import FromPath, JSONBody
 
 from kitsu.domain.changes import ListRequest, Tombstone
@@ -18,7 +17,7 @@ from kitsu.domain.viewer.list_import.files import MAX_BYTES
 from kitsu.domain.viewer.list_import.importing import ImportReport, ListImporter, Policy
 from kitsu.errors import InvalidRequest, NotFound, PayloadTooLarge, PreconditionFailed
 from kitsu.web.guards import requires
-from kitsu.web.openapi import errors, query
+from kitsu.web.openapi import errors, file, form, operation_with_body, query
 from kitsu.web.pagination import CHANGES_HEADERS, LISTS, list_response, page_response, refuse_null
 from kitsu.web.preconditions import ETAG, EXPECTED, tagged
 from kitsu.web.request import ViewerRequest
@@ -26,40 +25,21 @@ from kitsu.web.services import service
 
 FORM_BYTES = 64 * 1024
 """Of a form beside its file."""
+MULTIPART = "multipart/form-data"
 
-
-@dataclass
-class ImportOperation(Operation):
-    """Describes the file in the body or in a form, which a handler's signature can't."""
-
-    def __post_init__(self) -> None:
-        file = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
-        field = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY, description="The XML or JSON.")
-        anilist = Schema(
-            title="AniListExport",
-            description="A list as AniList's API returns it.",
-            type=OpenAPIType.OBJECT,
-            additional_properties=Schema(),
-            examples=[{"lists": [{"entries": [{"media": {"idMal": 1535}, "status": "CURRENT", "progress": 7}]}]}],
-        )
-        form = Schema(
-            title="LibraryImportForm",
-            description="A list as a file.",
-            type=OpenAPIType.OBJECT,
-            properties={"file": field},
-            required=["file"],
-        )
-        schemas = {
-            "application/xml": file,
-            "application/gzip": file,
-            "application/json": anilist,
-            "multipart/form-data": form,
-        }
-        self.request_body = RequestBody(
-            description="The XML of MyAnimeList, gzip-compressed or not, or the JSON of AniList.",
-            required=True,
-            content={media_type: OpenAPIMediaType(schema=schema) for media_type, schema in schemas.items()},
-        )
+_anilist = Schema(
+    title="AniListExport",
+    description="A list as AniList's API returns it.",
+    type=OpenAPIType.OBJECT,
+    additional_properties=Schema(),
+    examples=[{"lists": [{"entries": [{"media": {"idMal": 1535}, "status": "CURRENT", "progress": 7}]}]}],
+)
+_form = form("LibraryImportForm", "A list as a file.", ["file"], file=file("The XML or JSON."))
+LIST_FILE = operation_with_body(
+    {"application/xml": file(), "application/gzip": file(), "application/json": _anilist, MULTIPART: _form},
+    description="The XML of MyAnimeList, gzip-compressed or not, or the JSON of AniList.",
+    required=True,
+)
 
 
 class LibraryController(Controller):
@@ -129,12 +109,12 @@ class LibraryController(Controller):
         status_code=200,
         guards=[requires("write:content")],
         request_max_body_size=MAX_BYTES + FORM_BYTES,
-        operation_class=ImportOperation,
+        operation_class=LIST_FILE,
     )
     async def import_library(
         self,
         request: ViewerRequest,
-        policy: Annotated[Policy, query("Whether to keep or replace entries that exist.", title="ImportPolicy")] = "keep",
+        policy: Annotated[Policy, query("Whether to keep or replace existing entries.", title="ImportPolicy")] = "keep",
         dry_run: Annotated[bool, query("Whether to import nothing and only report.")] = False,  # noqa: FBT002 - a query parameter
     ) -> ImportReport:
         """Import a library.
@@ -153,7 +133,7 @@ class LibraryController(Controller):
 
 async def _file(request: Request[Any, Any, Any]) -> bytes:
     """Return the file, which is the body or a field of a form. Raises InvalidRequest."""
-    if request.content_type[0] != "multipart/form-data":
+    if request.content_type[0] != MULTIPART:
         return await request.body()
     files = (await request.form()).getall("file", [])
     if len(files) != 1 or not isinstance(files[0], UploadFile):
