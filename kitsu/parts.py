@@ -31,8 +31,7 @@ from kitsu.observability.tracing import create_spans
 from kitsu.settings import Settings
 from kitsu.web.middleware.response_cache import ResponseCache
 
-QUEUED_PER_CONNECTION = 10
-"""Requests that may wait for a slot, as in a burst."""
+QUEUED_PER_CONNECTION = 10  # requests that may wait for a slot, as in a burst
 
 
 class Parts(dict[type, Any]):

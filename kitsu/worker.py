@@ -15,8 +15,7 @@ from kitsu.observability.stall import StallGuard
 from kitsu.settings import load_settings
 from kitsu.web.connections import ClientTimeouts
 
-PR_SET_PDEATHSIG = 1
-"""From sys/prctl.h of Linux."""
+PR_SET_PDEATHSIG = 1  # from sys/prctl.h of Linux
 
 
 def serve_app() -> Litestar:

@@ -9,8 +9,7 @@ from sqlalchemy import DateTime, ForeignKey, Uuid, func
 from sqlalchemy.orm import Mapped, mapped_column
 from uuid_utils.compat import uuid7
 
-MAX_INTEGER = 2**31 - 1
-"""Of a column of PostgreSQL's type integer."""
+MAX_INTEGER = 2**31 - 1  # of a column of PostgreSQL's type integer
 
 Timestamp = Annotated[datetime, mapped_column(DateTime(timezone=True))]
 CurrentTimestamp = Annotated[datetime, mapped_column(DateTime(timezone=True), server_default=func.now())]

@@ -17,8 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 
 SERVER_GRACE_SECONDS = 0.2
 """Between the statement timeout of PostgreSQL and that of the client, which is for a server that does not respond."""
-REQUEST_GRACE_SECONDS = 0.4
-"""What a request may take beside a statement that runs into its timeout."""
+REQUEST_GRACE_SECONDS = 0.4  # what a request may take beside a statement that runs into its timeout
 SERVER_SETTINGS = {"application_name": "kitsu", "timezone": "UTC"}
 
 asyncpg_dialect: Any = dialect()  # type: ignore[no-untyped-call] # SQLAlchemy types no dialect

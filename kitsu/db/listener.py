@@ -13,8 +13,7 @@ from kitsu.db.engine import Timeouts, connect_arguments
 
 log = structlog.get_logger("kitsu.catalogue")
 
-CHANNEL = "kitsu_catalogue"
-"""What the triggers of the catalogue's tables notify, at the commit."""
+CHANNEL = "kitsu_catalogue"  # what the triggers of the catalogue's tables notify, at the commit
 HEARTBEAT_SECONDS = 1.0
 """Interval and timeout of a check of the connection: a network may drop one without an error."""
 RETRY_SECONDS = 0.5

@@ -43,8 +43,7 @@ class ChangesCursor(msgspec.Struct, frozen=True):
 
 class ChangesRequest(msgspec.Struct, frozen=True):
     since: datetime
-    deleted: bool
-    """Whether with tombstones."""
+    deleted: bool  # whether with tombstones
     limit: int
     after: ChangesCursor | None = None
 

@@ -23,8 +23,7 @@ DEADLINE_CHECK_SECONDS = 0.05
 @dataclass(slots=True)
 class _Slot:
     limiter: "ConcurrencyLimiter"
-    requested_at: float
-    """When the request arrived, on the loop's clock."""
+    requested_at: float  # when the request arrived, on the loop's clock
     deadline: "RequestDeadline | None" = None
 
 

@@ -31,8 +31,7 @@ _STORE = update(IdempotencyKey).where(*_is_own).values(answer=bindparam("respons
 
 class IdempotentRequest(msgspec.Struct, frozen=True):
     key: bytes
-    body: bytes
-    """A hash: the same key with another body is an error."""
+    body: bytes  # a hash: the same key with another body is an error
 
     @classmethod
     def of(cls, key: str, path: str, body: msgspec.Struct) -> "IdempotentRequest":

@@ -18,24 +18,20 @@ from kitsu.domain.mapping import Rows, mapper
 from kitsu.errors import InvalidRequest
 
 T = TypeVar("T")
-MAX_TOTAL = 100_000
-"""Lists are counted up to this, since the cost grows with each row."""
+MAX_TOTAL = 100_000  # lists are counted up to this, since the cost grows with each row
 
 
 class PageRequest(msgspec.Struct, frozen=True):
     limit: int = 20
     offset: int = 0
     total: bool = False
-    cursor: str | None = None
-    """That of an earlier page, instead of an offset."""
+    cursor: str | None = None  # that of an earlier page, instead of an offset
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True):
     items: list[T]
-    cursor: str | None
-    """That of the next page, or None on the last page."""
-    total: int | None = None
-    """The length of the whole list if requested; at most MAX_TOTAL."""
+    cursor: str | None  # that of the next page, or None on the last page
+    total: int | None = None  # the length of the whole list if requested; at most MAX_TOTAL
 
 
 def encode_cursor(place: Any) -> str:
@@ -53,8 +49,7 @@ class Key(NamedTuple):
 
     column: Any
     descending: bool
-    unknown_last: bool = False
-    """Whether the column may be null, which sorts last; only for the first key of a list."""
+    unknown_last: bool = False  # whether the column may be null, which sorts last; only for the first key of a list
 
     @property
     def order(self) -> ColumnElement[Any]:

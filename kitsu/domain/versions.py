@@ -11,8 +11,7 @@ from kitsu.errors import PreconditionFailed
 class Expected(msgspec.Struct, frozen=True):
     """The versions that a change may start from."""
 
-    tags: frozenset[str]
-    """Values of `version_tag`, or `*` for any version."""
+    tags: frozenset[str]  # values of `version_tag`, or `*` for any version
 
     def check(self, row: Any) -> None:
         """Raise PreconditionFailed unless the row, None if missing, has one of these versions."""

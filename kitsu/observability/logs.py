@@ -14,8 +14,7 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, Processor
 
-FLUSH_SECONDS = 0.02
-"""Time that a request's log line may wait for others."""
+FLUSH_SECONDS = 0.02  # time that a request's log line may wait for others
 
 _encoder = msgspec.json.Encoder(enc_hook=repr)
 

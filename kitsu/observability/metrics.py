@@ -16,11 +16,9 @@ from kitsu.observability.metrics_folder import VARIABLE
 
 READ_INTERVAL_SECONDS = 1.0
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Upper bounds in seconds."""
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # upper bounds in seconds
 
-Samples = Mapping[tuple[str, ...], float]
-"""Values of the labels to value."""
+Samples = Mapping[tuple[str, ...], float]  # values of the labels to value
 
 
 class Metrics:

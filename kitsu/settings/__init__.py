@@ -18,8 +18,7 @@ from kitsu.settings.fields import SETTINGS, Settings
 __all__ = ["ENV_FILE", "SETTINGS", "Settings", "SettingsError", "load_database_url", "load_settings"]
 
 ENV_FILE = Path(".env")
-DATABASE_PARTS = ("DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASSWORD")
-"""Settings that replace DATABASE_URL."""
+DATABASE_PARTS = ("DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASSWORD")  # settings that replace DATABASE_URL
 
 
 class SettingsError(Exception):

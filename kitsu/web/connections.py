@@ -20,17 +20,13 @@ from types import FrameType
 
 import structlog
 
-READ_TIMEOUT_SECONDS = 25
-"""How long a client may leave sent data unread."""
-UNSENT_BYTES = 64 * 1024
-"""Data of a connection that the kernel buffers before it can send it; some MB by default."""
-STOP_READ_TIMEOUT_SECONDS = 2
-"""The limit while the worker stops, since it waits for its open responses."""
+READ_TIMEOUT_SECONDS = 25  # how long a client may leave sent data unread
+UNSENT_BYTES = 64 * 1024  # data of a connection that the kernel buffers before it can send it; some MB by default
+STOP_READ_TIMEOUT_SECONDS = 2  # the limit while the worker stops, since it waits for its open responses
 DROP_SECONDS = 0.2
 LISTENER_CHECK_SECONDS = 0.05
 LISTENER_CHECKS = 200
-BYTES_ACKED = struct.Struct("@120xQ")
-"""`tcpi_bytes_acked` in `struct tcp_info` of linux/tcp.h."""
+BYTES_ACKED = struct.Struct("@120xQ")  # `tcpi_bytes_acked` in `struct tcp_info` of linux/tcp.h
 
 log = structlog.get_logger("kitsu.connections")
 

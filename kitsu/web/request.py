@@ -14,8 +14,7 @@ from kitsu.domain.accounts.sessions import Identity
 from kitsu.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
 
 JSON = "application/json"
-MAX_BODY_BYTES = 64 * 1024
-"""The default limit of a body; handlers of larger ones set `request_max_body_size`."""
+MAX_BODY_BYTES = 64 * 1024  # the default limit of a body; handlers of larger ones set `request_max_body_size`
 
 UserT = TypeVar("UserT", Identity, Identity | None)
 

@@ -13,11 +13,9 @@ from kitsu.db.engine import Timeouts
 from kitsu.settings import ENV_FILE, SETTINGS, Settings
 
 SYSCTL = Path("/proc/sys")
-MIN_DISTINCT_CHARACTERS = 10
-"""A random key of 32 bytes has more distinct characters; a repeated word has fewer."""
+MIN_DISTINCT_CHARACTERS = 10  # a random key of 32 bytes has more distinct characters; a repeated word has fewer
 MIN_LOGIN_REFUSAL_MS = 500
-MAX_REQUEST_SECONDS = 3.0
-"""Time within which a request gets a response, also when the database gives none."""
+MAX_REQUEST_SECONDS = 3.0  # time within which a request gets a response, also when the database gives none
 _TLS_HINT = "Add ?ssl=verify-full&sslrootcert=FILE to DATABASE_URL."
 
 

@@ -11,8 +11,7 @@ from kitsu.domain.media.store import MediaStore
 from kitsu.errors import NotFound, ServiceUnavailable
 from kitsu.settings import Settings
 
-AVATAR_SAMPLE = 20
-"""Number of avatars that the check looks for."""
+AVATAR_SAMPLE = 20  # number of avatars that the check looks for
 _RESTORE_HINT = "Mount the volume that holds them, or restore them from a backup."
 
 

@@ -56,8 +56,7 @@ class Finding(NamedTuple):
     message: str
 
 
-CHECKS: dict[str, Check] = {}
-"""All checks by id."""
+CHECKS: dict[str, Check] = {}  # all checks by id
 
 
 def check(

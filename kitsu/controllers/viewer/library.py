@@ -23,8 +23,7 @@ from kitsu.web.preconditions import ETAG, EXPECTED, tagged
 from kitsu.web.request import ViewerRequest
 from kitsu.web.services import service
 
-FORM_BYTES = 64 * 1024
-"""Of a form beside its file."""
+FORM_BYTES = 64 * 1024  # of a form beside its file
 MULTIPART = "multipart/form-data"
 
 _anilist = Schema(

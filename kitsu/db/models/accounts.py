@@ -28,8 +28,7 @@ class AuthSession(Entity):
     __tablename__ = "auth_sessions"
 
     user_id: Mapped[UserRef] = mapped_column(index=True)
-    generation: Mapped[int] = mapped_column(server_default="1")
-    """That of the newest refresh token."""
+    generation: Mapped[int] = mapped_column(server_default="1")  # that of the newest refresh token
     last_used_at: Mapped[CurrentTimestamp]
     expires_at: Mapped[Timestamp]
     revoked_at: Mapped[Timestamp | None]

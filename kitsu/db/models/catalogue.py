@@ -23,10 +23,8 @@ class Anime(Entity):
     type: Mapped[str] = mapped_column(String(16), server_default="UNKNOWN")
     season: Mapped[str | None] = mapped_column(String(16))
     episode_count: Mapped[int | None]
-    duration_seconds: Mapped[int | None]
-    """Of one episode."""
-    score: Mapped[float | None] = mapped_column(Double)
-    """1 to 10."""
+    duration_seconds: Mapped[int | None]  # of one episode
+    score: Mapped[float | None] = mapped_column(Double)  # 1 to 10
     poster: Mapped[str | None] = mapped_column(Text)
     thumbnail: Mapped[str | None] = mapped_column(Text)
     synonyms: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
@@ -80,8 +78,7 @@ class CatalogueImport(DefaultBase):
 
     anime_id: Mapped[UUID] = mapped_column(ForeignKey("anime.id", ondelete="CASCADE"), primary_key=True)
     release_id: Mapped[UUID | None] = mapped_column(ForeignKey("releases.id", ondelete="SET NULL"), index=True)
-    fields: Mapped[dict[str, Any]] = mapped_column(JSONB)
-    """Column name of `anime` to value."""
+    fields: Mapped[dict[str, Any]] = mapped_column(JSONB)  # column name of `anime` to value
     sample: Mapped[bool] = mapped_column(server_default=false())
     """From the sample catalogue; another import replaces the values."""
 

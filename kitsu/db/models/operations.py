@@ -21,6 +21,5 @@ class StrayFile(DefaultBase):
 
     __tablename__ = "stray_files"
 
-    path: Mapped[str] = mapped_column(String(255), primary_key=True)
-    """As in `users.avatar`."""
+    path: Mapped[str] = mapped_column(String(255), primary_key=True)  # as in `users.avatar`
     since: Mapped[CurrentTimestamp]

@@ -18,8 +18,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from kitsu.db.columns import AnimeRef, CurrentTimestamp, Entity, UserRef
 
-TOMBSTONE_DAYS = 30
-"""How long `tombstones` keeps a row."""
+TOMBSTONE_DAYS = 30  # how long `tombstones` keeps a row
 
 
 class Favorite(Entity):
@@ -42,8 +41,7 @@ class WatchProgress(Entity):
     position_seconds: Mapped[int | None]
     progress_percent: Mapped[float | None]
     last_watched_at: Mapped[CurrentTimestamp]
-    updated_at: Mapped[CurrentTimestamp]
-    """Time of any change, by watching or otherwise."""
+    updated_at: Mapped[CurrentTimestamp]  # time of any change, by watching or otherwise
     hidden: Mapped[bool] = mapped_column(server_default="false")
     """Not listed under "continue watching" until the anime is watched again."""
 
@@ -56,8 +54,7 @@ class View(Entity):
 
     user_id: Mapped[UserRef]
     episode_id: Mapped[UUID] = mapped_column(ForeignKey("episodes.id", ondelete="CASCADE"), index=True)
-    progress: Mapped[int]
-    """Seconds."""
+    progress: Mapped[int]  # seconds
     device: Mapped[str | None] = mapped_column(String(128))
     last_viewed_at: Mapped[CurrentTimestamp]
 
@@ -69,8 +66,7 @@ class Collection(Entity):
     name: Mapped[str] = mapped_column(String(255))
     description: Mapped[str | None] = mapped_column(Text)
     is_public: Mapped[bool] = mapped_column(server_default="false")
-    version: Mapped[int] = mapped_column(server_default="1")
-    """Incremented with each change of it or of its items."""
+    version: Mapped[int] = mapped_column(server_default="1")  # incremented with each change of it or of its items
     updated_at: Mapped[CurrentTimestamp]
 
 
@@ -79,8 +75,7 @@ class CollectionItem(DefaultBase):
 
     collection_id: Mapped[UUID] = mapped_column(ForeignKey("collections.id", ondelete="CASCADE"), primary_key=True)
     anime_id: Mapped[AnimeRef] = mapped_column(primary_key=True)
-    position: Mapped[int]
-    """The owner's order, with gaps."""
+    position: Mapped[int]  # the owner's order, with gaps
     added_at: Mapped[CurrentTimestamp]
 
 
@@ -105,8 +100,7 @@ class LibraryEntry(Entity):
     completed_on: Mapped[str | None] = mapped_column(String(10))
     times_rewatched: Mapped[int] = mapped_column(server_default="0")
     is_rewatching: Mapped[bool] = mapped_column(server_default="false")
-    tags: Mapped[str | None] = mapped_column(Text)
-    """Comma-separated, as on MyAnimeList."""
+    tags: Mapped[str | None] = mapped_column(Text)  # comma-separated, as on MyAnimeList
     version: Mapped[int] = mapped_column(server_default="1")
     updated_at: Mapped[CurrentTimestamp]
 
@@ -116,11 +110,9 @@ class Tombstone(DefaultBase):
 
     __tablename__ = "tombstones"
 
-    id: Mapped[UUID] = mapped_column(Uuid(), primary_key=True)
-    """That of the deleted row."""
+    id: Mapped[UUID] = mapped_column(Uuid(), primary_key=True)  # that of the deleted row
     user_id: Mapped[UserRef]
-    kind: Mapped[str] = mapped_column(String(32))
-    """The name of its table."""
+    kind: Mapped[str] = mapped_column(String(32))  # the name of its table
     anime_id: Mapped[UUID | None] = mapped_column(Uuid())
     deleted_at: Mapped[CurrentTimestamp]
 
@@ -131,12 +123,10 @@ class IdempotencyKey(DefaultBase):
     __tablename__ = "idempotency_keys"
 
     user_id: Mapped[UserRef] = mapped_column(primary_key=True)
-    key: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
-    """A hash of the client's key and the path."""
+    key: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)  # a hash of the client's key and the path
     request: Mapped[bytes] = mapped_column(LargeBinary)
     """A hash of the body: the same key with another body is an error."""
-    answer: Mapped[bytes | None] = mapped_column(LargeBinary)
-    """The response, in JSON."""
+    answer: Mapped[bytes | None] = mapped_column(LargeBinary)  # the response, in JSON
     created_at: Mapped[CurrentTimestamp]
 
 

@@ -12,8 +12,7 @@ import msgspec
 from kitsu.errors import Unauthorized
 
 LEEWAY_SECONDS = 10
-CACHE_SIZE = 10_000
-"""Tokens whose signature was verified, 1 KB each."""
+CACHE_SIZE = 10_000  # tokens whose signature was verified, 1 KB each
 
 
 class Claims(msgspec.Struct, frozen=True):

@@ -16,8 +16,7 @@ from kitsu.errors import InvalidRequest
 
 MIN_BYTES = 8
 MAX_BYTES = 1024
-BCRYPT_BYTES = 72
-"""bcrypt ignores further bytes, and its library refuses them."""
+BCRYPT_BYTES = 72  # bcrypt ignores further bytes, and its library refuses them
 
 _context = CryptContext(
     schemes=["argon2", "bcrypt"],

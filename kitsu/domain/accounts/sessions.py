@@ -82,8 +82,7 @@ class SessionRules(msgspec.Struct, frozen=True):
 
     lifetime: timedelta
     leeway: timedelta
-    same_child: bool
-    """Within the leeway a repeated refresh gets the same tokens again, instead of 401."""
+    same_child: bool  # within the leeway a repeated refresh gets the same tokens again, instead of 401
     secret_key: str
 
 

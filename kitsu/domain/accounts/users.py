@@ -77,8 +77,7 @@ class AccountContext:
     access_tokens: AccessTokens
     session_rules: SessionRules
     orphans: OrphanNotes
-    media_url: str
-    """Base URL of the media store for browsers, without a slash at its end."""
+    media_url: str  # base URL of the media store for browsers, without a slash at its end
     refusal_seconds: float
     """Duration of each refused login, so that its time does not tell how the password is stored."""
     refuse_common_passwords: bool

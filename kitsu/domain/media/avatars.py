@@ -19,14 +19,11 @@ from kitsu.errors import BadRequest, NotFound
 log = structlog.get_logger("kitsu.media")
 
 MAX_BYTES = 5 * 1024 * 1024
-MAX_SIDE = 4096
-"""Pixels. Decoding an image of this size takes 64 MB."""
-SIDE = 512
-"""Pixels. Larger images are scaled down."""
+MAX_SIDE = 4096  # pixels; decoding an image of this size takes 64 MB
+SIDE = 512  # pixels; larger images are scaled down
 MAX_SCANS = 100
 """Scans of a JPEG. Cameras and editors write 12 at most; one has 30 bytes and takes the time of a whole image."""
-QUEUE_SIZE = 16
-"""Uploads that may wait for a thread; further ones get 503."""
+QUEUE_SIZE = 16  # uploads that may wait for a thread; further ones get 503
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP")
 TOO_LARGE = f"The avatar has more than {MAX_SIDE} pixels a side"

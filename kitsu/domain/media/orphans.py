@@ -18,10 +18,8 @@ from kitsu.errors import ServiceUnavailable
 
 log = structlog.get_logger("kitsu.media")
 
-AVATARS = "uploads/avatars/"
-"""Prefix of `users.avatar`. The store has the file under another key."""
-CLEANUP_TIMEOUT_SECONDS = 1.0
-"""Of the clean-up within a request. `kitsu purge` does the rest."""
+AVATARS = "uploads/avatars/"  # prefix of `users.avatar`; the store has the file under another key
+CLEANUP_TIMEOUT_SECONDS = 1.0  # of the clean-up within a request; `kitsu purge` does the rest
 MAX_PURGE_FAILURES = 5
 
 _path = bindparam("path", type_=String)

@@ -26,15 +26,11 @@ log = structlog.get_logger("kitsu.media")
 T = TypeVar("T")
 Store = LocalStore | S3Store
 
-CACHE_CONTROL = "public, max-age=31536000, immutable"
-"""A key is used for one file only."""
-TIMEOUT = 1.8
-"""Seconds for one put or get with its retry, so that a request with its clean-up fails within 3 s."""
-DELETE_TIMEOUT = 0.7
-"""Seconds. `kitsu purge` deletes the rest."""
+CACHE_CONTROL = "public, max-age=31536000, immutable"  # a key is used for one file only
+TIMEOUT = 1.8  # seconds for one put or get with its retry, so that a request with its clean-up fails within 3 s
+DELETE_TIMEOUT = 0.7  # seconds; `kitsu purge` deletes the rest
 CONNECT_TIMEOUT = 1.0
-READ_BYTES = 128 * 1024
-"""Bytes of each read of a stream. Each is a request to a bucket."""
+READ_BYTES = 128 * 1024  # bytes of each read of a stream; each is a request to a bucket
 
 
 class PutOutcomeUnknown(ServiceUnavailable):

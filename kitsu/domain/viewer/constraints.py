@@ -24,5 +24,4 @@ _ERRORS: ConstraintErrors = {
     },
 }
 
-viewer_constraints = partial(translate_constraint_errors, _ERRORS)
-"""Context manager for writes of a viewer's rows."""
+viewer_constraints = partial(translate_constraint_errors, _ERRORS)  # context manager for writes of a viewer's rows

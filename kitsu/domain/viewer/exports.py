@@ -22,8 +22,7 @@ from kitsu.domain.viewer.rows import USER_ID
 
 T = TypeVar("T")
 
-CHUNK_ROWS = 50
-"""Rows that an export reads at once. A client that reads slowly keeps them in memory as JSON or XML."""
+CHUNK_ROWS = 50  # rows that an export reads at once; a client that reads slowly keeps them in memory as JSON or XML
 MYANIMELIST = "myanimelist"
 
 

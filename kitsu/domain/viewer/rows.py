@@ -69,8 +69,7 @@ class Recorder(Generic[NewT, T]):
     kind: type[T]
     statement: Rows
     """Stores a row of `new_value()` parameters and returns it, or no row when it refers to one that does not exist."""
-    missing: str
-    """The message of NotFound for no row."""
+    missing: str  # the message of NotFound for no row
 
     def __init__(self, runner: StatementRunner, engine: AsyncEngine) -> None:
         self._runner = runner

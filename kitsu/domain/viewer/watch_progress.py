@@ -23,8 +23,7 @@ from kitsu.domain.viewer.library import TODAY
 from kitsu.domain.viewer.rows import OwnListReader, Recorder, new_value, newest_first, rows_with_anime
 from kitsu.errors import BadRequest
 
-FINISHED_PERCENT = 90
-"""An episode counts as watched from here on: few watch the credits."""
+FINISHED_PERCENT = 90  # an episode counts as watched from here on: few watch the credits
 FITS_COLUMN = Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)
 Percent = Annotated[float, described("The watched part of the episode, 0 to 100.", 30.5)]
 

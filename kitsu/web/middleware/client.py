@@ -19,12 +19,10 @@ from kitsu.web.request import header
 
 Networks = tuple[IPv4Network | IPv6Network, ...]
 
-SMALL_BODY_BYTES = 64 * 1024
-"""Bodies up to this size are not limited in number."""
+SMALL_BODY_BYTES = 64 * 1024  # bodies up to this size are not limited in number
 LARGE_BODY_BUDGET_BYTES = 64 * 1024 * 1024
 """Bytes of larger bodies that a worker holds at once. Handlers copy them, some twice."""
-DRAIN_SECONDS = 1.0
-"""How long a response waits for the rest of a small body that the handler has not read."""
+DRAIN_SECONDS = 1.0  # how long a response waits for the rest of a small body that the handler has not read
 BODILESS = {"GET", "HEAD", "OPTIONS"}
 REJECTED = "kitsu_rejected"
 """Key in the scope of a rejected request: its body is not read, since a rejection has to be cheap."""

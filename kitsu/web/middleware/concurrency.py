@@ -18,8 +18,7 @@ from kitsu.web.request import header
 
 UNLIMITED_PATHS = ("/health", "/metrics", "/docs", "/openapi.json", "/media/")
 """Prefixes of paths. A probe must not take a busy service for a dead one; the others need no database."""
-LOG_INTERVAL_SECONDS = 1.0
-"""How often rejections are logged, while there are any."""
+LOG_INTERVAL_SECONDS = 1.0  # how often rejections are logged, while there are any
 
 log = structlog.get_logger("kitsu.load")
 

@@ -12,15 +12,11 @@ from kitsu.web.middleware.response_headers import CorsHeaders
 
 # Browsers and CDNs may store a response and must revalidate it, so that an editor's change shows at once.
 CACHE_CONTROL = b"public, no-cache"
-ETAGGED = {"catalogue": "etagged"}
-"""`opt` of a handler whose responses get an ETag."""
-CACHED = {"catalogue": "cached"}
-"""`opt` of a handler whose responses get an ETag and are cached in memory."""
-ENTRY_OVERHEAD_BYTES = 600
-"""Memory of an entry beside its body and its key."""
+ETAGGED = {"catalogue": "etagged"}  # `opt` of a handler whose responses get an ETag
+CACHED = {"catalogue": "cached"}  # `opt` of a handler whose responses get an ETag and are cached in memory
+ENTRY_OVERHEAD_BYTES = 600  # memory of an entry beside its body and its key
 
-Key = tuple[str, str, bytes]
-"""Scheme, path and query."""
+Key = tuple[str, str, bytes]  # scheme, path and query
 
 
 class CachedResponse(NamedTuple):

@@ -12,8 +12,7 @@ METHODS = b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
 PREFLIGHT_MAX_AGE_SECONDS = b"600"
 
 Headers = tuple[tuple[bytes, bytes], ...]
-CorsHeaders = Mapping[bytes, Headers]
-"""Origin to the headers of its responses."""
+CorsHeaders = Mapping[bytes, Headers]  # origin to the headers of its responses
 VARY = (b"vary", b"Origin")
 PREFLIGHT_HEADERS = {b"origin", b"access-control-request-method"}
 PREFLIGHT_VARY = (b"vary", b"Origin, Access-Control-Request-Method, Access-Control-Request-Headers")

@@ -11,8 +11,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from kitsu.errors import ServiceUnavailable
 
-STREAM_BYTES = 64 * 1024
-"""Larger responses are streamed: a whole one stays in memory until the client has read it."""
+STREAM_BYTES = 64 * 1024  # larger responses are streamed: a whole one stays in memory until the client has read it
 PIECE_BYTES = 8 * 1024
 """Granian buffers about nine pieces of a response whose client reads nothing, whatever their size."""
 PIECE_TIMEOUT_SECONDS = 20
@@ -67,8 +66,7 @@ class StreamMiddleware(ASGIMiddleware):
             self._open[route] -= 1
 
 
-STREAMED = StreamMiddleware()
-"""The one instance, since it counts the streams of a process."""
+STREAMED = StreamMiddleware()  # the one instance, since it counts the streams of a process
 
 
 async def start_stream(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

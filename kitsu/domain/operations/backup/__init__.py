@@ -34,12 +34,9 @@ class BackupSummary(msgspec.Struct):
     revision: str
     taken_at: str = ""
     files: int = 0
-    size: int = 0
-    """Bytes of the whole backup."""
-    lost: int = 0
-    """Users whose avatar has no file in the backup."""
-    is_noted: bool = True
-    """Whether the database knows of the backup."""
+    size: int = 0  # bytes of the whole backup
+    lost: int = 0  # users whose avatar has no file in the backup
+    is_noted: bool = True  # whether the database knows of the backup
 
 
 async def take(engine: AsyncEngine, media: MediaFiles, path: Path) -> BackupSummary:

@@ -39,10 +39,8 @@ class About(msgspec.Struct):
     kitsu: str
     revision: str
     postgresql: str
-    pg_dump: str
-    """Its version; an older pg_restore can't read the dump."""
-    taken_at: str
-    """The time of the database's snapshot, in ISO 8601 and UTC."""
+    pg_dump: str  # its version; an older pg_restore can't read the dump
+    taken_at: str  # the time of the database's snapshot, in ISO 8601 and UTC
     format: int = FORMAT
 
 

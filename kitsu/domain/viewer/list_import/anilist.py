@@ -84,8 +84,7 @@ class _List(msgspec.Struct):
 class _Row(NamedTuple):
     number: int
     media: _Media
-    entry: _Entry | str
-    """Or the reason why it is invalid."""
+    entry: _Entry | str  # or the reason why it is invalid
     list_status: str | None
 
 

@@ -55,11 +55,7 @@ class LibraryFields(msgspec.Struct, frozen=True, kw_only=True):
 class ListEntry(LibraryFields, frozen=True, kw_only=True):
     """An entry of a file."""
 
-    number: int
-    """Its place in the file, from 1."""
-    title: str
-    """Empty where the file has none."""
-    ids: tuple[tuple[str, str], ...]
-    """Provider and id, best first; at least one."""
-    updated_at: datetime | None = None
-    """When it was changed on the other site, where the file has that."""
+    number: int  # its place in the file, from 1
+    title: str  # empty where the file has none
+    ids: tuple[tuple[str, str], ...]  # provider and id, best first; at least one
+    updated_at: datetime | None = None  # when it was changed on the other site, where the file has that

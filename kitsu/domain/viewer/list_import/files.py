@@ -10,8 +10,7 @@ from kitsu.domain.viewer.list_import.myanimelist import read_entry
 from kitsu.domain.viewer.list_import.myanimelist_xml import read_rows
 from kitsu.domain.viewer.list_import.values import clean_text
 
-MAX_BYTES = 32 << 20
-"""Of the unpacked file; a list of all existing anime has about 30 MB."""
+MAX_BYTES = 32 << 20  # of the unpacked file; a list of all existing anime has about 30 MB
 _PIECE_BYTES = 1 << 16
 
 

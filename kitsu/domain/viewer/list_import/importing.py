@@ -23,8 +23,7 @@ from kitsu.errors import Unauthorized
 
 Policy = Literal["keep", "replace", "newer"]
 
-MAX_CONCURRENT_IMPORTS = 1
-"""Of one process: a file is in memory while it is read, and the largest take 300 MB."""
+MAX_CONCURRENT_IMPORTS = 1  # of one process: a file is in memory while it is read, and the largest take 300 MB
 MAX_SUGGESTIONS = 200
 
 

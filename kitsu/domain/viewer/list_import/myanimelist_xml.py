@@ -11,8 +11,7 @@ from kitsu.domain.viewer.list_import.values import MAX_ENTRIES, clean_text
 Convert = Callable[[int, dict[str, str]], ListEntry | NotImported]
 """Takes the number of an `<anime>` element, from 1, and the text of each field, empty where it is missing."""
 
-MAX_TEXT = 10_000
-"""Characters. The text of a longer element is cut, but not to less than one character more."""
+MAX_TEXT = 10_000  # characters; the text of a longer element is cut, but not to less than one character more
 
 _FIELDS = {
     "user_export_type",

@@ -3,12 +3,9 @@
 import re
 from datetime import UTC, date, datetime
 
-MAX_ENTRIES = 100_000
-"""More than twice as many as there are anime."""
-MAX_TAGS = 2_000
-"""Characters; an entry with more is rejected."""
-MAX_TITLE = 1_000
-"""Characters; a longer title is cut, since it only names the anime in a report."""
+MAX_ENTRIES = 100_000  # more than twice as many as there are anime
+MAX_TAGS = 2_000  # characters; an entry with more is rejected
+MAX_TITLE = 1_000  # characters; a longer title is cut, since it only names the anime in a report
 
 # PostgreSQL can't store a NUL, and XML none of the others.
 _INVALID_CHARACTERS = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
