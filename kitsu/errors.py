@@ -44,9 +44,7 @@ class ErrorBody(msgspec.Struct):
 
     code: ErrorCode
     message: Annotated[str, Meta(description="The error in English, for developers.", examples=["Not found"])]
-    details: Annotated[
-        list[ErrorDetail] | None, Meta(description="What is wrong with which fields, on 422; else null.")
-    ]
+    details: Annotated[list[ErrorDetail] | None, Meta(description="What is wrong with which fields, on 422, or null.")]
 
 
 class AppError(Exception):

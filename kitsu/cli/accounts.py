@@ -58,10 +58,8 @@ def purge() -> None:
     """Delete what is no longer needed, such as ended sessions, used refresh tokens and stray files."""
     settings = load_settings()
     media = MediaStore(settings.media_url, settings.media_s3_endpoint)
-    counts, files_left = with_database(
-        lambda engine: purging.purge(engine, OrphanFiles(engine, media)), is_migrated=True
-    )
+    counts, left = with_database(lambda engine: purging.purge(engine, OrphanFiles(engine, media)), is_migrated=True)
     removed = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
     click.echo(f"Removed {removed}.")
-    if files_left:
+    if left:
         raise click.ClickException("The media store did not delete some stray files: check MEDIA_URL, then try again.")

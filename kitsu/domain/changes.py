@@ -80,16 +80,11 @@ _after = tuple_(bindparam("after", type_=DateTime(timezone=True)), bindparam("af
 
 
 class ChangesListing(Generic[T]):
-    def __init__(
-        self,
-        kind: type[T],
-        rows: Rows,
-        changed_at: InstrumentedAttribute[datetime],
-        row_id: InstrumentedAttribute[UUID],
-    ) -> None:
+    def __init__(self, kind: type[T], rows: Rows, changed_at: InstrumentedAttribute[datetime]) -> None:
         """`kind` is the Struct of a row; the statement has the parameter `user_id`."""
         self._struct_of = mapper(kind, rows)
-        self._table = row_id.class_.__tablename__
+        self._table = changed_at.class_.__tablename__
+        row_id = changed_at.class_.id
         self.statement = (
             rows.add_columns(changed_at.label("changed_at"), row_id.label("row_id"))
             .where(changed_at >= _since, tuple_(changed_at, row_id) > _after)
@@ -132,5 +127,4 @@ _TOMBSTONES = ChangesListing(
         _tombstone.deleted_at > func.now() - text(f"interval '{TOMBSTONE_DAYS} days'"),
     ),
     _tombstone.deleted_at,
-    _tombstone.id,
 )

@@ -129,11 +129,8 @@ def stdlib_config(level: str) -> dict[str, Any]:
 
 
 def _shared() -> list[Processor]:
-    return [
-        with_request,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-    ]
+    add_time = structlog.processors.TimeStamper(fmt="iso", utc=True, key="time")
+    return [with_request, structlog.processors.add_log_level, add_time]
 
 
 def _rendering() -> list[Processor]:

@@ -46,11 +46,9 @@ class Metrics:
             "kitsu_build_info", "The version that serves.", lambda: {(version,): 1}, ("version",), mode="max"
         )
 
-    def add_counter(
-        self, name: str, documentation: str, read: Callable[[], Samples], labels: tuple[str, ...] = ()
-    ) -> None:
+    def add_counter(self, name: str, help_: str, read: Callable[[], Samples], labels: tuple[str, ...] = ()) -> None:
         """Add a counter whose samples of this worker `read` returns."""
-        counter = Counter(name, documentation, labels, registry=self._registry)
+        counter = Counter(name, help_, labels, registry=self._registry)
         counted: dict[tuple[str, ...], float] = {}
 
         def update() -> None:
@@ -63,13 +61,13 @@ class Metrics:
     def add_gauge(
         self,
         name: str,
-        documentation: str,
+        help_: str,
         read: Callable[[], Samples],
         labels: tuple[str, ...] = (),
         mode: Literal["livesum", "max"] = "livesum",
     ) -> None:
         """Add a gauge whose samples of this worker `read` returns. The mode says how those of several become one."""
-        gauge = Gauge(name, documentation, labels, registry=self._registry, multiprocess_mode=mode)
+        gauge = Gauge(name, help_, labels, registry=self._registry, multiprocess_mode=mode)
 
         def update() -> None:
             for values, value in read().items():

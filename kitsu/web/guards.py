@@ -41,6 +41,10 @@ def requires(permission: Permission) -> Guard:
     return guard
 
 
+WRITES = [requires("write:content")]
+"""The guards of a handler that changes what a viewer keeps."""
+
+
 def rate_limited(policy: str) -> Guard:
     """Return a guard that limits the requests of a client address by a policy. It raises RateLimited."""
 

@@ -2,27 +2,15 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 from litestar import Litestar, Router
 from litestar.datastructures import ResponseHeader
 from litestar.handlers import HTTPRouteHandler
-from litestar.openapi import OpenAPIConfig
+from litestar.openapi import OpenAPIConfig, spec
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import (
-    Components,
-    Example,
-    OpenAPIFormat,
-    OpenAPIMediaType,
-    OpenAPIType,
-    Operation,
-    RequestBody,
-    Schema,
-    SecurityScheme,
-    Server,
-    Tag,
-)
 from litestar.params import ParameterKwarg, QueryParameter
 from litestar.routes import BaseRoute, HTTPRoute
 from litestar.types import ControllerRouterHandler, Method
@@ -73,33 +61,36 @@ def documented_header(name: str, description: str, *, required: bool = True) -> 
     return ResponseHeader(name=name, value="", description=description, documentation_only=True, required=required)
 
 
-def query(description: str, *examples: Any, **limits: Any) -> ParameterKwarg:
-    """Return the description, the examples and the limits of a query parameter."""
+def parameter(kind: type[ParameterKwarg], description: str, *examples: Any, **limits: Any) -> ParameterKwarg:
+    """Return the description, the examples and the limits of a parameter of a kind such as QueryParameter."""
     # Litestar leaves out a minimum of 0, and rounds large limits.
     extra = {name: limits[key] for key, name in {"ge": "minimum", "le": "maximum"}.items() if key in limits}
-    shown = [Example(value=value) for value in examples]
-    return QueryParameter(description=description, examples=shown, schema_extra=extra, **limits)
+    shown = [spec.Example(value=value) for value in examples]
+    return kind(description=description, examples=shown, schema_extra=extra, **limits)
 
 
-def file(description: str | None = None) -> Schema:
+query = partial(parameter, QueryParameter)
+
+
+def file(description: str | None = None) -> spec.Schema:
     """Return the schema of a file in a body."""
-    return Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY, description=description)
+    return spec.Schema(type=spec.OpenAPIType.STRING, format=spec.OpenAPIFormat.BINARY, description=description)
 
 
-def form(title: str, description: str, required: Sequence[str] | None = None, **fields: Schema) -> Schema:
+def form(title: str, description: str, required: Sequence[str] | None = None, **fields: spec.Schema) -> spec.Schema:
     """Return the schema of a form, or of JSON with its fields."""
-    kind = OpenAPIType.OBJECT
-    return Schema(type=kind, title=title, description=description, properties={**fields}, required=required)
+    kind = spec.OpenAPIType.OBJECT
+    return spec.Schema(type=kind, title=title, description=description, properties={**fields}, required=required)
 
 
-def operation_with_body(schemas: Mapping[str, Schema], **attributes: Any) -> type[Operation]:
+def operation_with_body(schemas: Mapping[str, spec.Schema], **attributes: Any) -> type[spec.Operation]:
     """Return the class of an operation whose body, by media type, the handler's signature can't describe."""
 
     @dataclass
-    class OperationWithBody(Operation):
+    class OperationWithBody(spec.Operation):
         def __post_init__(self) -> None:
-            content = {media_type: OpenAPIMediaType(schema) for media_type, schema in schemas.items()}
-            self.request_body = RequestBody(content, **attributes)
+            content = {media_type: spec.OpenAPIMediaType(schema) for media_type, schema in schemas.items()}
+            self.request_body = spec.RequestBody(content, **attributes)
 
     return OperationWithBody
 
@@ -138,16 +129,16 @@ def errors(*kinds: type[AppError]) -> dict[int, ResponseSpec]:
 
 def openapi_config(title: str) -> OpenAPIConfig:
     """Return Litestar's OpenAPI configuration. `controllers/operations/docs.py` serves the description."""
-    token = SecurityScheme(type="http", scheme="bearer", bearer_format="JWT", description="The access token.")
+    token = spec.SecurityScheme(type="http", scheme="bearer", bearer_format="JWT", description="The access token.")
     return OpenAPIConfig(
         title=title,
         version=__version__,
         description=DESCRIPTION,
         use_handler_docstrings=True,
         operation_id_creator=operation_id,
-        servers=[Server(url="/")],
-        tags=[Tag(name=name, description=description) for name, description in TAGS.items()],
-        components=Components(security_schemes={"bearer": token}),
+        servers=[spec.Server(url="/")],
+        tags=[spec.Tag(name=name, description=description) for name, description in TAGS.items()],
+        components=spec.Components(security_schemes={"bearer": token}),
         openapi_router=_NoPages("/openapi", route_handlers=[]),
     )
 
@@ -186,18 +177,16 @@ def openapi_schema(app: Litestar) -> dict[str, Any]:
 def _operations(app: Litestar, document: dict[str, Any]) -> Iterator[tuple[HTTPRouteHandler, dict[str, Any]]]:
     for route in app.routes:
         for handler in route.route_handlers if isinstance(route, HTTPRoute) else ():
-            described = document["paths"].get(route.path_format, {})
-            yield from (
-                (handler, described[each.lower()]) for each in handler.http_methods if each.lower() in described
-            )
+            known = document["paths"].get(route.path_format, {})
+            yield from ((handler, known[each.lower()]) for each in handler.http_methods if each.lower() in known)
 
 
 def _finish(operation: dict[str, Any], handler: HTTPRouteHandler) -> None:
-    summary, _, description = operation.pop("description", "").partition("\n")
+    summary, _, description = " ".join(operation.pop("description", "").split()).partition(". ")
     if summary:
         operation["summary"] = summary.removesuffix(".")
     if description:
-        operation["description"] = " ".join(description.split())
+        operation["description"] = description
     if not handler.opt.get("public"):
         operation["security"] = [*([{}] if handler.opt.get("guests") else []), {"bearer": []}]
     if handler.opt.get("idempotent"):
@@ -210,7 +199,7 @@ def _finish(operation: dict[str, Any], handler: HTTPRouteHandler) -> None:
 
 def _errors_of(operation: dict[str, Any], handler: HTTPRouteHandler) -> Iterator[type[AppError]]:
     declared = handler.responses or {}
-    yield from (_BY_STATUS[status] for status, spec in declared.items() if spec.data_container is ErrorBody)
+    yield from (_BY_STATUS[status] for status, body in declared.items() if body.data_container is ErrorBody)
     implied: list[type[AppError]] = [InternalError, ServiceUnavailable]
     if not handler.opt.get("public"):
         implied.append(Unauthorized)

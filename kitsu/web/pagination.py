@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from litestar import Request, Response
 from litestar.datastructures import ResponseHeader
-from litestar.di import Provide
+from litestar.di import NamedDependency, Provide
 
-from kitsu.domain.changes import Changes, ChangesCursor, ChangesRequest, ListRequest
+from kitsu.domain.changes import Changes, ChangesCursor, ChangesRequest, ListRequest, Tombstone
 from kitsu.domain.pagination import MAX_TOTAL, Page, PageRequest, decode_cursor, encode_cursor
 from kitsu.errors import InvalidRequest
 from kitsu.web.openapi import documented_header, query
+
+T = TypeVar("T")
 
 BIGINT_MAX = 2**63 - 1
 
@@ -95,6 +97,10 @@ PAGES = {"page_request": Provide(provide_page_request, sync_to_thread=False)}
 """The dependency of a list."""
 LISTS = {"list_request": Provide(provide_list_request, sync_to_thread=False)}
 """The dependency of a list that includes its changes. It is one, since several dependencies cost a task each."""
+
+RequestedPage = NamedDependency[PageRequest]
+RequestedList = NamedDependency[ListRequest]
+ListResponse = Response[list[T | Tombstone]]
 
 
 def refuse_null(request: Request[Any, Any, Any], *names: str) -> None:

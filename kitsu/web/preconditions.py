@@ -6,29 +6,24 @@ from typing import Annotated, Any
 import msgspec
 from litestar import Request, Response
 from litestar.di import Provide
-from litestar.openapi.spec import Example
 from litestar.params import HeaderParameter
 
 from kitsu.domain.idempotency import IdempotentRequest
 from kitsu.domain.versions import Expected, version_tag
 from kitsu.errors import InvalidRequest
-from kitsu.web.openapi import documented_header
+from kitsu.web.openapi import documented_header, parameter
 from kitsu.web.request import header
 
 ETAG = documented_header("ETag", "The version of the resource. Send it as `If-Match` with a change.", required=False)
 IDEMPOTENT: dict[str, Any] = {"idempotent": True}
 """`opt` of a handler that calls `idempotent_request`; `/openapi.json` lists the header for it."""
+_EXAMPLE_TAG = '"019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b.3"'
 _TAG = re.compile(r'\s*(\*|"?[^"\s*]+"?)\s*')
 
 
 def provide_expected(
     if_match: Annotated[
-        str | None,
-        HeaderParameter(
-            name="If-Match",
-            description="The last `ETag` of the resource. The response is 412 if the resource has changed since.",
-            examples=[Example(value='"019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b.3"')],
-        ),
+        str | None, parameter(HeaderParameter, "The last `ETag`; 412 if it has changed.", _EXAMPLE_TAG, name="If-Match")
     ] = None,
 ) -> Expected | None:
     """Return the versions that `If-Match` names, or None without the header. Weak and malformed tags never match."""

@@ -54,18 +54,14 @@ class AuthController(Controller):
 
     @post("/register", opt=PUBLIC, guards=[rate_limited("register")], responses=errors(BadRequest))
     async def register(self, data: JSONBody[Credentials], client_device: ClientDevice, accounts: Accounts) -> Tokens:
-        """Create an account.
-
-        The e-mail must not belong to another account. The response has the tokens of a new session.
+        """Create an account. The e-mail must not belong to another account. The response has the tokens of a new
+        session.
         """
         return await accounts.register(data.email, data.password, client_device)
 
     @post("/login", opt=PUBLIC, status_code=200, responses=errors(Unauthorized, RateLimited))
     async def login(self, data: JSONBody[Credentials], client_device: ClientDevice, accounts: Accounts) -> Tokens:
-        """Log in.
-
-        Starts a new session. Sessions on other devices continue.
-        """
+        """Log in. Starts a new session. Sessions on other devices continue."""
         return await accounts.login(data.email, data.password, client_device)
 
     @post(
@@ -76,50 +72,32 @@ class AuthController(Controller):
         responses=errors(Unauthorized, Forbidden),
     )
     async def refresh_tokens(self, data: JSONBody[RefreshRequest], sessions: Sessions) -> Tokens:
-        """Refresh the tokens.
-
-        A refresh token works once. A token that is used a second time ends its session.
-        """
+        """Refresh the tokens. A refresh token works once. A token that is used a second time ends its session."""
         return await sessions.refresh(data.refresh_token)
 
     @post("/logout", opt=PUBLIC, status_code=204)
     async def logout(self, data: JSONBody[RefreshRequest], sessions: Sessions) -> None:
-        """Log out.
-
-        Ends the session of the refresh token. An unknown token is not an error.
-        """
+        """Log out. Ends the session of the refresh token. An unknown token is not an error."""
         await sessions.logout(data.refresh_token)
 
     @get("/sessions")
     async def list_sessions(self, request: ViewerRequest) -> list[Session]:
-        """List sessions.
-
-        The devices on which the user is signed in, last used first.
-        """
+        """List sessions. The devices on which the user is signed in, last used first."""
         return await self.reader.active_sessions(request.user)
 
     @delete("/sessions/{session_id:str}", responses=errors(NotFound))
     async def end_session(self, request: ViewerRequest, session_id: FromPath[UUID], sessions: Sessions) -> None:
-        """End a session.
-
-        Its access token stops working with the next request.
-        """
+        """End a session. Its access token stops working with the next request."""
         await sessions.end(request.user, session_id)
 
     @delete("/sessions")
     async def end_other_sessions(self, request: ViewerRequest, sessions: Sessions) -> None:
-        """End all other sessions.
-
-        Only the session of this request continues.
-        """
+        """End all other sessions. Only the session of this request continues."""
         await sessions.end_others(request.user)
 
     @post("/password", status_code=204, responses=errors(RateLimited))
     async def change_password(
         self, request: ViewerRequest, data: JSONBody[NewPassword], client_device: ClientDevice, accounts: Accounts
     ) -> None:
-        """Change the password.
-
-        Requires the current password. Every other session ends.
-        """
+        """Change the password. Requires the current password. Every other session ends."""
         await accounts.change_password(request.user, data.current_password, data.new_password, client_device)

@@ -15,7 +15,6 @@ from kitsu.domain.accounts.permissions import Role
 from kitsu.domain.accounts.sign_in import AccountService
 from kitsu.domain.accounts.users import USERNAME, User, UserChange, UserReader, UserService
 from kitsu.domain.media.avatars import MAX_BYTES, AvatarService
-from kitsu.domain.pagination import PageRequest
 from kitsu.errors import (
     BadRequest,
     Forbidden,
@@ -28,7 +27,7 @@ from kitsu.errors import (
 from kitsu.web.guards import requires
 from kitsu.web.middleware.client import DEVICE
 from kitsu.web.openapi import errors, file, form, operation_with_body
-from kitsu.web.pagination import LIST_HEADERS, PAGES, page_response
+from kitsu.web.pagination import LIST_HEADERS, PAGES, RequestedPage, page_response
 from kitsu.web.request import JSON, MAX_BODY_BYTES, ViewerRequest
 from kitsu.web.services import service
 
@@ -82,9 +81,8 @@ class UserController(Controller):
         responses=errors(BadRequest, RateLimited),
     )
     async def change_me(self, request: ViewerRequest, users: Users, avatars: NamedDependency[AvatarService]) -> User:
-        """Update the current user.
-
-        Takes a form or JSON; a file only in a multipart form. Fields that are left out keep their value.
+        """Update the current user. Takes a form or JSON; a file only in a multipart form. Fields that are left out keep
+        their value.
         """
         username, avatar = await _profile(request)
         if avatar is not None:
@@ -101,20 +99,14 @@ class UserController(Controller):
         client_device: ClientDevice,
         accounts: Accounts,
     ) -> None:
-        """Delete the current user.
-
-        Requires the password. The account and all its data are deleted and cannot be restored.
+        """Delete the current user. Requires the password. The account and all its data are deleted and cannot be
+        restored.
         """
         await accounts.leave(request.user, data.password, client_device)
 
     @get("/", guards=[requires("admin:*")], dependencies=PAGES, response_headers=LIST_HEADERS)
-    async def list_users(
-        self, request: ViewerRequest, page_request: NamedDependency[PageRequest]
-    ) -> Response[list[User]]:
-        """List users.
-
-        All accounts, newest first.
-        """
+    async def list_users(self, request: ViewerRequest, page_request: RequestedPage) -> Response[list[User]]:
+        """List users. All accounts, newest first."""
         return page_response(request, await self.reader.page(page_request))
 
     @post("/", guards=[requires("admin:*")], responses=errors(BadRequest))
@@ -124,28 +116,21 @@ class UserController(Controller):
 
     @get("/{user_id:str}", responses=errors(Forbidden, NotFound))
     async def get_user(self, request: ViewerRequest, user_id: FromPath[UUID]) -> User:
-        """Get a user.
-
-        Administrators may read any account, other users their own.
-        """
+        """Get a user. Administrators may read any account, other users their own."""
         if user_id != request.user.user_id and not request.user.may("admin:*"):
             raise Forbidden
         return await self.reader.detail(user_id)
 
     @patch("/{user_id:str}", guards=[requires("admin:*")], responses=errors(BadRequest, NotFound))
     async def change_user(self, user_id: FromPath[UUID], data: JSONBody[UserChange], users: Users) -> User:
-        """Update a user.
-
-        Fields that are left out keep their value. The last administrator cannot be demoted or deactivated.
+        """Update a user. Fields that are left out keep their value. The last administrator cannot be demoted or
+        deactivated.
         """
         return await users.change(user_id, data)
 
     @delete("/{user_id:str}", guards=[requires("admin:*")], responses=errors(BadRequest, NotFound))
     async def delete_user(self, user_id: FromPath[UUID], users: Users) -> None:
-        """Delete a user.
-
-        The account and all its data are deleted. The last administrator cannot be deleted.
-        """
+        """Delete a user. The account and all its data are deleted. The last administrator cannot be deleted."""
         await users.remove(user_id)
 
 

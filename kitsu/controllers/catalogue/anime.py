@@ -40,6 +40,7 @@ def provide_anime_query(
     return AnimeQuery(page=page, type=type, status=status, year=year, season=season, genres=names, sort=sort)
 
 
+RequestedAnime = NamedDependency[AnimeQuery]
 ANIME_LIST = {"anime_query": Provide(provide_anime_query, sync_to_thread=False)}
 """The dependency of a list of anime: one, since two cost a task group."""
 LIST_RESPONSE_HEADERS = [*CATALOGUE_HEADERS, *LIST_HEADERS]
@@ -52,13 +53,8 @@ class AnimeController(Controller):
     anime: AnimeReader
 
     @get("/", dependencies=ANIME_LIST, response_headers=LIST_RESPONSE_HEADERS, responses=NOT_MODIFIED)
-    async def list_anime(
-        self, request: GuestRequest, anime_query: NamedDependency[AnimeQuery]
-    ) -> Response[list[AnimeListItem]]:
-        """List anime.
-
-        Newest first by default. All filters must match.
-        """
+    async def list_anime(self, request: GuestRequest, anime_query: RequestedAnime) -> Response[list[AnimeListItem]]:
+        """List anime. Newest first by default. All filters must match."""
         return page_response(request, await self.anime.page(anime_query))
 
     @get("/{anime_id:str}", response_headers=CATALOGUE_HEADERS, responses=NOT_MODIFIED | errors(NotFound))
@@ -83,11 +79,10 @@ class SearchController(Controller):
     async def search_anime(
         self,
         request: GuestRequest,
-        anime_query: NamedDependency[AnimeQuery],
+        anime_query: RequestedAnime,
         q: Annotated[str | None, query("Required: 2 to 255 characters of any title.", "death note")] = None,
     ) -> Response[list[AnimeListItem]]:
-        """Search anime.
-
-        Lists the anime with a title that contains `q`, best match first by default. Case and accents are ignored.
+        """Search anime. Lists the anime with a title that contains `q`, best match first by default. Case and accents
+        are ignored.
         """
         return page_response(request, await self.anime.search(q, anime_query))

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 from litestar import Controller, Request, Response, get
 from litestar.datastructures import ResponseHeader
-from litestar.openapi.spec import Example
 from litestar.params import PathParameter
 from litestar.response import Stream
 
@@ -17,11 +16,12 @@ from kitsu.errors import NotFound, RangeNotSatisfiable
 from kitsu.web.authentication import PUBLIC
 from kitsu.web.middleware.response_cache import has_tag
 from kitsu.web.middleware.streams import STREAM_BYTES, STREAMED, start_stream
-from kitsu.web.openapi import NOT_MODIFIED, body_of, documented_header, errors
+from kitsu.web.openapi import NOT_MODIFIED, body_of, documented_header, errors, parameter
 
 MEDIA_TYPES = {f".{name}": f"image/{name}" for name in ("webp", "jpeg", "png", "gif", "bmp")} | {".jpg": "image/jpeg"}
 # The older service stored any upload under the client's suffix: browsers must not run it.
 POLICY = "default-src 'none'; sandbox"
+_FIXED_HEADERS = {"Cache-Control": CACHE_CONTROL, "Accept-Ranges": "bytes", "Content-Security-Policy": POLICY}
 
 _HEADERS: Sequence[ResponseHeader] = (
     documented_header("ETag", "Send it as `If-None-Match` to get a 304."),
@@ -29,7 +29,6 @@ _HEADERS: Sequence[ResponseHeader] = (
     documented_header("Accept-Ranges", "`bytes`."),
 )
 _RANGE = re.compile(r"bytes=(?!-$)([0-9]{0,18})-([0-9]{0,18})", re.IGNORECASE)
-EXAMPLE = Example(value="5f0c6a7be1d24d0f.webp")
 
 
 class AvatarController(Controller):
@@ -53,20 +52,12 @@ class AvatarController(Controller):
     async def get_avatar(
         self,
         request: Request[Any, Any, Any],
-        name: Annotated[str, PathParameter(description="The last part of `avatar_url`.", examples=[EXAMPLE])],
+        name: Annotated[str, parameter(PathParameter, "The last part of `avatar_url`.", "5f0c6a7be1d24d0f.webp")],
     ) -> Response[Any]:
-        """Get an avatar.
-
-        The image of a name never changes. Supports one range of bytes.
-        """
+        """Get an avatar. The image of a name never changes. Supports one range of bytes."""
         file = await self.avatars.file(name)
         tag = f'"{file.tag}"'
-        headers = {
-            "ETag": tag,
-            "Cache-Control": CACHE_CONTROL,
-            "Accept-Ranges": "bytes",
-            "Content-Security-Policy": POLICY,
-        }
+        headers = {"ETag": tag, **_FIXED_HEADERS}
         if has_tag(request.scope, tag.encode()):
             return Response(b"", status_code=304, headers=headers)
         media_type = MEDIA_TYPES.get(PurePosixPath(name).suffix.lower())

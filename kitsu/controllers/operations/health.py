@@ -15,26 +15,17 @@ class HealthController(Controller):
 
     @get("/", responses={503: body_of(Health, "The database does not respond.")})
     async def get_health(self) -> Response[Health]:
-        """Get service health.
-
-        Whether the service and its database respond.
-        """
+        """Get service health. Whether the service and its database respond."""
         is_healthy = await self.health.database()
         return Response(Health("ok" if is_healthy else "error"), status_code=200 if is_healthy else 503)
 
     @get("/live")
     async def get_liveness(self) -> Health:
-        """Liveness probe.
-
-        Whether the process responds. No other part is checked, since a restart would not repair it.
-        """
+        """Liveness probe. Whether the process responds. No other part is checked: a restart would not repair it."""
         return Health("ok")
 
     @get("/ready", responses={503: body_of(Readiness, "A part is not ready.")})
     async def get_readiness(self) -> Response[Readiness]:
-        """Readiness probe.
-
-        Whether the database responds and has the schema of this version, and avatars can be stored.
-        """
+        """Readiness probe. Whether the database responds and has this version's schema, and avatars can be stored."""
         readiness = await self.health.readiness()
         return Response(readiness, status_code=200 if readiness.status == "ok" else 503)

@@ -36,9 +36,8 @@ class ExportController(Controller):
         responses={200: body_of(AccountExport, "All data that is stored about the user.")},
     )
     async def export_me(self, request: ViewerRequest) -> Stream:
-        """Export the current user.
-
-        The account, its sessions, favourites, progress, history, library and collections, as JSON.
+        """Export the current user. The account, its sessions, favourites, progress, history, library and collections,
+        as JSON.
         """
         pieces = self.exporter.account_json(request.user.user_id)
         return await _attachment(pieces, "application/json", "kitsu-account.json")
@@ -51,10 +50,7 @@ class ExportController(Controller):
         responses={200: body_of(LibraryExport, "The library. With `format=mal` it is XML.")},
     )
     async def export_library(self, request: ViewerRequest, format: Format = "json") -> Stream:  # noqa: A002 - a query parameter
-        """Export the library.
-
-        Sorted by title. The XML for MyAnimeList has only the anime with an id there.
-        """
+        """Export the library. Sorted by title. The XML for MyAnimeList has only the anime with an id there."""
         user_id = request.user.user_id
         if format == "mal":
             return await _attachment(self.exporter.library_xml(user_id), "application/xml", "animelist.xml")

@@ -3,18 +3,19 @@
 from uuid import UUID
 
 import msgspec
-from litestar import Controller, Response, delete, get, post
+from litestar import Controller, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from kitsu.domain.changes import ListRequest, Tombstone
 from kitsu.domain.viewer.favorites import Favorite, FavoriteReader, FavoriteService
 from kitsu.errors import Conflict, NotFound
-from kitsu.web.guards import requires
+from kitsu.web.guards import WRITES
 from kitsu.web.openapi import errors
-from kitsu.web.pagination import CHANGES_HEADERS, LISTS, list_response
+from kitsu.web.pagination import CHANGES_HEADERS, LISTS, ListResponse, RequestedList, list_response
 from kitsu.web.request import ViewerRequest
 from kitsu.web.services import service
+
+Favorites = NamedDependency[FavoriteService]
 
 
 class NewFavorite(msgspec.Struct):
@@ -30,28 +31,16 @@ class FavoriteController(Controller):
     reader: FavoriteReader
 
     @get("/", dependencies=LISTS, response_headers=CHANGES_HEADERS)
-    async def list_favorites(
-        self, request: ViewerRequest, list_request: NamedDependency[ListRequest]
-    ) -> Response[list[Favorite | Tombstone]]:
-        """List favourites.
-
-        Newest first.
-        """
+    async def list_favorites(self, request: ViewerRequest, list_request: RequestedList) -> ListResponse[Favorite]:
+        """List favourites. Newest first."""
         return list_response(request, await self.reader.read(request.user.user_id, list_request))
 
-    @post("/", guards=[requires("write:content")], responses=errors(NotFound, Conflict))
-    async def add_favorite(
-        self, request: ViewerRequest, data: JSONBody[NewFavorite], favorites: NamedDependency[FavoriteService]
-    ) -> Favorite:
+    @post("/", guards=WRITES, responses=errors(NotFound, Conflict))
+    async def add_favorite(self, request: ViewerRequest, data: JSONBody[NewFavorite], favorites: Favorites) -> Favorite:
         """Add a favourite."""
         return await favorites.add(request.user.user_id, data.anime_id)
 
-    @delete("/{anime_id:str}", guards=[requires("write:content")])
-    async def remove_favorite(
-        self, request: ViewerRequest, anime_id: FromPath[UUID], favorites: NamedDependency[FavoriteService]
-    ) -> None:
-        """Remove a favourite.
-
-        It is not an error if the anime is not a favourite.
-        """
+    @delete("/{anime_id:str}", guards=WRITES)
+    async def remove_favorite(self, request: ViewerRequest, anime_id: FromPath[UUID], favorites: Favorites) -> None:
+        """Remove a favourite. It is not an error if the anime is not a favourite."""
         await favorites.remove(request.user.user_id, anime_id)

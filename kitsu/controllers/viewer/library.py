@@ -9,16 +9,23 @@ from litestar.di import NamedDependency
 from litestar.openapi.spec import OpenAPIType, Schema
 from litestar.params import FromPath, JSONBody
 
-from kitsu.domain.changes import ListRequest, Tombstone
 from kitsu.domain.versions import Expected
 from kitsu.domain.viewer.library import LibraryEntry, LibraryReader, LibraryService, NewLibraryEntry, Status
 from kitsu.domain.viewer.list_import.entries import ListFileError, ListTooLarge
 from kitsu.domain.viewer.list_import.files import MAX_BYTES
 from kitsu.domain.viewer.list_import.importing import ImportReport, ListImporter, Policy
 from kitsu.errors import InvalidRequest, NotFound, PayloadTooLarge, PreconditionFailed
-from kitsu.web.guards import requires
+from kitsu.web.guards import WRITES
 from kitsu.web.openapi import errors, file, form, operation_with_body, query
-from kitsu.web.pagination import CHANGES_HEADERS, LISTS, list_response, page_response, refuse_null
+from kitsu.web.pagination import (
+    CHANGES_HEADERS,
+    LISTS,
+    ListResponse,
+    RequestedList,
+    list_response,
+    page_response,
+    refuse_null,
+)
 from kitsu.web.preconditions import ETAG, EXPECTED, tagged
 from kitsu.web.request import ViewerRequest
 from kitsu.web.services import service
@@ -52,13 +59,10 @@ class LibraryController(Controller):
     async def list_library(
         self,
         request: ViewerRequest,
-        list_request: NamedDependency[ListRequest],
+        list_request: RequestedList,
         status: Annotated[Status | None, query("Only entries of this status; not for a list of changes.")] = None,
-    ) -> Response[list[LibraryEntry | Tombstone]]:
-        """List the library.
-
-        Last changed first.
-        """
+    ) -> ListResponse[LibraryEntry]:
+        """List the library. Last changed first."""
         refuse_null(request, "status")
         if status is None:
             return list_response(request, await self.reader.read(request.user.user_id, list_request))
@@ -74,7 +78,7 @@ class LibraryController(Controller):
 
     @put(
         "/{anime_id:str}",
-        guards=[requires("write:content")],
+        guards=WRITES,
         dependencies=EXPECTED,
         response_headers=[ETAG],
         responses=errors(NotFound, PreconditionFailed),
@@ -87,26 +91,22 @@ class LibraryController(Controller):
         library: NamedDependency[LibraryService],
         expected: NamedDependency[Expected | None],
     ) -> Response[LibraryEntry]:
-        """Create or update a library entry.
-
-        Sets status, score and notes. Dates and watched episodes follow from the status and never go back.
+        """Create or update a library entry. Sets status, score and notes. Dates and watched episodes follow from the
+        status and never go back.
         """
         return tagged(await library.put(request.user.user_id, anime_id, data, expected))
 
-    @delete("/{anime_id:str}", guards=[requires("write:content")])
+    @delete("/{anime_id:str}", guards=WRITES)
     async def remove_library_entry(
         self, request: ViewerRequest, anime_id: FromPath[UUID], library: NamedDependency[LibraryService]
     ) -> None:
-        """Remove a library entry.
-
-        It is not an error if it does not exist. The watch progress stays.
-        """
+        """Remove a library entry. It is not an error if it does not exist. The watch progress stays."""
         await library.remove(request.user.user_id, anime_id)
 
     @post(
         "/import",
         status_code=200,
-        guards=[requires("write:content")],
+        guards=WRITES,
         request_max_body_size=MAX_BYTES + FORM_BYTES,
         operation_class=LIST_FILE,
     )
@@ -116,11 +116,10 @@ class LibraryController(Controller):
         policy: Annotated[Policy, query("Whether to keep or replace existing entries.", title="ImportPolicy")] = "keep",
         dry_run: Annotated[bool, query("Whether to import nothing and only report.")] = False,  # noqa: FBT002 - a query parameter
     ) -> ImportReport:
-        """Import a library.
-
-        Takes a list of MyAnimeList or AniList. Anime are matched by their ids there; an anime that is known
-        only by its title is suggested in the report and not imported. An entry of the file is newer than an existing
-        one by its time of change, else by the day it was completed or begun. The policy `newer` replaces older entries.
+        """Import a library. Takes a list of MyAnimeList or AniList. Anime are matched by their ids there; an anime that
+        is known only by its title is suggested in the report and not imported. An entry of the file is newer than an
+        existing one by its time of change, else by the day it was completed or begun. The policy `newer` replaces older
+        entries.
         """
         try:
             return await self.list_importer.run(request.user.user_id, await _file(request), policy, dry_run=dry_run)

@@ -2,19 +2,20 @@
 
 from uuid import UUID
 
-from litestar import Controller, Response, delete, get, post
+from litestar import Controller, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from kitsu.domain.changes import ListRequest, Tombstone
 from kitsu.domain.viewer.views import NewView, View, ViewReader, ViewRecorder, ViewService
 from kitsu.errors import NotFound
-from kitsu.web.guards import requires
+from kitsu.web.guards import WRITES
 from kitsu.web.openapi import errors
-from kitsu.web.pagination import CHANGES_HEADERS, LISTS, list_response
+from kitsu.web.pagination import CHANGES_HEADERS, LISTS, ListResponse, RequestedList, list_response
 from kitsu.web.preconditions import IDEMPOTENT, idempotent_request
 from kitsu.web.request import ViewerRequest
 from kitsu.web.services import service
+
+Views = NamedDependency[ViewService]
 
 
 class ViewController(Controller):
@@ -25,31 +26,21 @@ class ViewController(Controller):
     recorder: ViewRecorder
 
     @get("/", dependencies=LISTS, response_headers=CHANGES_HEADERS)
-    async def list_views(
-        self, request: ViewerRequest, list_request: NamedDependency[ListRequest]
-    ) -> Response[list[View | Tombstone]]:
-        """List the history.
-
-        The episodes that the user watched, last viewed first.
-        """
+    async def list_views(self, request: ViewerRequest, list_request: RequestedList) -> ListResponse[View]:
+        """List the history. The episodes that the user watched, last viewed first."""
         return list_response(request, await self.reader.read(request.user.user_id, list_request))
 
-    @post("/", guards=[requires("write:content")], opt=IDEMPOTENT, responses=errors(NotFound))
+    @post("/", guards=WRITES, opt=IDEMPOTENT, responses=errors(NotFound))
     async def post_view(self, request: ViewerRequest, data: JSONBody[NewView]) -> View:
-        """Mark an episode as watched.
-
-        There is one view per episode; a new one replaces it.
-        """
+        """Mark an episode as watched. There is one view per episode; a new one replaces it."""
         return await self.recorder.record(request.user.user_id, data, idempotent_request(request, data))
 
-    @delete("/", guards=[requires("write:content")])
-    async def clear_views(self, request: ViewerRequest, views: NamedDependency[ViewService]) -> None:
+    @delete("/", guards=WRITES)
+    async def clear_views(self, request: ViewerRequest, views: Views) -> None:
         """Clear the history."""
         await views.clear(request.user.user_id)
 
-    @delete("/{view_id:str}", guards=[requires("write:content")], responses=errors(NotFound))
-    async def remove_view(
-        self, request: ViewerRequest, view_id: FromPath[UUID], views: NamedDependency[ViewService]
-    ) -> None:
+    @delete("/{view_id:str}", guards=WRITES, responses=errors(NotFound))
+    async def remove_view(self, request: ViewerRequest, view_id: FromPath[UUID], views: Views) -> None:
         """Remove a view from the history."""
         await views.remove(request.user.user_id, view_id)

@@ -99,9 +99,7 @@ _user = models.User
 _COLUMNS = columns_of(User, _user)
 _FIELDS = [column.key for column in _COLUMNS]
 _ONE = select(*_COLUMNS).where(_user.id == bindparam("user_id", type_=Uuid))
-_ADMINISTRATORS = (
-    select(_user.id).where(_user.role == "admin", _user.is_active.is_(True)).order_by(_user.id).with_for_update()
-)
+_ADMINISTRATORS = select(_user.id).where(_user.role == "admin", _user.is_active).order_by(_user.id).with_for_update()
 
 
 class UserReader:

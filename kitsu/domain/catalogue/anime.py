@@ -52,9 +52,7 @@ class AnimeListItem(msgspec.Struct):
     season: Season | None
     episode_count: Annotated[int | None, described("The number of episodes, or null if it is unknown.", 37)]
     poster: Annotated[str | None, described("URL of the poster.", "https://pictures.example.org/anime/1535.jpg")]
-    thumbnail: Annotated[
-        str | None, described("URL of a small poster.", "https://pictures.example.org/anime/1535t.jpg")
-    ]
+    thumbnail: Annotated[str | None, described("A smaller poster.", "https://pictures.example.org/anime/1535t.jpg")]
     score: Annotated[float | None, described("The average score of other catalogues, 1 to 10.", 8.71)]
 
 

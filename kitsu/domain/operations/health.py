@@ -18,9 +18,7 @@ from kitsu.domain.fields import described
 from kitsu.domain.media.store import MediaStore
 from kitsu.errors import ServiceUnavailable
 
-State = Annotated[
-    Literal["ok", "error"], Meta(title="HealthStatus", description="The state of the service or of a part.")
-]
+State = Annotated[Literal["ok", "error"], Meta(title="HealthStatus", description="The state of all or of a part.")]
 
 DATABASE_TIMEOUT_SECONDS = 2.5
 

@@ -93,7 +93,7 @@ _ITEMS = Listing(
 
 class CollectionReader(OwnListReader[Collection]):
     listing = newest_first(Collection, ROWS, _collection.created_at)
-    changes = ChangesListing(Collection, ROWS, _collection.updated_at, _collection.id)
+    changes = ChangesListing(Collection, ROWS, _collection.updated_at)
 
     async def public(self, request: PageRequest) -> Page[Collection]:
         return await _PUBLIC.page(self.runner, {}, request)
@@ -154,9 +154,8 @@ class CollectionService(SQLAlchemyAsyncRepositoryService[models.Collection]):
                 others = select(_item.position).where(inside, _item.anime_id != anime_id)
                 other = others.order_by(_item.position, _item.anime_id).offset(position).limit(1).scalar_subquery()
                 place = await session.scalar(select(func.coalesce(other, end)))
-                await session.execute(
-                    update(_item).where(inside, _item.position >= place).values(position=_item.position + 1)
-                )
+                behind = update(_item).where(inside, _item.position >= place)
+                await session.execute(behind.values(position=_item.position + 1))
                 stored = new.values(position=place).on_conflict_do_update(
                     index_elements=[_item.collection_id, _item.anime_id], set_={"position": place}
                 )

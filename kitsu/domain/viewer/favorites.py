@@ -32,7 +32,7 @@ ROWS = rows_with_anime(Favorite, _favorite)
 
 class FavoriteReader(OwnListReader[Favorite]):
     listing = newest_first(Favorite, ROWS, _favorite.created_at)
-    changes = ChangesListing(Favorite, ROWS, _favorite.created_at, _favorite.id)
+    changes = ChangesListing(Favorite, ROWS, _favorite.created_at)
 
 
 class FavoriteService(SQLAlchemyAsyncRepositoryService[models.Favorite]):
@@ -45,13 +45,11 @@ class FavoriteService(SQLAlchemyAsyncRepositoryService[models.Favorite]):
         """Add an anime. Raises NotFound, and Conflict when it is a favourite already."""
         anime = await get_list_item(self.repository.session, anime_id)
         with viewer_constraints():
-            row: Any = await self.create(
-                _favorite(user_id=user_id, anime_id=anime_id), auto_commit=True, auto_refresh=False
-            )
+            new = _favorite(user_id=user_id, anime_id=anime_id)
+            row: Any = await self.create(new, auto_commit=True, auto_refresh=False)
         return Favorite(row.id, row.anime_id, row.created_at, anime)
 
     async def remove(self, user_id: UUID, anime_id: UUID) -> None:
         """Remove an anime, if it is a favourite."""
-        await self.delete_where(
-            _favorite.user_id == user_id, _favorite.anime_id == anime_id, sanity_check=False, auto_commit=True
-        )
+        wanted = (_favorite.user_id == user_id, _favorite.anime_id == anime_id)
+        await self.delete_where(*wanted, sanity_check=False, auto_commit=True)

@@ -112,7 +112,7 @@ _put_entry_of = mapper(LibraryEntry, _PUT)
 
 class LibraryReader(OwnListReader[LibraryEntry]):
     listing = newest_first(LibraryEntry, ROWS, _entry.updated_at)
-    changes = ChangesListing(LibraryEntry, ROWS, _entry.updated_at, _entry.id)
+    changes = ChangesListing(LibraryEntry, ROWS, _entry.updated_at)
 
     async def of_status(self, user_id: UUID, status: Status, request: PageRequest) -> Page[LibraryEntry]:
         return await _OF_STATUS.page(self.runner, {"user_id": user_id, "status": status}, request)
@@ -146,6 +146,5 @@ class LibraryService(SQLAlchemyAsyncRepositoryService[models.LibraryEntry]):
 
     async def remove(self, user_id: UUID, anime_id: UUID) -> None:
         """Remove an entry, if there is one."""
-        await self.delete_where(
-            _entry.user_id == user_id, _entry.anime_id == anime_id, sanity_check=False, auto_commit=True
-        )
+        wanted = (_entry.user_id == user_id, _entry.anime_id == anime_id)
+        await self.delete_where(*wanted, sanity_check=False, auto_commit=True)

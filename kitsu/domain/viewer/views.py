@@ -77,7 +77,7 @@ POST: Rows = select(*_stored.c, *(_watched.c[name] for name in _joined)).join_fr
 
 class ViewReader(OwnListReader[View]):
     listing = newest_first(View, ROWS, _view.last_viewed_at)
-    changes = ChangesListing(View, ROWS, _view.last_viewed_at, _view.id)
+    changes = ChangesListing(View, ROWS, _view.last_viewed_at)
 
 
 class ViewRecorder(Recorder[NewView, View]):
@@ -94,9 +94,8 @@ class ViewService(SQLAlchemyAsyncRepositoryService[models.View]):
 
     async def remove(self, user_id: UUID, view_id: UUID) -> None:
         """Remove a view. Raises NotFound."""
-        if not await self.delete_where(
-            _view.user_id == user_id, _view.id == view_id, sanity_check=False, auto_commit=True
-        ):
+        wanted = (_view.user_id == user_id, _view.id == view_id)
+        if not await self.delete_where(*wanted, sanity_check=False, auto_commit=True):
             raise NotFound("View not found")
 
     async def clear(self, user_id: UUID) -> None:

@@ -130,7 +130,7 @@ POST = _post()
 
 class WatchProgressReader(OwnListReader[WatchProgress]):
     listing = newest_first(WatchProgress, ROWS, _progress.last_watched_at)
-    changes = ChangesListing(WatchProgress, ROWS, _progress.updated_at, _progress.id)
+    changes = ChangesListing(WatchProgress, ROWS, _progress.updated_at)
 
     async def to_continue(self, user_id: UUID, request: PageRequest) -> Page[WatchProgress]:
         return await CONTINUE.page(self.runner, {"user_id": user_id}, request)
