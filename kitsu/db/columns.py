@@ -14,6 +14,7 @@ MAX_INTEGER = 2**31 - 1  # of a column of PostgreSQL's type integer
 Timestamp = Annotated[datetime, mapped_column(DateTime(timezone=True))]
 CurrentTimestamp = Annotated[datetime, mapped_column(DateTime(timezone=True), server_default=func.now())]
 
+Id = Annotated[UUID, mapped_column(Uuid())]  # without a reference: the row may be gone
 # Rows are deleted with their user or anime. `user_id` has no index of its own: it comes first in another index.
 UserRef = Annotated[UUID, mapped_column(Uuid(), ForeignKey("users.id", ondelete="CASCADE"))]
 AnimeRef = Annotated[UUID, mapped_column(Uuid(), ForeignKey("anime.id", ondelete="CASCADE"), index=True)]

@@ -19,6 +19,7 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # upper bounds in seconds
 
 Samples = Mapping[tuple[str, ...], float]  # values of the labels to value
+Mode = Literal["livesum", "max"]  # how a gauge of several workers becomes one
 
 
 class Metrics:
@@ -59,14 +60,9 @@ class Metrics:
         self._updates.append(update)
 
     def add_gauge(
-        self,
-        name: str,
-        help_: str,
-        read: Callable[[], Samples],
-        labels: tuple[str, ...] = (),
-        mode: Literal["livesum", "max"] = "livesum",
+        self, name: str, help_: str, read: Callable[[], Samples], labels: tuple[str, ...] = (), mode: Mode = "livesum"
     ) -> None:
-        """Add a gauge whose samples of this worker `read` returns. The mode says how those of several become one."""
+        """Add a gauge whose samples of this worker `read` returns."""
         gauge = Gauge(name, help_, labels, registry=self._registry, multiprocess_mode=mode)
 
         def update() -> None:

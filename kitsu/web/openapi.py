@@ -17,18 +17,7 @@ from litestar.types import ControllerRouterHandler, Method
 from litestar.types.internal_types import PathParameterDefinition
 
 from kitsu import __version__
-from kitsu.errors import (
-    AppError,
-    ErrorBody,
-    InternalError,
-    InvalidRequest,
-    PayloadTooLarge,
-    RateLimited,
-    RequestTimeout,
-    ServiceUnavailable,
-    Unauthorized,
-    UnsupportedMediaType,
-)
+from kitsu.errors import AppError, ErrorBody, InvalidRequest, RateLimited, ServiceUnavailable
 from kitsu.web.openapi_schemas import add_examples, complete_schemas, describe_success
 
 DESCRIPTION = """\
@@ -200,17 +189,17 @@ def _finish(operation: dict[str, Any], handler: HTTPRouteHandler) -> None:
 def _errors_of(operation: dict[str, Any], handler: HTTPRouteHandler) -> Iterator[type[AppError]]:
     declared = handler.responses or {}
     yield from (_BY_STATUS[status] for status, body in declared.items() if body.data_container is ErrorBody)
-    implied: list[type[AppError]] = [InternalError, ServiceUnavailable]
+    implied = {500, 503}
     if not handler.opt.get("public"):
-        implied.append(Unauthorized)
+        implied.add(401)
     for guard in handler.resolve_guards():
-        implied += getattr(guard, "errors", ())
+        implied |= {kind.status for kind in getattr(guard, "errors", ())}
     checked = (each for each in operation.get("parameters", ()) if each["in"] != "path" or "format" in each["schema"])
     if any(checked) or "requestBody" in operation:
-        implied.append(InvalidRequest)
+        implied.add(422)
     if "requestBody" in operation:
-        implied += [RequestTimeout, PayloadTooLarge, UnsupportedMediaType]
-    yield from (kind for kind in implied if kind.status not in declared)
+        implied |= {408, 413, 415}
+    yield from (_BY_STATUS[status] for status in implied - declared.keys())
 
 
 def _response(kind: type[AppError]) -> dict[str, Any]:

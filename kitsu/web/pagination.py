@@ -2,27 +2,23 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response
 from litestar.datastructures import ResponseHeader
-from litestar.di import NamedDependency, Provide
+from litestar.di import Provide
 
-from kitsu.domain.changes import Changes, ChangesCursor, ChangesRequest, ListRequest, Tombstone
+from kitsu.domain.changes import Changes, ChangesCursor, ChangesRequest, ListRequest
 from kitsu.domain.pagination import MAX_TOTAL, Page, PageRequest, decode_cursor, encode_cursor
 from kitsu.errors import InvalidRequest
 from kitsu.web.openapi import documented_header, query
-
-T = TypeVar("T")
 
 BIGINT_MAX = 2**63 - 1
 
 LIST_HEADERS: Sequence[ResponseHeader] = (
     documented_header("Link", '`<…>; rel="next"`: the next page, if there is one.', required=False),
-    documented_header(
-        "X-Total-Count", f"With `total=true`: the length of the list, at most {MAX_TOTAL}.", required=False
-    ),
+    documented_header("X-Total-Count", f"With `total=true`: the list's length, at most {MAX_TOTAL}.", required=False),
 )
 CHANGES_HEADERS: Sequence[ResponseHeader] = (
     *LIST_HEADERS,
@@ -38,16 +34,10 @@ UpdatedSince = Annotated[
     datetime | None,
     query(
         "Only what changed at this time or later, the oldest change first. Start with any time long ago, then send the "
-        "`X-Updated-Until` of the last response."
+        "`X-Updated-Until` of the last response; after more than 30 days fetch the whole list."
     ),
 ]
-Deleted = Annotated[
-    bool,
-    query(
-        "Whether to include a `Tombstone` for each item that was deleted in the last 30 days. After a longer time "
-        "fetch the whole list."
-    ),
-]
+Deleted = Annotated[bool, query("Whether to include a `Tombstone` for each item deleted in the last 30 days.")]
 
 
 def provide_page_request(
@@ -97,10 +87,6 @@ PAGES = {"page_request": Provide(provide_page_request, sync_to_thread=False)}
 """The dependency of a list."""
 LISTS = {"list_request": Provide(provide_list_request, sync_to_thread=False)}
 """The dependency of a list that includes its changes. It is one, since several dependencies cost a task each."""
-
-RequestedPage = NamedDependency[PageRequest]
-RequestedList = NamedDependency[ListRequest]
-ListResponse = Response[list[T | Tombstone]]
 
 
 def refuse_null(request: Request[Any, Any, Any], *names: str) -> None:

@@ -15,6 +15,7 @@ from kitsu.domain.accounts.permissions import Role
 from kitsu.domain.accounts.sign_in import AccountService
 from kitsu.domain.accounts.users import USERNAME, User, UserChange, UserReader, UserService
 from kitsu.domain.media.avatars import MAX_BYTES, AvatarService
+from kitsu.domain.pagination import PageRequest
 from kitsu.errors import (
     BadRequest,
     Forbidden,
@@ -27,7 +28,7 @@ from kitsu.errors import (
 from kitsu.web.guards import requires
 from kitsu.web.middleware.client import DEVICE
 from kitsu.web.openapi import errors, file, form, operation_with_body
-from kitsu.web.pagination import LIST_HEADERS, PAGES, RequestedPage, page_response
+from kitsu.web.pagination import LIST_HEADERS, PAGES, page_response
 from kitsu.web.request import JSON, MAX_BODY_BYTES, ViewerRequest
 from kitsu.web.services import service
 
@@ -105,7 +106,9 @@ class UserController(Controller):
         await accounts.leave(request.user, data.password, client_device)
 
     @get("/", guards=[requires("admin:*")], dependencies=PAGES, response_headers=LIST_HEADERS)
-    async def list_users(self, request: ViewerRequest, page_request: RequestedPage) -> Response[list[User]]:
+    async def list_users(
+        self, request: ViewerRequest, page_request: NamedDependency[PageRequest]
+    ) -> Response[list[User]]:
         """List users. All accounts, newest first."""
         return page_response(request, await self.reader.page(page_request))
 

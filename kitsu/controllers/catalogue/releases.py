@@ -4,14 +4,16 @@ from typing import Annotated
 from uuid import UUID
 
 from litestar import Controller, Response, get
+from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from kitsu.domain.catalogue.releases import EpisodeListItem, Release, ReleaseListItem, ReleaseReader
+from kitsu.domain.pagination import PageRequest
 from kitsu.errors import NotFound
 from kitsu.web.authentication import PUBLIC
 from kitsu.web.middleware.response_cache import CACHED
 from kitsu.web.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors, query
-from kitsu.web.pagination import LIST_HEADERS, PAGES, RequestedPage, page_response, refuse_null
+from kitsu.web.pagination import LIST_HEADERS, PAGES, page_response, refuse_null
 from kitsu.web.request import GuestRequest
 
 
@@ -24,7 +26,7 @@ class ReleaseController(Controller):
     async def list_releases(
         self,
         request: GuestRequest,
-        page_request: RequestedPage,
+        page_request: NamedDependency[PageRequest],
         anime_id: Annotated[UUID | None, query("Only releases of this anime.")] = None,
     ) -> Response[list[ReleaseListItem]]:
         """List releases. Newest first, of one anime or of all."""

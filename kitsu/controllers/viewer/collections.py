@@ -7,6 +7,8 @@ from litestar import Controller, Response, delete, get, patch, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
+from kitsu.domain.changes import ListRequest, Tombstone
+from kitsu.domain.pagination import PageRequest
 from kitsu.domain.versions import Expected
 from kitsu.domain.viewer.collections import (
     Collection,
@@ -20,17 +22,7 @@ from kitsu.errors import NotFound, PreconditionFailed, Unauthorized
 from kitsu.web.authentication import GUESTS
 from kitsu.web.guards import WRITES
 from kitsu.web.openapi import errors, query
-from kitsu.web.pagination import (
-    CHANGES_HEADERS,
-    LIST_HEADERS,
-    LISTS,
-    PAGES,
-    ListResponse,
-    RequestedList,
-    RequestedPage,
-    list_response,
-    page_response,
-)
+from kitsu.web.pagination import CHANGES_HEADERS, LIST_HEADERS, LISTS, PAGES, list_response, page_response
 from kitsu.web.preconditions import ETAG, EXPECTED, tagged
 from kitsu.web.request import GuestRequest, ViewerRequest
 from kitsu.web.services import service
@@ -45,7 +37,9 @@ class CollectionController(Controller):
     reader: CollectionReader
 
     @get("/", opt=GUESTS, dependencies=LISTS, response_headers=CHANGES_HEADERS)
-    async def list_collections(self, request: GuestRequest, list_request: RequestedList) -> ListResponse[Collection]:
+    async def list_collections(
+        self, request: GuestRequest, list_request: NamedDependency[ListRequest]
+    ) -> Response[list[Collection | Tombstone]]:
         """List collections. The user's own, for guests the public ones; newest first. Changes are listed only of the
         user's own.
         """
@@ -101,7 +95,7 @@ class CollectionController(Controller):
         responses=errors(NotFound),
     )
     async def list_collection_anime(
-        self, request: GuestRequest, collection_id: FromPath[UUID], page_request: RequestedPage
+        self, request: GuestRequest, collection_id: FromPath[UUID], page_request: NamedDependency[PageRequest]
     ) -> Response[list[CollectionItem]]:
         """List the anime of a collection. In the order of its owner."""
         viewer_id = request.user.user_id if request.user else None

@@ -3,15 +3,16 @@
 from uuid import UUID
 
 import msgspec
-from litestar import Controller, delete, get, post
+from litestar import Controller, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
+from kitsu.domain.changes import ListRequest, Tombstone
 from kitsu.domain.viewer.favorites import Favorite, FavoriteReader, FavoriteService
 from kitsu.errors import Conflict, NotFound
 from kitsu.web.guards import WRITES
 from kitsu.web.openapi import errors
-from kitsu.web.pagination import CHANGES_HEADERS, LISTS, ListResponse, RequestedList, list_response
+from kitsu.web.pagination import CHANGES_HEADERS, LISTS, list_response
 from kitsu.web.request import ViewerRequest
 from kitsu.web.services import service
 
@@ -31,7 +32,9 @@ class FavoriteController(Controller):
     reader: FavoriteReader
 
     @get("/", dependencies=LISTS, response_headers=CHANGES_HEADERS)
-    async def list_favorites(self, request: ViewerRequest, list_request: RequestedList) -> ListResponse[Favorite]:
+    async def list_favorites(
+        self, request: ViewerRequest, list_request: NamedDependency[ListRequest]
+    ) -> Response[list[Favorite | Tombstone]]:
         """List favourites. Newest first."""
         return list_response(request, await self.reader.read(request.user.user_id, list_request))
 

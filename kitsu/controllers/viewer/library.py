@@ -9,6 +9,7 @@ from litestar.di import NamedDependency
 from litestar.openapi.spec import OpenAPIType, Schema
 from litestar.params import FromPath, JSONBody
 
+from kitsu.domain.changes import ListRequest, Tombstone
 from kitsu.domain.versions import Expected
 from kitsu.domain.viewer.library import LibraryEntry, LibraryReader, LibraryService, NewLibraryEntry, Status
 from kitsu.domain.viewer.list_import.entries import ListFileError, ListTooLarge
@@ -17,20 +18,13 @@ from kitsu.domain.viewer.list_import.importing import ImportReport, ListImporter
 from kitsu.errors import InvalidRequest, NotFound, PayloadTooLarge, PreconditionFailed
 from kitsu.web.guards import WRITES
 from kitsu.web.openapi import errors, file, form, operation_with_body, query
-from kitsu.web.pagination import (
-    CHANGES_HEADERS,
-    LISTS,
-    ListResponse,
-    RequestedList,
-    list_response,
-    page_response,
-    refuse_null,
-)
+from kitsu.web.pagination import CHANGES_HEADERS, LISTS, list_response, page_response, refuse_null
 from kitsu.web.preconditions import ETAG, EXPECTED, tagged
 from kitsu.web.request import ViewerRequest
 from kitsu.web.services import service
 
 FORM_BYTES = 64 * 1024  # of a form beside its file
+MAX_FORM_BYTES = MAX_BYTES + FORM_BYTES
 MULTIPART = "multipart/form-data"
 
 _anilist = Schema(
@@ -59,9 +53,9 @@ class LibraryController(Controller):
     async def list_library(
         self,
         request: ViewerRequest,
-        list_request: RequestedList,
+        list_request: NamedDependency[ListRequest],
         status: Annotated[Status | None, query("Only entries of this status; not for a list of changes.")] = None,
-    ) -> ListResponse[LibraryEntry]:
+    ) -> Response[list[LibraryEntry | Tombstone]]:
         """List the library. Last changed first."""
         refuse_null(request, "status")
         if status is None:
@@ -103,13 +97,7 @@ class LibraryController(Controller):
         """Remove a library entry. It is not an error if it does not exist. The watch progress stays."""
         await library.remove(request.user.user_id, anime_id)
 
-    @post(
-        "/import",
-        status_code=200,
-        guards=WRITES,
-        request_max_body_size=MAX_BYTES + FORM_BYTES,
-        operation_class=LIST_FILE,
-    )
+    @post("/import", status_code=200, guards=WRITES, request_max_body_size=MAX_FORM_BYTES, operation_class=LIST_FILE)
     async def import_library(
         self,
         request: ViewerRequest,

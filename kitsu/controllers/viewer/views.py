@@ -2,15 +2,16 @@
 
 from uuid import UUID
 
-from litestar import Controller, delete, get, post
+from litestar import Controller, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
+from kitsu.domain.changes import ListRequest, Tombstone
 from kitsu.domain.viewer.views import NewView, View, ViewReader, ViewRecorder, ViewService
 from kitsu.errors import NotFound
 from kitsu.web.guards import WRITES
 from kitsu.web.openapi import errors
-from kitsu.web.pagination import CHANGES_HEADERS, LISTS, ListResponse, RequestedList, list_response
+from kitsu.web.pagination import CHANGES_HEADERS, LISTS, list_response
 from kitsu.web.preconditions import IDEMPOTENT, idempotent_request
 from kitsu.web.request import ViewerRequest
 from kitsu.web.services import service
@@ -26,7 +27,9 @@ class ViewController(Controller):
     recorder: ViewRecorder
 
     @get("/", dependencies=LISTS, response_headers=CHANGES_HEADERS)
-    async def list_views(self, request: ViewerRequest, list_request: RequestedList) -> ListResponse[View]:
+    async def list_views(
+        self, request: ViewerRequest, list_request: NamedDependency[ListRequest]
+    ) -> Response[list[View | Tombstone]]:
         """List the history. The episodes that the user watched, last viewed first."""
         return list_response(request, await self.reader.read(request.user.user_id, list_request))
 

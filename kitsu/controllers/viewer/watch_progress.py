@@ -6,6 +6,8 @@ from litestar import Controller, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
+from kitsu.domain.changes import ListRequest, Tombstone
+from kitsu.domain.pagination import PageRequest
 from kitsu.domain.viewer.watch_progress import (
     NewProgress,
     WatchProgress,
@@ -16,17 +18,7 @@ from kitsu.domain.viewer.watch_progress import (
 from kitsu.errors import BadRequest, NotFound
 from kitsu.web.guards import WRITES
 from kitsu.web.openapi import errors
-from kitsu.web.pagination import (
-    CHANGES_HEADERS,
-    LIST_HEADERS,
-    LISTS,
-    PAGES,
-    ListResponse,
-    RequestedList,
-    RequestedPage,
-    list_response,
-    page_response,
-)
+from kitsu.web.pagination import CHANGES_HEADERS, LIST_HEADERS, LISTS, PAGES, list_response, page_response
 from kitsu.web.preconditions import IDEMPOTENT, idempotent_request
 from kitsu.web.request import ViewerRequest
 from kitsu.web.services import service
@@ -48,14 +40,14 @@ class WatchProgressController(Controller):
 
     @get("/progress", dependencies=LISTS, response_headers=CHANGES_HEADERS)
     async def list_watch_progress(
-        self, request: ViewerRequest, list_request: RequestedList
-    ) -> ListResponse[WatchProgress]:
+        self, request: ViewerRequest, list_request: NamedDependency[ListRequest]
+    ) -> Response[list[WatchProgress | Tombstone]]:
         """List watch progress. Last watched first, including anime that are hidden from continue watching."""
         return list_response(request, await self.reader.read(request.user.user_id, list_request))
 
     @get("/continue", dependencies=PAGES, response_headers=LIST_HEADERS)
     async def list_continue_watching(
-        self, request: ViewerRequest, page_request: RequestedPage
+        self, request: ViewerRequest, page_request: NamedDependency[PageRequest]
     ) -> Response[list[WatchProgress]]:
         """List continue watching. Last watched first, without anime that are completed or dropped in the library."""
         return page_response(request, await self.reader.to_continue(request.user.user_id, page_request))

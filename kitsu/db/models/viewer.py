@@ -3,20 +3,10 @@
 from uuid import UUID
 
 from advanced_alchemy.base import DefaultBase
-from sqlalchemy import (
-    CheckConstraint,
-    ForeignKey,
-    Index,
-    LargeBinary,
-    SmallInteger,
-    String,
-    Text,
-    UniqueConstraint,
-    Uuid,
-)
+from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, SmallInteger, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from kitsu.db.columns import AnimeRef, CurrentTimestamp, Entity, UserRef
+from kitsu.db.columns import AnimeRef, CurrentTimestamp, Entity, Id, UserRef
 
 TOMBSTONE_DAYS = 30  # how long `tombstones` keeps a row
 
@@ -110,10 +100,10 @@ class Tombstone(DefaultBase):
 
     __tablename__ = "tombstones"
 
-    id: Mapped[UUID] = mapped_column(Uuid(), primary_key=True)  # that of the deleted row
+    id: Mapped[Id] = mapped_column(primary_key=True)  # that of the deleted row
     user_id: Mapped[UserRef]
     kind: Mapped[str] = mapped_column(String(32))  # the name of its table
-    anime_id: Mapped[UUID | None] = mapped_column(Uuid())
+    anime_id: Mapped[Id | None]
     deleted_at: Mapped[CurrentTimestamp]
 
 
