@@ -43,7 +43,7 @@ IpAddress = Annotated[str, described("The IP address of the login.", "203.0.113.
 class Tokens(msgspec.Struct):
     """The tokens of a session."""
 
-    access_token: Annotated[str, described("A JWT, for `Authorization`.", "eyJhbGciOiJIUzI1NiJ9.e30.c2lnbmF0dXJl")]
+    access_token: Annotated[str, described("A JWT, the bearer token.", "eyJhbGciOiJIUzI1NiJ9.e30.c2lnbmF0dXJl")]
     refresh_token: RefreshTokenText
     token_type: Annotated[Literal["bearer"], described("The scheme of the access token.")] = "bearer"  # noqa: S105 - a word of the protocol
 
