@@ -13,7 +13,7 @@ from kitsu.errors import ServiceUnavailable
 
 T = TypeVar("T")
 
-NICENESS = 10  # requests and the database get the processor first
+NICENESS = 15  # requests and the database get the processor first
 
 
 class Threads:
