@@ -150,8 +150,14 @@ class Parts(dict[type, Any]):
 
 
 def _account_context(settings: Settings, runner: StatementRunner, orphans: OrphanFiles) -> AccountContext:
-    names = ("login", "login-address", "register", "refresh", "search", "avatar")
-    policies = [Policy(name, *getattr(settings, f"rate_limit_{name.replace('-', '_')}")) for name in names]
+    policies = [
+        Policy("login", *settings.rate_limit_login),
+        Policy("login-address", *settings.rate_limit_login_address),
+        Policy("register", *settings.rate_limit_register),
+        Policy("refresh", *settings.rate_limit_refresh),
+        Policy("search", *settings.rate_limit_search),
+        Policy("avatar", *settings.rate_limit_avatar),
+    ]
     return AccountContext(
         runner=runner,
         hasher=PasswordHasher(threads=settings.password_threads, queue=settings.password_queue),

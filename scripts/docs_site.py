@@ -3,6 +3,7 @@
 import posixpath
 import re
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -70,6 +71,7 @@ def _site_link(path: str) -> str:
     return path.removeprefix("docs/") if path.startswith("docs/") else SOURCE_URL + path
 
 
+@cache
 def _openapi_json() -> bytes:
     settings = Settings(secret_key="0" * 32, database_url=make_url("postgresql+asyncpg://localhost/kitsu"))
     return msgspec.json.format(msgspec.json.encode(openapi_schema(create_app(settings))), indent=1)

@@ -96,8 +96,8 @@ def test_lock_files_that_uv_keeps_are_accepted(checkout: Path, tmp_path: Path, m
 
 
 def test_unreachable_registry_is_named(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("UV_INDEX_URL", "http://127.0.0.1:9/simple")
-    monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("UV_INDEX_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9")
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
     (problem,) = release.lock_problems(checkout)
