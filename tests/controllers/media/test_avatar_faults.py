@@ -80,8 +80,11 @@ async def losing_commits(database: URL) -> AsyncIterator[URL]:
                 await end.wait_closed()
 
     with TemporaryDirectory() as folder:  # its path is short enough for a socket, unlike tmp_path
-        async with await asyncio.start_unix_server(serve, f"{folder}/.s.PGSQL.5432"):
+        server = await asyncio.start_unix_server(serve, f"{folder}/.s.PGSQL.5432")
+        try:
             yield database.set(query={"host": folder})
+        finally:
+            server.close()  # `async with` waits from Python 3.12 on for connections, some of which were lost
 
 
 @pytest.mark.parametrize("commit", ["done", "under way"])
