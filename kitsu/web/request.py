@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import AsyncGenerator
+from itertools import chain
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,6 +16,9 @@ from kitsu.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
 
 JSON = "application/json"
 MAX_BODY_BYTES = 64 * 1024  # the default limit of a body; handlers of larger ones set `request_max_body_size`
+
+MAX_LEVELS = 900
+"""Of lists and objects in a JSON body. Python's own limit depends on its version: 3.12 reads 1,000 levels."""
 
 UserT = TypeVar("UserT", Identity, Identity | None)
 
@@ -73,6 +77,8 @@ class StrictRequest(Request[UserT, Any, State]):
             # Each key has a colon: with as many colons as keys no key was there twice.
             if not isinstance(value, dict) or body.count(b":") != len(value):
                 _decode_distinct(body.decode())
+            if body.count(b"[") + body.count(b"{") > MAX_LEVELS:
+                _check_levels(value)
         except (ValueError, RecursionError):
             raise InvalidRequest from None
         return value
@@ -89,6 +95,15 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(value) < len(pairs):
         raise ValueError("duplicate key")
     return value
+
+
+def _check_levels(value: Any) -> None:
+    level = [value]
+    for _ in range(MAX_LEVELS):
+        inner = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, (dict, list))]
+        level = [*chain.from_iterable(inner)]
+    if level:
+        raise ValueError("too many levels")
 
 
 _decode = msgspec.json.Decoder().decode
