@@ -82,9 +82,9 @@ docs-serve: $(STAMP) ## serve the documentation on 127.0.0.1:8001 and rebuild it
 	$(MKDOCS) serve --dev-addr 127.0.0.1:8001
 
 lock: $(STAMP) ## update the locked versions
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade pyproject.toml --output-file requirements.lock
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade pyproject.toml --extra otel --constraint requirements.lock --output-file requirements-otel.lock
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade pyproject.toml --extra embedded --extra otel --group dev --constraint requirements-otel.lock --output-file requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-strip-extras --upgrade pyproject.toml --output-file requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-strip-extras --upgrade pyproject.toml --extra otel --constraint requirements.lock --output-file requirements-otel.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-strip-extras --upgrade pyproject.toml --extra embedded --extra otel --group dev --constraint requirements-otel.lock --output-file requirements-dev.lock
 
 wheel: $(STAMP) ## build the wheel into dist/
 	$(BIN)/uv build --quiet --wheel --no-build-isolation --out-dir dist
