@@ -15,7 +15,7 @@ from kitsu.domain.accounts.access_tokens import AccessTokens
 from kitsu.domain.accounts.passwords import PasswordHasher
 from kitsu.domain.accounts.sessions import SessionReader, SessionRules
 from kitsu.domain.accounts.users import AccountContext, UserReader
-from kitsu.domain.catalogue import anime, releases
+from kitsu.domain.catalogue import anime, facets, releases, search
 from kitsu.domain.concurrency import ConcurrencyLimiter
 from kitsu.domain.media.avatars import AvatarFiles
 from kitsu.domain.media.orphans import OrphanFiles
@@ -81,7 +81,8 @@ class Parts(dict[type, Any]):
         parts = [
             *(self.runner, self.accounts, self.accounts.access_tokens, self.accounts.session_rules),
             *(self.accounts.limiter, self.sessions, users, self.files, imports),
-            *(anime.AnimeReader(self.runner), releases.ReleaseReader(self.runner)),
+            *(anime.AnimeReader(self.runner), search.SearchReader(self.runner), facets.FacetReader(self.runner)),
+            releases.ReleaseReader(self.runner),
             *(favorites.FavoriteReader(self.runner), watch_progress.WatchProgressReader(self.runner)),
             *(views.ViewReader(self.runner), collections.CollectionReader(self.runner)),
             *(library.LibraryReader(self.runner), Exporter(self.runner, users)),
@@ -156,6 +157,7 @@ def _account_context(settings: Settings, runner: StatementRunner, orphans: Orpha
         Policy("register", *settings.rate_limit_register),
         Policy("refresh", *settings.rate_limit_refresh),
         Policy("search", *settings.rate_limit_search),
+        Policy("suggest", *settings.rate_limit_suggest),
         Policy("avatar", *settings.rate_limit_avatar),
     ]
     return AccountContext(

@@ -7,7 +7,7 @@ from typing import Any
 from litestar import Controller
 
 from kitsu.controllers.accounts import auth, users
-from kitsu.controllers.catalogue import anime, releases
+from kitsu.controllers.catalogue import anime, facets, releases, search
 from kitsu.controllers.media import avatars
 from kitsu.controllers.operations import docs, health, metrics
 from kitsu.controllers.viewer import collections, exports, favorites, library, views, watch_progress
@@ -17,7 +17,8 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     users.UserController,
     anime.AnimeController,
     releases.ReleaseController,
-    anime.SearchController,
+    search.SearchController,
+    facets.FacetController,
     favorites.FavoriteController,
     watch_progress.WatchProgressController,
     views.ViewController,

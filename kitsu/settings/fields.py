@@ -92,6 +92,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Token refreshes from one address."""
     rate_limit_search: parsers.Rate = (600, 60)
     """Searches from one address."""
+    rate_limit_suggest: parsers.Rate = (3000, 60)
+    """Suggestions for one address; a search box requests them for each letter."""
     rate_limit_avatar: parsers.Rate = (30, 3600)
     """Avatar uploads of one user."""
     trusted_proxies: parsers.Networks = ()

@@ -1,18 +1,27 @@
-"""GET /anime, /anime/{anime_id} and /search/anime."""
+"""GET /anime and /anime/{anime_id}."""
 
 from typing import Annotated
 from uuid import UUID
 
+import msgspec
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath
 
-from kitsu.domain.catalogue.anime import Anime, AnimeListItem, AnimeQuery, AnimeReader, AnimeType, Season, Sort
+from kitsu.domain.catalogue.anime import (
+    Anime,
+    AnimeListItem,
+    AnimeQuery,
+    AnimeReader,
+    AnimeType,
+    Provider,
+    Season,
+    Sort,
+)
 from kitsu.domain.pagination import PageRequest
-from kitsu.errors import BadRequest, NotFound
+from kitsu.errors import InvalidRequest, NotFound
 from kitsu.web.authentication import PUBLIC
-from kitsu.web.guards import rate_limited
-from kitsu.web.middleware.response_cache import CACHED, ETAGGED
+from kitsu.web.middleware.response_cache import CACHED
 from kitsu.web.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors, query
 from kitsu.web.pagination import LIST_HEADERS, Cursor, Limit, Offset, Total, page_response, refuse_null
 from kitsu.web.request import GuestRequest
@@ -53,36 +62,24 @@ class AnimeController(Controller):
     anime: AnimeReader
 
     @get("/", dependencies=ANIME_LIST, response_headers=LIST_RESPONSE_HEADERS, responses=NOT_MODIFIED)
-    async def list_anime(self, request: GuestRequest, anime_query: RequestedAnime) -> Response[list[AnimeListItem]]:
+    async def list_anime(
+        self,
+        request: GuestRequest,
+        anime_query: RequestedAnime,
+        source: Annotated[Provider | None, query("The provider of `external_id`.", title="Provider")] = None,
+        external_id: Annotated[
+            str | None, query("Only the anime with this id at `source`.", "5114", min_length=1, max_length=1000)
+        ] = None,
+    ) -> Response[list[AnimeListItem]]:
         """List anime. Newest first by default. All filters must match."""
-        return page_response(request, await self.anime.page(anime_query))
+        refuse_null(request, "source")
+        if (source is None) != (external_id is None):
+            missing = "source" if source is None else "external_id"
+            raise InvalidRequest([{"field": missing, "message": "source and external_id belong together"}])
+        wanted = msgspec.structs.replace(anime_query, source=source, external_id=external_id)
+        return page_response(request, await self.anime.page(wanted))
 
     @get("/{anime_id:str}", response_headers=CATALOGUE_HEADERS, responses=NOT_MODIFIED | errors(NotFound))
     async def get_anime(self, anime_id: FromPath[UUID]) -> Anime:
         """Get an anime."""
         return await self.anime.detail(anime_id)
-
-
-class SearchController(Controller):
-    path = "/search"
-    tags = ["Catalogue"]
-    opt = PUBLIC | ETAGGED
-    anime: AnimeReader
-
-    @get(
-        "/anime",
-        guards=[rate_limited("search")],
-        dependencies=ANIME_LIST,
-        response_headers=LIST_RESPONSE_HEADERS,
-        responses=NOT_MODIFIED | errors(BadRequest),
-    )
-    async def search_anime(
-        self,
-        request: GuestRequest,
-        anime_query: RequestedAnime,
-        q: Annotated[str | None, query("Required: 2 to 255 characters of any title.", "death note")] = None,
-    ) -> Response[list[AnimeListItem]]:
-        """Search anime. Lists the anime with a title that contains `q`, best match first by default. Case and accents
-        are ignored.
-        """
-        return page_response(request, await self.anime.search(q, anime_query))

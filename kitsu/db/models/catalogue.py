@@ -5,7 +5,7 @@ from uuid import UUID
 
 from advanced_alchemy.base import DefaultBase
 from sqlalchemy import Computed, Double, ForeignKey, Index, String, Text, false, func
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kitsu.db.columns import AnimeRef, CurrentTimestamp, Entity
@@ -36,10 +36,31 @@ class Anime(Entity):
     """The title without case and accents, for `sort=title`."""
     genre_keys: Mapped[list[str]] = mapped_column(ARRAY(Text), Computed("kitsu_lower(genres)", persisted=True))
     """The genres in lower case, for `genres=`."""
-    search_text: Mapped[str] = mapped_column(
-        Text(collation="C"), Computed("kitsu_search_text(title, title_original, synonyms)", persisted=True)
-    )
-    """All titles without case and accents, one a line, for searches."""
+
+
+class AnimeTitle(DefaultBase):
+    """A title of an anime, for searches. Triggers write the rows."""
+
+    __tablename__ = "anime_titles"
+
+    anime_id: Mapped[UUID] = mapped_column(ForeignKey("anime.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    """0 is `title`, 1 `title_original`, and the synonyms follow."""
+    title: Mapped[str] = mapped_column(Text)
+    key: Mapped[str] = mapped_column(Text(collation="C"))
+    """The words that `kitsu_search_key` makes of the title, each between blanks."""
+    packed: Mapped[str] = mapped_column(Text(collation="C"))
+    """The first characters of the same, without blanks."""
+    words: Mapped[str] = mapped_column(TSVECTOR)
+    """The words, and of kana and kanji each pair of letters."""
+
+
+class TitleWord(DefaultBase):
+    """A word of any title, for searches with typing errors. Words of former titles stay."""
+
+    __tablename__ = "title_words"
+
+    word: Mapped[str] = mapped_column(Text(collation="C"), primary_key=True)
 
 
 class ExternalId(DefaultBase):
@@ -96,6 +117,10 @@ Index("ix_anime_status", func.lower(Anime.status), *_NEWEST)
 Index("ix_anime_season", Anime.season, *_NEWEST)
 Index("ix_anime_year_newest", Anime.year, *_NEWEST)
 Index("ix_anime_genre_keys", Anime.genre_keys, postgresql_using="gin")
-Index("ix_anime_search_text", Anime.search_text, postgresql_using="gin", postgresql_ops={"search_text": "gin_trgm_ops"})
+Index("ix_anime_titles_packed", AnimeTitle.packed)
+Index("ix_anime_titles_start", func.left(AnimeTitle.packed, 2), func.length(AnimeTitle.packed))
+Index("ix_anime_titles_key", AnimeTitle.key, postgresql_using="gin", postgresql_ops={"key": "gin_trgm_ops"})
+Index("ix_anime_titles_words", AnimeTitle.words, postgresql_using="gin")
+Index("ix_title_words_word", TitleWord.word, postgresql_using="gin", postgresql_ops={"word": "gin_trgm_ops"})
 Index("ix_releases_created_at", Release.created_at.desc(), Release.id.desc())
 Index("ix_episodes_release_id", Episode.release_id, Episode.number, Episode.id)

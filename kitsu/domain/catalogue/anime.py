@@ -2,13 +2,12 @@
 
 from datetime import datetime
 from functools import lru_cache
-from typing import Annotated, Literal
-from unicodedata import normalize
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
 from msgspec import Meta
-from sqlalchemy import ColumnElement, Text, Uuid, and_, any_, bindparam, case, func, select
+from sqlalchemy import ColumnElement, Text, Uuid, any_, bindparam, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -18,13 +17,7 @@ from kitsu.db.statements import StatementRunner
 from kitsu.domain.fields import described
 from kitsu.domain.mapping import Rows, columns_of, mapper
 from kitsu.domain.pagination import Key, Listing, Page, PageRequest, ascending, descending
-from kitsu.errors import BadRequest, NotFound
-
-MIN_SEARCH_LENGTH = 2
-MAX_SEARCH_LENGTH = 255
-"""Characters. No title is longer."""
-TRIGRAM_LENGTH = 3
-"""Characters from which the search index helps. For fewer, PostgreSQL would read all of it, more than the table."""
+from kitsu.errors import NotFound
 
 AnimeType = Annotated[
     Literal["TV", "MOVIE", "OVA", "ONA", "SPECIAL", "UNKNOWN"],
@@ -33,6 +26,20 @@ AnimeType = Annotated[
 Season = Annotated[
     Literal["WINTER", "SPRING", "SUMMER", "FALL"], Meta(title="Season", description="The season it was first shown in.")
 ]
+Provider = Literal[
+    "anidb",
+    "anilist",
+    "anime_planet",
+    "animecountdown",
+    "animenewsnetwork",
+    "anisearch",
+    "kitsu",
+    "livechart",
+    "myanimelist",
+    "notify_moe",
+    "simkl",
+]
+"""The sites whose ids imports know."""
 Sort = Literal["created_at", "-created_at", "title", "-title", "year", "-year", "score", "-score"]
 
 
@@ -83,6 +90,13 @@ class AnimeQuery(msgspec.Struct, frozen=True, kw_only=True):
     """In lower case. The anime has all of them."""
     sort: Sort | None = None
     """None: the best match first in a search, else newest first."""
+    source: Provider | None = None
+    external_id: str | None = None
+    """At this source."""
+
+    def filters(self) -> dict[str, Any]:
+        """Return the values of the filters, None for those that are not set."""
+        return {name: value for name, value in msgspec.structs.asdict(self).items() if name not in {"page", "sort"}}
 
 
 _anime, _external = models.Anime, models.ExternalId
@@ -102,60 +116,35 @@ DETAILS: Rows = select(*columns_of(Anime, _anime, external_ids=EXTERNAL_IDS)).wh
 _detail_of = mapper(Anime, DETAILS)
 
 
-def _folded(name: str) -> ColumnElement[str]:
-    """Return the search text, folded as the titles are."""
-    return func.kitsu_fold(bindparam(name, type_=Text), type_=Text)
-
-
-def _pattern(name: str) -> ColumnElement[str]:
-    """Return the LIKE pattern of the search text. Wildcards are escaped after folding, which can produce them."""
-    escaped = _folded(name)
-    for wildcard in ("\\", "%", "_"):
-        escaped = func.replace(escaped, wildcard, "\\" + wildcard, type_=Text)
-    return select("%" + escaped + "%").scalar_subquery()
-
-
-# A scalar subquery is evaluated once, and not per row.
-_SEARCH_TEXTS = {name: select(_folded(name)).scalar_subquery() for name in ("q", "short_q")}
 _FILTERS: dict[str, ColumnElement[bool]] = {
-    # A text of accents alone folds to an empty text, which every title would contain.
-    "q": and_(_SEARCH_TEXTS["q"] != "", _anime.search_text.like(_pattern("q"))),
-    "short_q": and_(_SEARCH_TEXTS["short_q"] != "", (_anime.search_text + "").like(_pattern("short_q"))),
     "type": _anime.type == bindparam("type"),
     "status": func.lower(_anime.status) == func.lower(bindparam("status", type_=Text)),
     "year": _anime.year == bindparam("year"),
     "season": _anime.season == bindparam("season"),
     "genres": _anime.genre_keys.contains(bindparam("genres", type_=ARRAY(Text))),
+    "external_id": _anime.id
+    == select(_external.anime_id)
+    .where(_external.provider == bindparam("source"), _external.external_id == bindparam("external_id"))
+    .scalar_subquery(),
 }
 _SORT_COLUMNS = {"created_at": _anime.created_at, "title": _anime.title_key, "year": _anime.year, "score": _anime.score}
 _NEWEST = (descending(_anime.created_at), descending(_anime.id))
 
 
-def _order(sort: Sort) -> tuple[Key, ...]:
+def order_of(sort: Sort) -> tuple[Key, ...]:
+    """Return the keys of an order."""
     name = sort.removeprefix("-")
     key = ascending if name == sort else descending
     return key(_SORT_COLUMNS[name], unknown_last=name in {"year", "score"}), key(_anime.id)
 
 
-def _best_match(search_text: ColumnElement[str]) -> tuple[Key, ...]:
-    """Order by how the title matches: it is the text, begins with it, contains it, or only another title does."""
-    rank = case(
-        (_anime.title_key == search_text, 0),
-        (func.starts_with(_anime.title_key, search_text), 1),
-        (func.strpos(_anime.title_key, search_text) > 0, 2),
-        else_=3,
-    )
-    return (ascending(rank), *_NEWEST)
-
-
 @lru_cache(maxsize=1024)
 def listing_of(filters: frozenset[str], sort: Sort | None) -> Listing[AnimeListItem]:
     """Return the list of anime with these filters, whose values are the statement's parameters."""
-    search_texts = [_SEARCH_TEXTS[name] for name in filters & _SEARCH_TEXTS.keys()]
-    default = _best_match(*search_texts) if search_texts else _NEWEST
     where = [_FILTERS[name] for name in sorted(filters)]
-    rows = select(*LIST_COLUMNS).where(*where)
-    return Listing(AnimeListItem, rows, *(_order(sort) if sort else default), counted=select(_anime.id).where(*where))
+    order = order_of(sort) if sort else _NEWEST
+    counted = select(_anime.id).where(*where)
+    return Listing(AnimeListItem, select(*LIST_COLUMNS).where(*where), *order, counted=counted)
 
 
 async def get_list_item(session: AsyncSession, anime_id: UUID) -> AnimeListItem:
@@ -171,21 +160,11 @@ class AnimeReader:
         self._runner = runner
         self._details = BatchLoader(self._look_up)
 
-    async def page(self, query: AnimeQuery, search: dict[str, str] | None = None) -> Page[AnimeListItem]:
-        """Return the anime that match all filters, and the search text if there is one: `q`, or `short_q`."""
-        filters = {name: getattr(query, name) for name in ("type", "status", "year", "season", "genres")}
-        parameters = {name: value for name, value in (filters | (search or {})).items() if value is not None}
-        return await listing_of(frozenset(parameters), query.sort).page(self._runner, parameters, query.page)
-
-    async def search(self, q: str | None, query: AnimeQuery) -> Page[AnimeListItem]:
-        """Return the anime with a title that contains `q`. Raises BadRequest for a `q` of a wrong length."""
-        text = (q or "").strip()
-        if len(text) < MIN_SEARCH_LENGTH:
-            raise BadRequest(f"Search query must have at least {MIN_SEARCH_LENGTH} characters")
-        if len(text) > MAX_SEARCH_LENGTH:
-            raise BadRequest(f"Search query must have at most {MAX_SEARCH_LENGTH} characters")
-        is_short = len(normalize("NFKC", text)) < TRIGRAM_LENGTH
-        return await self.page(query, {"short_q" if is_short else "q": text})
+    async def page(self, query: AnimeQuery) -> Page[AnimeListItem]:
+        """Return the anime that match all filters."""
+        parameters = {name: value for name, value in query.filters().items() if value is not None}
+        filters = frozenset(parameters.keys() & _FILTERS.keys())
+        return await listing_of(filters, query.sort).page(self._runner, parameters, query.page)
 
     async def detail(self, anime_id: UUID) -> Anime:
         """Return one anime. Raises NotFound."""

@@ -32,6 +32,10 @@ OPERATIONS = {
     "getRelease": ("/releases/{release_id}", {"200", "304", "404", "422"}),
     "listEpisodes": ("/episodes", {"200", "304", "404", "422"}),
     "searchAnime": ("/search/anime", {"200", "304", "400", "422", "429"}),
+    "suggestAnime": ("/search/suggest", {"200", "304", "400", "422", "429"}),
+    "listGenres": ("/genres", {"200", "304"}),
+    "listStudios": ("/studios", {"200", "304"}),
+    "listSeasons": ("/seasons", {"200", "304"}),
     "getHealth": ("/health", {"200"}),
     "getLiveness": ("/health/live", {"200"}),
     "getReadiness": ("/health/ready", {"200"}),
@@ -292,9 +296,12 @@ async def real_calls(client: httpx.AsyncClient) -> list[tuple[str, str]]:
     return [
         *calls,
         *(("listAnime", f"/anime{query}") for query in ("", "?limit=100", "?type=OVA&total=true", "?limit=0")),
+        *(("listAnime", f"/anime?external_id={it}") for it in ("1535&source=myanimelist", "1535", "1535&source=x")),
         *(("listReleases", f"/releases{query}") for query in ("?limit=100", f"?anime_id={UNKNOWN_ID}", "?offset=-1")),
         *(("listEpisodes", f"/episodes?release_id={it}") for it in (items[0]["id"], UNKNOWN_ID, "x")),
         *(("searchAnime", f"/search/anime?q={q}") for q in ("no", "one&sort=title", "xyzzy", "a", "no&sort=x")),
+        *(("suggestAnime", f"/search/suggest?q={q}") for q in ("no", "xyzzy", "a", "x" * 201)),
+        *(("listGenres", "/genres"), ("listStudios", "/studios"), ("listSeasons", "/seasons")),
         *(("getHealth", "/health"), ("getLiveness", "/health/live"), ("getReadiness", "/health/ready")),
     ]
 

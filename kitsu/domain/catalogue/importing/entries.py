@@ -7,12 +7,14 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from kitsu.domain.catalogue.anime import Provider
+
 MAX_EPISODES = 20_000
 """More is a mistake: the longest-running anime have some 8,000."""
 INT_MAX = 2**31 - 1
 
 # Host to the name of the provider, and the pattern of path and query with the id.
-_PROVIDERS = {
+_PROVIDERS: dict[str, tuple[Provider, str]] = {
     "anidb.net": ("anidb", r"/anime/([0-9]+)"),
     "anilist.co": ("anilist", r"/anime/([0-9]+)"),
     "anime-planet.com": ("anime_planet", r"/anime/([^/?]+)"),

@@ -79,9 +79,10 @@ async def import_catalogue(
 
 
 async def tidy(engine: AsyncEngine) -> None:
-    """Vacuum and analyze for the planner and the search index, as autovacuum may run late after many new rows."""
+    """Vacuum and analyze for the planner and the search indexes, as autovacuum may run late after many new rows."""
+    tables = "anime, anime_titles, title_words, releases, episodes, external_ids, catalogue_imports"
     async with _connection(engine) as connection:
-        await connection.execute("VACUUM (ANALYZE) anime, releases, episodes, external_ids, catalogue_imports")
+        await connection.execute(f"VACUUM (ANALYZE) {tables}")
 
 
 async def load_sample(engine: AsyncEngine) -> int:

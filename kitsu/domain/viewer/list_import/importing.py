@@ -61,16 +61,14 @@ _UPSERT = _new.on_conflict_do_update(
     index_elements=[_entry.user_id, _entry.anime_id],
     set_={**{name: _new.excluded[name] for name in _FIELDS}, "version": _entry.version + 1, "updated_at": func.now()},
 )
-# `search_text` has a title on each line, folded; the LIKE pattern is there for the index.
-_SUGGEST = text(r"""
+_SUGGEST = text("""
 SELECT wanted.n, found.id, found.title
 FROM unnest(CAST(:titles AS text[])) WITH ORDINALITY AS wanted (title, n),
-LATERAL (SELECT kitsu_fold(wanted.title) AS folded) AS fold,
+LATERAL (SELECT left(replace(kitsu_search_key(wanted.title), ' ', ''), 250) AS packed) AS key,
 LATERAL (
-    SELECT id, title FROM anime
-    WHERE length(folded) >= 3 AND folded = ANY (string_to_array(search_text, E'\n'))
-      AND search_text LIKE '%' || replace(replace(replace(folded, '\', '\\'), '%', '\%'), '_', '\_') || '%'
-    ORDER BY title_key = folded DESC, created_at DESC, id LIMIT 1
+    SELECT anime.id, anime.title FROM anime_titles JOIN anime ON anime.id = anime_titles.anime_id
+    WHERE length(key.packed) >= 3 AND anime_titles.packed = key.packed
+    ORDER BY position, created_at DESC, anime.id LIMIT 1
 ) AS found
 """)
 

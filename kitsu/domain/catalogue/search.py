@@ -1,0 +1,113 @@
+"""Search by title. The database's function `kitsu_search` finds the titles; the statements here rank the anime."""
+
+import re
+from functools import lru_cache
+from typing import Annotated, Any
+from unicodedata import normalize
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import ColumnElement, Double, Integer, Text, Uuid, bindparam, case, cast, column, func, select
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from kitsu.db import models
+from kitsu.db.statements import StatementRunner
+from kitsu.domain.catalogue.anime import LIST_COLUMNS, AnimeListItem, AnimeQuery, AnimeType, Sort, Year, order_of
+from kitsu.domain.fields import described
+from kitsu.domain.mapping import Rows, columns_of, mapper
+from kitsu.domain.pagination import Listing, Page, ascending, descending
+from kitsu.errors import BadRequest
+
+MIN_LENGTH = 2
+MAX_LENGTH = 200
+"""Characters."""
+MAX_SUGGESTIONS = 10
+MAX_MEMBERS = 1000
+"""Favourites, or library entries, of an anime that are counted; more would take too long."""
+MAX_COUNTED = 200
+"""Anime, the best matches, whose members are counted."""
+_KANA_OR_KANJI = re.compile("[\u3040-\u30ff\u3400-\u9fff]")
+_FILTERS: dict[str, Any] = {"type": Text, "status": Text, "year": Integer, "season": Text, "genres": ARRAY(Text)}
+
+
+class AnimeSuggestion(msgspec.Struct):
+    """An anime for the list below a search box."""
+
+    id: UUID
+    title: Annotated[str, described("The main title.", "Shingeki no Kyojin")]
+    matched: Annotated[str, described("The title that matches best.", "Attack on Titan")]
+    year: Year | None
+    type: AnimeType
+    poster: Annotated[str | None, described("URL of the poster.", "https://pictures.example.org/anime/16498.jpg")]
+
+
+_anime, _external = models.Anime, models.ExternalId
+_parameters: list[Any] = [bindparam(name, type_=kind) for name, kind in {"q": Text, **_FILTERS}.items()]
+_found = func.kitsu_search(*_parameters).table_valued(
+    column("anime_id", Uuid), column("matched", Text), column("tier", Integer), column("score", Double)
+)
+
+
+def _count(model: Any, limit: int | None = None) -> ColumnElement[int]:
+    """Return the number of rows that refer to the anime, which are counted up to a limit."""
+    rows = select(model.anime_id).where(model.anime_id == _found.c.anime_id).limit(limit).correlate(_found).subquery()
+    return select(func.count()).select_from(rows).correlate(_found).scalar_subquery()
+
+
+_place = func.row_number().over(order_by=(_found.c.tier, _found.c.score.desc()))
+_members = _count(models.Favorite, MAX_MEMBERS) + _count(models.LibraryEntry, MAX_MEMBERS)
+# Of equal matches the better known is first: by members, then score, then external ids. Ten times the members count as
+# much as a ninth of the title.
+_relevance = (
+    _found.c.score
+    + 0.05 * case((_place <= MAX_COUNTED, func.ln(cast(1 + _members, Double))), else_=0.0)
+    + 0.001 * func.coalesce(_anime.score, 0.0)
+    + 0.00001 * _count(_external)
+)
+_ranked = (
+    select(_found.c.anime_id, _found.c.matched, _found.c.tier, _relevance.label("relevance"))
+    .join(_anime, _anime.id == _found.c.anime_id)
+    .subquery()
+)
+_BEST_FIRST = (ascending(_ranked.c.tier), descending(_ranked.c.relevance), descending(_anime.id))
+_SUGGESTIONS: Rows = (
+    select(*columns_of(AnimeSuggestion, _anime, matched=_ranked.c.matched))
+    .join(_ranked, _ranked.c.anime_id == _anime.id)
+    .order_by(*(key.order for key in _BEST_FIRST))
+    .limit(MAX_SUGGESTIONS)
+)
+_suggestion_of = mapper(AnimeSuggestion, _SUGGESTIONS)
+
+
+@lru_cache
+def listing_of(sort: Sort | None) -> Listing[AnimeListItem]:
+    """Return the list of the anime that match, in this order or the best match first."""
+    counted = select(_found.c.anime_id)
+    if sort is None:
+        rows = select(*LIST_COLUMNS).join(_ranked, _ranked.c.anime_id == _anime.id)
+        return Listing(AnimeListItem, rows, *_BEST_FIRST, counted=counted)
+    rows = select(*LIST_COLUMNS).join(_found, _found.c.anime_id == _anime.id)
+    return Listing(AnimeListItem, rows, *order_of(sort), counted=counted)
+
+
+class SearchReader:
+    def __init__(self, runner: StatementRunner) -> None:
+        self._runner = runner
+
+    async def page(self, q: str | None, query: AnimeQuery) -> Page[AnimeListItem]:
+        """Return the anime with a title that matches `q`. Raises BadRequest for a short `q`."""
+        filters = {name: value for name, value in query.filters().items() if name in _FILTERS}
+        return await listing_of(query.sort).page(self._runner, {"q": _checked(q), **filters}, query.page)
+
+    async def suggestions(self, q: str | None) -> list[AnimeSuggestion]:
+        """Return the best matches. Raises BadRequest for a `q` of one letter that is neither kana nor kanji."""
+        shortest = 1 if _KANA_OR_KANJI.search(normalize("NFKC", q or "")) else MIN_LENGTH
+        parameters = dict.fromkeys(_FILTERS) | {"q": _checked(q, shortest)}
+        return [_suggestion_of(row) for row in await self._runner.rows(_SUGGESTIONS, parameters)]
+
+
+def _checked(q: str | None, shortest: int = MIN_LENGTH) -> str:
+    text = (q or "").strip()
+    if len(text) < shortest:
+        raise BadRequest(f"Search query must have at least {shortest} characters")
+    return text
