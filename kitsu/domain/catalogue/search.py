@@ -15,8 +15,8 @@ from kitsu.db.statements import StatementRunner
 from kitsu.domain.catalogue.anime import LIST_COLUMNS, AnimeListItem, AnimeQuery, AnimeType, Sort, Year, order_of
 from kitsu.domain.fields import described
 from kitsu.domain.mapping import Rows, columns_of, mapper
-from kitsu.domain.pagination import Listing, Page, ascending, descending
-from kitsu.errors import BadRequest
+from kitsu.domain.pagination import Key, Listing, Page, ascending, descending
+from kitsu.errors import BadRequest, InvalidRequest
 
 MIN_LENGTH = 2
 MAX_LENGTH = 200
@@ -64,18 +64,21 @@ _relevance = (
     + 0.001 * func.coalesce(_anime.score, 0.0)
     + 0.00001 * _count(_external)
 )
-_ranked = (
-    select(_found.c.anime_id, _found.c.matched, _found.c.tier, _relevance.label("relevance"))
-    .join(_anime, _anime.id == _found.c.anime_id)
-    .subquery()
-)
-_BEST_FIRST = (ascending(_ranked.c.tier), descending(_ranked.c.relevance), descending(_anime.id))
-_SUGGESTIONS: Rows = (
-    select(*columns_of(AnimeSuggestion, _anime, matched=_ranked.c.matched))
-    .join(_ranked, _ranked.c.anime_id == _anime.id)
-    .order_by(*(key.order for key in _BEST_FIRST))
-    .limit(MAX_SUGGESTIONS)
-)
+
+
+def _ranked(*columns: Any) -> Rows:
+    """Return a statement of the anime that match, with tier and relevance, which need a subquery to be compared."""
+    rows = select(*columns, _found.c.tier, _relevance.label("relevance"))
+    return select(rows.join(_found, _found.c.anime_id == _anime.id).subquery())
+
+
+def _best_first(rows: Rows) -> tuple[Key, ...]:
+    columns = rows.selected_columns
+    return ascending(columns.tier), descending(columns.relevance), descending(columns.id)
+
+
+_suggested = _ranked(*columns_of(AnimeSuggestion, _anime, matched=_found.c.matched))
+_SUGGESTIONS: Rows = _suggested.order_by(*(key.order for key in _best_first(_suggested))).limit(MAX_SUGGESTIONS)
 _suggestion_of = mapper(AnimeSuggestion, _SUGGESTIONS)
 
 
@@ -84,8 +87,8 @@ def listing_of(sort: Sort | None) -> Listing[AnimeListItem]:
     """Return the list of the anime that match, in this order or the best match first."""
     counted = select(_found.c.anime_id)
     if sort is None:
-        rows = select(*LIST_COLUMNS).join(_ranked, _ranked.c.anime_id == _anime.id)
-        return Listing(AnimeListItem, rows, *_BEST_FIRST, counted=counted)
+        rows = _ranked(*LIST_COLUMNS)
+        return Listing(AnimeListItem, rows, *_best_first(rows), counted=counted)
     rows = select(*LIST_COLUMNS).join(_found, _found.c.anime_id == _anime.id)
     return Listing(AnimeListItem, rows, *order_of(sort), counted=counted)
 
@@ -95,12 +98,12 @@ class SearchReader:
         self._runner = runner
 
     async def page(self, q: str | None, query: AnimeQuery) -> Page[AnimeListItem]:
-        """Return the anime with a title that matches `q`. Raises BadRequest for a short `q`."""
+        """Return the anime with a title that matches `q`. Raises BadRequest for a short `q`, and InvalidRequest."""
         filters = {name: value for name, value in query.filters().items() if name in _FILTERS}
         return await listing_of(query.sort).page(self._runner, {"q": _checked(q), **filters}, query.page)
 
     async def suggestions(self, q: str | None) -> list[AnimeSuggestion]:
-        """Return the best matches. Raises BadRequest for a `q` of one letter that is neither kana nor kanji."""
+        """Return the best matches. Raises BadRequest for one letter, unless it is kana or kanji, and InvalidRequest."""
         shortest = 1 if _KANA_OR_KANJI.search(normalize("NFKC", q or "")) else MIN_LENGTH
         parameters = dict.fromkeys(_FILTERS) | {"q": _checked(q, shortest)}
         return [_suggestion_of(row) for row in await self._runner.rows(_SUGGESTIONS, parameters)]
@@ -108,6 +111,8 @@ class SearchReader:
 
 def _checked(q: str | None, shortest: int = MIN_LENGTH) -> str:
     text = (q or "").strip()
+    if "\ufffd" in text:  # Litestar's replacement for bytes that are not UTF-8, such as those of a lone surrogate
+        raise InvalidRequest([{"field": "q", "message": "Expected UTF-8"}])
     if len(text) < shortest:
         raise BadRequest(f"Search query must have at least {shortest} characters")
     return text

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from sqlalchemy.engine import URL
 
-from tests.assertions import pages
+from tests.assertions import assert_error, pages
 from tests.databases import connect
 from tests.factories import add
 
@@ -271,3 +271,29 @@ async def test_trailing_slash_is_optional(reader: httpx.AsyncClient) -> None:
         without, with_slash = await reader.get(path), await reader.get(f"{path}/")
         assert (without.status_code, with_slash.status_code) == (200, 200)
         assert without.content == with_slash.content
+
+
+async def test_external_id_finds_its_anime(reader: httpx.AsyncClient) -> None:
+    query = {"source": "myanimelist", "external_id": "1535"}
+    assert await titles(reader, **query) == await titles(reader, **query, type="TV", sort="title") == ["Death Note"]
+    assert await titles(reader, **query, type="MOVIE") == []
+    assert await titles(reader, source="myanimelist", external_id="x' OR true --") == []
+    assert await titles(reader, source="simkl", external_id="1535") == []
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        *(
+            ("source=imdb&external_id=1", "source"),
+            ("source=null&external_id=1", "source"),
+            ("source=anidb", "external_id"),
+        ),
+        *(("external_id=1", "source"), ("source=anidb&external_id=", "external_id")),
+        (f"source=anidb&external_id={'1' * 1001}", "external_id"),
+    ],
+)
+async def test_wrong_external_id_is_refused(reader: httpx.AsyncClient, query: str, field: str) -> None:
+    response = await reader.get(f"/anime?{query}")
+    assert_error(response, 422)
+    assert [detail["field"] for detail in response.json()["details"]] == [field]

@@ -1,27 +1,29 @@
 """Source URLs: provider and id of known sites, host and URL of others."""
 
+from typing import get_args
+
 import pytest
 
+from kitsu.domain.catalogue.anime import Provider
 from kitsu.domain.catalogue.importing.entries import parse_source
 
+KNOWN = {
+    "https://anidb.net/anime/4563": ("anidb", "4563"),
+    "https://anilist.co/anime/1535": ("anilist", "1535"),
+    "https://anime-planet.com/anime/death-note": ("anime_planet", "death-note"),
+    "https://animecountdown.com/38826": ("animecountdown", "38826"),
+    "https://animenewsnetwork.com/encyclopedia/anime.php?id=6592": ("animenewsnetwork", "6592"),
+    "https://anisearch.com/anime/3633": ("anisearch", "3633"),
+    "https://kitsu.app/anime/1376": ("kitsu", "1376"),
+    "https://kitsu.io/anime/1376": ("kitsu", "1376"),
+    "https://livechart.me/anime/3437": ("livechart", "3437"),
+    "https://myanimelist.net/anime/1535": ("myanimelist", "1535"),
+    "https://simkl.com/anime/38826": ("simkl", "38826"),
+    "https://notify.moe/anime/0-A-5Fimg": ("notify_moe", "0-A-5Fimg"),
+}
 
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("https://anidb.net/anime/4563", ("anidb", "4563")),
-        ("https://anilist.co/anime/1535", ("anilist", "1535")),
-        ("https://anime-planet.com/anime/death-note", ("anime_planet", "death-note")),
-        ("https://animecountdown.com/38826", ("animecountdown", "38826")),
-        ("https://animenewsnetwork.com/encyclopedia/anime.php?id=6592", ("animenewsnetwork", "6592")),
-        ("https://anisearch.com/anime/3633", ("anisearch", "3633")),
-        ("https://kitsu.app/anime/1376", ("kitsu", "1376")),
-        ("https://kitsu.io/anime/1376", ("kitsu", "1376")),
-        ("https://livechart.me/anime/3437", ("livechart", "3437")),
-        ("https://myanimelist.net/anime/1535", ("myanimelist", "1535")),
-        ("https://simkl.com/anime/38826", ("simkl", "38826")),
-        ("https://notify.moe/anime/0-A-5Fimg", ("notify_moe", "0-A-5Fimg")),
-    ],
-)
+
+@pytest.mark.parametrize(("url", "expected"), KNOWN.items())
 def test_known_host_is_its_provider(url: str, expected: tuple[str, str]) -> None:
     scheme, rest = url.split("://")
     assert parse_source(url) == expected
@@ -30,6 +32,10 @@ def test_known_host_is_its_provider(url: str, expected: tuple[str, str]) -> None
     assert parse_source(f"{scheme}://www.{rest}") == expected
     assert parse_source(f"HTTP://WWW.{rest.split('/')[0].upper()}/{rest.split('/', 1)[1]}/") == expected
     assert parse_source(f"{url}#reviews") == expected
+
+
+def test_providers_of_the_api_are_those_of_imports() -> None:
+    assert set(get_args(Provider)) == {parse_source(url)[0] for url in KNOWN}
 
 
 @pytest.mark.parametrize(

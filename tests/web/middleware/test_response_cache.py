@@ -27,6 +27,7 @@ ROWS = (
 CACHED = (
     *("/anime", "/anime/", "/anime?limit=1&sort=-score&total=true", f"/anime/{ANIME}", "/releases"),
     *(f"/releases?anime_id={ANIME}", f"/releases/{RELEASE}", f"/episodes?release_id={RELEASE}"),
+    *("/search/suggest?q=work", "/genres", "/studios", "/seasons"),
 )
 UNCACHED = ("/search/anime?q=work", "/anime?limit=0", "/health", "/docs", "/anime/10000000-0000-4000-8000-00000000000f")
 LISTENER = (
