@@ -142,9 +142,11 @@ SEARCH = f"""
         q text, of_type text, of_status text, of_year integer, of_season text, of_genres text[]
     ) RETURNS TABLE (anime_id uuid, matched text, tier integer, score float8)
     LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 20
-    SET pg_trgm.similarity_threshold = 0.25 SET pg_trgm.word_similarity_threshold = 0.4
+    SET pg_trgm.similarity_threshold = 0.25 SET pg_trgm.word_similarity_threshold = 0.45
     -- The planner does not know how little a query finds, and would read whole tables of a small catalogue.
-    SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off
+    SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+    -- Starting workers or compiling takes longer than most searches.
+    SET max_parallel_workers_per_gather = 0 SET jit = off
     AS $$
     DECLARE
         folded text := kitsu_fold(q);
@@ -184,9 +186,7 @@ SEARCH = f"""
             UNION ALL
             ({TITLES} (size > 2 OR q_key ~ '{UNSPACED}') AND titles.words @@ all_words LIMIT 2000)
         ) AS found ORDER BY 1, 3, 4 DESC, found.position;
-        IF FOUND THEN
-            RETURN;
-        END IF;
+        IF FOUND THEN RETURN; END IF;
 
         -- Parts of words; two letters are too few for the index, so they are the beginning of a word.
         RETURN QUERY
@@ -196,9 +196,7 @@ SEARCH = f"""
             UNION ALL
             ({TITLES} size < 3 AND titles.words @@ (quote_literal(q_packed) || ':*')::tsquery LIMIT 500)
         ) AS found ORDER BY 1, 4 DESC, found.position;
-        IF FOUND OR size < 3 THEN
-            RETURN;
-        END IF;
+        IF FOUND OR size < 3 THEN RETURN; END IF;
 
         -- Typing errors: words that differ by at most two letters, first only for words that no title has.
         FOREACH is_any_wrong IN ARRAY ARRAY[false, true] LOOP
@@ -213,23 +211,22 @@ SEARCH = f"""
                              <= CASE WHEN length(wanted.word) = 3 THEN 1 ELSE 2 END
                          AND (is_any_wrong OR NOT EXISTS (SELECT FROM title_words WHERE word = wanted.word))
                      ORDER BY levenshtein(known.word, wanted.word), known.word LIMIT 30)
-                ) AS alternative WHERE length(wanted.word) BETWEEN 3 AND 100 GROUP BY wanted.word LIMIT 20
+                ) AS alternative WHERE length(wanted.word) BETWEEN 3 AND 100 GROUP BY wanted.word LIMIT 12
             ) AS words;
             RETURN QUERY
             SELECT DISTINCT ON (found.anime_id) found.anime_id, found.title, 4, found.resemblance FROM (
                 SELECT titles.*, kitsu_resemblance(q_key, q_packed, titles.key, titles.packed) AS resemblance
                 FROM ({TITLES} titles.words @@ similar_words LIMIT 1000) AS titles
             ) AS found WHERE found.resemblance > 0.5 ORDER BY 1, 4 DESC, found.position;
-            IF FOUND THEN
-                RETURN;
-            END IF;
+            IF FOUND THEN RETURN; END IF;
         END LOOP;
 
-        -- Titles with a part that resembles the query.
+        -- Titles with a part that resembles the beginning of the query. Repeated letters resemble too many titles.
+        IF cardinality(show_trgm(q_key)) < size / 3 THEN RETURN; END IF;
         RETURN QUERY
         SELECT DISTINCT ON (found.anime_id) found.anime_id, found.title, 4, found.resemblance FROM (
             SELECT titles.*, kitsu_resemblance(q_key, q_packed, titles.key, titles.packed) AS resemblance
-            FROM ({TITLES} q_key <% titles.key) AS titles
+            FROM ({TITLES} left(q_key, 60) <% titles.key) AS titles
         ) AS found WHERE found.resemblance > 0.55 ORDER BY 1, 4 DESC, found.position;
     END
     $$
