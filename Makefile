@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 MKDOCS := NO_MKDOCS_2_WARNING=1 PYTHONWARNINGS='ignore:The declarative_mixin decorator' PYTHONPATH=. $(BIN)/mkdocs
 
 .DEFAULT_GOAL := help
-.PHONY: help install run dev migrate migration test test-slow test-faults test-clients coverage bench bench-long check format settings docs docs-serve lock wheel release clean
+.PHONY: help install run dev migrate migration test test-slow test-faults test-clients coverage bench bench-long bench-search check format settings docs docs-serve lock wheel release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ bench: $(STAMP) ## compare the service with bare handlers (needs wrk); write tes
 bench-long: $(STAMP) ## measure a million anime and a million requests (wrk, 20 minutes); write tests/bench/RESULTS-LONG.md
 	@command -v wrk >/dev/null || { echo 'The benchmark needs wrk (Debian: apt install wrk).' >&2; exit 1; }
 	$(BIN)/python -m tests.bench.long
+
+bench-search: $(STAMP) ## measure what searches find, and how fast, with ../shared/data; write tests/bench/RESULTS-SEARCH.md
+	$(BIN)/python -m tests.bench.search
 
 check: $(STAMP) ## check format, lint rules, types and wording; changes no file
 	$(BIN)/ruff format --check .

@@ -35,6 +35,7 @@ RULES = (
     (r"\m(?:season|part|cour|シズン) ?(\d+)\M|\m(\d+)(?:nd|rd|th)? ?season\M|\ms(\d+)\M|第?(\d+)期", r" \1\2\3\4 "),
     (r"\m(\d+)(?:st|nd|rd|th)\M", r"\1"),
     (r"ou|oh(?=[^aeiou]|$)", "o"),
+    (r"([ウオクグコゴスズソゾツヅトドヌノフブプホボポムモユュヨョルロ])ウ", r"\1"),  # as if written with ー
     (r"\mwo\M", "o"),
     (r"([a-z])\1{1,2}", r"\1"),  # a longer run is no long vowel
     (r" +", " "),
@@ -57,9 +58,7 @@ KEY = f"""
 WORDS = f"""
     CREATE FUNCTION kitsu_search_words(key text) RETURNS text[] LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
     BEGIN
-        IF key !~ '{UNSPACED}' THEN
-            RETURN string_to_array(key, ' ');
-        END IF;
+        IF key !~ '{UNSPACED}' THEN RETURN string_to_array(key, ' '); END IF;
         -- Kana and kanji have no blanks between words: each pair of letters is one.
         RETURN ARRAY(
             SELECT CASE WHEN run[1] ~ '{UNSPACED}' THEN substr(run[1], at, 2) ELSE run[1] END
@@ -142,7 +141,7 @@ SEARCH = f"""
         q text, of_type text, of_status text, of_year integer, of_season text, of_genres text[]
     ) RETURNS TABLE (anime_id uuid, matched text, tier integer, score float8)
     LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 20
-    SET pg_trgm.similarity_threshold = 0.25 SET pg_trgm.word_similarity_threshold = 0.45
+    SET pg_trgm.similarity_threshold = 0.25 SET pg_trgm.word_similarity_threshold = 0.4
     -- The planner does not know how little a query finds, and would read whole tables of a small catalogue.
     SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
     -- Starting workers or compiling takes longer than most searches.
@@ -174,10 +173,11 @@ SEARCH = f"""
                 WHEN starts_with(found.packed, q_packed) THEN 2
                 ELSE 3
             END,
-            -- The part of the title that the query covers; whole words before parts of words, and sequels last.
+            -- The part of the title that the query covers; whole words before parts, sequels last, K-On! before K-On!!.
             size::float8 / length(found.packed)
                 + CASE WHEN starts_with(found.key, ' ' || q_key || ' ') THEN 0.5 ELSE 0 END
                 - CASE WHEN replace(found.key, q_key, '') ~ '[0-9]|special|ova|movie|recap|pilot' THEN 0.3 ELSE 0 END
+                - CASE WHEN found.packed = q_packed THEN 0.01 * length(found.title) ELSE 0 END
         FROM (
             ({TITLES} size = 2 AND left(titles.packed, 2) = q_packed ORDER BY length(titles.packed) LIMIT 2000)
             UNION ALL
@@ -198,12 +198,19 @@ SEARCH = f"""
         ) AS found ORDER BY 1, 4 DESC, found.position;
         IF FOUND OR size < 3 THEN RETURN; END IF;
 
-        -- Typing errors: words that differ by at most two letters, first only for words that no title has.
+        -- Typing errors: words with two letters swapped, or up to two letters wrong. The latter is slower, so it is
+        -- first tried only with words that no title has.
         FOREACH is_any_wrong IN ARRAY ARRAY[false, true] LOOP
             SELECT string_agg('(' || alternatives || ')', ' & ')::tsquery INTO similar_words FROM (
                 SELECT string_agg(DISTINCT alternative.lexeme, ' | ') AS alternatives
                 FROM unnest(kitsu_search_words(q_key)) AS wanted (word), LATERAL (
                     SELECT quote_literal(wanted.word) || ':*' AS lexeme
+                    UNION ALL
+                    SELECT quote_literal(known.word) FROM title_words AS known
+                    WHERE known.word = ANY (ARRAY(
+                        SELECT overlay(wanted.word PLACING reverse(substr(wanted.word, at, 2)) FROM at)
+                        FROM generate_series(1, length(wanted.word) - 1) AS at
+                    ))
                     UNION ALL
                     (SELECT quote_literal(known.word) FROM title_words AS known
                      WHERE known.word % wanted.word AND abs(length(known.word) - length(wanted.word)) <= 2
@@ -217,12 +224,14 @@ SEARCH = f"""
             SELECT DISTINCT ON (found.anime_id) found.anime_id, found.title, 4, found.resemblance FROM (
                 SELECT titles.*, kitsu_resemblance(q_key, q_packed, titles.key, titles.packed) AS resemblance
                 FROM ({TITLES} titles.words @@ similar_words LIMIT 1000) AS titles
-            ) AS found WHERE found.resemblance > 0.5 ORDER BY 1, 4 DESC, found.position;
+            ) AS found WHERE found.resemblance > 0.6 ORDER BY 1, 4 DESC, found.position;
             IF FOUND THEN RETURN; END IF;
         END LOOP;
 
-        -- Titles with a part that resembles the beginning of the query. Repeated letters resemble too many titles.
-        IF cardinality(show_trgm(q_key)) < size / 3 THEN RETURN; END IF;
+        -- Titles with a part that resembles the beginning of the query. Few or repeated letters resemble too many.
+        IF cardinality(show_trgm(q_key)) < greatest(CASE WHEN q_key ~ '{UNSPACED}' THEN 5 ELSE 8 END, size / 2) THEN
+            RETURN;
+        END IF;
         RETURN QUERY
         SELECT DISTINCT ON (found.anime_id) found.anime_id, found.title, 4, found.resemblance FROM (
             SELECT titles.*, kitsu_resemblance(q_key, q_packed, titles.key, titles.packed) AS resemblance
@@ -268,15 +277,8 @@ def downgrade() -> None:
         "LANGUAGE sql IMMUTABLE PARALLEL SAFE "
         r"RETURN kitsu_fold(concat_ws(E'\n', title, title_original, array_to_string(synonyms, E'\n')))"
     )
-    op.add_column(
-        "anime",
-        sa.Column(
-            "search_text",
-            sa.Text(collation="C"),
-            sa.Computed("kitsu_search_text(title, title_original, synonyms)", persisted=True),
-            nullable=False,
-        ),
-    )
+    computed = sa.Computed("kitsu_search_text(title, title_original, synonyms)", persisted=True)
+    op.add_column("anime", sa.Column("search_text", sa.Text(collation="C"), computed, nullable=False))
     trigrams = {"search_text": "gin_trgm_ops"}
     op.create_index("ix_anime_search_text", "anime", ["search_text"], postgresql_using="gin", postgresql_ops=trigrams)
     for trigger in ("added", "changed"):
