@@ -63,9 +63,8 @@ async def test_request_after_its_deadline_releases_its_connection(
     limiter = ConcurrencyLimiter(1, waiting=0)
     assert await limiter.acquire()
     async with asyncio.timeout(20) as limit:
-        with pytest.raises(Exception) as raised:  # noqa: PT011 - several types mean the same
-            async with RequestDeadline(0.3):
-                await transaction(engine, proxy, late_from, kind)
+        with pytest.raises(Exception) as raised, RequestDeadline(0.3):  # noqa: PT011 - several types mean the same
+            await transaction(engine, proxy, late_from, kind)
     limiter.finish()
     assert not limit.expired()
     assert is_unavailable(raised.value) or isinstance(raised.value, LookupError)
