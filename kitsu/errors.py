@@ -94,7 +94,7 @@ class Conflict(AppError, status=409, code="CONFLICT_ERROR", message="Conflict"):
 
 
 class PreconditionFailed(
-    AppError, status=412, code="PRECONDITION_FAILED", message="The ETag in If-Match is not the current one"
+    AppError, status=412, code="PRECONDITION_FAILED", message="The condition of If-Match is not met"
 ):
     """The resource was changed after the client had read it."""
 
