@@ -19,7 +19,7 @@ ONE, TWO = text("SELECT 1"), text("SELECT 2")
 
 @pytest.fixture
 async def engine(proxy: SlowProxy) -> AsyncIterator[AsyncEngine]:
-    """An engine with a connection, whose statements may take a minute."""
+    """Yield an engine with an open connection. Its statements may take a minute."""
     engine = create_engine(proxy.url, timeouts=Timeouts(statement=60))
     async with engine.begin() as connection:
         await connection.execute(ONE)
@@ -28,12 +28,12 @@ async def engine(proxy: SlowProxy) -> AsyncIterator[AsyncEngine]:
 
 
 def by_connection(engine: AsyncEngine) -> Any:
-    """A transaction of a connection."""
+    """Begin a transaction on a connection."""
     return engine.begin()
 
 
 def by_session(engine: AsyncEngine) -> Any:
-    """A transaction of a session."""
+    """Begin a transaction on a session."""
     return async_sessionmaker(engine).begin()
 
 

@@ -49,7 +49,7 @@ async def waiting(limiter: ConcurrencyLimiter, number: int) -> list[asyncio.Task
 
 
 def results(tasks: list[asyncio.Task[bool]]) -> list[bool | None]:
-    """Return the result of each, None while it waits."""
+    """Return the result of each request, or None while the request waits."""
     return [task.result() if task.done() else None for task in tasks]
 
 
