@@ -1,6 +1,6 @@
 """Run single statements on the pool of asyncpg, each in one round trip. An engine takes three times the CPU for them.
 
-The statements are SQLAlchemy's, built at import and compiled once. Each one is a transaction of its own: it is committed
+The statements are SQLAlchemy's, built at import and compiled once. Each one is a transaction of its own, committed
 when the call returns. The pool connects on first use, and limits how long a request waits for a connection, how long
 connecting takes, and the age of connections.
 """
