@@ -72,8 +72,9 @@ check: $(STAMP) ## check format, lint rules, types and wording; changes no file
 	$(BIN)/python -m scripts.wording
 
 format: $(STAMP) ## format the code and apply lint fixes
+	$(BIN)/ruff check --fix --exit-zero --silent .
 	$(BIN)/ruff format .
-	$(BIN)/ruff check --fix .
+	$(BIN)/ruff check .
 
 settings: $(STAMP) ## write .env.example and the table of docs/settings.md from the declared settings
 	$(BIN)/python -m scripts.settings_documentation

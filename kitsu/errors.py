@@ -93,7 +93,9 @@ class Conflict(AppError, status=409, code="CONFLICT_ERROR", message="Conflict"):
     """The resource exists already."""
 
 
-class PreconditionFailed(AppError, status=412, code="PRECONDITION_FAILED", message="It was changed meanwhile"):
+class PreconditionFailed(
+    AppError, status=412, code="PRECONDITION_FAILED", message="The condition of If-Match is not met"
+):
     """The resource was changed after the client had read it."""
 
 

@@ -17,17 +17,18 @@ CONTROLLER = {"web", "domain", "domain.accounts", "errors"}
 # Part of the code to the parts that it may import besides itself. A part is a folder or a module of the package, and in
 # `domain` and `controllers` an app; `domain` alone is what several apps share.
 MAY_IMPORT: dict[str, set[str]] = {
+    "deadlines": set(),
     "errors": set(),
     "settings": set(),
-    "db": {"errors"},
-    "domain": {"db", "errors"},
+    "db": {"deadlines", "errors"},
+    "domain": {"db", "deadlines", "errors"},
     "domain.accounts": SHARED,
     "domain.catalogue": SHARED,
     "domain.media": SHARED | {"domain.accounts"},
     "domain.viewer": SHARED | {"domain.accounts", "domain.catalogue"},
     "domain.operations": SHARED | set(DOMAIN),
     "observability": {"errors"},
-    "web": {"db", "domain", "domain.accounts", "errors", "observability"},
+    "web": {"db", "deadlines", "domain", "domain.accounts", "errors", "observability"},
     "controllers.accounts": CONTROLLER | {"domain.media"},
     "controllers.catalogue": CONTROLLER | {"domain.catalogue"},
     "controllers.media": CONTROLLER | {"domain.media"},

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -67,7 +68,19 @@ def test_check_changes_no_file_and_format_fixes() -> None:
     assert "--fix" not in check
     assert "mypy" in check
     assert "ruff format ." in fix
-    assert "ruff check --fix ." in fix
+
+
+def test_format_formats_what_lint_fixes_leave_and_reports_other_errors(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    file = tmp_path / "example.py"
+    file.write_text('"""An example."""\n\nfrom uuid import UUID\n\nfrom pytest import *\n')
+    ruff = Path(sys.executable).parent / "ruff"
+    commands = [line.split() for line in make("-n", "format", f"BIN={ruff.parent}").splitlines()]
+    for command in (each for each in commands if each[0] == str(ruff)):
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert file.read_text() == '"""An example."""\n\nfrom pytest import *\n'
+    assert done.returncode == 1
+    assert "F403" in done.stdout
 
 
 def test_migration_without_message_prints_usage() -> None:

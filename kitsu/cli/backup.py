@@ -26,11 +26,10 @@ def backup(file: Path) -> None:
     All or nothing. It needs pg_dump, as new as the server.
     """
     taken = _run(lambda engine, media: backups.take(engine, media, file), "nothing was written")
-    contents = f"the database (schema {taken.revision}) and {taken.files:,} files, {taken.size:,} bytes in all"
-    click.echo(f"Wrote {file}: {contents}.")
+    click.echo(f"Wrote {file}: {_contents(taken.revision, taken.files, taken.size)}.")
     if taken.lost:
         click.echo(
-            f"{taken.lost:,} avatars are missing: their users changed them meanwhile, or their files are not in the "
+            f"Missing avatars: {taken.lost:,}. Their users changed them meanwhile, or their files are not in the "
             "media store (check MEDIA_URL if they are many). A restore leaves those users without an avatar.",
             err=True,
         )
@@ -47,12 +46,17 @@ def restore(file: Path) -> None:
     pg_dump.
     """
     restored = _run(lambda engine, media: backups.restore(engine, media, file), "nothing was restored")
-    contents = f"the database (schema {restored.revision}) and {restored.files:,} files, {restored.size:,} bytes in all"
+    contents = _contents(restored.revision, restored.files, restored.size)
     click.echo(f"Restored {file}, taken at {restored.taken_at}: {contents}.")
     if restored.lost:
-        click.echo(f"{restored.lost:,} users lost their avatar: the backup has no file for it.", err=True)
+        click.echo(f"Users who lost their avatar: {restored.lost:,}. The backup has no file for it.", err=True)
     if restored.revision != head():
         click.echo(f"This version of Kitsu needs the schema {head()}: run `kitsu migrate`.")
+
+
+def _contents(revision: str, files: int, size: int) -> str:
+    """Describe what a backup has."""
+    return f"the database (schema {revision}) and {files:,} {'file' if files == 1 else 'files'}, {size:,} bytes in all"
 
 
 def _run(work: Callable[[AsyncEngine, MediaFiles], Awaitable[T]], undone: str) -> T:

@@ -62,7 +62,7 @@ def _start(prepare: Callable[[URL], None], *, reload: bool = False) -> None:
     """Serve after the checks that need no database, and after preparing the database."""
     is_tracing_wanted()  # raises TracingUnavailable
     settings = load_settings()
-    # An unreachable bucket may come back; files outside of the media's folder would be lost with the container.
+    # In a container, files that are stored outside of the mounted folder are lost. A bucket may be unreachable for now.
     if problem := MediaStore(settings.media_url, settings.media_s3_endpoint).folder_problem():
         raise click.ClickException(f"MEDIA_URL names a folder that can't be used. {problem}")
     address = _free_address(settings)

@@ -79,9 +79,9 @@ def connect_arguments(url: URL, timeouts: Timeouts | None) -> dict[str, Any]:
 def create_engine(
     url: URL, *, timeouts: Timeouts | None = None, debug: bool = False, pool_recycle: int = 1800, **pool: int
 ) -> AsyncEngine:
-    """Create an engine, which connects on first use; `pool` is SQLAlchemy's options such as `pool_size`.
+    """Create an engine. It connects on first use. `pool` has options of SQLAlchemy such as `pool_size`.
 
-    Without `timeouts`, which is for commands, statements may take any time. `debug` logs statements with their values.
+    Commands give no `timeouts`: their statements may take any time. `debug` logs statements with their values.
     """
     arguments = connect_arguments(url, timeouts)
     if timeouts is not None:

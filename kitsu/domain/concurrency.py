@@ -5,29 +5,36 @@ all of them run into timeouts.
 """
 
 import asyncio
+import math
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any
 
 from kitsu.db.engine import checked_out
+from kitsu.deadlines import Deadline, Deadlines
 
 QUEUE_TIMEOUT_SECONDS = 0.6
 """How long a request waits for a slot. With the timeouts of the database it gets its response within 3 seconds."""
-DEADLINE_CHECK_SECONDS = 0.05
-"""Interval of one check of all deadlines: a timer for each request would cost more than all else here."""
 
 
 @dataclass(slots=True)
 class _Slot:
     limiter: "ConcurrencyLimiter"
+    loop: asyncio.AbstractEventLoop
     requested_at: float  # when the request arrived, on the loop's clock
     deadline: "RequestDeadline | None" = None
+    is_released: bool = False  # for a while
 
 
 _current: ContextVar[_Slot | None] = ContextVar("slot", default=None)
+
+
+def _held_slot() -> _Slot | None:
+    slot = _current.get()
+    return None if slot is None or slot.is_released else slot
 
 
 class ConcurrencyLimiter:
@@ -38,20 +45,20 @@ class ConcurrencyLimiter:
         self._slots = slots
         self._queue_size = waiting
         self._queue: deque[asyncio.Future[bool]] = deque()
-        self._watched: set[RequestDeadline] = set()
-        self._is_checking = False
+        self.deadlines = Deadlines()
         self.in_flight = 0
         self.refused = 0
 
     async def acquire(self) -> bool:
         """Get a slot for the request until `finish`, after some waiting if needed. Return False if it gets none."""
-        requested_at = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        requested_at = loop.time()
         if self.in_flight < self._slots:
             self.in_flight += 1
         elif len(self._queue) >= self._queue_size or not await self._wait():
             self.refused += 1
             return False
-        _current.set(_Slot(self, requested_at))
+        _current.set(_Slot(self, loop, requested_at))
         return True
 
     async def _wait(self) -> bool:
@@ -94,89 +101,62 @@ class ConcurrencyLimiter:
                 self.in_flight += 1
                 slot.set_result(True)
 
-    def watch(self, deadline: "RequestDeadline") -> None:
-        """Cancel the request when its deadline has passed."""
-        self._watched.add(deadline)
-        if not self._is_checking:
-            self._schedule_check()
 
-    def unwatch(self, deadline: "RequestDeadline") -> None:
-        """Ignore the deadline from now on."""
-        self._watched.discard(deadline)
-
-    def _schedule_check(self) -> None:
-        self._is_checking = True
-        asyncio.get_running_loop().call_later(DEADLINE_CHECK_SECONDS, self._check_deadlines)
-
-    def _check_deadlines(self) -> None:
-        now = asyncio.get_running_loop().time()
-        for deadline in [deadline for deadline in self._watched if deadline.ends_at <= now]:
-            self._watched.discard(deadline)
-            deadline.expire()
-        self._is_checking = False
-        if self._watched:
-            self._schedule_check()
-
-
-class RequestDeadline:
+class RequestDeadline(Deadline):
     """Raises TimeoutError some seconds after the request arrived. Time within `released_slot` does not count."""
 
+    __slots__ = ("_connections", "_slot")
+
     def __init__(self, seconds: float) -> None:
-        self._slot = _current.get()
-        self.ends_at = self._slot.requested_at + seconds if self._slot else 0.0
-        """On the loop's clock; not used without a slot."""
-        self.is_expired = False
+        self._slot = slot = _held_slot()
         self._connections: set[Any] = set()
+        if slot is not None:
+            super().__init__(slot.limiter.deadlines, slot.requested_at + seconds)
+
+    def __enter__(self) -> None:
+        if self._slot is not None:
+            super().__enter__()
+            self._slot.deadline = self
+            checked_out.set(self._connections)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if self._slot is not None:
+            self._slot.deadline = None
+            checked_out.set(None)
+            super().__exit__(kind, error, _)
 
     def expire(self) -> None:
         """Cancel the request."""
-        self.is_expired = True
         for connection in self._connections:
             connection.terminate()
-        self._task.cancel()
+        super().expire()
 
     def stop(self) -> None:
         """Remove the limit on the time of the request."""
-        if self._slot is not None and self._slot.deadline is self:
-            self._slot.deadline = None
-            self._slot.limiter.unwatch(self)
+        self.ends_at = math.inf
 
-    async def __aenter__(self) -> None:
-        if self._slot is not None:
-            self._task: Any = asyncio.current_task()
-            self._slot.deadline = self
-            self._slot.limiter.watch(self)
-            checked_out.set(self._connections)
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if self._slot is None:
+class released_slot:  # noqa: N801 - used like a function, and cheaper than a generator
+    """Releases the slot of this request while it needs neither this worker's processor nor its database."""
+
+    __slots__ = ("_began", "_ends_at", "_slot")
+
+    def __enter__(self) -> None:
+        self._slot = slot = _held_slot()  # a nested call has no slot to release
+        if slot is None:
             return
-        self.stop()
-        checked_out.set(None)
-        # As in asyncio.timeout: another cancellation of the task is not replaced.
-        if self.is_expired and self._task.uncancel() == 0 and kind is asyncio.CancelledError:
-            raise TimeoutError from error
+        slot.is_released = True
+        self._began = slot.loop.time()
+        if slot.deadline is not None:
+            self._ends_at = slot.deadline.ends_at
+            slot.deadline.ends_at = math.inf
+        slot.limiter.release()
 
-
-@contextmanager
-def released_slot() -> Iterator[None]:
-    """Release the slot of this request while it needs neither this worker's processor nor its database."""
-    slot = _current.get()
-    if slot is None:
-        yield
-        return
-    token = _current.set(None)  # a nested call has no slot to release
-    clock = asyncio.get_running_loop().time
-    began = clock()
-    deadline = slot.deadline
-    if deadline is not None:
-        slot.limiter.unwatch(deadline)
-    slot.limiter.release()
-    try:
-        yield
-    finally:
-        if deadline is not None and not deadline.is_expired:
-            deadline.ends_at += clock() - began
-            slot.limiter.watch(deadline)
+    def __exit__(self, *_: object) -> None:
+        slot = self._slot
+        if slot is None:
+            return
+        if slot.deadline is not None:
+            slot.deadline.ends_at = self._ends_at + slot.loop.time() - self._began
         slot.limiter.in_flight += 1  # even beyond the limit
-        _current.reset(token)
+        slot.is_released = False

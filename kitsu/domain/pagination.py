@@ -89,7 +89,7 @@ class Listing(Generic[T]):
         if request.cursor is None:
             rows = await runner.rows(self.first, {**limited, "offset": request.offset})
         elif request.offset:
-            raise InvalidRequest([{"field": "offset", "message": "A cursor says where a page begins"}])
+            raise InvalidRequest([{"field": "offset", "message": "Not allowed together with cursor"}])
         else:
             rows = await self._rows_after(runner, limited, request.cursor)
         total = await runner.value(self.count, parameters) if request.total else None

@@ -108,7 +108,7 @@ def configure_logs(level: str) -> None:
 
 
 def stdlib_config(level: str) -> dict[str, Any]:
-    """A dictConfig that renders what libraries log the way Kitsu's own lines are."""
+    """Return a dictConfig that renders the log lines of libraries as Kitsu's own."""
     return {
         "version": 1,
         "disable_existing_loggers": False,

@@ -31,7 +31,7 @@ def is_tracing_wanted() -> bool:
 
 
 def create_spans(version: str) -> "Spans | None":
-    """Return what makes spans, None where they are not wanted. Raises TracingUnavailable without the library."""
+    """Return the factory of spans, or None if no collector is set. Raises TracingUnavailable without the library."""
     if not is_tracing_wanted():
         return None
     # An import at the top would need the optional library.

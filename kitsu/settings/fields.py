@@ -69,7 +69,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     refresh_leeway_seconds: Annotated[int, parsers.integer(0, 300, "seconds")] = 10
     """Time after its use in which a refresh token may be sent again without ending the session (two tabs)."""
     refresh_retry: Annotated[str, parsers.one_of("refuse", "same")] = "refuse"
-    """Response to a token sent again in that time: 401, or the tokens of the first time."""
+    """Response to a token sent again in that time: 401, or the same new refresh token as the first time."""
     algorithm: Annotated[str, parsers.one_of("HS256", "HS384", "HS512")] = "HS256"
     """Algorithm that signs access tokens."""
     password_threads: Annotated[int, parsers.integer(1, 64)] = 1

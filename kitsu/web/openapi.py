@@ -51,7 +51,7 @@ def documented_header(name: str, description: str, *, required: bool = True) -> 
 
 
 def parameter(kind: type[ParameterKwarg], description: str, *examples: Any, **limits: Any) -> ParameterKwarg:
-    """Return the description, the examples and the limits of a parameter of a kind such as QueryParameter."""
+    """Return a parameter of a kind such as QueryParameter, with its description, examples and limits."""
     # Litestar leaves out a minimum of 0, and rounds large limits.
     extra = {name: limits[key] for key, name in {"ge": "minimum", "le": "maximum"}.items() if key in limits}
     shown = [spec.Example(value=value) for value in examples]

@@ -35,7 +35,7 @@ class Figures(NamedTuple):
     cpu_us: float
     memory_mb: float
     failed: int
-    """Responses that are no success, and broken connections."""
+    """Unsuccessful responses and broken connections."""
 
 
 @contextlib.contextmanager

@@ -79,12 +79,13 @@ def test_backup_without_files_of_users_restores_no_avatars(
     source: URL, bare_database: URL, tmp_path: Path, folder: MediaLocation
 ) -> None:
     folder.put("first.webp", b"a picture")
-    code, _, errors = invoke(tmp_path, "backup", "b.tar", database=source, **settings_of(folder))
+    code, output, errors = invoke(tmp_path, "backup", "b.tar", database=source, **settings_of(folder))
     assert code == 0
-    assert errors.startswith("3 avatars are missing: ")
+    assert " and 1 file, " in output
+    assert errors.startswith("Missing avatars: 3. ")
     there = folder_at(tmp_path / "there")
     code, _, errors = invoke(tmp_path, "restore", "b.tar", database=bare_database, **settings_of(there))
-    assert (code, errors) == (0, "3 users lost their avatar: the backup has no file for it.\n")
+    assert (code, errors) == (0, "Users who lost their avatar: 3. The backup has no file for it.\n")
     avatars = "SELECT avatar FROM users WHERE avatar IS NOT NULL"
     assert asyncio.run(column(bare_database, avatars)) == ["uploads/avatars/first.webp"]
     assert there.files() == {"first.webp": b"a picture"}

@@ -133,7 +133,7 @@ async def test_backup_leaves_out_writes_after_snapshot(
         assert set(folder.files()) == {first, changed, new}
         await held.execute("COMMIT")
         await ended(process)
-        assert process.errors.startswith("2 avatars are missing: ")
+        assert process.errors.startswith("Missing avatars: 2. ")
     files = await restored(tmp_path, bare_database)
     assert files == {first: folder.files()[first]}
     assert second not in files

@@ -289,8 +289,8 @@ async def test_missing_media_folder_is_reported(database: URL, tmp_path: Path) -
     (tmp_path / "file").touch()
     for place in ("nowhere", "file"):
         problem = (
-            f"Files can't be stored at file://{tmp_path}/{place}: {tmp_path}/{place} is no folder: "
-            "make it, or mount the volume that it is on."
+            f"Files can't be stored at file://{tmp_path}/{place}: {tmp_path}/{place} is not a folder: "
+            "create it, or mount its volume."
         )
         assert await found(tmp_path, database, MEDIA_URL=f"file://{tmp_path}/{place}") == [("kitsu.E301", problem)]
 

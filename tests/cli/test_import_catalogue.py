@@ -155,7 +155,7 @@ async def test_file_with_too_many_bad_entries_is_refused(database: URL, tmp_path
     assert (code, out) == (1, "")
     (line,) = without_progress(err)
     assert line.startswith("Error: ")
-    assert "ore than 1,000 entries are no anime" in line
+    assert "ore than 1,000 entries are not anime" in line
     assert line.endswith(" Nothing was imported.")
     assert await rows(database, "SELECT FROM anime") == []
 

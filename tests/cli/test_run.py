@@ -12,6 +12,7 @@ import psutil
 import pytest
 from sqlalchemy.engine import URL
 
+from kitsu import errors as kitsu_errors
 from kitsu.db import migrations
 from tests.cli.process import Process, kitsu, server_folder, until
 from tests.databases import execute
@@ -70,6 +71,15 @@ def _from_nothing(folder: Path) -> None:
         assert "Loaded" not in service.output
         assert ANIME["title"] in titles(service)
         assert service.ended_by(signal.SIGINT, group=True) == 0
+
+
+def test_run_with_reload_restarts_worker_after_change_of_file(tmp_path: Path, database: URL) -> None:
+    with kitsu(tmp_path, "run", "--reload", database=database) as service:
+        service.serves()
+        old = workers(service)
+        Path(kitsu_errors.__file__).touch()
+        service.until(lambda: (new := workers(service)) and not set(new) & set(old), "the worker has restarted")
+        service.serves()
 
 
 def test_run_with_filled_catalogue_loads_no_sample(tmp_path: Path, database: URL) -> None:

@@ -52,7 +52,7 @@ def test_missing_media_folder_is_refused(tmp_path: Path, catalogue: URL, command
     (tmp_path / "file").touch()
     for place in ("nowhere", "file"):
         error = refused(tmp_path, command, database=catalogue, MEDIA_URL=f"file://{tmp_path}/{place}")
-        assert f"MEDIA_URL names a folder that can't be used. {tmp_path}/{place} is no folder" in error
+        assert f"MEDIA_URL names a folder that can't be used. {tmp_path}/{place} is not a folder" in error
     assert not (tmp_path / "nowhere").exists()
 
 

@@ -22,7 +22,7 @@ class LookUp(NamedTuple):
 
 
 class Source:
-    """Looks up keys, with the responses of the test."""
+    """Looks up keys; the test sets the responses."""
 
     def __init__(self) -> None:
         self._begun: asyncio.Queue[LookUp] = asyncio.Queue()
@@ -34,7 +34,7 @@ class Source:
         return await response
 
     async def next(self) -> LookUp:
-        """Return the next look-up, after it has begun."""
+        """Wait until the next look-up begins, and return it."""
         return await soon(self._begun.get())
 
     async def is_quiet(self) -> bool:

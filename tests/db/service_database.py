@@ -137,7 +137,7 @@ UPDATE refresh_tokens SET revoked = NULL WHERE revoked = false;
 UPDATE watch_progress SET last_watched_at = NULL WHERE position_seconds IS NULL;
 """
 
-# The parts of a schema. Constraints without NOT NULL, which PostgreSQL 18 lists too: the columns have it.
+# The parts of a schema. The columns have NOT NULL; PostgreSQL 18 lists it among the constraints, too.
 _COLUMNS = """
 SELECT table_name || '.' || column_name, udt_name, character_maximum_length, numeric_precision, datetime_precision,
        is_nullable, column_default, collation_name, generation_expression

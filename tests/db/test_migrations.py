@@ -112,7 +112,7 @@ async def test_old_rows_get_the_new_values(bare_database: URL) -> None:
 
 
 async def test_fold_in_a_database_of_locale_c_covers_all_scripts(server: URL) -> None:
-    """There `lower` supports only ASCII without another collation."""
+    """In locale C, `lower` converts only ASCII unless the statement names a collation."""
     url = server.set(database=f"c_{uuid4().hex}")
     locale = "ENCODING 'UTF8' LOCALE_PROVIDER libc LOCALE 'C'"
     await execute(server, f"CREATE DATABASE {url.database} TEMPLATE template0 {locale}")

@@ -19,7 +19,7 @@ ONE, TWO = text("SELECT 1"), text("SELECT 2")
 
 @pytest.fixture
 async def engine(proxy: SlowProxy) -> AsyncIterator[AsyncEngine]:
-    """An engine with a connection, whose statements may take a minute."""
+    """Yield an engine with an open connection. Its statements may take a minute."""
     engine = create_engine(proxy.url, timeouts=Timeouts(statement=60))
     async with engine.begin() as connection:
         await connection.execute(ONE)
@@ -28,12 +28,12 @@ async def engine(proxy: SlowProxy) -> AsyncIterator[AsyncEngine]:
 
 
 def by_connection(engine: AsyncEngine) -> Any:
-    """A transaction of a connection."""
+    """Begin a transaction on a connection."""
     return engine.begin()
 
 
 def by_session(engine: AsyncEngine) -> Any:
-    """A transaction of a session."""
+    """Begin a transaction on a session."""
     return async_sessionmaker(engine).begin()
 
 
@@ -63,9 +63,8 @@ async def test_request_after_its_deadline_releases_its_connection(
     limiter = ConcurrencyLimiter(1, waiting=0)
     assert await limiter.acquire()
     async with asyncio.timeout(20) as limit:
-        with pytest.raises(Exception) as raised:  # noqa: PT011 - several types mean the same
-            async with RequestDeadline(0.3):
-                await transaction(engine, proxy, late_from, kind)
+        with pytest.raises(Exception) as raised, RequestDeadline(0.3):  # noqa: PT011 - several types mean the same
+            await transaction(engine, proxy, late_from, kind)
     limiter.finish()
     assert not limit.expired()
     assert is_unavailable(raised.value) or isinstance(raised.value, LookupError)

@@ -134,7 +134,7 @@ async def test_old_refresh_token_is_accepted_once(taken_over: URL) -> None:
         me = await client.get("/users/me", headers={"Authorization": f"Bearer {first.json()['access_token']}"})
         assert (me.json()["id"], me.json()["email"], me.json()["role"]) == (user_id(11), "Digest@X.org", "user")
         assert (await refresh(first.json()["refresh_token"])).status_code == 200
-        assert (await refresh(TOKEN)).status_code == 401  # the grandparent: stolen
+        assert (await refresh(TOKEN)).status_code == 401  # used before the last one: stolen
         assert (await refresh(TOKEN)).status_code == 403
 
 

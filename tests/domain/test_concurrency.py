@@ -49,7 +49,7 @@ async def waiting(limiter: ConcurrencyLimiter, number: int) -> list[asyncio.Task
 
 
 def results(tasks: list[asyncio.Task[bool]]) -> list[bool | None]:
-    """Return the result of each, None while it waits."""
+    """Return the result of each request, or None while the request waits."""
     return [task.result() if task.done() else None for task in tasks]
 
 
@@ -141,7 +141,7 @@ async def test_released_slot_without_a_slot_does_nothing() -> None:
 async def is_late(clock: Clock, seconds: float, *waits: float, released_in: Collection[int] = ()) -> bool:
     """Return whether these waits, some of which are without a slot, run into the deadline."""
     try:
-        async with RequestDeadline(seconds):
+        with RequestDeadline(seconds):
             for number, wait in enumerate(waits):
                 with released_slot() if number in released_in else nullcontext():
                     await clock.advance(wait)
@@ -192,7 +192,7 @@ async def test_released_slot_after_the_deadline_is_reacquired(clock: Clock) -> N
     assert await limiter.acquire()
 
     async def tidied() -> None:
-        async with RequestDeadline(1):
+        with RequestDeadline(1):
             try:
                 await clock.advance(2)
             finally:
@@ -209,7 +209,7 @@ async def test_cancellation_from_outside_raises_cancelled_error(clock: Clock) ->
 
     async def work() -> None:
         assert await ConcurrencyLimiter(1, waiting=0).acquire()
-        async with RequestDeadline(10):
+        with RequestDeadline(10):
             begun.set()
             await asyncio.Event().wait()
 

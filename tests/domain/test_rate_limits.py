@@ -22,7 +22,7 @@ END_WINDOWS = "UPDATE rate_limits SET ends_at = clock_timestamp() - interval '1 
 
 @pytest.fixture
 async def client(database: URL) -> AsyncIterator[httpx.AsyncClient]:
-    """The application, which refuses logins without a delay, with the concurrency of a worker."""
+    """Yield a client of an application with a worker's concurrency, which rejects logins without a delay."""
     async with client_of(database, login_refusal_ms=0, db_pool_size=10) as client:
         yield client
 

@@ -195,7 +195,7 @@ class Accounts:
 
 
 def outcome(before: Rows, after: Rows) -> Any:
-    """Return the rows after a request without generated values, so that they are equal in each run."""
+    """Return the rows that a request left. Generated values are replaced, since they differ in each run."""
     known = {value for rows in before.values() for row in rows for value in row.values() if isinstance(value, str)}
 
     def stable(value: Any) -> Any:

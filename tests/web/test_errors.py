@@ -57,7 +57,7 @@ async def send(client: httpx.AsyncClient, target: bytes | str, method: str = "GE
     url = RawURL(request.url)
     url.target = target.encode() if isinstance(target, str) else target
     request.url = url
-    with capture_logs():  # structlog draws a traceback for seconds
+    with capture_logs():  # rendering this traceback takes seconds
         return await client.send(request)
 
 

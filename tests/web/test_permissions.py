@@ -163,7 +163,7 @@ def routes(app: Litestar) -> set[tuple[str, str]]:
     """Return all methods and paths of the application."""
     found: set[tuple[str, str]] = set()
     for route in app.routes:
-        assert isinstance(route, HTTPRoute), f"{route.path} is no HTTP route: this table can't speak of it"
+        assert isinstance(route, HTTPRoute), f"{route.path} is not an HTTP route: this table can't describe it"
         found |= {(method, route.path_format) for handler in route.route_handlers for method in handler.http_methods}
         found |= {(method, route.path_format) for method in route.methods}
     return found

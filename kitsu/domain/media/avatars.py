@@ -27,7 +27,7 @@ QUEUE_SIZE = 16  # uploads that may wait for a thread; further ones get 503
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP")
 TOO_LARGE = f"The avatar has more than {MAX_SIDE} pixels a side"
-NOT_A_PICTURE = "The avatar is no JPEG, PNG, GIF, WebP or BMP picture, or a damaged one"
+NOT_A_PICTURE = "The avatar must be an intact JPEG, PNG, GIF, WebP or BMP picture"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 

@@ -99,7 +99,7 @@ class MediaStore:
             while self._is_made and not folder.exists():
                 folder = folder.parent
             if not folder.is_dir():
-                return f"{folder} is no folder: make it, or mount the volume that it is on."
+                return f"{folder} is not a folder: create it, or mount its volume."
         if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
             return f"Kitsu may not write to {folder}: let its user do so."
         return None

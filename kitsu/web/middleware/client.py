@@ -11,6 +11,7 @@ import structlog
 from litestar.di import Provide
 from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Send
 
+from kitsu.deadlines import Deadline, Deadlines
 from kitsu.domain.accounts.sessions import Device
 from kitsu.domain.concurrency import released_slot
 from kitsu.domain.rate_limits import plain_address
@@ -42,6 +43,7 @@ class Client:
         self._app = app
         self._trusted: Networks = tuple(ip_network(network) for network in trusted_proxies)
         self.body_seconds = body_seconds
+        self.deadlines = Deadlines()
         self.free_bytes = LARGE_BODY_BUDGET_BYTES
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,12 +82,12 @@ DEVICE = {"client_device": Provide(provide_device, sync_to_thread=False)}
 
 
 class _Body:
-    __slots__ = ("_client", "_ends_at", "_receive", "_size", "is_complete", "reserved")
+    __slots__ = ("_client", "_deadline", "_receive", "_size", "is_complete", "reserved")
 
     def __init__(self, client: Client, receive: Receive) -> None:
         self._client = client
         self._receive = receive
-        self._ends_at: float | None = None
+        self._deadline: Deadline | None = None
         self._size = 0
         self.is_complete = False
         self.reserved = 0
@@ -98,12 +100,12 @@ class _Body:
         """
         if self.is_complete:
             return await self._receive()
-        if self._ends_at is None:
-            self._ends_at = asyncio.get_running_loop().time() + self._client.body_seconds
+        if self._deadline is None:
+            ends_at = asyncio.get_running_loop().time() + self._client.body_seconds
+            self._deadline = Deadline(self._client.deadlines, ends_at)
         try:
-            with released_slot():
-                async with asyncio.timeout_at(self._ends_at):
-                    message = await self._receive()
+            with released_slot(), self._deadline:
+                message = await self._receive()
         except TimeoutError:
             raise RequestTimeout from None
         if message["type"] == "http.request":

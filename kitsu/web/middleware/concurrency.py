@@ -102,5 +102,5 @@ class DeadlineMiddleware(ASGIMiddleware):
                 return
             await send(message)
 
-        async with deadline:
+        with deadline:
             await next_app(scope, receive, send_in_time)

@@ -20,7 +20,7 @@ TAKEN = {"code": "VALIDATION_ERROR", "message": "Email already registered", "det
 
 @pytest.fixture
 async def client(database: URL) -> AsyncIterator[httpx.AsyncClient]:
-    """The application, which refuses logins without delay."""
+    """Yield a client of an application that rejects logins without a delay."""
     async with client_of(database, login_refusal_ms=0) as client:
         yield client
 

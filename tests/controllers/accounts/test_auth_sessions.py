@@ -17,7 +17,7 @@ NOT_FOUND = {"code": "NOT_FOUND", "message": "Session not found", "details": Non
 
 @pytest.fixture
 async def client(database: URL) -> AsyncIterator[httpx.AsyncClient]:
-    """The application, which refuses logins without delay."""
+    """Yield a client of an application that rejects logins without a delay."""
     async with client_of(database, login_refusal_ms=0) as client:
         yield client
 

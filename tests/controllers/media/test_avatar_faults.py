@@ -161,7 +161,7 @@ async def test_frozen_server_returns_503_and_purge_deletes_the_files(
             assert gone.status_code == 204
             assert (await member.request("GET", "/users/me")).json() == user
             process.send_signal(signal.SIGCONT)
-            # The server may now process the requests of before, so the notes are still there.
+            # The server may process the earlier requests now, so their notes remain.
             assert len(await column(database, NOTES)) == 2
             assert await purged(tmp_path, database, location) == "0 stray files."
             await execute(database, LATER)

@@ -141,7 +141,7 @@ def test_operations_have_descriptions(schema: Schema, operations: dict[str, Sche
         assert re.fullmatch("[A-Z][a-z]+ .*[^.]|Log (in|out)", operation["summary"]), name
         assert operation.get("description", "Text.").endswith("."), name
         for parameter in operation.get("parameters", []):
-            # Swagger UI fills them in, and the request would have every filter and a wrong cursor.
+            # Swagger UI would send the examples of all parameters: every filter, and an invalid cursor.
             assert not {"example", "examples"} & set(parameter), (name, parameter["name"])
             is_id = parameter["in"] == "path" and parameter["schema"].get("format") == "uuid"
             assert is_id or parameter["description"], (name, parameter["name"])
@@ -185,7 +185,7 @@ def nodes(part: object) -> Iterator[Schema]:
 
 
 def is_obvious(schema: Schema, value: Schema) -> bool:
-    """Return whether a value has an example, or parts that have."""
+    """Return whether a value has an example, or consists of parts that have one."""
     if "examples" in value or "const" in value or value.get("format") == "binary":
         return True
     if "$ref" in value:

@@ -107,7 +107,7 @@ class Rows:
 
 
 async def rows_of(crowd: Crowd, kind: Kind) -> tuple[Rows, Viewer]:
-    """The rows of one test, and the client that reads them."""
+    """Return the rows of one test, and the client that reads them."""
     owner = await crowd.backend.viewer()
     anime_id = await crowd.backend.anime()
     collection_id = await insert(

@@ -10,7 +10,7 @@ import pytest
 from tests.assertions import assert_error
 from tests.factories import Backend, Viewer
 
-STALE = "It was changed meanwhile"
+STALE = "The condition of If-Match is not met"
 
 
 async def tag_of(viewer: Viewer, path: str) -> str:

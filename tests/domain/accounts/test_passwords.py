@@ -25,7 +25,7 @@ QUEUE_TIMEOUT_SECONDS = 30
 
 @pytest.fixture
 async def client(database: URL) -> AsyncIterator[httpx.AsyncClient]:
-    """The application, which refuses logins without delay."""
+    """Yield a client of an application that rejects logins without a delay."""
     async with client_of(database, login_refusal_ms=0, rate_limit_enabled=False) as client:
         yield client
 

@@ -21,7 +21,7 @@ EXPIRE_TOKENS = "UPDATE refresh_tokens SET expires_at = clock_timestamp() - inte
 
 @pytest.fixture
 async def client(database: URL) -> AsyncIterator[httpx.AsyncClient]:
-    """The application, which refuses logins without delay."""
+    """Yield a client of an application that rejects logins without a delay."""
     async with client_of(database, login_refusal_ms=0) as client:
         yield client
 

@@ -1,7 +1,7 @@
 """Sessions as a state machine: a small model predicts the response to any request in any order.
 
-The machine's steps are plain functions, as hypothesis wants them, in a thread of their own; what they ask for runs on
-the event loop of the tests. The clock is moved by making everything in the database so much older.
+Hypothesis requires synchronous steps: they run in a thread, and their requests on the event loop of the tests. A step
+that lets time pass subtracts it from every time in the database.
 """
 
 import asyncio

@@ -160,14 +160,14 @@ WRONG: list[tuple[str, bytes, str]] = [
     ("c.json", b"null", NO_ANIME),
     ("c.json.zst", zstd.compress(b"{}"), NO_ANIME),
     ("c.jsonl.zst", zstd.compress(b""), NO_ANIME),
-    ("c.jsonl", b"What is this?\nNo catalogue.\n", "line 1 is no JSON object"),
-    ("c.jsonl", PNG, "line 1 is no JSON object"),
-    ("c.jsonl", bytes(1000), "line 1 is no JSON object"),
-    ("c.jsonl", b"\n\n", "line 1 is no JSON object"),
-    ("c.jsonl", json.dumps(ENTRIES).encode(), "line 1 is no JSON object"),
-    ("c.jsonl", "{}\n".encode("utf-16"), "line 1 is no JSON object"),
-    ("c.jsonl", b"[" * 10_000, "line 1 is no JSON object"),
-    ("c.jsonl", zstd.compress(LINES), "line 1 is no JSON object"),
+    ("c.jsonl", b"What is this?\nNo catalogue.\n", "line 1 is not a JSON object"),
+    ("c.jsonl", PNG, "line 1 is not a JSON object"),
+    ("c.jsonl", bytes(1000), "line 1 is not a JSON object"),
+    ("c.jsonl", b"\n\n", "line 1 is not a JSON object"),
+    ("c.jsonl", json.dumps(ENTRIES).encode(), "line 1 is not a JSON object"),
+    ("c.jsonl", "{}\n".encode("utf-16"), "line 1 is not a JSON object"),
+    ("c.jsonl", b"[" * 10_000, "line 1 is not a JSON object"),
+    ("c.jsonl", zstd.compress(LINES), "line 1 is not a JSON object"),
     ("c.jsonl", json.dumps({**METADATA, "data": ENTRIES}).encode(), "end in .json"),
     ("c.jsonl", b'{"data": [' + b" " * MAX_LINE, "ends in .json"),
     ("c.json", b"What is this?\nNo catalogue.\n", NO_JSON),
@@ -278,7 +278,7 @@ async def test_100_000_invalid_lines_are_refused(database: URL, tmp_path: Path) 
     path = tmp_path / "c.jsonl"
     path.write_bytes(LINES + b"{}\nno JSON\n" * 50_000)
     before = await dump(database)
-    with pytest.raises(CatalogueFileError, match="this is no catalogue; the first, 5, because") as caught:
+    with pytest.raises(CatalogueFileError, match="this is not a catalogue; the first, 5, because") as caught:
         await run_import(database, path)
     assert await dump(database) == before
     assert str(caught.value).isprintable()

@@ -71,7 +71,7 @@ async def dump(database: URL) -> dict[str, list[str]]:
     return {
         t: await rows(database, f"SELECT format('%s %s %s', ctid, xmin, t) FROM {t} t ORDER BY ctid")
         for t in tables
-        if t != "command_runs"  # each run is noted there
+        if t != "command_runs"  # every import writes to it
     }
 
 

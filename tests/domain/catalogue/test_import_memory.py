@@ -129,7 +129,7 @@ async def test_one_group_of_all_entries_stays_within_the_limit(database: URL, tm
 
 
 async def test_large_compression_window_stays_within_the_limit(database: URL, tmp_path: Path) -> None:
-    """A window of 64 MB, of any level. The largest window, 128 MB, takes some 240 MB in all."""
+    """The file has a window of 64 MB. With the largest one, 128 MB, the import takes about 240 MB."""
     path = tmp_path / "odd.jsonl.zst"
     options: dict[int, int] = {zstd.CompressionParameter.compression_level: 1, zstd.CompressionParameter.window_log: 26}
     with zstd.open(path, "wb", options=options) as file:

@@ -45,7 +45,7 @@ def test_providers_of_the_api_are_those_of_imports() -> None:
         ("https://myanimelist.net:443/anime/1535", ("myanimelist", "1535")),
         ("https://anime-planet.com/anime/22-7", ("anime_planet", "22-7")),
         ("https://anime-planet.com/anime/86", ("anime_planet", "86")),
-        # A slug and a token are no numbers: with leading zeros it is another anime.
+        # Slugs and tokens are not numbers: with leading zeros it is another anime.
         ("https://anime-planet.com/anime/007", ("anime_planet", "007")),
         ("https://notify.moe/anime/0012345", ("notify_moe", "0012345")),
         # Letter case is part of a token.
@@ -110,5 +110,5 @@ def test_source_without_known_id_is_host_and_url(url: str, host: str) -> None:
     ],
 )
 def test_invalid_url_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"is no URL$"):
+    with pytest.raises(ValueError, match=r"is not a URL$"):
         parse_source(text)

@@ -55,7 +55,7 @@ def test_unusable_folder_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     assert [problem(location) for location in (str(tmp_path), ".", "./deep/down")] == [None, None, None]
     for location, named in ((f"{tmp_path}/nowhere", "nowhere"), (f"{tmp_path}/file", "file"), ("./file", "file")):
-        assert problem(location) == f"{tmp_path}/{named} is no folder: make it, or mount the volume that it is on."
+        assert problem(location) == f"{tmp_path}/{named} is not a folder: create it, or mount its volume."
     assert MediaStore("s3://bucket").folder_problem() is None
     assert not (tmp_path / "deep").exists()
 

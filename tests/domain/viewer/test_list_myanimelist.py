@@ -241,8 +241,8 @@ def test_file_with_document_type_is_rejected(xml: str) -> None:
         ("<myanimelist><manga/></myanimelist>", "manga"),
         ("<html><body/></html>", "begins with <html>"),
         ("<myanimelist><anime></myanimelist>", "mismatched"),
-        ("<myanimelist/><myanimelist/>", "no well-formed XML"),
-        ("< myanimelist/>", "no well-formed XML"),
+        ("<myanimelist/><myanimelist/>", "not well-formed XML"),
+        ("< myanimelist/>", "not well-formed XML"),
         ("<myanimelist a='1' a='2'/>", "duplicate"),
     ],
 )

@@ -97,7 +97,7 @@ class Entry(msgspec.Struct, rename="camel"):
         return columns
 
     def ids(self) -> list[tuple[str, str]]:
-        """Return provider and id of each source. Raises ValueError for a source that is no URL."""
+        """Return provider and id of each source. Raises ValueError for a source that is not a URL."""
         if any("\0" in source for source in self.sources):
             raise ValueError("there is a NUL character in `sources`")
         return list(dict.fromkeys(map(parse_source, self.sources)))
@@ -108,7 +108,7 @@ BLANK = Entry(["https://example.org"], "blank", "UNKNOWN", 0, "UNKNOWN").columns
 
 
 def parse_source(url: str) -> tuple[str, str]:
-    """Return provider and id, or host and URL for an unknown site. Raises ValueError for what is no http(s) URL."""
+    """Return provider and id, or host and URL for an unknown site. Raises ValueError unless it is an http(s) URL."""
     try:
         parts = urlsplit(url)
         host = (parts.hostname or "").removeprefix("www.")
@@ -116,7 +116,7 @@ def parse_source(url: str) -> tuple[str, str]:
         host = ""
     fits = len(host) <= MAX_HOST and len(url.encode()) <= MAX_SOURCE_BYTES
     if not host or not fits or parts.scheme not in {"http", "https"} or re.search(r"\s", url):
-        raise ValueError(f"the source {url[:100]!r} is no URL")
+        raise ValueError(f"the source {url[:100]!r} is not a URL")
     provider, pattern = _PATTERNS.get(host, (host, None))
     if pattern and (found := pattern.fullmatch(parts.path + (f"?{parts.query}" if parts.query else ""))):
         return provider, str(int(found[1])) if "[0-9]+" in pattern.pattern else found[1]

@@ -106,7 +106,7 @@ def _is_metadata(line: bytes) -> bool:
         first = None
     if not isinstance(first, dict):
         raise CatalogueFileError(
-            "line 1 is no JSON object, so this is no catalogue in the anime-offline-database format (JSON Lines)."
+            "line 1 is not a JSON object, so this is not a catalogue in the anime-offline-database format (JSON Lines)."
         )
     if "data" in first:
         raise CatalogueFileError("this is one JSON object, so the name of the file must end in .json.")
@@ -140,4 +140,4 @@ def _read_object(content: BufferedReader) -> Iterator[Numbered]:
     except ijson.IncompleteJSONError:
         raise CatalogueFileError("the file is cut short, no JSON, or holds a number that is too large.") from None
     except (ijson.JSONError, ValueError) as error:
-        raise CatalogueFileError(f"the file is no JSON: {str(error).splitlines()[0]}.") from None
+        raise CatalogueFileError(f"the file is not JSON: {str(error).splitlines()[0]}.") from None

@@ -148,6 +148,6 @@ def _rows(path: Path, progress: Callable[[int], None], report: Report) -> Iterat
         if len(report.refused) > MAX_REFUSED:
             first, reason = report.refused[0]
             raise CatalogueFileError(
-                f"{path}: more than {MAX_REFUSED:,} entries are no anime, so this is no catalogue; "
+                f"{path}: more than {MAX_REFUSED:,} entries are not anime, so this is not a catalogue; "
                 f"the first, {first}, because {reason}."
             )

@@ -128,7 +128,7 @@ def _lists(data: bytes) -> list[_List]:
         try:
             lists = file["data"]["MediaListCollection"]["lists"]
         except (KeyError, IndexError, TypeError):
-            raise ListFileError("The file has no `lists`, so it is no list of AniList.") from None
+            raise ListFileError("The file has no `lists`, so it is not a list of AniList.") from None
     try:
         return msgspec.convert(lists, list[_List])
     except ValidationError as error:

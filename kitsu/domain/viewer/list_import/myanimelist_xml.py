@@ -70,7 +70,7 @@ def read_rows(data: bytes, convert: Convert) -> list[ListEntry | NotImported]:
         message = ErrorString(error.code)
         if message in _CUT_SHORT:
             raise ListFileError("The file is cut short: it ends in the middle.") from None
-        raise ListFileError(f"The file is no well-formed XML: {message}.") from None
+        raise ListFileError(f"The file is not well-formed XML: {message}.") from None
     return reader.rows
 
 
@@ -127,7 +127,7 @@ class _Reader:
                 raise ListFileError(_MANGA)
             self._fields = dict.fromkeys(_FIELDS, "")
         elif depth == 1 and name != "myanimelist":
-            raise ListFileError(f"The file is no list of MyAnimeList: it begins with <{name[:50]}>.")
+            raise ListFileError(f"The file is not a list of MyAnimeList: it begins with <{name[:50]}>.")
         elif depth > _MAX_DEPTH:
             raise ListTooLarge("The file is nested too deep for a list of MyAnimeList.")
 
