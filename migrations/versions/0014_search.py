@@ -140,8 +140,7 @@ SEARCH = f"""
     CREATE FUNCTION kitsu_search(
         q text, of_type text, of_status text, of_year integer, of_season text, of_genres text[]
     ) RETURNS TABLE (anime_id uuid, matched text, tier integer, score float8)
-    LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 20
-    SET pg_trgm.similarity_threshold = 0.25 SET pg_trgm.word_similarity_threshold = 0.4
+    LANGUAGE plpgsql STABLE ROWS 20
     -- The planner does not know how little a query finds, and would read whole tables of a small catalogue.
     SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
     -- Starting workers or compiling takes longer than most searches.
@@ -198,6 +197,9 @@ SEARCH = f"""
         ) AS found ORDER BY 1, 4 DESC, found.position;
         IF FOUND OR size < 3 THEN RETURN; END IF;
 
+        -- Not as SET above: an owner who is no superuser could not restore a function with an extension's parameters.
+        PERFORM set_config('pg_trgm.similarity_threshold', '0.25', true);
+        PERFORM set_config('pg_trgm.word_similarity_threshold', '0.4', true);
         -- Typing errors: words with two letters swapped, or up to two letters wrong. The latter is slower, so it is
         -- first tried only with words that no title has.
         FOREACH is_any_wrong IN ARRAY ARRAY[false, true] LOOP

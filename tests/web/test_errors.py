@@ -11,6 +11,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from structlog.testing import capture_logs
 
 from kitsu.domain.catalogue.anime import AnimeReader
+from kitsu.domain.catalogue.search import SearchReader
 from kitsu.observability.logs import with_request
 
 SECRET = "SELECT secret FROM /etc/passwd"
@@ -258,6 +259,7 @@ async def test_bug_is_500_and_logged_without_leaking(
 
     monkeypatch.setattr(AnimeReader, "page", fail)
     monkeypatch.setattr(AnimeReader, "detail", fail)
+    monkeypatch.setattr(SearchReader, "page", fail)
     for path in ("/anime", f"/anime/{UNKNOWN_ID}", "/search/anime?q=one"):
         with capture_logs([with_request]) as lines:
             response = await reader.get(path, headers={"X-Request-ID": "the-request"})
