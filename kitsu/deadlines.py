@@ -15,6 +15,10 @@ class Deadlines:
         self._active: set[Deadline] = set()
         self._is_checking = False
 
+    def after(self, seconds: float) -> "Deadline":
+        """Return a limit that ends some seconds from now."""
+        return Deadline(self, asyncio.get_running_loop().time() + seconds)
+
     def add(self, deadline: "Deadline", loop: asyncio.AbstractEventLoop) -> None:
         self._active.add(deadline)
         if not self._is_checking:

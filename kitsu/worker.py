@@ -31,6 +31,7 @@ def serve_app() -> Litestar:
     # Freeze start-up objects: a full collection over them blocks the event loop for about 100 ms.
     gc.collect()
     gc.freeze()
+    # With Python's threshold of 700, collections took 4 % of the samples of a worker that stores progress.
     gc.set_threshold(5_000, 20, 20)
     return app
 

@@ -150,7 +150,7 @@ class StatementRunner:
             await self._open()
         oldest = max(self._expired_at, time.monotonic() - self._recycle)
         while True:
-            limit = Deadline(self._deadlines, asyncio.get_running_loop().time() + self._timeouts.pool)
+            limit = self._deadlines.after(self._timeouts.pool)
             token = _acquire_limit.set(limit)
             try:
                 with limit:

@@ -101,8 +101,7 @@ class _Body:
         if self.is_complete:
             return await self._receive()
         if self._deadline is None:
-            ends_at = asyncio.get_running_loop().time() + self._client.body_seconds
-            self._deadline = Deadline(self._client.deadlines, ends_at)
+            self._deadline = self._client.deadlines.after(self._client.body_seconds)
         try:
             with released_slot(), self._deadline:
                 message = await self._receive()
