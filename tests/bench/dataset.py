@@ -67,10 +67,15 @@ LISTS = (
 async def prepare_database(server: URL, anime: int) -> URL:
     """Return the URL of a database with so many anime; create it if it does not exist."""
     url = server.set(database=f"bench_{anime}")
-    if url.database not in {str(name) for name in await fetch_column(server, "SELECT datname FROM pg_database")}:
+    is_new = url.database not in await fetch_column(server, "SELECT datname FROM pg_database")
+    if is_new:
         connection: Any = await asyncpg.connect(dsn(server))
         await connection.execute(f"CREATE DATABASE {url.database} TEMPLATE kitsu")
         await connection.close()
+    engine = create_engine(url)
+    await migrations.migrate(engine)  # a database of an earlier run may be older than the code
+    await engine.dispose()
+    if is_new:
         await build(url, anime)
     await reset_viewers(url)
     return url
@@ -88,10 +93,7 @@ async def reset_viewers(url: URL) -> None:
 
 
 async def build(url: URL, anime: int) -> None:
-    """Create the tables and insert the rows."""
-    engine = create_engine(url)
-    await migrations.migrate(engine)
-    await engine.dispose()
+    """Insert the rows."""
     connection: Any = await asyncpg.connect(dsn(url))
     for first in range(1, anime + 1, 10_000):
         await connection.execute(CATALOGUE.format(first=first, last=min(first + 9_999, anime)))

@@ -11,7 +11,7 @@ from sqlalchemy.engine import URL
 from kitsu.db.batch_loader import padded
 from kitsu.db.models import Favorite
 from kitsu.db.statements import compiled_statement
-from kitsu.domain.catalogue import anime
+from kitsu.domain.catalogue import anime, search
 from kitsu.domain.viewer import favorites, views, watch_progress
 from tests.bench import dataset
 from tests.bench.bare import NEW
@@ -68,6 +68,7 @@ async def prepare_workloads(url: URL) -> dict[str, Workload]:
     def own(path: str) -> list[Request]:
         return [("GET", path, token, "") for token in tokens]
 
+    no_filters = dict.fromkeys(("type", "status", "year", "season", "genres"))
     pages = [{"user_id": user, "limit": 21, "offset": 0} for user in users]
     position = {"new_episode": 3, "new_position_seconds": 9, "new_progress_percent": None, "new_id": NEW}
     workloads = [
@@ -85,9 +86,9 @@ async def prepare_workloads(url: URL) -> dict[str, Workload]:
         ),
         workload(
             "search",
-            anime.listing_of(frozenset({"q"}), None).first,
+            search.listing_of(None).first,
             [("GET", f"/search/anime?q={word}", "", "") for word in words],
-            [{"q": word, "limit": 21, "offset": 0} for word in words],
+            [{**no_filters, "q": word, "limit": 21, "offset": 0} for word in words],
         ),
         workload("favorites", favorites.FavoriteReader.listing.first, own("/favorites"), pages),
         workload("continue", watch_progress.CONTINUE.first, own("/watch/continue"), pages),
