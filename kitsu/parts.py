@@ -48,8 +48,8 @@ class Parts(dict[type, Any]):
         self.spans = create_spans(__version__)
         self.engine = create_engine(
             url,
-            pool_size=1,
-            max_overflow=max(settings.db_max_overflow - 1, 0),
+            pool_size=max(settings.db_max_overflow, 1),
+            max_overflow=0,  # SQLAlchemy closes a connection of the overflow after each use
             pool_recycle=settings.db_pool_recycle,
             pool_pre_ping=settings.db_pool_pre_ping,
             debug=settings.debug,
