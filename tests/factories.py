@@ -87,9 +87,9 @@ class Backend:
     def __init__(self, client: httpx.AsyncClient, rows: asyncpg.Connection, url: URL) -> None:
         self.client, self.rows, self.url = client, rows, url
 
-    async def viewer(self) -> Viewer:
+    async def viewer(self, role: str = "user") -> Viewer:
         """Insert a signed-in user."""
-        user_id, session_id, _ = await sign_in(self.rows)
+        user_id, session_id, _ = await sign_in(self.rows, role)
         tokens = AccessTokens(secret_key="k" * 32, algorithm="HS256", minutes=5)
         return Viewer(self.client, user_id, tokens.issue(user_id, session_id))
 

@@ -1,4 +1,4 @@
-"""`kitsu createsuperuser`, `kitsu settle-emails` and `kitsu purge`."""
+"""`kitsu createuser`, `kitsu createsuperuser`, `kitsu settle-emails` and `kitsu purge`."""
 
 from functools import partial
 
@@ -6,28 +6,47 @@ import click
 
 from kitsu.cli.database import with_database
 from kitsu.domain.accounts import email_pairs
-from kitsu.domain.accounts.administrators import make_administrator
+from kitsu.domain.accounts.administrators import NAMES, give_role
+from kitsu.domain.accounts.permissions import Role
 from kitsu.domain.media.orphans import OrphanFiles
 from kitsu.domain.media.store import MediaStore
 from kitsu.domain.operations import purge as purging
-from kitsu.errors import InvalidRequest
+from kitsu.errors import BadRequest, InvalidRequest
 from kitsu.settings import load_settings
+
+EMAIL = click.option("--email", required=True, help="The user's e-mail.")
+PASSWORD = click.option("--password", help="Prompted for when it is not given and the account is new.")
 
 
 @click.command()
-@click.option("--email", required=True, help="The administrator's e-mail.")
-@click.option("--password", help="Prompted for when it is not given and the account is new.")
-def createsuperuser(email: str, password: str | None) -> None:
-    """Make an administrator of a new or an existing user.
+@EMAIL
+@PASSWORD
+@click.option("--role", type=click.Choice(list(NAMES)), required=True, help="What the user may do.")
+def createuser(email: str, password: str | None, role: Role) -> None:
+    """Create a user, or give an existing one a role. An editor may edit the catalogue.
 
     An existing user keeps the old password unless --password gives a new one.
     """
     prompt = partial(click.prompt, "Password", hide_input=True, confirmation_prompt=True)
     try:
-        click.echo(with_database(lambda engine: make_administrator(engine, email, password, prompt), is_migrated=True))
+        click.echo(with_database(lambda engine: give_role(engine, email, password, role, prompt), is_migrated=True))
     except InvalidRequest as error:
         problems = "; ".join(f"{detail.field}: {detail.message}" for detail in error.details or [])
         raise click.ClickException(problems) from error
+    except BadRequest as error:
+        raise click.ClickException(error.message) from error
+
+
+@click.command()
+@EMAIL
+@PASSWORD
+@click.pass_context
+def createsuperuser(context: click.Context, email: str, password: str | None) -> None:
+    """Make an administrator of a new or an existing user.
+
+    An existing user keeps the old password unless --password gives a new one.
+    """
+    context.invoke(createuser, email=email, password=password, role="admin")
 
 
 @click.command("settle-emails")

@@ -64,6 +64,8 @@ def _echo_catalogue_report(report: Report, *, dry_run: bool) -> None:
         click.echo(f"{report.from_sample:,} of those added took the place of sample titles.")
     if report.merged:
         click.echo(f"{report.merged:,} entries were the same anime as an earlier one of the file.")
+    if report.left_out:
+        click.echo(f"{report.left_out:,} entries were left out, because an editor deleted their anime.")
 
 
 @click.command("import-list")

@@ -43,6 +43,8 @@ def requires(permission: Permission) -> Guard:
 
 WRITES = [requires("write:content")]
 """The guards of a handler that changes what a viewer keeps."""
+EDITS = [requires("edit:catalogue")]
+"""The guards of a handler for editors of the catalogue."""
 
 
 def rate_limited(policy: str) -> Guard:

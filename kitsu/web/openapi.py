@@ -36,7 +36,8 @@ Every path works with and without a trailing slash. Times are RFC 3339 in UTC. E
 """
 TAGS = {
     "Accounts": "Registration, login and sessions, the user's own account, and the administration of users.",
-    "Catalogue": "Anime, releases, episodes and the search for anime; no token is needed.",
+    "Catalogue": "Anime, releases, episodes and the search for anime. Reading needs no token; changes need the role "
+    "`editor` or `admin`.",
     "Viewer": "A viewer's favourites, progress, history, collections and library. Lists take `updated_since` and "
     "`deleted`, so that a device fetches only what changed.",
     "Media": "Files of users: their avatars.",

@@ -5,11 +5,11 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response
-from litestar.di import Provide
+from litestar.di import NamedDependency, Provide
 from litestar.params import HeaderParameter
 
 from kitsu.domain.idempotency import IdempotentRequest
-from kitsu.domain.versions import Expected, version_tag
+from kitsu.domain.versions import Expected, content_tag, version_tag
 from kitsu.errors import InvalidRequest
 from kitsu.web.openapi import documented_header, parameter
 from kitsu.web.request import header
@@ -37,6 +37,9 @@ EXPECTED = {"expected": Provide(provide_expected, sync_to_thread=False)}
 """The dependency of a handler that checks `If-Match`."""
 
 
+IfMatch = NamedDependency[Expected | None]
+
+
 def idempotent_request(request: Request[Any, Any, Any], body: msgspec.Struct) -> IdempotentRequest | None:
     """Return the request that `Idempotency-Key` names, or None without the header. Raises InvalidRequest."""
     # Not a header parameter: that takes 10 µs of each request, and most have no key.
@@ -51,3 +54,8 @@ def idempotent_request(request: Request[Any, Any, Any], body: msgspec.Struct) ->
 def tagged(body: Any) -> Response[Any]:
     """Return a response with the `ETag` of the `id` and `version` of its body."""
     return Response(body, headers={"ETag": f'"{version_tag(body.id, body.version)}"'})
+
+
+def tagged_by_content(body: msgspec.Struct) -> Response[Any]:
+    """Return a response with the `ETag` that a GET of the same has."""
+    return Response(body, headers={"ETag": f'"{content_tag(msgspec.json.encode(body))}"'})

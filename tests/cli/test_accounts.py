@@ -1,4 +1,4 @@
-"""`kitsu createsuperuser` and `purge`, on a real database."""
+"""`kitsu createuser`, `createsuperuser` and `purge`, on a real database."""
 
 import asyncio
 import os
@@ -72,6 +72,21 @@ async def test_createsuperuser_with_existing_email_promotes_and_reactivates_user
     assert (await invoked(tmp_path, *arguments, database=database))[0] == 0
     assert await login(database, "a@example.org", PASSWORD) == 401
     assert await login(database, "a@example.org", "another long password") == 200
+
+
+async def test_createuser_gives_role_and_refuses_to_demote_last_administrator(database: URL, tmp_path: Path) -> None:
+    editor = ("createuser", "--email", "a@example.org", "--role", "editor")
+    code, output, errors = await invoked(tmp_path, *editor, "--password", PASSWORD, database=database)
+    assert (code, output) == (0, "a@example.org is an editor now.\n"), errors
+    promoted = await invoked(tmp_path, "createuser", "--email", "a@example.org", "--role", "admin", database=database)
+    assert promoted[0] == 0
+    code, _, errors = await invoked(tmp_path, *editor, database=database)
+    assert (code, errors) == (1, "Error: The last administrator can't be removed or demoted\n")
+    for role in ([], ["--role", "owner"]):
+        code, _, errors = await invoked(tmp_path, *editor[:3], *role, database=database)
+        assert code == 2
+        assert "--role" in errors
+    assert [row[:2] for row in await fetch(database, USERS)] == [("a@example.org", "admin")]
 
 
 @pytest.mark.parametrize(

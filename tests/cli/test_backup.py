@@ -147,7 +147,8 @@ def test_backup_and_restore_as_mere_owner_succeed(
         await execute(server, f"CREATE ROLE {role} LOGIN PASSWORD '{literal}'")
         for url in (source, bare_database):
             await execute(server, f"ALTER DATABASE {url.database} OWNER TO {role}")
-        await execute(source, f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")
+        for kind in ("TABLES", "SEQUENCES"):
+            await execute(source, f"GRANT ALL ON ALL {kind} IN SCHEMA public TO {role}")
         await execute(bare_database, *extensions)
         await execute(server, f"ALTER ROLE {role} SET idle_in_transaction_session_timeout = 100")
 

@@ -2,8 +2,9 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from alembic import command
@@ -18,6 +19,7 @@ from kitsu.domain.catalogue.importing import load_sample
 from tests.cli.process import kitsu
 from tests.databases import connect, engine_of, execute
 from tests.db.service_database import LOOSER, LOOSER_ROWS, ROWS, TABLES, rows, schema, tables
+from tests.factories import add, insert, sign_in
 
 ADVISORY_LOCK = 0x6B69747375
 
@@ -134,6 +136,49 @@ async def test_downgrade_with_a_catalogue_keeps_it(database: URL) -> None:
     assert len(before["anime"]) == len(before["releases"]) > 0
     await migrate(database)
     assert await rows(database, columns) == before
+
+
+async def test_episodes_of_one_number_become_one_with_the_last_view_of_each_viewer(database: URL) -> None:
+    await migrate(database, "0014")
+    connection = await connect(database)
+    (anime_id,) = await add(database, "anime", {"title": "Twice"})
+    (release_id,) = await add(database, "releases", {"anime_id": UUID(anime_id), "title": "TV"})
+    of_release = {"release_id": UUID(release_id)}
+    bare, titled, later, other = await add(
+        database,
+        "episodes",
+        {**of_release, "number": 1},
+        {**of_release, "number": 1, "title": "The one to keep"},
+        {**of_release, "number": 1, "title": "Later"},
+        {**of_release, "number": 2},
+    )
+    one, two = [(await sign_in(connection)).user_id for _ in range(2)]
+    for user_id, episode_id, progress, hour in [
+        (one, bare, 10, 3), (one, titled, 20, 1), (one, later, 30, 2), (two, later, 40, 1), (two, other, 50, 1)
+    ]:  # fmt: skip
+        at = datetime(2026, 1, 1, hour, tzinfo=UTC)
+        view = {"user_id": user_id, "episode_id": UUID(episode_id), "progress": progress, "last_viewed_at": at}
+        await insert(connection, "views", view)
+    await migrate(database)
+    assert {str(row["id"]) for row in await connection.fetch("SELECT id FROM episodes")} == {titled, other}
+    views = await connection.fetch("SELECT user_id, episode_id, progress FROM views")
+    assert {tuple(row) for row in views} == {(one, UUID(titled), 10), (two, UUID(titled), 40), (two, UUID(other), 50)}
+    await connection.close()
+
+
+async def test_values_that_no_import_gave_are_marked_as_edited(database: URL) -> None:
+    async with engine_of(database) as engine:
+        await load_sample(engine)
+    await migrate(database, "0014")
+    await add(database, "anime", {"title": "Own", "year": 2001, "type": "TV"})
+    await execute(database, "UPDATE anime SET score = 9.5, year = NULL WHERE title = 'Death Note'")
+    await migrate(database)
+    connection = await connect(database)
+    marked = await connection.fetch("SELECT title, edited_fields FROM anime WHERE edited_fields <> '{}'")
+    assert {row["title"]: row["edited_fields"] for row in marked} == {
+        "Own": ["title", "type", "year"], "Death Note": ["score", "year"],
+    }  # fmt: skip
+    await connection.close()
 
 
 async def test_downgrade_to_base_leaves_an_empty_database(bare_database: URL) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from itertools import product
+from itertools import count, product
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
@@ -31,8 +31,10 @@ UNTOUCHED = "10000000-0000-4000-8000-000000000002"
 """An anime that no user refers to."""
 RELEASE = "20000000-0000-4000-8000-000000000001"
 EPISODE = "30000000-0000-4000-8000-000000000001"
+NUMBERS = count(2)
+"""Of new episodes."""
 
-CALLERS = ("guest", "user", "owner", "other", "admin", "expired")
+CALLERS = ("guest", "user", "owner", "other", "editor", "admin", "expired")
 """`owner` owns the resource of the path, `other` owns another one of its kind, and `user` owns nothing."""
 
 
@@ -59,19 +61,23 @@ class Row(NamedTuple):
 
 
 def anyone(status: int) -> tuple[int, ...]:
-    return (status,) * 6
+    return (status,) * len(CALLERS)
 
 
 def bearer(status: int) -> tuple[int, ...]:
-    return 401, status, status, status, status, 401
+    return 401, status, status, status, status, status, 401
 
 
 def admin(status: int) -> tuple[int, ...]:
-    return 401, 403, 403, 403, status, 401
+    return 401, 403, 403, 403, 403, status, 401
 
 
 def owner(status: int) -> tuple[int, ...]:
-    return 401, 404, status, 404, 404, 401
+    return 401, 404, status, 404, 404, 404, 401
+
+
+def editor(status: int) -> tuple[int, ...]:
+    return 401, 403, 403, 403, status, status, 401
 
 
 def the_collection(accounts: Accounts) -> dict[str, object]:
@@ -80,6 +86,14 @@ def the_collection(accounts: Accounts) -> dict[str, object]:
 
 def the_anime(_: Accounts) -> dict[str, object]:
     return {"anime_id": ANIME}
+
+
+def the_release(_: Accounts) -> dict[str, object]:
+    return {"release_id": RELEASE}
+
+
+def the_episode(_: Accounts) -> dict[str, object]:
+    return {"episode_id": EPISODE}
 
 
 def the_user(accounts: Accounts) -> dict[str, object]:
@@ -95,7 +109,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/auth/sessions"): Row(bearer(200)),
     ("DELETE", "/auth/sessions"): Row(bearer(204)),
     ("DELETE", "/auth/sessions/{session_id}"): Row(
-        (401, 404, 204, 404, 404, 401), parameters=lambda it: {"session_id": it.session_id}
+        (401, 404, 204, 404, 404, 404, 401), parameters=lambda it: {"session_id": it.session_id}
     ),
     ("POST", "/auth/password"): Row(
         bearer(204), lambda _: {"current_password": PASSWORD, "new_password": "another long password"}
@@ -105,7 +119,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("DELETE", "/users/me"): Row(bearer(204), lambda _: {"password": PASSWORD}),
     ("GET", "/users"): Row(admin(200)),
     ("POST", "/users"): Row(admin(201), lambda _: {"email": f"{uuid4()}@example.org", "password": PASSWORD}),
-    ("GET", "/users/{user_id}"): Row((401, 403, 200, 403, 200, 401), parameters=the_user),
+    ("GET", "/users/{user_id}"): Row((401, 403, 200, 403, 403, 200, 401), parameters=the_user),
     ("PATCH", "/users/{user_id}"): Row(admin(200), lambda _: {"role": "admin", "is_active": False}, the_user),
     ("DELETE", "/users/{user_id}"): Row(admin(204), parameters=the_user),
     ("GET", "/anime"): PUBLIC,
@@ -113,6 +127,23 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/releases"): PUBLIC,
     ("GET", "/releases/{release_id}"): Row(anyone(200), parameters=lambda _: {"release_id": RELEASE}),
     ("GET", "/episodes"): Row(anyone(200), query=f"?release_id={RELEASE}"),
+    ("POST", "/anime"): Row(editor(201), lambda _: {"title": "New"}),
+    ("PATCH", "/anime/{anime_id}"): Row(editor(200), lambda _: {"year": 2001}, the_anime),
+    ("DELETE", "/anime/{anime_id}"): Row(editor(200), parameters=the_anime, query="?dry_run=true"),
+    ("GET", "/anime/{anime_id}/history"): Row(editor(200), parameters=the_anime),
+    ("POST", "/anime/{anime_id}/history/{change_id}/revert"): Row(
+        editor(404), parameters=lambda _: {"anime_id": ANIME, "change_id": 2**62}
+    ),
+    ("DELETE", "/anime/{anime_id}/edited-fields/{field}"): Row(
+        editor(404), parameters=lambda _: {"anime_id": ANIME, "field": "poster"}
+    ),
+    ("GET", "/edited-fields"): Row(editor(200)),
+    ("POST", "/releases"): Row(editor(201), lambda _: {"anime_id": UNTOUCHED, "title": "New"}),
+    ("PATCH", "/releases/{release_id}"): Row(editor(200), lambda _: {"year": 2001}, the_release),
+    ("DELETE", "/releases/{release_id}"): Row(editor(200), parameters=the_release, query="?dry_run=true"),
+    ("POST", "/episodes"): Row(editor(201), lambda _: {"release_id": RELEASE, "number": next(NUMBERS)}),
+    ("PATCH", "/episodes/{episode_id}"): Row(editor(200), lambda _: {"title": "New"}, the_episode),
+    ("DELETE", "/episodes/{episode_id}"): Row(editor(200), parameters=the_episode, query="?dry_run=true"),
     ("GET", "/search/anime"): Row(anyone(200), query="?q=work"),
     ("GET", "/search/suggest"): Row(anyone(200), query="?q=work"),
     ("GET", "/genres"): PUBLIC,
@@ -138,17 +169,17 @@ VIEWER: dict[tuple[str, str], Row] = {
     ("POST", "/views"): Row(bearer(201), lambda _: {"episode_id": EPISODE, "progress": 2}),
     ("DELETE", "/views"): Row(bearer(204)),
     ("DELETE", "/views/{view_id}"): Row(owner(204), parameters=lambda it: {"view_id": it.view_id}),
-    ("GET", "/collections"): Row((200, 200, 200, 200, 200, 401)),
+    ("GET", "/collections"): Row((200, 200, 200, 200, 200, 200, 401)),
     ("POST", "/collections"): Row(bearer(201), lambda _: {"name": "Mine"}),
-    ("GET", "/collections/{collection_id}"): Row((404, 404, 200, 404, 404, 401), parameters=the_collection),
+    ("GET", "/collections/{collection_id}"): Row((404, 404, 200, 404, 404, 404, 401), parameters=the_collection),
     ("PATCH", "/collections/{collection_id}"): Row(owner(200), lambda _: {"name": "Mine"}, the_collection),
     ("DELETE", "/collections/{collection_id}"): Row(owner(204), parameters=the_collection),
-    ("GET", "/collections/{collection_id}/anime"): Row((404, 404, 200, 404, 404, 401), parameters=the_collection),
+    ("GET", "/collections/{collection_id}/anime"): Row((404, 404, 200, 404, 404, 404, 401), parameters=the_collection),
     ("PUT", "/collections/{collection_id}/anime/{anime_id}"): Row(owner(204), parameters=the_collection),
     ("DELETE", "/collections/{collection_id}/anime/{anime_id}"): Row(owner(204), parameters=the_collection),
     ("GET", "/library"): Row(bearer(200)),
     # The path names the caller's own entry.
-    ("GET", "/library/{anime_id}"): Row((401, 404, 200, 200, 404, 401), parameters=the_anime),
+    ("GET", "/library/{anime_id}"): Row((401, 404, 200, 200, 404, 404, 401), parameters=the_anime),
     ("PUT", "/library/{anime_id}"): Row(bearer(200), lambda _: {"status": "dropped"}, the_anime),
     ("DELETE", "/library/{anime_id}"): Row(bearer(204), parameters=the_anime),
     ("POST", "/library/import"): Row(bearer(200), lambda _: {"lists": []}),
@@ -203,14 +234,14 @@ class Service:
     async def reset_accounts(self) -> Accounts:
         """Replace all users but the oldest, an administrator, by new ones."""
         await self.connection.execute("DELETE FROM users WHERE created_at > (SELECT min(created_at) FROM users)")
-        owner, user, other, admin = [
-            await sign_in(self.connection, role, self.password_hash) for role in ("user", "user", "user", "admin")
-        ]
+        roles = ("user", "user", "user", "editor", "admin")
+        owner, user, other, editor, admin = [await sign_in(self.connection, role, self.password_hash) for role in roles]
         collection_id, view_id = await insert_one_of_each(self.connection, owner[0], ANIME, EPISODE)
         await insert_one_of_each(self.connection, other[0], ANIME, EPISODE)
         fresh, expired = [AccessTokens(secret_key=KEY, algorithm="HS256", minutes=minutes) for minutes in (5, -1)]
         tokens = {"guest": None, "expired": expired.issue(owner[0], owner[1])}
-        for name, (user_id, session_id, _) in {"user": user, "owner": owner, "other": other, "admin": admin}.items():
+        signed_in = {"user": user, "owner": owner, "other": other, "editor": editor, "admin": admin}
+        for name, (user_id, session_id, _) in signed_in.items():
             tokens[name] = fresh.issue(user_id, session_id)
         return Accounts(*owner, collection_id, view_id, tokens)
 
@@ -251,7 +282,7 @@ async def test_caller_gets_the_status_of_the_table(service: Service, method: str
         before, own = await service.stored(), await viewer_rows(service.connection, accounts.owner_id)
         response = await service.client.request(
             method,
-            path.format(**row.parameters(accounts)) + slash + (row.query if method == "GET" else ""),
+            path.format(**row.parameters(accounts)) + slash + row.query,
             json=row.body(accounts),
             headers={"Authorization": f"Bearer {token}"} if token else {},
         )

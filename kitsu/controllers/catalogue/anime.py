@@ -1,12 +1,12 @@
-"""GET /anime and /anime/{anime_id}."""
+"""The paths under /anime."""
 
 from typing import Annotated
 from uuid import UUID
 
 import msgspec
-from litestar import Controller, Response, get
+from litestar import Controller, Response, delete, get, patch, post
 from litestar.di import NamedDependency, Provide
-from litestar.params import FromPath
+from litestar.params import FromPath, JSONBody
 
 from kitsu.domain.catalogue.anime import (
     Anime,
@@ -18,13 +18,18 @@ from kitsu.domain.catalogue.anime import (
     Season,
     Sort,
 )
+from kitsu.domain.catalogue.editing import AnimeService
+from kitsu.domain.catalogue.edits import AnimeChange, Deletion, NewAnime
 from kitsu.domain.pagination import PageRequest
-from kitsu.errors import InvalidRequest, NotFound
+from kitsu.errors import Conflict, InvalidRequest, NotFound, PreconditionFailed
 from kitsu.web.authentication import PUBLIC
+from kitsu.web.guards import EDITS
 from kitsu.web.middleware.response_cache import CACHED
 from kitsu.web.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors, query
 from kitsu.web.pagination import LIST_HEADERS, Cursor, Limit, Offset, Total, page_response, refuse_null
-from kitsu.web.request import GuestRequest
+from kitsu.web.preconditions import ETAG, EXPECTED, IfMatch, tagged_by_content
+from kitsu.web.request import GuestRequest, ViewerRequest
+from kitsu.web.services import service
 
 
 def provide_anime_query(
@@ -49,19 +54,29 @@ def provide_anime_query(
     return AnimeQuery(page=page, type=type, status=status, year=year, season=season, genres=names, sort=sort)
 
 
+Editing = NamedDependency[AnimeService]
 RequestedAnime = NamedDependency[AnimeQuery]
 ANIME_LIST = {"anime_query": Provide(provide_anime_query, sync_to_thread=False)}
 """The dependency of a list of anime: one, since two cost a task group."""
 LIST_RESPONSE_HEADERS = [*CATALOGUE_HEADERS, *LIST_HEADERS]
 
+DryRun = Annotated[bool, query("Whether to delete nothing and only report what would be.")]
+CHANGED = errors(NotFound, PreconditionFailed)
+
 
 class AnimeController(Controller):
     path = "/anime"
     tags = ["Catalogue"]
-    opt = PUBLIC | CACHED
+    dependencies = {"editing": service(AnimeService)}
     anime: AnimeReader
 
-    @get("/", dependencies=ANIME_LIST, response_headers=LIST_RESPONSE_HEADERS, responses=NOT_MODIFIED)
+    @get(
+        "/",
+        opt=PUBLIC | CACHED,
+        dependencies=ANIME_LIST,
+        response_headers=LIST_RESPONSE_HEADERS,
+        responses=NOT_MODIFIED,
+    )
     async def list_anime(
         self,
         request: GuestRequest,
@@ -79,7 +94,47 @@ class AnimeController(Controller):
         wanted = msgspec.structs.replace(anime_query, source=source, external_id=external_id)
         return page_response(request, await self.anime.page(wanted))
 
-    @get("/{anime_id:str}", response_headers=CATALOGUE_HEADERS, responses=NOT_MODIFIED | errors(NotFound))
+    @get(
+        "/{anime_id:str}",
+        opt=PUBLIC | CACHED,
+        response_headers=CATALOGUE_HEADERS,
+        responses=NOT_MODIFIED | errors(NotFound),
+    )
     async def get_anime(self, anime_id: FromPath[UUID]) -> Anime:
         """Get an anime."""
         return await self.anime.detail(anime_id)
+
+    @post("/", guards=EDITS, response_headers=[ETAG], responses=errors(Conflict))
+    async def add_anime(self, request: ViewerRequest, data: JSONBody[NewAnime], editing: Editing) -> Response[Anime]:
+        """Create an anime. It has no releases yet."""
+        return tagged_by_content(await editing.add(request.user.user_id, data))
+
+    @patch(
+        "/{anime_id:str}",
+        guards=EDITS,
+        dependencies=EXPECTED,
+        response_headers=[ETAG],
+        responses=CHANGED | errors(Conflict),
+    )
+    async def change_anime(
+        self,
+        request: ViewerRequest,
+        anime_id: FromPath[UUID],
+        data: JSONBody[AnimeChange],
+        editing: Editing,
+        expected: IfMatch,
+    ) -> Response[Anime]:
+        """Update an anime. Omitted fields keep their value. Imports do not overwrite the changed fields."""
+        return tagged_by_content(await editing.change(request.user.user_id, anime_id, data, expected))
+
+    @delete("/{anime_id:str}", guards=EDITS, dependencies=EXPECTED, status_code=200, responses=CHANGED)
+    async def remove_anime(
+        self,
+        request: ViewerRequest,
+        anime_id: FromPath[UUID],
+        editing: Editing,
+        expected: IfMatch,
+        dry_run: DryRun = False,  # noqa: FBT002 - a query parameter
+    ) -> Deletion:
+        """Delete an anime. Its releases and episodes are deleted with it, and so is all that viewers keep of it."""
+        return await editing.remove(request.user.user_id, anime_id, expected, dry_run=dry_run)

@@ -6,6 +6,7 @@ from kitsu.db.models.accounts import RefreshToken as RefreshToken
 from kitsu.db.models.accounts import User as User
 from kitsu.db.models.catalogue import Anime as Anime
 from kitsu.db.models.catalogue import AnimeTitle as AnimeTitle
+from kitsu.db.models.catalogue import CatalogueChange as CatalogueChange
 from kitsu.db.models.catalogue import CatalogueImport as CatalogueImport
 from kitsu.db.models.catalogue import Episode as Episode
 from kitsu.db.models.catalogue import ExternalId as ExternalId

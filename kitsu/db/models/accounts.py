@@ -11,7 +11,7 @@ from kitsu.db.columns import CurrentTimestamp, Entity, Timestamp, UserRef
 
 class User(Entity):
     __tablename__ = "users"
-    __table_args__ = (CheckConstraint("role IN ('user', 'admin')", name="role"),)
+    __table_args__ = (CheckConstraint("role IN ('user', 'editor', 'admin')", name="role"),)
 
     email: Mapped[str] = mapped_column(String(255), unique=True)
     """In the user's spelling; `uq_users_email_lower` makes it unique whatever the case."""

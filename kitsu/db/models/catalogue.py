@@ -1,14 +1,33 @@
 """The tables of the catalogue: anime with their external ids, releases, episodes, and the last imported values."""
 
-from typing import Any
+from datetime import datetime
+from typing import Annotated, Any
 from uuid import UUID
 
 from advanced_alchemy.base import DefaultBase
-from sqlalchemy import Computed, Double, ForeignKey, Index, String, Text, false, func
+from sqlalchemy import (
+    BigInteger,
+    Computed,
+    DateTime,
+    Double,
+    ForeignKey,
+    Identity,
+    Index,
+    String,
+    Text,
+    UniqueConstraint,
+    and_,
+    false,
+    func,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
-from kitsu.db.columns import AnimeRef, CurrentTimestamp, Entity
+from kitsu.db.columns import AnimeRef, CurrentTimestamp, Entity, Id
+
+EditedFields = Annotated[list[str], mapped_column(ARRAY(Text), server_default="{}")]
+"""Columns that no import overwrites. A trigger adds those that anything else changes."""
 
 
 class Anime(Entity):
@@ -31,6 +50,7 @@ class Anime(Entity):
     genres: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
     studios: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
     updated_at: Mapped[CurrentTimestamp] = mapped_column(onupdate=func.now())
+    edited_fields: Mapped[EditedFields]
 
     title_key: Mapped[str] = mapped_column(Text(collation="C"), Computed("kitsu_fold(title)", persisted=True))
     """The title without case and accents, for `sort=title`."""
@@ -82,14 +102,17 @@ class Release(Entity):
     title: Mapped[str] = mapped_column(String(255))
     year: Mapped[int | None]
     status: Mapped[str | None] = mapped_column(String(64))
+    edited_fields: Mapped[EditedFields]
 
 
 class Episode(Entity):
     __tablename__ = "episodes"
+    __table_args__ = (UniqueConstraint("release_id", "number", name="uq_episodes_release_id"),)
 
     release_id: Mapped[UUID] = mapped_column(ForeignKey("releases.id", ondelete="CASCADE"))
     number: Mapped[int]
     title: Mapped[str | None] = mapped_column(String(255))
+    airs_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
 
 
 class CatalogueImport(DefaultBase):
@@ -102,6 +125,31 @@ class CatalogueImport(DefaultBase):
     fields: Mapped[dict[str, Any]] = mapped_column(JSONB)  # column name of `anime` to value
     sample: Mapped[bool] = mapped_column(server_default=false())
     """From the sample catalogue; another import replaces the values."""
+
+
+class CatalogueChange(DefaultBase):
+    """A row of the catalogue that was created, updated or deleted. Triggers write it in the same transaction."""
+
+    __tablename__ = "catalogue_changes"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    made_at: Mapped[CurrentTimestamp]
+    change_set: Mapped[int] = mapped_column(
+        BigInteger, server_default=text("CAST(CAST(pg_current_xact_id() AS text) AS bigint)")
+    )
+    """The transaction: all its changes belong together. After a restore, another one may have the same number."""
+    source: Mapped[str] = mapped_column(String(16))
+    """`edit`, `revert`, `import`, or `database` for another program."""
+    user_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
+    anime_id: Mapped[Id | None]
+    """Null for an episode whose release was deleted with it."""
+    entity: Mapped[str] = mapped_column(String(16))
+    """`anime`, `release`, `episode` or `external_id`."""
+    entity_id: Mapped[str] = mapped_column(Text)
+    action: Mapped[str] = mapped_column(String(16))
+    """`create`, `update` or `delete`."""
+    fields: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    """Column to its values `before` and `after`."""
 
 
 # Every sort order of the API, and every filter in the default order.
@@ -123,4 +171,8 @@ Index("ix_anime_titles_key", AnimeTitle.key, postgresql_using="gin", postgresql_
 Index("ix_anime_titles_words", AnimeTitle.words, postgresql_using="gin")
 Index("ix_title_words_word", TitleWord.word, postgresql_using="gin", postgresql_ops={"word": "gin_trgm_ops"})
 Index("ix_releases_created_at", Release.created_at.desc(), Release.id.desc())
-Index("ix_episodes_release_id", Episode.release_id, Episode.number, Episode.id)
+Index("ix_anime_edited", Anime.id, postgresql_where=text("cardinality(edited_fields) > 0"))
+Index("ix_catalogue_changes_anime_id", CatalogueChange.anime_id, CatalogueChange.id.desc())
+_is_removed_id = and_(CatalogueChange.entity == "external_id", CatalogueChange.action == "delete")
+Index("ix_catalogue_changes_removed_ids", CatalogueChange.entity_id, postgresql_where=_is_removed_id)
+Index("ix_catalogue_changes_user_id", CatalogueChange.user_id, postgresql_where=CatalogueChange.user_id.is_not(None))

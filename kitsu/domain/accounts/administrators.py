@@ -1,4 +1,4 @@
-"""Accounts for operators: make an administrator, find a user by e-mail."""
+"""Accounts for operators: give a user a role, find a user by e-mail."""
 
 from collections.abc import Callable
 from uuid import UUID
@@ -9,7 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from kitsu.db.models import User
 from kitsu.domain.accounts.passwords import check_new, hash_password
-from kitsu.domain.accounts.users import insert_user, valid_email
+from kitsu.domain.accounts.permissions import Role
+from kitsu.domain.accounts.users import insert_user, keep_an_administrator, valid_email
+
+NAMES: dict[Role, str] = {"user": "a user", "editor": "an editor", "admin": "an administrator"}
 
 log = structlog.get_logger("kitsu.security")
 
@@ -20,10 +23,11 @@ async def find_user_id(engine: AsyncEngine, email: str) -> UUID | None:
         return await connection.scalar(select(User.id).where(func.lower(User.email) == func.lower(email.strip())))
 
 
-async def make_administrator(engine: AsyncEngine, email: str, password: str | None, ask: Callable[[], str]) -> str:
-    """Make an administrator of an existing or a new account. Return a sentence that says which.
+async def give_role(engine: AsyncEngine, email: str, password: str | None, role: Role, ask: Callable[[], str]) -> str:
+    """Give a role to an existing or a new account. Return a sentence that says which.
 
-    `ask` is called for the password of a new account if none is given. Raises InvalidRequest.
+    `ask` is called for the password of a new account if none is given. Raises InvalidRequest, and BadRequest for the
+    last administrator.
     """
     address = valid_email(email)
     if password is None and await find_user_id(engine, address) is None:
@@ -32,15 +36,18 @@ async def make_administrator(engine: AsyncEngine, email: str, password: str | No
     if password is not None:
         check_new(password, "password", refuse_common=False)
         password_hash = hash_password(password)
+    name = NAMES[role]
     async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
         by_email = select(User).where(func.lower(User.email) == func.lower(address))
         user = await session.scalar(by_email.with_for_update())
         if user is None:
-            created = await insert_user(session, address, password_hash or "", "admin")
-            log.info("administrator created", user_id=str(created.id))
-            return f"{address} is an administrator now."
-        user.role, user.is_active = "admin", True
+            created = await insert_user(session, address, password_hash or "", role)
+            log.info("user created", user_id=str(created.id), role=role)
+            return f"{address} is {name} now."
+        if role != "admin":
+            await keep_an_administrator(session, user.id)
+        user.role, user.is_active = role, True
         if password_hash is not None:
             user.password_hash = password_hash
-    log.info("role changed", user_id=str(user.id), role="admin")
-    return f"{user.email} was there already and is an administrator now."
+    log.info("role changed", user_id=str(user.id), role=role)
+    return f"{user.email} was there already and is {name} now."

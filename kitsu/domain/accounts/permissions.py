@@ -4,8 +4,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-Role = Annotated[Literal["user", "admin"], Meta(title="Role", description="The role of a user.")]
-Permission = Literal["read:content", "read:profile", "write:profile", "write:content", "admin:*"]
+Role = Annotated[Literal["user", "editor", "admin"], Meta(title="Role", description="The role of a user.")]
+Permission = Literal["read:content", "read:profile", "write:profile", "write:content", "edit:catalogue", "admin:*"]
 
 _USER: frozenset[Permission] = frozenset(("read:content", "read:profile", "write:profile", "write:content"))
-PERMISSIONS: dict[Role, frozenset[Permission]] = {"user": _USER, "admin": _USER | {"admin:*"}}
+_EDITOR: frozenset[Permission] = _USER | {"edit:catalogue"}
+PERMISSIONS: dict[Role, frozenset[Permission]] = {"user": _USER, "editor": _EDITOR, "admin": _EDITOR | {"admin:*"}}

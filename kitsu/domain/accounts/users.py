@@ -154,8 +154,8 @@ class UserService(SQLAlchemyAsyncRepositoryService[models.User]):
         values = given(change)
         if change.email is not UNSET:
             values["email"] = valid_email(change.email)
-        if change.is_active is False or change.role == "user":
-            await self._keep_an_administrator(user_id)
+        if change.is_active is False or change.role in {"user", "editor"}:
+            await keep_an_administrator(self._session, user_id)
         user = await self._change(await self._locked(user_id), values)
         if change.is_active is False:
             await self._sessions.revoke_all(user_id, "account")
@@ -168,7 +168,7 @@ class UserService(SQLAlchemyAsyncRepositoryService[models.User]):
 
     async def remove(self, user_id: UUID) -> None:
         """Delete an account with all its rows. Raises NotFound, and BadRequest for the last administrator."""
-        await self._keep_an_administrator(user_id)
+        await keep_an_administrator(self._session, user_id)
         avatar = (await self._locked(user_id)).avatar
         if avatar is not None:
             await self._context.orphans.note(self._session, avatar)
@@ -196,13 +196,14 @@ class UserService(SQLAlchemyAsyncRepositoryService[models.User]):
             await self._session.flush()
         return user
 
-    async def _keep_an_administrator(self, user_id: UUID) -> None:
-        """Lock the administrators. Raise BadRequest when this user is the last active one."""
-        if list(await self._session.scalars(_ADMINISTRATORS)) == [user_id]:
-            raise BadRequest("The last administrator can't be removed or demoted")
-
     def _struct_of(self, user: models.User) -> User:
         return user_of({name: getattr(user, name) for name in _FIELDS}, media_url=self._context.media_url)
+
+
+async def keep_an_administrator(session: AsyncSession, user_id: UUID) -> None:
+    """Lock the administrators. Raise BadRequest when this user is the last active one."""
+    if list(await session.scalars(_ADMINISTRATORS)) == [user_id]:
+        raise BadRequest("The last administrator can't be removed or demoted")
 
 
 async def insert_user(session: AsyncSession, email: str, password_hash: str, role: Role) -> models.User:

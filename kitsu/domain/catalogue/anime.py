@@ -113,7 +113,7 @@ EXTERNAL_IDS = (
 DETAILS: Rows = select(*columns_of(Anime, _anime, external_ids=EXTERNAL_IDS)).where(
     _anime.id == any_(bindparam("anime_ids", type_=ARRAY(Uuid)))
 )
-_detail_of = mapper(Anime, DETAILS)
+detail_of = mapper(Anime, DETAILS)
 
 
 _FILTERS: dict[str, ColumnElement[bool]] = {
@@ -175,4 +175,4 @@ class AnimeReader:
 
     async def _look_up(self, anime_ids: list[UUID]) -> dict[UUID, Anime]:
         rows = await self._runner.rows(DETAILS, {"anime_ids": padded(anime_ids)})
-        return {row["id"]: _detail_of(row) for row in rows}
+        return {row["id"]: detail_of(row) for row in rows}

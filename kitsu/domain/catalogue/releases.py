@@ -40,20 +40,21 @@ class EpisodeListItem(msgspec.Struct):
     id: Annotated[UUID, Meta(examples=["019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5d"])]
     number: Annotated[int, described("The number in the release, from 1.", 1)]
     title: Annotated[str | None, described("The title of the episode.", "Rebirth")]
+    airs_at: Annotated[datetime | None, described("When it is or was first shown.")]
 
 
 _release, _episode = models.Release, models.Episode
 _episode_count = select(func.count()).where(_episode.release_id == _release.id).correlate(_release).scalar_subquery()
 _is_wanted = _release.id == bindparam("release_id")
-_DETAIL: Rows = select(*columns_of(Release, _release, episode_count=_episode_count)).where(_is_wanted)
-_detail_of = mapper(Release, _DETAIL)
+DETAIL: Rows = select(*columns_of(Release, _release, episode_count=_episode_count)).where(_is_wanted)
+detail_of = mapper(Release, DETAIL)
 # The outer join distinguishes a release without episodes (a row of nulls) from an unknown release (no row).
 _EPISODES: Rows = (
     select(*columns_of(EpisodeListItem, _episode))
     .select_from(_release)
     .outerjoin(_episode, _episode.release_id == _release.id)
     .where(_is_wanted)
-    .order_by(_episode.number, _episode.id)
+    .order_by(_episode.number)
 )
 _episode_of = mapper(EpisodeListItem, _EPISODES)
 
@@ -80,10 +81,10 @@ class ReleaseReader:
 
     async def detail(self, release_id: UUID) -> Release:
         """Return one release. Raises NotFound."""
-        row = await self._runner.row(_DETAIL, {"release_id": release_id})
+        row = await self._runner.row(DETAIL, {"release_id": release_id})
         if row is None:
             raise NotFound("Release not found")
-        return _detail_of(row)
+        return detail_of(row)
 
     async def episodes(self, release_id: UUID) -> list[EpisodeListItem]:
         """Return all episodes of a release, by number. Raises NotFound for an unknown release."""

@@ -12,6 +12,7 @@ from kitsu.db import models
 from kitsu.db.statements import StatementRunner
 from kitsu.domain.accounts.sessions import IpAddress, UserAgent
 from kitsu.domain.accounts.users import User, UserReader
+from kitsu.domain.catalogue import history
 from kitsu.domain.catalogue.anime import EXTERNAL_IDS, ExternalIds
 from kitsu.domain.fields import described
 from kitsu.domain.mapping import Rows, columns_of, mapper
@@ -49,6 +50,18 @@ class ExportedItem(msgspec.Struct):
     added_at: Annotated[datetime, described("When the anime was added.")]
 
 
+class ExportedChange(msgspec.Struct):
+    """A change of the catalogue that the user made."""
+
+    id: Annotated[int, described("Grows with each change.", 7654322)]
+    made_at: Annotated[datetime, described("When it was made.")]
+    anime_id: UUID | None
+    entity: history.Entity
+    entity_id: history.EntityId
+    action: history.Action
+    fields: history.Fields
+
+
 class AccountExport(msgspec.Struct):
     """All data that is stored about a user."""
 
@@ -61,6 +74,7 @@ class AccountExport(msgspec.Struct):
     library: Annotated[list[library.LibraryEntry], described("The library.")]
     collections: Annotated[list[collections.Collection], described("The collections.")]
     collection_items: Annotated[list[ExportedItem], described("The anime of all collections.")]
+    catalogue_changes: Annotated[list[ExportedChange], described("The changes of the catalogue by this user.")]
 
 
 class ExportedEntry(msgspec.Struct):
@@ -84,6 +98,7 @@ def _listing(kind: type[T] | Callable[[Any], T], rows: Rows, *keys: Any) -> List
 
 _session, _item, _collection = models.AuthSession, models.CollectionItem, models.Collection
 _entry, _anime, _external = models.LibraryEntry, models.Anime, models.ExternalId
+_change = models.CatalogueChange
 
 _SESSIONS: Rows = select(*columns_of(ExportedSession, _session)).where(_session.user_id == USER_ID)
 _ITEMS: Rows = (
@@ -92,6 +107,7 @@ _ITEMS: Rows = (
     .join(_anime, _anime.id == _item.anime_id)
     .where(_collection.user_id == USER_ID)
 )
+_CHANGES: Rows = select(*columns_of(ExportedChange, _change)).where(_change.user_id == USER_ID)
 _LISTS: dict[str, Listing[Any]] = {
     "sessions": _listing(ExportedSession, _SESSIONS, _session.id),
     "favorites": _listing(favorites.Favorite, favorites.ROWS, models.Favorite.id),
@@ -100,6 +116,7 @@ _LISTS: dict[str, Listing[Any]] = {
     "library": _listing(library.LibraryEntry, library.ROWS, models.LibraryEntry.id),
     "collections": _listing(collections.Collection, collections.ROWS, _collection.id),
     "collection_items": _listing(ExportedItem, _ITEMS, _item.collection_id, _item.position, _item.anime_id),
+    "catalogue_changes": _listing(ExportedChange, _CHANGES, _change.id),
 }
 _entry_of = mapper(library.LibraryEntry, library.ROWS)
 _WITH_IDS = library.ROWS.add_columns(EXTERNAL_IDS.label("external_ids"))

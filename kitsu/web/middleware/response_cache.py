@@ -2,12 +2,12 @@
 
 import time
 from collections import OrderedDict
-from hashlib import blake2b
 from typing import NamedTuple
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPResponseStartEvent, HTTPScope, Message, Receive, Scope, Send
 
+from kitsu.domain.versions import content_tag
 from kitsu.web.middleware.response_headers import CorsHeaders
 
 # Browsers and CDNs may store a response and must revalidate it, so that an editor's change shows at once.
@@ -151,7 +151,7 @@ class CachedResponses:
 
 
 def _cacheable(start: HTTPResponseStartEvent, body: bytes, path_template: str) -> CachedResponse:
-    etag = b'"%s"' % blake2b(body, digest_size=12).hexdigest().encode()
+    etag = f'"{content_tag(body)}"'.encode()
     # CORS headers depend on the request's origin, and are added for each request.
     headers = [pair for pair in start["headers"] if not pair[0].startswith((b"cache-control", b"access-control-"))]
     return CachedResponse([*headers, (b"etag", etag), (b"cache-control", CACHE_CONTROL)], body, etag, path_template)

@@ -55,6 +55,22 @@ SIGNED_IN = {
     "changeUser": ("/users/{user_id}", {"200", "400", "403", "404", "422"}),
     "deleteUser": ("/users/{user_id}", {"204", "400", "403", "404", "422"}),
 }
+# Operations of editors, with a token.
+EDITING = {
+    "addAnime": ("/anime", {"201", "403", "409", "422"}),
+    "changeAnime": ("/anime/{anime_id}", {"200", "403", "404", "409", "412", "422"}),
+    "removeAnime": ("/anime/{anime_id}", {"200", "403", "404", "412", "422"}),
+    "addRelease": ("/releases", {"201", "403", "404", "422"}),
+    "changeRelease": ("/releases/{release_id}", {"200", "403", "404", "412", "422"}),
+    "removeRelease": ("/releases/{release_id}", {"200", "403", "404", "412", "422"}),
+    "addEpisode": ("/episodes", {"201", "403", "404", "409", "422"}),
+    "changeEpisode": ("/episodes/{episode_id}", {"200", "403", "404", "409", "412", "422"}),
+    "removeEpisode": ("/episodes/{episode_id}", {"200", "403", "404", "412", "422"}),
+    "listAnimeHistory": ("/anime/{anime_id}/history", {"200", "403", "404", "422"}),
+    "revertAnimeChange": ("/anime/{anime_id}/history/{change_id}/revert", {"200", "403", "404", "409", "422"}),
+    "giveFieldToImports": ("/anime/{anime_id}/edited-fields/{field}", {"200", "403", "404", "422"}),
+    "listDisagreements": ("/edited-fields", {"200", "403", "422"}),
+}
 ENTRANCE = {
     "register": ("/auth/register", {"201", "400", "422", "429"}),
     "login": ("/auth/login", {"200", "401", "422", "429"}),
@@ -62,9 +78,10 @@ ENTRANCE = {
     "logout": ("/auth/logout", {"204", "422"}),
 }
 FILES = {"getAvatar": ("/media/avatars/{name}", {"200", "206", "304", "404", "416"})}
-KNOWN = SIGNED_IN | viewer_operations.VIEWER | viewer_operations.GUESTS_TOO
+KNOWN = SIGNED_IN | EDITING | viewer_operations.VIEWER | viewer_operations.GUESTS_TOO
 ALL = {**OPERATIONS, **ENTRANCE, **FILES, **{name: (path, {*it, "401"}) for name, (path, it) in KNOWN.items()}}
 BODIES = {*viewer_operations.BODIES, *ENTRANCE, "changePassword", "changeMe", "deleteMe", "addUser", "changeUser"}
+BODIES |= {f"{verb}{noun}" for verb in ("add", "change") for noun in ("Anime", "Release", "Episode")}
 CODES = {
     "400": "VALIDATION_ERROR",
     "401": "AUTH_ERROR",

@@ -1,6 +1,7 @@
 """A crowded database for the tests of cursors: its rows, its readers, and the walk over a list."""
 
 from datetime import UTC, datetime
+from itertools import count
 from random import Random
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
@@ -10,6 +11,7 @@ import httpx
 from tests.assertions import read_pages
 from tests.factories import Backend, Viewer, insert
 
+EPISODE_NUMBERS = count(1)  # a release has each number once
 LIMITS = (1, 2, 3, 7)
 SORTS = ("", "created_at", "-created_at", "title", "-title", "year", "-year", "score", "-score")
 MOMENTS = [datetime(2024, 5, 6, 7, 8, 9, microsecond, tzinfo=UTC) for microsecond in (0, 123456, 123457)]
@@ -89,7 +91,7 @@ async def add_one_of_all(crowd: Crowd, chosen: Random) -> None:
     of = UUID(crowd.names["anime_id"]) if chosen.random() < 0.5 else anime_id
     await insert(rows, "releases", {"anime_id": of, "title": "TV", "created_at": moment()})
     release_id = UUID(crowd.names["release_id"])
-    episode_id = await insert(rows, "episodes", {"release_id": release_id, "number": 1})
+    episode_id = await insert(rows, "episodes", {"release_id": release_id, "number": next(EPISODE_NUMBERS)})
     user_id, name = uuid4(), uuid4().hex
     await insert(
         *(rows, "users"),

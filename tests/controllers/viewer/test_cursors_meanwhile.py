@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.assertions import read_pages
-from tests.controllers.viewer.crowd import EARLIEST, FAR_AHEAD, MOMENTS, Crowd, asking, next_of
+from tests.controllers.viewer.crowd import EARLIEST, EPISODE_NUMBERS, FAR_AHEAD, MOMENTS, Crowd, asking, next_of
 from tests.factories import Viewer, insert
 
 
@@ -93,7 +93,7 @@ class Rows:
         if table == "collections":
             return {"user_id": self._owner, "name": name}
         if table == "views":
-            episode = {"release_id": UUID(self._names["release_id"]), "number": 1}
+            episode = {"release_id": UUID(self._names["release_id"]), "number": next(EPISODE_NUMBERS)}
             return {
                 "user_id": self._owner,
                 "episode_id": UUID(await insert(self._shelf.rows, "episodes", episode)),

@@ -148,6 +148,7 @@ async def test_import_fills_every_column(database: URL, tmp_path: Path) -> None:
         "title_original": None,
         "description": None,
         "year": 2006,
+        "edited_fields": [],
         **FULL_COLUMNS,
         "genres": ["mystery", "thriller"],
         "studios": ["madhouse"],

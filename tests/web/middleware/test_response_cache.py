@@ -100,7 +100,7 @@ async def test_other_responses_are_not_cached(client: httpx.AsyncClient, path: s
 
 async def test_other_method_or_query_misses_the_cache(client: httpx.AsyncClient) -> None:
     await client.get("/anime")
-    assert (await client.post("/anime")).status_code == 405
+    assert (await client.put("/anime")).status_code == 405
     assert (await client.get("/anime?offset=1")).json() == []
     assert len((await client.get("/anime")).json()) == 1
 

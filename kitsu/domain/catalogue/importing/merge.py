@@ -1,7 +1,6 @@
 """Entries against the catalogue: staged by COPY, then compared and merged by merge.sql, in one transaction.
 
-`catalogue_imports` has the values of the last import, for a three-way merge: a field that still has the value of the
-last import gets the new value. Any other was changed by an editor, and stays.
+A field gets its new value unless it was edited. `catalogue_imports` has the values of the last import.
 """
 
 import re
@@ -48,6 +47,8 @@ class Report(msgspec.Struct):
     unchanged: int = 0
     merged: int = 0
     """Entries that were the same anime as an earlier one of the file."""
+    left_out: int = 0
+    """Entries of anime that an editor deleted."""
     refused: list[tuple[int, str]] = []
     """Number and reason of each."""
 
@@ -105,6 +106,7 @@ async def _import(
     connection: asyncpg.Connection, path: Path, progress: Callable[[int], None], *, sample: bool
 ) -> Report:
     report = Report()
+    await connection.execute("SELECT set_config('kitsu.change_source', 'import', true)")
     await connection.execute(_SQL["create_tables"])
     rows = _rows(path, progress, report)
     columns = ["number", "anime_id", "release_id", "root", "fields", "sources"]
@@ -124,12 +126,13 @@ async def _import(
     for number, named, more in await connection.fetch(_SQL["match"]):
         some = ", ".join(named) + (f" and {more} more" if more else "")
         report.refuse(number, f"its sources belong to different anime of the catalogue: {some}")
+    left_out = await connection.fetchval(_SQL["leave_out_deleted"])
 
     new_id = "uuidv7()" if connection.get_server_version().major >= UUIDV7_SINCE else "gen_random_uuid()"
     blank = "'" + msgspec.json.encode(BLANK).decode() + "'::jsonb"
     await connection.execute(_SQL["merge"].format(columns=", ".join(BLANK), blank=blank, sample=sample, new_id=new_id))
     counts = await connection.fetchrow(_SQL["count"])
-    return Report(**counts, refused=sorted(report.refused))
+    return Report(**counts, left_out=left_out, refused=sorted(report.refused))
 
 
 def _rows(path: Path, progress: Callable[[int], None], report: Report) -> Iterator[tuple[Any, ...]]:

@@ -65,6 +65,21 @@ WITH matches AS (
 )
 SELECT number, named, more FROM ambiguous
 
+-- name: leave_out_deleted
+-- What belongs to no anime of the catalogue, but to one that an editor deleted, stays deleted.
+WITH deleted AS (
+    SELECT DISTINCT e.root FROM import_entries e JOIN import_sources s USING (number)
+    JOIN catalogue_changes c
+      ON c.entity = 'external_id' AND c.action = 'delete' AND c.entity_id = s.provider || ':' || s.external_id
+    JOIN catalogue_changes a
+      ON a.anime_id = c.anime_id AND a.change_set = c.change_set AND a.made_at = c.made_at
+     AND a.entity = 'anime' AND a.action = 'delete' AND a.source = 'edit'
+    WHERE e.target IS NULL AND e.root > 0
+), left_out AS (
+    UPDATE import_entries e SET root = 0 FROM deleted WHERE e.root = deleted.root RETURNING e.number
+)
+SELECT count(*) FROM left_out
+
 -- name: merge
 DELETE FROM import_sources USING import_entries e WHERE e.number = import_sources.number AND e.root = 0;
 DELETE FROM import_entries WHERE root = 0;
@@ -106,18 +121,18 @@ WHERE c.was_sample AND anime.id = c.anime_id;
 UPDATE releases SET created_at = anime.created_at
 FROM import_changes c JOIN anime ON anime.id = c.anime_id WHERE c.was_sample AND releases.id = c.release_id;
 
--- A field takes its new value where it still holds the value of the last import.
+-- A field takes its new value unless it was edited.
 WITH updated AS (
     UPDATE anime SET updated_at = now(), ({columns}) = (
         SELECT {columns} FROM jsonb_populate_record(anime, (
             SELECT jsonb_object_agg(key, value) FROM jsonb_each(c.new)
-            WHERE value <> c.old->key AND coalesce(to_jsonb(anime)->key, 'null') = c.old->key
+            WHERE value <> coalesce(to_jsonb(anime)->key, 'null') AND key <> ALL (anime.edited_fields)
         ))
     )
     FROM import_changes c
     WHERE anime.id = c.anime_id AND EXISTS (
         SELECT FROM jsonb_each(c.new)
-        WHERE value <> c.old->key AND coalesce(to_jsonb(anime)->key, 'null') = c.old->key
+        WHERE value <> coalesce(to_jsonb(anime)->key, 'null') AND key <> ALL (anime.edited_fields)
     )
     RETURNING c.anime_id
 )
@@ -126,14 +141,14 @@ WITH updated AS (
     UPDATE releases SET (title, year, status) = (
         SELECT title, year, status FROM jsonb_populate_record(releases, (
             SELECT jsonb_object_agg(key, value) FROM jsonb_each(c.new)
-            WHERE value <> c.old->key AND coalesce(to_jsonb(releases)->key, 'null') = c.old->key
+            WHERE value <> coalesce(to_jsonb(releases)->key, 'null') AND key <> ALL (releases.edited_fields)
         ))
     )
     FROM import_changes c
     WHERE releases.id = c.release_id AND EXISTS (
         SELECT FROM jsonb_each(c.new)
         WHERE key IN ('title', 'year', 'status')
-          AND value <> c.old->key AND coalesce(to_jsonb(releases)->key, 'null') = c.old->key
+          AND value <> coalesce(to_jsonb(releases)->key, 'null') AND key <> ALL (releases.edited_fields)
     )
     RETURNING c.anime_id
 )
@@ -177,7 +192,7 @@ INSERT INTO import_updated SELECT anime_id FROM added;
 WITH added AS (
     INSERT INTO episodes (id, release_id, number)
     SELECT {new_id}, i.release_id, n FROM import_episodes i, generate_series(i.first, i.last) n
-    WHERE NOT EXISTS (SELECT FROM episodes e WHERE e.release_id = i.release_id AND e.number = n)
+    ON CONFLICT DO NOTHING
     RETURNING release_id
 )
 INSERT INTO import_updated
