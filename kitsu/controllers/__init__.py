@@ -7,7 +7,7 @@ from typing import Any
 from litestar import Controller
 
 from kitsu.controllers.accounts import auth, users
-from kitsu.controllers.catalogue import anime, facets, history, releases, search
+from kitsu.controllers.catalogue import anime, facets, history, merges, releases, search
 from kitsu.controllers.media import avatars
 from kitsu.controllers.operations import docs, health, metrics
 from kitsu.controllers.viewer import collections, exports, favorites, library, views, watch_progress
@@ -21,6 +21,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     search.SearchController,
     facets.FacetController,
     history.HistoryController,
+    merges.MergeController,
     favorites.FavoriteController,
     watch_progress.WatchProgressController,
     views.ViewController,

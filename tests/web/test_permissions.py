@@ -138,6 +138,12 @@ TABLE: dict[tuple[str, str], Row] = {
         editor(404), parameters=lambda _: {"anime_id": ANIME, "field": "poster"}
     ),
     ("GET", "/edited-fields"): Row(editor(200)),
+    ("POST", "/anime/{anime_id}/merge"): Row(
+        editor(200), lambda _: {"into": UNTOUCHED}, the_anime, query="?dry_run=true"
+    ),
+    ("POST", "/anime/{anime_id}/split"): Row(editor(422), lambda _: {"title": "New"}, the_anime),
+    ("GET", "/merges"): Row(editor(200)),
+    ("POST", "/merges/{merge_id}/undo"): Row(editor(404), parameters=lambda _: {"merge_id": ANIME}),
     ("POST", "/releases"): Row(editor(201), lambda _: {"anime_id": UNTOUCHED, "title": "New"}),
     ("PATCH", "/releases/{release_id}"): Row(editor(200), lambda _: {"year": 2001}, the_release),
     ("DELETE", "/releases/{release_id}"): Row(editor(200), parameters=the_release, query="?dry_run=true"),

@@ -5,11 +5,13 @@ from kitsu.db.models.accounts import RateLimit as RateLimit
 from kitsu.db.models.accounts import RefreshToken as RefreshToken
 from kitsu.db.models.accounts import User as User
 from kitsu.db.models.catalogue import Anime as Anime
+from kitsu.db.models.catalogue import AnimeMerge as AnimeMerge
 from kitsu.db.models.catalogue import AnimeTitle as AnimeTitle
 from kitsu.db.models.catalogue import CatalogueChange as CatalogueChange
 from kitsu.db.models.catalogue import CatalogueImport as CatalogueImport
 from kitsu.db.models.catalogue import Episode as Episode
 from kitsu.db.models.catalogue import ExternalId as ExternalId
+from kitsu.db.models.catalogue import MergedRow as MergedRow
 from kitsu.db.models.catalogue import Release as Release
 from kitsu.db.models.catalogue import TitleWord as TitleWord
 from kitsu.db.models.operations import CommandRun as CommandRun

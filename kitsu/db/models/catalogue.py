@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
-from kitsu.db.columns import AnimeRef, CurrentTimestamp, Entity, Id
+from kitsu.db.columns import AnimeRef, CurrentTimestamp, Entity, Id, Timestamp
 
 EditedFields = Annotated[list[str], mapped_column(ARRAY(Text), server_default="{}")]
 """Columns that no import overwrites. A trigger adds those that anything else changes."""
@@ -139,7 +139,7 @@ class CatalogueChange(DefaultBase):
     )
     """The transaction: all its changes belong together. After a restore, another one may have the same number."""
     source: Mapped[str] = mapped_column(String(16))
-    """`edit`, `revert`, `import`, or `database` for another program."""
+    """`edit`, `revert`, `merge`, `undo`, `split`, `import`, or `database` for another program."""
     user_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
     anime_id: Mapped[Id | None]
     """Null for an episode whose release was deleted with it."""
@@ -150,6 +150,42 @@ class CatalogueChange(DefaultBase):
     """`create`, `update` or `delete`."""
     fields: Mapped[dict[str, Any]] = mapped_column(JSONB)
     """Column to its values `before` and `after`."""
+
+
+class AnimeMerge(DefaultBase):
+    """A merge of an anime into another one. Until it is undone, the old id stands for the other anime."""
+
+    __tablename__ = "anime_merges"
+
+    id: Mapped[Id] = mapped_column(primary_key=True)
+    merged_at: Mapped[CurrentTimestamp]
+    user_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
+    source: Mapped[str] = mapped_column(String(16))
+    """`merge`, or `import`."""
+    from_id: Mapped[Id]
+    from_title: Mapped[str] = mapped_column(String(255))
+    into_id: Mapped[Id]
+    into_title: Mapped[str] = mapped_column(String(255))
+    current_id: Mapped[Id]
+    """What the old id stands for now: `into_id`, or what that became."""
+    undone_at: Mapped[Timestamp | None]
+    moved: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    """The ids of `releases`, the `external_ids` and the `titles` that were moved."""
+    report: Mapped[dict[str, Any]] = mapped_column(JSONB)
+
+
+class MergedRow(DefaultBase):
+    """A row before a merge, for an undo."""
+
+    __tablename__ = "merged_rows"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    merge_id: Mapped[UUID] = mapped_column(ForeignKey("anime_merges.id", ondelete="CASCADE"))
+    user_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    kind: Mapped[str] = mapped_column(String(32))  # the name of its table
+    old_row: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    into_row: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    """The viewer's row of the other anime, if there was one."""
 
 
 # Every sort order of the API, and every filter in the default order.
@@ -176,3 +212,10 @@ Index("ix_catalogue_changes_anime_id", CatalogueChange.anime_id, CatalogueChange
 _is_removed_id = and_(CatalogueChange.entity == "external_id", CatalogueChange.action == "delete")
 Index("ix_catalogue_changes_removed_ids", CatalogueChange.entity_id, postgresql_where=_is_removed_id)
 Index("ix_catalogue_changes_user_id", CatalogueChange.user_id, postgresql_where=CatalogueChange.user_id.is_not(None))
+_is_current = AnimeMerge.undone_at.is_(None)
+Index("ix_anime_merges_from_id", AnimeMerge.from_id, unique=True, postgresql_where=_is_current)
+Index("ix_anime_merges_current_id", AnimeMerge.current_id, postgresql_where=_is_current)
+Index("ix_anime_merges_into_id", AnimeMerge.into_id)
+Index("ix_anime_merges_newest", AnimeMerge.merged_at.desc(), AnimeMerge.id.desc())
+Index("ix_anime_merges_user_id", AnimeMerge.user_id, postgresql_where=AnimeMerge.user_id.is_not(None))
+Index("ix_merged_rows_merge_id", MergedRow.merge_id, MergedRow.kind)

@@ -17,6 +17,7 @@ class Favorite(Entity):
 
     user_id: Mapped[UserRef]
     anime_id: Mapped[AnimeRef]
+    updated_at: Mapped[CurrentTimestamp]  # later than `created_at` where a merge moved it to another anime
 
 
 class WatchProgress(Entity):
@@ -121,6 +122,7 @@ class IdempotencyKey(DefaultBase):
 
 
 Index("ix_favorites_newest", Favorite.user_id, Favorite.created_at.desc(), Favorite.id.desc())
+Index("ix_favorites_changes", Favorite.user_id, Favorite.updated_at, Favorite.id)
 Index("ix_watch_progress_newest", WatchProgress.user_id, WatchProgress.last_watched_at.desc(), WatchProgress.id.desc())
 Index("ix_views_newest", View.user_id, View.last_viewed_at.desc(), View.id.desc())
 _newest = (Collection.created_at.desc(), Collection.id.desc())

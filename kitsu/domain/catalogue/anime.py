@@ -99,9 +99,19 @@ class AnimeQuery(msgspec.Struct, frozen=True, kw_only=True):
         return {name: value for name, value in msgspec.structs.asdict(self).items() if name not in {"page", "sort"}}
 
 
-_anime, _external = models.Anime, models.ExternalId
+_anime, _external, _merge = models.Anime, models.ExternalId, models.AnimeMerge
+
+
+def current_id(anime_id: Any) -> ColumnElement[UUID]:
+    """Return the id of what an anime has become by merges, as an expression; its own id if it was not merged."""
+    became = select(_merge.current_id).where(_merge.from_id == anime_id, _merge.undone_at.is_(None)).scalar_subquery()
+    return func.coalesce(became, anime_id, type_=Uuid)
+
+
+_ID: Any = bindparam("anime_id", type_=Uuid)
+_CURRENT: Rows = select(current_id(_ID))
 LIST_COLUMNS = columns_of(AnimeListItem, _anime)
-_LIST_ITEM: Rows = select(*LIST_COLUMNS).where(_anime.id == bindparam("anime_id", type_=Uuid))
+_LIST_ITEM: Rows = select(*LIST_COLUMNS).where(_anime.id == current_id(_ID))
 _list_item_of = mapper(AnimeListItem, _LIST_ITEM)
 
 # Of several ids of one provider the lowest is shown, which is the oldest: jsonb keeps the last value of a key.
@@ -167,8 +177,10 @@ class AnimeReader:
         return await listing_of(filters, query.sort).page(self._runner, parameters, query.page)
 
     async def detail(self, anime_id: UUID) -> Anime:
-        """Return one anime. Raises NotFound."""
+        """Return one anime, for a merged one what it has become. Raises NotFound."""
         anime = await self._details.get(anime_id)
+        if anime is None:
+            anime = await self._details.get(await self._runner.value(_CURRENT, {"anime_id": anime_id}))
         if anime is None:
             raise NotFound("Anime not found")
         return anime

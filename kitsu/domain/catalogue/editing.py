@@ -70,10 +70,10 @@ class AnimeService(SQLAlchemyAsyncRepositoryService[models.Anime]):
         for name, value in values.items():
             setattr(row, name, value)
         if external_ids:
-            await self._set_external_ids(anime_id, external_ids)
+            await self._set_external_ids(row.id, external_ids)
             row.updated_at = func.now()
         await session.flush()
-        return await self._committed(anime_id)
+        return await self._committed(row.id)
 
     async def remove(
         self, editor_id: UUID, anime_id: UUID, expected: Expected | None, *, dry_run: bool = False
@@ -81,7 +81,8 @@ class AnimeService(SQLAlchemyAsyncRepositoryService[models.Anime]):
         """Delete an anime with its releases and episodes, and all that viewers keep of it. Raises as `change`."""
         session = self.repository.session
         await edit_as(session, editor_id)
-        await self._locked(anime_id, expected)
+        if (await self._locked(anime_id, expected)).id != anime_id:
+            raise NotFound("Anime was merged into another one")
         report = await _deletion(session, _release.anime_id == anime_id)
         for model in _OF_ANIME:
             count = await session.scalar(select(func.count()).where(model.anime_id == anime_id))
@@ -95,11 +96,15 @@ class AnimeService(SQLAlchemyAsyncRepositoryService[models.Anime]):
         return report
 
     async def _locked(self, anime_id: UUID, expected: Expected | None) -> models.Anime:
+        """Lock an anime, for a merged one what it has become."""
         row = await self.get_one_or_none(id=anime_id, with_for_update=True)
+        if row is None:
+            became = await self.repository.session.scalar(select(anime.current_id(anime_id)))
+            row = await self.get_one_or_none(id=became, with_for_update=True)
         if row is None:
             raise NotFound("Anime not found")
         if expected is not None:
-            expected.check_content(await self._detail(anime_id))
+            expected.check_content(await self._detail(row.id))
         return row
 
     async def _set_external_ids(self, anime_id: UUID, external_ids: Mapping[str, str | None]) -> None:
@@ -137,6 +142,7 @@ class ReleaseService(SQLAlchemyAsyncRepositoryService[models.Release]):
         await edit_as(session, editor_id)
         values = _tidied(msgspec.structs.asdict(new))
         count = values.pop("episode_count")
+        values["anime_id"] = await session.scalar(select(anime.current_id(new.anime_id)))
         with catalogue_constraints():
             row = await self.create(_release(**values), auto_refresh=False)
         if count:

@@ -20,8 +20,8 @@ from kitsu.domain.pagination import Listing, Page, PageRequest, ascending, desce
 from kitsu.errors import Conflict, NotFound
 
 Source = Annotated[
-    Literal["edit", "revert", "import", "database"],
-    Meta(title="ChangeSource", description="What made the change; `database` is another program."),
+    Literal["edit", "revert", "merge", "undo", "split", "import", "database"],
+    Meta(title="ChangeSource", description="What made the change; `undo` of a merge, `database` is another program."),
 ]
 Entity = Annotated[
     Literal["anime", "release", "episode", "external_id"],
@@ -164,6 +164,8 @@ class HistoryService(AnimeService):
         found = (await session.scalars(changes)).all()
         if not found:
             raise NotFound("Change not found")
+        if found[0].source in ("merge", "undo", "split"):
+            raise Conflict("Merges are undone as a whole, and splits by a merge")
         for change in found:
             with catalogue_constraints():
                 await self._undo(change)
@@ -177,12 +179,12 @@ class HistoryService(AnimeService):
         row = await self._locked(anime_id, None)
         if field not in row.edited_fields:
             raise NotFound("Field is not edited")
-        imported = await session.get(_import, anime_id)
+        imported = await session.get(_import, row.id)
         if imported is not None:
             setattr(row, field, imported.fields[field])
         row.edited_fields = [name for name in row.edited_fields if name != field]
         await session.flush()
-        return await self._committed(anime_id)
+        return await self._committed(row.id)
 
     async def _undo(self, change: models.CatalogueChange) -> None:
         session, table = self.repository.session, _TABLES[change.entity]

@@ -6,11 +6,11 @@ from uuid import UUID
 
 import msgspec
 from msgspec import Meta
-from sqlalchemy import ColumnElement, bindparam, func, select
+from sqlalchemy import ColumnElement, Uuid, bindparam, func, select
 
 from kitsu.db import models
 from kitsu.db.statements import StatementRunner
-from kitsu.domain.catalogue.anime import Status, Year
+from kitsu.domain.catalogue.anime import Status, Year, current_id
 from kitsu.domain.fields import described
 from kitsu.domain.mapping import Rows, columns_of, mapper
 from kitsu.domain.pagination import Listing, Page, PageRequest, descending
@@ -66,7 +66,7 @@ def _listing(*where: ColumnElement[bool]) -> Listing[ReleaseListItem]:
 
 
 _ALL = _listing()
-_OF_ANIME = _listing(_release.anime_id == bindparam("anime_id"))
+_OF_ANIME = _listing(_release.anime_id == current_id(bindparam("anime_id", type_=Uuid)))
 
 
 class ReleaseReader:

@@ -5,8 +5,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.sql import Delete
 
-from kitsu.db.models import AuthSession, IdempotencyKey, RateLimit, RefreshToken, Tombstone
+from kitsu.db.models import AnimeMerge, AuthSession, IdempotencyKey, MergedRow, RateLimit, RefreshToken, Tombstone
 from kitsu.db.models.viewer import TOMBSTONE_DAYS
+from kitsu.domain.catalogue.merging import UNDO_DAYS
 from kitsu.domain.idempotency import RETENTION
 from kitsu.domain.media.orphans import OrphanFiles
 from kitsu.domain.operations import command_runs
@@ -16,6 +17,7 @@ SESSION_DAYS = 30
 """Ended sessions are stored so long, so that requests with their tokens get "revoked" or "expired"."""
 
 _sessions_since = func.now() - literal_column(f"interval '{SESSION_DAYS} days'")
+_merges_since = func.now() - literal_column(f"interval '{UNDO_DAYS} days'")
 _tombstones_since = func.now() - literal_column(f"interval '{TOMBSTONE_DAYS} days'")
 
 
@@ -36,6 +38,7 @@ _STATEMENTS = {
     ),
     "tombstones": _batch(Tombstone, Tombstone.deleted_at < _tombstones_since),
     "idempotency_keys": _batch(IdempotencyKey, IdempotencyKey.created_at < func.now() - RETENTION),
+    "merged_rows": _batch(MergedRow, MergedRow.merge_id == AnimeMerge.id, AnimeMerge.merged_at < _merges_since),
     "counters": _batch(RateLimit, RateLimit.ends_at < func.now()),
 }
 

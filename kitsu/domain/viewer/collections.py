@@ -12,7 +12,7 @@ from sqlalchemy import Uuid, bindparam, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from kitsu.db import models
-from kitsu.domain.catalogue.anime import LIST_COLUMNS, AnimeListItem
+from kitsu.domain.catalogue.anime import LIST_COLUMNS, AnimeListItem, current_id
 from kitsu.domain.changes import ChangesListing
 from kitsu.domain.fields import Version, described
 from kitsu.domain.mapping import Rows, columns_of, given
@@ -146,12 +146,13 @@ class CollectionService(SQLAlchemyAsyncRepositoryService[models.Collection]):
         session = self.repository.session
         inside = _item.collection_id == collection_id
         end = select(func.coalesce(func.max(_item.position) + 1, 0)).where(inside).scalar_subquery()
-        new = insert(_item).values(collection_id=collection_id, anime_id=anime_id)
+        wanted = current_id(anime_id)
+        new = insert(_item).values(collection_id=collection_id, anime_id=wanted)
         with viewer_constraints():
             if position is None:
                 stored = new.values(position=end).on_conflict_do_nothing()
             else:
-                others = select(_item.position).where(inside, _item.anime_id != anime_id)
+                others = select(_item.position).where(inside, _item.anime_id != wanted)
                 other = others.order_by(_item.position, _item.anime_id).offset(position).limit(1).scalar_subquery()
                 place = await session.scalar(select(func.coalesce(other, end)))
                 behind = update(_item).where(inside, _item.position >= place)
@@ -169,7 +170,8 @@ class CollectionService(SQLAlchemyAsyncRepositoryService[models.Collection]):
         await self._own(user_id, collection_id)
         session = self.repository.session
         # A trigger changes the collection's version when a row is deleted, here or with its anime.
-        await session.execute(delete(_item).where(_item.collection_id == collection_id, _item.anime_id == anime_id))
+        wanted = (_item.collection_id == collection_id, _item.anime_id == current_id(anime_id))
+        await session.execute(delete(_item).where(*wanted))
         await session.commit()
 
     async def _own(self, user_id: UUID, collection_id: UUID, expected: Expected | None = None) -> models.Collection:

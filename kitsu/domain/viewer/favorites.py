@@ -9,7 +9,7 @@ from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 
 from kitsu.db import models
-from kitsu.domain.catalogue.anime import AnimeListItem, get_list_item
+from kitsu.domain.catalogue.anime import AnimeListItem, current_id, get_list_item
 from kitsu.domain.changes import ChangesListing
 from kitsu.domain.fields import described
 from kitsu.domain.viewer.constraints import viewer_constraints
@@ -32,7 +32,7 @@ ROWS = rows_with_anime(Favorite, _favorite)
 
 class FavoriteReader(OwnListReader[Favorite]):
     listing = newest_first(Favorite, ROWS, _favorite.created_at)
-    changes = ChangesListing(Favorite, ROWS, _favorite.created_at)
+    changes = ChangesListing(Favorite, ROWS, _favorite.updated_at)
 
 
 class FavoriteService(SQLAlchemyAsyncRepositoryService[models.Favorite]):
@@ -45,11 +45,11 @@ class FavoriteService(SQLAlchemyAsyncRepositoryService[models.Favorite]):
         """Add an anime. Raises NotFound, and Conflict when it is a favourite already."""
         anime = await get_list_item(self.repository.session, anime_id)
         with viewer_constraints():
-            new = _favorite(user_id=user_id, anime_id=anime_id)
+            new = _favorite(user_id=user_id, anime_id=anime.id)
             row: Any = await self.create(new, auto_commit=True, auto_refresh=False)
         return Favorite(row.id, row.anime_id, row.created_at, anime)
 
     async def remove(self, user_id: UUID, anime_id: UUID) -> None:
         """Remove an anime, if it is a favourite."""
-        wanted = (_favorite.user_id == user_id, _favorite.anime_id == anime_id)
+        wanted = (_favorite.user_id == user_id, _favorite.anime_id == current_id(anime_id))
         await self.delete_where(*wanted, sanity_check=False, auto_commit=True)

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from uuid_utils.compat import uuid7
 
 from kitsu.db import models
-from kitsu.domain.catalogue.anime import LIST_COLUMNS, AnimeListItem
+from kitsu.domain.catalogue.anime import LIST_COLUMNS, AnimeListItem, current_id
 from kitsu.domain.changes import ChangesListing
 from kitsu.domain.fields import Version, described
 from kitsu.domain.mapping import Rows, columns_of, mapper, nested
@@ -65,14 +65,14 @@ _COLUMNS = columns_of(LibraryEntry, _entry)
 
 ROWS = rows_with_anime(LibraryEntry, _entry)
 _OF_STATUS = newest_first(LibraryEntry, ROWS, _entry.updated_at, _entry.status == _status)
-_ONE = ROWS.where(_entry.anime_id == _anime_id)
+_ONE = ROWS.where(_entry.anime_id == current_id(_anime_id))
 
 TODAY: Any = func.to_char(func.timezone("UTC", func.now()), "YYYY-MM-DD", type_=Text)
 
 
 def _put() -> Rows:
     """Return the upsert of an entry. Dates and watched episodes follow from the status, and never go back."""
-    wanted = select(*LIST_COLUMNS).where(_anime.id == _anime_id).cte("wanted")
+    wanted = select(*LIST_COLUMNS).where(_anime.id == current_id(_anime_id)).cte("wanted")
     is_completed, is_watching = _status == "completed", _status == "watching"
     new = insert(_entry).from_select(
         ["id", "user_id", "anime_id", "status", "score", "notes", "episodes_watched", "started_on", "completed_on"],
@@ -135,7 +135,8 @@ class LibraryService(SQLAlchemyAsyncRepositoryService[models.LibraryEntry]):
         """Create or update an entry. Raises NotFound, PreconditionFailed."""
         session = self.repository.session
         if expected is not None:
-            expected.check(await self.get_one_or_none(user_id=user_id, anime_id=anime_id, with_for_update=True))
+            own = (_entry.user_id == user_id, _entry.anime_id == current_id(anime_id))
+            expected.check(await self.get_one_or_none(*own, with_for_update=True))
         parameters = {**msgspec.structs.asdict(new), "id": uuid7(), "user_id": user_id, "anime_id": anime_id}
         with viewer_constraints():
             row = (await session.execute(_PUT, parameters)).first()
@@ -146,5 +147,5 @@ class LibraryService(SQLAlchemyAsyncRepositoryService[models.LibraryEntry]):
 
     async def remove(self, user_id: UUID, anime_id: UUID) -> None:
         """Remove an entry, if there is one."""
-        wanted = (_entry.user_id == user_id, _entry.anime_id == anime_id)
+        wanted = (_entry.user_id == user_id, _entry.anime_id == current_id(anime_id))
         await self.delete_where(*wanted, sanity_check=False, auto_commit=True)

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
+import asyncpg
 import msgspec
 from sqlalchemy import ColumnElement, Uuid, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -82,7 +83,11 @@ class Recorder(Generic[NewT, T]):
         parameters = {f"new_{name}": value for name, value in values.items()}
         with viewer_constraints():
             if idempotent is None:
-                return self._found(await self._runner.write(self.statement, parameters))
+                try:
+                    row = await self._runner.write(self.statement, parameters)
+                except asyncpg.ForeignKeyViolationError:  # its anime may have been merged into another one meanwhile
+                    row = await self._runner.write(self.statement, parameters)
+                return self._found(row)
             async with self._engine.begin() as connection:
 
                 async def work() -> T:

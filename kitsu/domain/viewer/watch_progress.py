@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from kitsu.db import models
 from kitsu.db.columns import MAX_INTEGER
-from kitsu.domain.catalogue.anime import LIST_COLUMNS, AnimeListItem
+from kitsu.domain.catalogue.anime import LIST_COLUMNS, AnimeListItem, current_id
 from kitsu.domain.changes import ChangesListing
 from kitsu.domain.fields import EpisodeNumber, Position, described
 from kitsu.domain.idempotency import IdempotentRequest
@@ -76,7 +76,7 @@ def _post() -> Rows:
     """Return the statement that stores progress and updates the library entry of the anime."""
     user_id, episode = new_value(_progress.user_id), new_value(_progress.episode)
     position, percent = new_value(_progress.position_seconds), new_value(_progress.progress_percent)
-    is_wanted = _anime.id == new_value(_progress.anime_id)
+    is_wanted = _anime.id == current_id(new_value(_progress.anime_id))
     anime = select(*LIST_COLUMNS, _anime.duration_seconds).where(is_wanted).cte("wanted")
 
     names = ["id", "user_id", "anime_id", "episode", "position_seconds", "progress_percent"]
@@ -165,7 +165,9 @@ class WatchProgressService(SQLAlchemyAsyncRepositoryService[models.WatchProgress
         session = self.repository.session
         await session.execute(
             update(_progress)
-            .where(_progress.user_id == user_id, _progress.anime_id == anime_id, _progress.hidden.is_(False))
+            .where(
+                _progress.user_id == user_id, _progress.anime_id == current_id(anime_id), _progress.hidden.is_(False)
+            )
             .values(hidden=True, updated_at=func.now())
         )
         await session.commit()

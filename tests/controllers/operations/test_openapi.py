@@ -69,6 +69,10 @@ EDITING = {
     "listAnimeHistory": ("/anime/{anime_id}/history", {"200", "403", "404", "422"}),
     "revertAnimeChange": ("/anime/{anime_id}/history/{change_id}/revert", {"200", "403", "404", "409", "422"}),
     "giveFieldToImports": ("/anime/{anime_id}/edited-fields/{field}", {"200", "403", "404", "422"}),
+    "mergeAnime": ("/anime/{anime_id}/merge", {"200", "403", "404", "409", "412", "422"}),
+    "splitAnime": ("/anime/{anime_id}/split", {"201", "403", "404", "409", "412", "422"}),
+    "listMerges": ("/merges", {"200", "403", "422"}),
+    "undoMerge": ("/merges/{merge_id}/undo", {"200", "403", "404", "409", "422"}),
     "listDisagreements": ("/edited-fields", {"200", "403", "422"}),
 }
 ENTRANCE = {
@@ -81,6 +85,7 @@ FILES = {"getAvatar": ("/media/avatars/{name}", {"200", "206", "304", "404", "41
 KNOWN = SIGNED_IN | EDITING | viewer_operations.VIEWER | viewer_operations.GUESTS_TOO
 ALL = {**OPERATIONS, **ENTRANCE, **FILES, **{name: (path, {*it, "401"}) for name, (path, it) in KNOWN.items()}}
 BODIES = {*viewer_operations.BODIES, *ENTRANCE, "changePassword", "changeMe", "deleteMe", "addUser", "changeUser"}
+BODIES |= {"mergeAnime", "splitAnime"}
 BODIES |= {f"{verb}{noun}" for verb in ("add", "change") for noun in ("Anime", "Release", "Episode")}
 CODES = {
     "400": "VALIDATION_ERROR",
