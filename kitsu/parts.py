@@ -15,7 +15,7 @@ from kitsu.domain.accounts.access_tokens import AccessTokens
 from kitsu.domain.accounts.passwords import PasswordHasher
 from kitsu.domain.accounts.sessions import SessionReader, SessionRules
 from kitsu.domain.accounts.users import AccountContext, UserReader
-from kitsu.domain.catalogue import anime, facets, history, merges, releases, search
+from kitsu.domain.catalogue import anime, facets, history, merges, releases, reviews, search
 from kitsu.domain.concurrency import ConcurrencyLimiter
 from kitsu.domain.media.avatars import AvatarFiles
 from kitsu.domain.media.orphans import OrphanFiles
@@ -83,7 +83,7 @@ class Parts(dict[type, Any]):
             *(self.accounts.limiter, self.sessions, users, self.files, imports),
             *(anime.AnimeReader(self.runner), search.SearchReader(self.runner), facets.FacetReader(self.runner)),
             *(releases.ReleaseReader(self.runner), history.HistoryReader(self.runner)),
-            merges.MergeReader(self.runner),
+            *(merges.MergeReader(self.runner), reviews.ReviewReader(self.runner)),
             *(favorites.FavoriteReader(self.runner), watch_progress.WatchProgressReader(self.runner)),
             *(views.ViewReader(self.runner), collections.CollectionReader(self.runner)),
             *(library.LibraryReader(self.runner), Exporter(self.runner, users)),

@@ -64,6 +64,14 @@ def _echo_catalogue_report(report: Report, *, dry_run: bool) -> None:
         click.echo(f"{report.from_sample:,} of those added took the place of sample titles.")
     if report.merged:
         click.echo(f"{report.merged:,} entries were the same anime as an earlier one of the file.")
+    for count, what in (
+        (report.identities.anime_merged, "anime were merged into others, as the file has them."),
+        (report.identities.anime_split, "entries became anime of their own, with ids of others."),
+        (report.identities.ids_moved, "external ids moved to another anime."),
+        (report.identities.reviews, "differences of ids were left for editors: see GET /import-reviews."),
+    ):
+        if count:
+            click.echo(f"{count:,} {what}")
     if report.left_out:
         click.echo(f"{report.left_out:,} entries were left out, because an editor deleted their anime.")
 

@@ -7,7 +7,7 @@ from typing import Any
 from litestar import Controller
 
 from kitsu.controllers.accounts import auth, users
-from kitsu.controllers.catalogue import anime, facets, history, merges, releases, search
+from kitsu.controllers.catalogue import anime, facets, history, merges, releases, reviews, search
 from kitsu.controllers.media import avatars
 from kitsu.controllers.operations import docs, health, metrics
 from kitsu.controllers.viewer import collections, exports, favorites, library, views, watch_progress
@@ -22,6 +22,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     facets.FacetController,
     history.HistoryController,
     merges.MergeController,
+    reviews.ReviewController,
     favorites.FavoriteController,
     watch_progress.WatchProgressController,
     views.ViewController,

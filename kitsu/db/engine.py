@@ -119,6 +119,12 @@ async def execute_core(
     return await (await session.connection()).execute(statement, parameters)
 
 
+async def driver_connection(session: AsyncSession) -> asyncpg.Connection:
+    """Return asyncpg's connection of a session whose transaction has begun, with its first statement."""
+    connection = await session.connection()
+    return (await connection.get_raw_connection()).driver_connection
+
+
 def _note_checkout(connection: Any, _record: object, _proxy: object) -> None:
     if (connections := checked_out.get()) is not None:
         connections.add(connection.driver_connection)

@@ -143,6 +143,10 @@ TABLE: dict[tuple[str, str], Row] = {
     ),
     ("POST", "/anime/{anime_id}/split"): Row(editor(422), lambda _: {"title": "New"}, the_anime),
     ("GET", "/merges"): Row(editor(200)),
+    ("GET", "/import-reviews"): Row(editor(200)),
+    ("POST", "/import-reviews/{review_id}"): Row(
+        editor(404), lambda _: {"decision": "keep"}, lambda _: {"review_id": ANIME}
+    ),
     ("POST", "/merges/{merge_id}/undo"): Row(editor(404), parameters=lambda _: {"merge_id": ANIME}),
     ("POST", "/releases"): Row(editor(201), lambda _: {"anime_id": UNTOUCHED, "title": "New"}),
     ("PATCH", "/releases/{release_id}"): Row(editor(200), lambda _: {"year": 2001}, the_release),

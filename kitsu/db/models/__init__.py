@@ -11,6 +11,7 @@ from kitsu.db.models.catalogue import CatalogueChange as CatalogueChange
 from kitsu.db.models.catalogue import CatalogueImport as CatalogueImport
 from kitsu.db.models.catalogue import Episode as Episode
 from kitsu.db.models.catalogue import ExternalId as ExternalId
+from kitsu.db.models.catalogue import ImportReview as ImportReview
 from kitsu.db.models.catalogue import MergedRow as MergedRow
 from kitsu.db.models.catalogue import Release as Release
 from kitsu.db.models.catalogue import TitleWord as TitleWord

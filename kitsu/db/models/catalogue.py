@@ -188,6 +188,28 @@ class MergedRow(DefaultBase):
     """The viewer's row of the other anime, if there was one."""
 
 
+class ImportReview(DefaultBase):
+    """Ids that are with another anime than an imported file says, for an editor to decide."""
+
+    __tablename__ = "import_reviews"
+
+    id: Mapped[Id] = mapped_column(primary_key=True)
+    created_at: Mapped[CurrentTimestamp]
+    state: Mapped[str] = mapped_column(String(16), server_default="open")
+    """`open`, `applied`, `kept`, or `closed` when a later file no longer differs."""
+    kind: Mapped[str] = mapped_column(String(16))
+    """`move`, `split` or `merge`."""
+    key: Mapped[str] = mapped_column(Text)  # the same for the same difference of another file
+    from_id: Mapped[Id]
+    from_title: Mapped[str] = mapped_column(String(255))
+    into_id: Mapped[Id | None]
+    entry: Mapped[dict[str, Any]] = mapped_column(JSONB)  # column name of `anime` to value
+    external_ids: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    reason: Mapped[str] = mapped_column(Text)
+    decided_at: Mapped[Timestamp | None]
+    user_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
+
+
 # Every sort order of the API, and every filter in the default order.
 _NEWEST = (Anime.created_at.desc(), Anime.id.desc())
 Index("ix_anime_created_at", *_NEWEST)
@@ -219,3 +241,6 @@ Index("ix_anime_merges_into_id", AnimeMerge.into_id)
 Index("ix_anime_merges_newest", AnimeMerge.merged_at.desc(), AnimeMerge.id.desc())
 Index("ix_anime_merges_user_id", AnimeMerge.user_id, postgresql_where=AnimeMerge.user_id.is_not(None))
 Index("ix_merged_rows_merge_id", MergedRow.merge_id, MergedRow.kind)
+Index("ix_import_reviews_key", func.md5(ImportReview.key), unique=True)
+Index("ix_import_reviews_state", ImportReview.state, ImportReview.created_at, ImportReview.id)
+Index("ix_import_reviews_user_id", ImportReview.user_id, postgresql_where=ImportReview.user_id.is_not(None))

@@ -4,13 +4,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
-import asyncpg
 import msgspec
 from sqlalchemy import func, insert, literal, select, update
 from uuid_utils.compat import uuid7
 
 from kitsu.db import models
-from kitsu.db.engine import execute_core
+from kitsu.db.engine import driver_connection, execute_core
 from kitsu.db.statements import StatementRunner
 from kitsu.domain.catalogue import merging
 from kitsu.domain.catalogue.anime import Anime, Provider
@@ -93,7 +92,7 @@ class MergeService(AnimeService):
             raise InvalidRequest([{"field": "into", "message": "Must be another anime"}])
         session = self.repository.session
         await edit_as(session, editor_id, source="merge")
-        connection = await self._driver_connection()
+        connection = await driver_connection(session)
         title, into_title = await merging.lock_pair(connection, anime_id, into)
         if title is None:
             earlier = (_merge.from_id == anime_id, _merge.undone_at.is_(None))
@@ -123,7 +122,7 @@ class MergeService(AnimeService):
         if await self.get_one_or_none(id=row.into_id, with_for_update=True) is None:
             raise Conflict(f"{row.into_title} was merged or deleted since; undo that first")
         with catalogue_constraints(), released_slot():
-            await merging.undo(await self._driver_connection(), merge_id, row.from_id, row.into_id)
+            await merging.undo(await driver_connection(session), merge_id, row.from_id, row.into_id)
         return await self._committed(row.from_id)
 
     async def split(self, editor_id: UUID, anime_id: UUID, new: NewSplit, expected: Expected | None) -> Anime:
@@ -169,8 +168,3 @@ class MergeService(AnimeService):
     async def _move(self, field: str, statement: Any, count: int) -> None:
         if (await execute_core(self.repository.session, statement)).rowcount != count:
             raise InvalidRequest([{"field": field, "message": "Some do not belong to this anime"}])
-
-    async def _driver_connection(self) -> asyncpg.Connection:
-        """Return asyncpg's connection. The transaction has begun, with the first statement of the session."""
-        connection = await self.repository.session.connection()
-        return (await connection.get_raw_connection()).driver_connection

@@ -73,6 +73,8 @@ EDITING = {
     "splitAnime": ("/anime/{anime_id}/split", {"201", "403", "404", "409", "412", "422"}),
     "listMerges": ("/merges", {"200", "403", "422"}),
     "undoMerge": ("/merges/{merge_id}/undo", {"200", "403", "404", "409", "422"}),
+    "listImportReviews": ("/import-reviews", {"200", "403", "422"}),
+    "decideImportReview": ("/import-reviews/{review_id}", {"200", "403", "404", "409", "422"}),
     "listDisagreements": ("/edited-fields", {"200", "403", "422"}),
 }
 ENTRANCE = {
@@ -85,7 +87,7 @@ FILES = {"getAvatar": ("/media/avatars/{name}", {"200", "206", "304", "404", "41
 KNOWN = SIGNED_IN | EDITING | viewer_operations.VIEWER | viewer_operations.GUESTS_TOO
 ALL = {**OPERATIONS, **ENTRANCE, **FILES, **{name: (path, {*it, "401"}) for name, (path, it) in KNOWN.items()}}
 BODIES = {*viewer_operations.BODIES, *ENTRANCE, "changePassword", "changeMe", "deleteMe", "addUser", "changeUser"}
-BODIES |= {"mergeAnime", "splitAnime"}
+BODIES |= {"mergeAnime", "splitAnime", "decideImportReview"}
 BODIES |= {f"{verb}{noun}" for verb in ("add", "change") for noun in ("Anime", "Release", "Episode")}
 CODES = {
     "400": "VALIDATION_ERROR",

@@ -267,8 +267,9 @@ async def test_dry_run_returns_the_same_report_and_writes_nothing(database: URL,
     rehearsed = await import_entries(database, tmp_path, *changed, dry_run=True)
     assert await dump(database) == before
     assert rehearsed == await import_entries(database, tmp_path, *changed)
-    assert (rehearsed.added, rehearsed.updated, rehearsed.unchanged, rehearsed.merged) == (1, 1, 1, 1)
-    assert [number for number, _ in rehearsed.refused] == [4, 6]
+    assert (rehearsed.added, rehearsed.updated, rehearsed.unchanged, rehearsed.merged) == (1, 1, 2, 1)
+    assert rehearsed.identities.reviews == 1
+    assert [number for number, _ in rehearsed.refused] == [6]
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from uuid_utils.compat import uuid7
 
 from kitsu.domain.catalogue.importing.entries import BLANK
 from kitsu.domain.catalogue.importing.files import CatalogueFileError, read_catalogue
+from kitsu.domain.catalogue.importing.identity import CONTESTED, Identities, identify
 
 MAX_REFUSED = 1000
 """A file with more invalid entries is not a catalogue, and is refused as a whole."""
@@ -49,6 +50,8 @@ class Report(msgspec.Struct):
     """Entries that were the same anime as an earlier one of the file."""
     left_out: int = 0
     """Entries of anime that an editor deleted."""
+    identities: Identities = msgspec.field(default_factory=Identities)
+    """What the file says of merges, splits and ids that moved."""
     refused: list[tuple[int, str]] = []
     """Number and reason of each."""
 
@@ -117,22 +120,21 @@ async def _import(
         raise CatalogueFileError(
             f"{path} holds no anime: all entries are refused, the first, {number}, because {reason}."
         )
-    # Entries are the same anime when they share a source or an anime of the catalogue, directly or through others.
-    await connection.execute(_SQL["link_to_catalogue"])
+    # Entries are the same anime when they share a source, directly or through others.
+    await connection.execute(_SQL["add_sources"])
     while await connection.fetchval(_SQL["spread_roots"]):
         while await connection.fetchval(_SQL["shorten_roots"]):
             pass
-    # A group that belongs to several anime of the catalogue is refused: only an editor can merge them.
-    for number, named, more in await connection.fetch(_SQL["match"]):
-        some = ", ".join(named) + (f" and {more} more" if more else "")
-        report.refuse(number, f"its sources belong to different anime of the catalogue: {some}")
+    identities = await identify(connection, _SQL)
+    for number in identities.contested:
+        report.refuse(number, CONTESTED)
     left_out = await connection.fetchval(_SQL["leave_out_deleted"])
 
     new_id = "uuidv7()" if connection.get_server_version().major >= UUIDV7_SINCE else "gen_random_uuid()"
     blank = "'" + msgspec.json.encode(BLANK).decode() + "'::jsonb"
     await connection.execute(_SQL["merge"].format(columns=", ".join(BLANK), blank=blank, sample=sample, new_id=new_id))
     counts = await connection.fetchrow(_SQL["count"])
-    return Report(**counts, left_out=left_out, refused=sorted(report.refused))
+    return Report(**counts, left_out=left_out, identities=identities, refused=sorted(report.refused))
 
 
 def _rows(path: Path, progress: Callable[[int], None], report: Report) -> Iterator[tuple[Any, ...]]:

@@ -10,6 +10,11 @@ CREATE TEMP TABLE import_entries (
 CREATE TEMP TABLE import_sources (
     number int NOT NULL, provider text NOT NULL, external_id text NOT NULL
 ) ON COMMIT DROP;
+CREATE TEMP TABLE import_links (
+    root int NOT NULL, anime_id uuid NOT NULL, ids text[] NOT NULL, PRIMARY KEY (root, anime_id)
+) ON COMMIT DROP;
+CREATE TEMP TABLE import_contested (provider text NOT NULL, external_id text NOT NULL) ON COMMIT DROP;
+CREATE TEMP TABLE import_moves (provider text NOT NULL, external_id text NOT NULL, root int NOT NULL) ON COMMIT DROP;
 CREATE TEMP TABLE import_episodes (release_id uuid NOT NULL, first int NOT NULL, last int NOT NULL) ON COMMIT DROP;
 CREATE TEMP TABLE import_updated (anime_id uuid NOT NULL) ON COMMIT DROP;
 CREATE TEMP TABLE import_changes (
@@ -17,15 +22,11 @@ CREATE TEMP TABLE import_changes (
     new jsonb NOT NULL, was_sample bool NOT NULL
 ) ON COMMIT DROP;
 
--- name: link_to_catalogue
+-- name: add_sources
 INSERT INTO import_sources
 SELECT number, source->>0, source->>1 FROM import_entries, jsonb_array_elements(sources) source;
-ANALYZE import_entries, import_sources;
--- Entries can also share an anime of the catalogue: a source of the provider ''.
-INSERT INTO import_sources
-SELECT DISTINCT s.number, '', x.anime_id::text FROM import_sources s JOIN external_ids x USING (provider, external_id);
 CREATE INDEX ON import_sources (provider, external_id);
-ANALYZE import_sources;
+ANALYZE import_entries, import_sources;
 
 -- name: spread_roots
 WITH shared AS (
@@ -51,19 +52,96 @@ WITH shortened AS (
 )
 SELECT count(*) FROM shortened
 
--- name: match
-WITH matches AS (
-    SELECT root, array_agg(DISTINCT external_id) AS anime
-    FROM import_sources JOIN import_entries USING (number) WHERE provider = '' GROUP BY root
-), matched AS (
-    UPDATE import_entries e SET target = matches.anime[1]::uuid
-    FROM matches WHERE e.root = matches.root AND cardinality(matches.anime) = 1
-), ambiguous AS (
-    UPDATE import_entries e SET root = 0
-    FROM matches WHERE e.root = matches.root AND cardinality(matches.anime) > 1
-    RETURNING e.number, matches.anime[1:5] AS named, greatest(cardinality(matches.anime) - 5, 0) AS more
+-- name: ungroup
+-- Entries that are several anime of the catalogue share a source by mistake: each is one again, and the source is theirs
+-- only if an anime has it already. Entries without another source are returned.
+WITH mixed AS (
+    SELECT e.root FROM import_sources JOIN import_entries e USING (number)
+    JOIN external_ids x USING (provider, external_id)
+    WHERE e.root IN (SELECT root FROM import_entries WHERE number <> root)
+    GROUP BY e.root HAVING count(DISTINCT x.anime_id) > 1
+), contested AS (
+    SELECT s.provider, s.external_id FROM import_sources s JOIN import_entries e USING (number)
+    WHERE e.root IN (SELECT root FROM mixed)
+    GROUP BY s.provider, s.external_id HAVING count(DISTINCT number) > 1
+), marked AS (
+    INSERT INTO import_contested SELECT * FROM contested
+), dropped AS (
+    DELETE FROM import_sources s USING contested c
+    WHERE (s.provider, s.external_id) = (c.provider, c.external_id)
+      AND NOT EXISTS (SELECT FROM external_ids x WHERE (x.provider, x.external_id) = (c.provider, c.external_id))
+    RETURNING s.number, s.provider, s.external_id
+), left_over AS (
+    SELECT number FROM import_sources WHERE (number, provider, external_id) NOT IN (SELECT * FROM dropped)
+), parted AS (
+    UPDATE import_entries SET root = CASE WHEN number IN (SELECT number FROM left_over) THEN number ELSE 0 END
+    WHERE root IN (SELECT root FROM mixed)
+    RETURNING number, root
 )
-SELECT number, named, more FROM ambiguous
+SELECT number FROM parted WHERE root = 0
+
+-- name: link
+INSERT INTO import_links
+SELECT e.root, x.anime_id, array_agg(DISTINCT x.provider || ':' || x.external_id)
+FROM import_sources JOIN import_entries e USING (number) JOIN external_ids x USING (provider, external_id)
+GROUP BY e.root, x.anime_id;
+ANALYZE import_links;
+-- Two entries that have each other's former titles may have each other's ids by mistake.
+WITH renamed AS (
+    SELECT l.root, l.anime_id, e.fields->>'title' AS title, i.fields->>'title' AS former
+    FROM import_links l JOIN import_entries e ON e.number = l.root JOIN catalogue_imports i ON i.anime_id = l.anime_id
+    WHERE e.fields->'title' <> i.fields->'title' AND NOT i.sample
+)
+INSERT INTO import_links
+SELECT a.root, b.anime_id, '{}' FROM renamed a JOIN renamed b ON b.former = a.title AND b.root <> a.root
+ON CONFLICT DO NOTHING;
+
+-- name: match
+-- Most entries are one anime, and most anime are one entry. The others are returned.
+WITH counted AS (
+    SELECT *, count(*) OVER (PARTITION BY root) = 1 AND count(*) OVER (PARTITION BY anime_id) = 1 AS is_alone
+    FROM import_links
+), matched AS (
+    UPDATE import_entries e SET target = c.anime_id FROM counted c WHERE c.is_alone AND e.root = c.root
+)
+SELECT root, anime_id, ids, ARRAY(
+    SELECT entity_id FROM (
+        SELECT DISTINCT ON (entity_id) entity_id, source FROM catalogue_changes
+        WHERE anime_id = c.anime_id AND entity = 'external_id' AND action <> 'delete' AND entity_id = ANY (c.ids)
+        ORDER BY entity_id, id DESC
+    ) latest WHERE source <> 'import'
+) AS by_hand, ARRAY(
+    SELECT provider || ':' || external_id FROM import_contested
+    WHERE provider || ':' || external_id = ANY (c.ids)
+) AS contested
+FROM counted c WHERE NOT is_alone
+
+-- name: entries
+SELECT number, fields::text FROM import_entries WHERE number = ANY ($1)
+
+-- name: known
+SELECT a.id, ARRAY[a.title, i.fields->>'title'] AS titles, a.type, a.year,
+       ARRAY(SELECT provider || ':' || external_id FROM external_ids x WHERE x.anime_id = a.id) AS ids,
+       (SELECT count(*) FROM (SELECT FROM favorites f WHERE f.anime_id = a.id LIMIT 1000) f)
+       + (SELECT count(*) FROM (SELECT FROM library_entries l WHERE l.anime_id = a.id LIMIT 1000) l) AS viewers
+FROM anime a LEFT JOIN catalogue_imports i ON i.anime_id = a.id WHERE a.id = ANY ($1)
+
+-- name: decided
+SELECT key, state FROM import_reviews WHERE md5(key) IN (SELECT md5(k) FROM unnest($1::text[]) k)
+
+-- name: review
+INSERT INTO import_reviews (id, kind, key, from_id, from_title, into_id, entry, external_ids, reason)
+SELECT $1, $2, $3, a.id, a.title, $5, e.fields, $6, $7 FROM anime a, import_entries e
+WHERE a.id = $4 AND e.number = $8
+ON CONFLICT (md5(key)) DO UPDATE
+SET state = 'open', entry = excluded.entry, reason = coalesce(nullif(excluded.reason, ''), import_reviews.reason)
+
+-- name: close_reviews
+-- What the file no longer says, of the ids that it has.
+UPDATE import_reviews r SET state = 'closed', decided_at = now()
+WHERE state = 'open' AND key <> ALL ($1) AND EXISTS (
+    SELECT FROM import_sources s WHERE s.provider || ':' || s.external_id = ANY (r.external_ids)
+)
 
 -- name: leave_out_deleted
 -- What belongs to no anime of the catalogue, but to one that an editor deleted, stays deleted.
@@ -178,11 +256,17 @@ INSERT INTO catalogue_imports (anime_id, release_id, fields, sample)
 SELECT anime_id, release_id, new, {sample} FROM import_changes
 ON CONFLICT (anime_id) DO UPDATE SET fields = excluded.fields, sample = excluded.sample;
 
+WITH moved AS (
+    UPDATE external_ids x SET anime_id = coalesce(r.target, r.anime_id)
+    FROM import_moves m JOIN import_entries r ON r.number = m.root
+    WHERE (x.provider, x.external_id) = (m.provider, m.external_id)
+    RETURNING x.anime_id
+)
+INSERT INTO import_updated SELECT anime_id FROM moved;
 WITH added AS (
     INSERT INTO external_ids (provider, external_id, anime_id)
     SELECT DISTINCT s.provider, s.external_id, coalesce(r.target, r.anime_id)
     FROM import_sources s JOIN import_entries e USING (number) JOIN import_entries r ON r.number = e.root
-    WHERE s.provider <> ''
     ON CONFLICT DO NOTHING
     RETURNING anime_id
 )
