@@ -37,8 +37,6 @@ CATALOGUE = ROOT.parent / "shared" / "data" / "catalogue.jsonl"
 RESULTS = Path(__file__).with_name("RESULTS-SEARCH.md")
 LARGER = 20
 ROUNDS = 3
-BEFORE = "0013"
-"""The last revision without this search."""
 Search = Callable[[str], Awaitable[list[str]]]
 """Returns the titles of the first twenty anime."""
 Found = dict[str, list[tuple[int, float]]]
@@ -71,26 +69,12 @@ async def create(server: URL, name: str, template: str = "kitsu") -> URL:
     return server.set(database=name)
 
 
-async def import_into(url: URL, revision: str = "head") -> float:
-    """Import the catalogue into an empty database, and return the seconds."""
+async def import_into(url: URL) -> None:
+    """Import the catalogue into an empty database."""
     engine = create_engine(url)
-    await migrations.migrate(engine, revision)
-    began = time.perf_counter()
+    await migrations.migrate(engine)
     await import_catalogue(engine, CATALOGUE)
-    took = time.perf_counter() - began
     await engine.dispose()
-    return took
-
-
-async def time_imports(server: URL) -> list[str]:
-    """Return a table of the shortest imports with the schema before this search and with the newest one."""
-    seconds: defaultdict[str, list[float]] = defaultdict(list)
-    for _ in range(ROUNDS):
-        for revision in (BEFORE, "head"):
-            seconds[revision].append(await import_into(await create(server, "search_import"), revision))
-    before, after = min(seconds[BEFORE]), min(seconds["head"])
-    rows = ["| schema | seconds |", "| --- | --- |", f"| {BEFORE} | {before:.1f} |", f"| newest | {after:.1f} |"]
-    return [*rows, f"| ratio | {after / before:.2f} |"]
 
 
 def derived_titles(titles: list[str]) -> list[str]:
@@ -247,7 +231,6 @@ async def main(server: URL, *, tune: bool) -> None:
         report(f"{name}, {len(titles):,} anime", table(await evaluate(search_by(connection, statement), half)))
     version = connection.get_server_version()
     await connection.close()
-    report("Import of the catalogue", await time_imports(server))
     machine = f"{os.cpu_count()} cores, {psutil.virtual_memory().total >> 30} GiB, Python {sys.version.split()[0]}"
     intro = f"""# Search benchmark of {datetime.now(UTC):%Y-%m-%d}
 

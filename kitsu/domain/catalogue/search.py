@@ -7,7 +7,7 @@ from unicodedata import normalize
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import ColumnElement, Double, Integer, Text, Uuid, bindparam, case, cast, column, func, select
+from sqlalchemy import ColumnElement, Double, Integer, Text, Uuid, bindparam, case, cast, column, func, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from kitsu.db import models
@@ -43,9 +43,25 @@ class AnimeSuggestion(msgspec.Struct):
 
 _anime, _external = models.Anime, models.ExternalId
 _parameters: list[Any] = [bindparam(name, type_=kind) for name, kind in {"q": Text, **_FILTERS}.items()]
-_found = func.kitsu_search(*_parameters).table_valued(
+_matches = func.kitsu_search(*_parameters).table_valued(
     column("anime_id", Uuid), column("matched", Text), column("tier", Integer), column("score", Double)
 )
+_SAME_TITLE, _SCATTERED_WORDS = 1, 3
+"""Tiers of `kitsu_search`: up to the first the title is the same, from the second on it has the words anywhere."""
+
+
+def _without_scattered() -> Any:
+    """Return the matches. If an anime has the very title, of three or more words, others have them side by side."""
+    best = func.min(_matches.c.tier).over().label("best")
+    rows = select(*_matches.c, best).subquery()
+    key = func.kitsu_search_key(_parameters[0])
+    are_few = func.cardinality(func.string_to_array(key, " ")) < 3
+    are_together = func.strpos(func.kitsu_search_key(rows.c.matched), key) > 0
+    wanted = or_(rows.c.tier < _SCATTERED_WORDS, rows.c.best > _SAME_TITLE, are_few, are_together)
+    return select(rows.c.anime_id, rows.c.matched, rows.c.tier, rows.c.score).where(wanted).subquery()
+
+
+_found = _without_scattered()
 
 
 def _count(model: Any, limit: int | None = None) -> ColumnElement[int]:

@@ -185,6 +185,14 @@ async def test_whole_title_comes_before_beginning_words_and_resemblance(
         assert set((await search(own, "glaxy run"))[:2]) == set(ordered[:2])
 
 
+async def test_whole_title_of_three_words_leaves_out_scattered_words(database: URL) -> None:
+    titles = ["Kumo no Uta", "Kumo no Uta 2", "Ano Kumo no Uta", "Kumo to Umi no Uta"]
+    await add(database, "anime", *({"title": title} for title in titles))
+    async with client_of(database) as own:
+        assert set(await search(own, "kumo no uta")) == set(titles[:3])
+        assert set(await search(own, "uta no kumo")) == set(titles)
+
+
 async def test_better_known_anime_is_first_among_equal_matches(database: URL, rows: asyncpg.Connection) -> None:
     names = ["members", "member", "score", "ids", "unknown"]
     ids = dict(
