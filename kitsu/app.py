@@ -3,17 +3,19 @@
 from secrets import token_hex
 
 from advanced_alchemy.extensions.litestar import AsyncSessionConfig, SQLAlchemyAsyncConfig, SQLAlchemyInitPlugin
-from litestar import Litestar
+from litestar import Litestar, asgi
 from litestar.datastructures import State
 from litestar.middleware import DefineMiddleware
 from litestar.types import ASGIApp
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from kitsu.admin.application import create_admin
+from kitsu.admin.pages import PAGES
 from kitsu.controllers import CONTROLLERS, bind
 from kitsu.controllers.operations.metrics import MetricsController
 from kitsu.parts import Parts
 from kitsu.settings import Settings
-from kitsu.web.authentication import AuthenticationMiddleware
+from kitsu.web.authentication import PUBLIC, AuthenticationMiddleware
 from kitsu.web.exception_handlers import EXCEPTION_HANDLERS
 from kitsu.web.middleware.client import Client
 from kitsu.web.middleware.concurrency import ConcurrencyLimit, DeadlineMiddleware
@@ -32,8 +34,15 @@ def create_app(settings: Settings) -> Litestar:
         raise ValueError("DATABASE_URL is not set; `kitsu run` starts the embedded database")
     parts = Parts(settings, settings.database_url)
     controllers = [each for each in CONTROLLERS if parts.metrics or each is not MetricsController]
+    admin = create_admin(
+        bind(PAGES, parts),
+        parts,
+        SQLAlchemyInitPlugin(_database(parts.engine)),
+        csrf_secret=settings.secret_key,
+        title=settings.app_name,
+    )
     app = Litestar(
-        bind(controllers, parts),
+        [*bind(controllers, parts), asgi("/admin", is_mount=True, copy_scope=True, opt=PUBLIC)(admin)],
         state=State({"parts": parts}),
         plugins=[SQLAlchemyInitPlugin(_database(parts.engine))],
         dependencies={"db_session": provide_db_session},
@@ -45,7 +54,7 @@ def create_app(settings: Settings) -> Litestar:
         request_class=StrictRequest,
         exception_handlers=EXCEPTION_HANDLERS,
         request_max_body_size=MAX_BODY_BYTES,
-        lifespan=[lambda _: parts.running()],
+        lifespan=[lambda _: parts.running(), lambda _: admin.lifespan()],
         openapi_config=openapi_config(settings.app_name),
         logging_config=None,
         debug=False,  # Litestar's debug mode sends stack traces to the client

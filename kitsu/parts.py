@@ -12,6 +12,7 @@ from kitsu.db.engine import Timeouts, create_engine, engine_states
 from kitsu.db.listener import CatalogueListener
 from kitsu.db.statements import StatementRunner
 from kitsu.domain.accounts.access_tokens import AccessTokens
+from kitsu.domain.accounts.admin_sessions import AdminSessions, admin_tokens
 from kitsu.domain.accounts.passwords import PasswordHasher
 from kitsu.domain.accounts.sessions import SessionReader, SessionRules
 from kitsu.domain.accounts.users import AccountContext, UserReader
@@ -22,6 +23,7 @@ from kitsu.domain.media.orphans import OrphanFiles
 from kitsu.domain.media.store import MediaStore
 from kitsu.domain.operations.command_runs import LastRuns
 from kitsu.domain.operations.health import HealthReader
+from kitsu.domain.operations.overview import OverviewReader
 from kitsu.domain.rate_limits import Policy, RateLimiter
 from kitsu.domain.viewer import collections, favorites, library, views, watch_progress
 from kitsu.domain.viewer.exports import Exporter
@@ -80,6 +82,7 @@ class Parts(dict[type, Any]):
         users = UserReader(self.runner, self.accounts.media_url)
         parts = [
             *(self.runner, self.accounts, self.accounts.access_tokens, self.accounts.session_rules),
+            AdminSessions(self.runner, self.accounts.admin_tokens),
             *(self.accounts.limiter, self.sessions, users, self.files, imports),
             *(anime.AnimeReader(self.runner), search.SearchReader(self.runner), facets.FacetReader(self.runner)),
             *(releases.ReleaseReader(self.runner), history.HistoryReader(self.runner)),
@@ -90,6 +93,7 @@ class Parts(dict[type, Any]):
             watch_progress.WatchProgressRecorder(self.runner, self.engine),
             views.ViewRecorder(self.runner, self.engine),
             HealthReader(self.engine, self.runner, media),
+            OverviewReader(self.runner),
             *([self.metrics] if self.metrics else []),
         ]
         super().__init__({type(part): part for part in parts})
@@ -168,6 +172,7 @@ def _account_context(settings: Settings, runner: StatementRunner, orphans: Orpha
         access_tokens=AccessTokens(
             secret_key=settings.secret_key, algorithm=settings.algorithm, minutes=settings.access_token_expire_minutes
         ),
+        admin_tokens=admin_tokens(settings.secret_key, settings.algorithm),
         session_rules=SessionRules(
             lifetime=timedelta(days=settings.refresh_token_expire_days),
             leeway=timedelta(seconds=settings.refresh_leeway_seconds),

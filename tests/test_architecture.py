@@ -34,6 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "controllers.media": CONTROLLER | {"domain.media"},
     "controllers.viewer": CONTROLLER | {"domain.viewer"},
     "controllers.operations": CONTROLLER | {"domain.operations", "observability"},
+    "admin": {"domain", "errors", "observability", "web"} | set(DOMAIN),
     "cli": SHARED | set(DOMAIN) | {"observability", "settings"},
 }
 MAY_IMPORT["controllers"] = {part for part in MAY_IMPORT if part.startswith("controllers.")}
@@ -47,6 +48,7 @@ MAY_IMPORT["__init__"] = set()
 FORBIDDEN: dict[str, set[str]] = {
     "controllers": {"sqlalchemy", "advanced_alchemy", "asyncpg"},
     "web": {"sqlalchemy", "advanced_alchemy", "asyncpg"},
+    "admin": {"sqlalchemy", "advanced_alchemy", "asyncpg"},
     "domain": {"litestar", "advanced_alchemy.extensions.litestar"},
 }
 PUBLIC_NAMES = {"_exit"}

@@ -204,6 +204,8 @@ def routes(app: Litestar) -> set[tuple[str, str]]:
     """Return all methods and paths of the application."""
     found: set[tuple[str, str]] = set()
     for route in app.routes:
+        if route.path_format == "/admin":  # tests/admin
+            continue
         assert isinstance(route, HTTPRoute), f"{route.path} is not an HTTP route: this table can't describe it"
         found |= {(method, route.path_format) for handler in route.route_handlers for method in handler.http_methods}
         found |= {(method, route.path_format) for method in route.methods}

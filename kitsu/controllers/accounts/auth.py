@@ -83,12 +83,12 @@ class AuthController(Controller):
     @get("/sessions")
     async def list_sessions(self, request: ViewerRequest) -> list[Session]:
         """List sessions. The devices on which the user is signed in, last used first."""
-        return await self.reader.active_sessions(request.user)
+        return await self.reader.active_sessions(request.user.user_id, request.user.session_id)
 
     @delete("/sessions/{session_id:str}", responses=errors(NotFound))
     async def end_session(self, request: ViewerRequest, session_id: FromPath[UUID], sessions: Sessions) -> None:
         """End a session. Its access token stops working with the next request."""
-        await sessions.end(request.user, session_id)
+        await sessions.end(request.user.user_id, session_id)
 
     @delete("/sessions")
     async def end_other_sessions(self, request: ViewerRequest, sessions: Sessions) -> None:

@@ -1,4 +1,4 @@
-"""Access tokens: short-lived JWTs, valid while their session is."""
+"""Access tokens: short-lived JWTs of one purpose, valid while their session is."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -24,10 +24,11 @@ class Claims(msgspec.Struct, frozen=True):
 
 
 class AccessTokens:
-    """Issues and reads access tokens."""
+    """Issues and reads access tokens of a purpose: tokens of one purpose are invalid for any other."""
 
-    def __init__(self, *, secret_key: str, algorithm: str, minutes: int) -> None:
+    def __init__(self, *, secret_key: str, algorithm: str, minutes: int, purpose: str = "access") -> None:
         self._key = secret_key
+        self._purpose = purpose
         self._algorithm = algorithm
         self._lifetime = timedelta(minutes=minutes)
         # A client sends its token with each request. Invalid tokens raise, and so are not cached.
@@ -35,7 +36,7 @@ class AccessTokens:
 
     def issue(self, user_id: UUID, session_id: UUID) -> str:
         now = datetime.now(UTC)
-        claims = {"sub": str(user_id), "sid": str(session_id), "jti": uuid4().hex, "typ": "access"}
+        claims = {"sub": str(user_id), "sid": str(session_id), "jti": uuid4().hex, "typ": self._purpose}
         return jwt.encode({**claims, "iat": now, "exp": now + self._lifetime}, self._key, self._algorithm)
 
     def read(self, token: str) -> Claims:
@@ -56,6 +57,6 @@ class AccessTokens:
             leeway=LEEWAY_SECONDS,
             options={"require": ["exp", "iat", "sub", "jti", "sid", "typ"], "verify_aud": False, "verify_iss": False},
         )
-        if claims["typ"] != "access":
+        if claims["typ"] != self._purpose:
             raise jwt.InvalidTokenError
         return Claims(UUID(claims["sub"]), UUID(claims["sid"]), float(claims["exp"]))

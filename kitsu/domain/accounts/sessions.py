@@ -135,9 +135,9 @@ class SessionReader:
         rows = await self._runner.rows(_IDENTITIES, {"session_ids": padded(session_ids)})
         return {row["session_id"]: _identity_of(row) for row in rows}
 
-    async def active_sessions(self, identity: Identity) -> list[Session]:
-        """Return the active sessions of the user, last used first."""
-        parameters = {"user_id": identity.user_id, "session_id": identity.session_id}
+    async def active_sessions(self, user_id: UUID, current_id: UUID) -> list[Session]:
+        """Return the active sessions of a user, last used first. `current_id` is that of the request."""
+        parameters = {"user_id": user_id, "session_id": current_id}
         return [_session_of(row) for row in await self._runner.rows(_ACTIVE_SESSIONS, parameters)]
 
 
@@ -158,17 +158,22 @@ class SessionService(SQLAlchemyAsyncRepositoryService[AuthSession]):
 
     async def start(self, user_id: UUID, device: Device) -> Tokens:
         """Start a session, in the caller's transaction."""
+        session_id = await self.open(user_id, device, self._rules.lifetime)
+        return await self._issue(user_id, session_id, 1, token_urlsafe(32))
+
+    async def open(self, user_id: UUID, device: Device, lifetime: timedelta) -> UUID:
+        """Insert a session without tokens, in the caller's transaction, and return its id."""
         session_id = uuid7()
         statement = insert(AuthSession).values(
             id=session_id,
             user_id=user_id,
             generation=1,
-            expires_at=self._expires_at,
+            expires_at=_clock + lifetime,
             ip=device.ip[:45],
             user_agent=device.user_agent and device.user_agent[:255],
         )
         await execute_core(self._session, statement)
-        return await self._issue(user_id, session_id, 1, token_urlsafe(32))
+        return session_id
 
     async def refresh(self, token: str) -> Tokens:
         """Return new tokens for a refresh token. Raises Unauthorized; Forbidden for a revoked session."""
@@ -209,9 +214,9 @@ class SessionService(SQLAlchemyAsyncRepositoryService[AuthSession]):
         if ended is not None:
             log.info("session ended", user_id=str(ended.user_id), session_id=str(ended.id))
 
-    async def end(self, identity: Identity, session_id: UUID) -> None:
-        """End a session of the user. Raises NotFound unless it is active."""
-        is_own = (AuthSession.id == session_id, AuthSession.user_id == identity.user_id)
+    async def end(self, user_id: UUID, session_id: UUID) -> None:
+        """End a session of a user. Raises NotFound unless it is active."""
+        is_own = (AuthSession.id == session_id, AuthSession.user_id == user_id)
         ended = await self._revoke("ended", *is_own, AuthSession.expires_at > _clock)
         await self._session.commit()
         if ended.one_or_none() is None:

@@ -10,16 +10,18 @@ from sqlalchemy import Executable, Uuid, bindparam, func, select, update
 
 from kitsu.db.engine import execute_core
 from kitsu.db.models import User
+from kitsu.domain.accounts.admin_sessions import IDLE_TIME
 from kitsu.domain.accounts.passwords import check_length, check_new
+from kitsu.domain.accounts.permissions import PERMISSIONS
 from kitsu.domain.accounts.sessions import Device, Identity, Tokens
 from kitsu.domain.accounts.users import UserService, valid_email
 from kitsu.domain.concurrency import released_slot
 from kitsu.domain.rate_limits import network_of
-from kitsu.errors import InvalidRequest, RateLimited, Unauthorized
+from kitsu.errors import Forbidden, InvalidRequest, RateLimited, Unauthorized
 
 log = structlog.get_logger("kitsu.security")
 
-_CREDENTIALS = select(User.id, User.password_hash, User.is_active)
+_CREDENTIALS = select(User.id, User.password_hash, User.is_active, User.role)
 _BY_EMAIL = _CREDENTIALS.where(func.lower(User.email) == func.lower(bindparam("subject")))
 _BY_ID = _CREDENTIALS.where(User.id == bindparam("subject", type_=Uuid))
 
@@ -38,18 +40,23 @@ class AccountService(UserService):
     async def login(self, email: str, password: str, device: Device) -> Tokens:
         """Start a session. Raises Unauthorized for any wrong credentials, RateLimited, InvalidRequest."""
         with self._context.logins.counted():
-            check_length(password, "password")
-            try:
-                address = valid_email(email)
-            except InvalidRequest:
-                address = email.strip().lower()
-            found, new_hash = await self._verify(_BY_EMAIL, address, password, device, "login failed")
-            if new_hash:
-                await self._replace_hash(found, new_hash)
+            found = await self._credentials(email, password, device)
             tokens = await self._sessions.start(found["id"], device)
             await self._session.commit()
             log.info("login succeeded", user_id=str(found["id"]))
             return tokens
+
+    async def login_to_admin(self, email: str, password: str, device: Device) -> str:
+        """Start a session of the admin site, and return its cookie. Raises as `login`; Forbidden without permission."""
+        with self._context.logins.counted():
+            found = await self._credentials(email, password, device)
+            if "edit:catalogue" not in PERMISSIONS[found["role"]]:
+                await self._session.commit()
+                raise Forbidden
+            session_id = await self._sessions.open(found["id"], device, IDLE_TIME)
+            await self._session.commit()
+            log.info("login succeeded", user_id=str(found["id"]))
+            return self._context.admin_tokens.issue(found["id"], session_id)
 
     async def change_password(self, identity: Identity, current: str, new: str, device: Device) -> None:
         """Set a new password and end all other sessions. Raises Unauthorized, RateLimited, InvalidRequest."""
@@ -71,6 +78,18 @@ class AccountService(UserService):
         check_length(password, field)
         found, _ = await self._verify(_BY_ID, identity.user_id, password, device, "password check failed")
         await self._session.commit()
+        return found
+
+    async def _credentials(self, email: str, password: str, device: Device) -> Any:
+        """Return the credentials of the user with this e-mail and password. Raises as `login`."""
+        check_length(password, "password")
+        try:
+            address = valid_email(email)
+        except InvalidRequest:
+            address = email.strip().lower()
+        found, new_hash = await self._verify(_BY_EMAIL, address, password, device, "login failed")
+        if new_hash:
+            await self._replace_hash(found, new_hash)
         return found
 
     async def _verify(

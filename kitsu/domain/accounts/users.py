@@ -16,7 +16,7 @@ from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from email_validator import EmailNotValidError, validate_email
 from msgspec import UNSET, UnsetType
-from sqlalchemy import Uuid, bindparam, select
+from sqlalchemy import Text, Uuid, bindparam, func, select, union
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kitsu.db import models
@@ -36,6 +36,7 @@ from kitsu.errors import BadRequest, InvalidRequest, NotFound, RateLimited, Serv
 log = structlog.get_logger("kitsu.security")
 
 MAX_EMAIL_LENGTH = 255
+MAX_FOUND = 50  # users that a search returns
 USERNAME = r"^[A-Za-z0-9_-]{3,32}$"
 
 
@@ -75,6 +76,7 @@ class AccountContext:
     hasher: PasswordHasher
     limiter: RateLimiter
     access_tokens: AccessTokens
+    admin_tokens: AccessTokens
     session_rules: SessionRules
     orphans: OrphanNotes
     media_url: str  # base URL of the media store for browsers, without a slash at its end
@@ -99,6 +101,14 @@ _user = models.User
 _COLUMNS = columns_of(User, _user)
 _FIELDS = [column.key for column in _COLUMNS]
 _ONE = select(*_COLUMNS).where(_user.id == bindparam("user_id", type_=Uuid))
+_search_text = bindparam("text", type_=Text)
+_MATCHES = union(
+    *(
+        select(_user.id).where(key.like(_search_text)).order_by(key.collate("C")).limit(MAX_FOUND).subquery().select()
+        for key in (func.lower(_user.email), func.lower(_user.username))
+    )
+)
+_FOUND = select(*_COLUMNS).where(_user.id.in_(_MATCHES)).order_by(func.lower(_user.username)).limit(MAX_FOUND)
 _ADMINISTRATORS = select(_user.id).where(_user.role == "admin", _user.is_active).order_by(_user.id).with_for_update()
 
 
@@ -112,6 +122,11 @@ class UserReader:
     async def page(self, request: PageRequest) -> Page[User]:
         """Return a page of all users, newest first."""
         return await self._listing.page(self._runner, {}, request)
+
+    async def search(self, text: str) -> list[User]:
+        """Return the users whose e-mail or name begins with a text, by name; at most MAX_FOUND."""
+        start = re.sub(r"([\\%_])", r"\\\1", text.strip().lower())
+        return [self._user_of(row) for row in await self._runner.rows(_FOUND, {"text": f"{start}%"})]
 
     async def detail(self, user_id: UUID) -> User:
         """Return one user. Raises NotFound."""

@@ -29,4 +29,5 @@ class MountMiddleware(ASGIMiddleware):
                 raise NotFound
             scope["root_path"] = scope.get("root_path", "") + prefix
             scope["path"] = path
+            scope["path_template"] = scope["root_path"]  # for the log
         await next_app(scope, receive, send)

@@ -1,0 +1,100 @@
+"""Authentication of the admin site, for unknown paths too, and the headers of all its responses."""
+
+from typing import Any
+from urllib.parse import quote
+
+from litestar import Request, Response
+from litestar.datastructures import Cookie
+from litestar.enums import ScopeType
+from litestar.response import Redirect
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from kitsu.admin.exception_handlers import handle_failure
+from kitsu.admin.navigation import PATH, url
+from kitsu.domain.accounts.admin_sessions import AdminIdentity, AdminSessions
+from kitsu.errors import Forbidden, Unauthorized
+from kitsu.observability.logs import of_request
+
+COOKIE = "kitsu_admin"
+CSRF_COOKIE = "kitsu_admin_csrf"
+SIGN_IN = "/sign-in"
+ASSETS = "/static/"
+POLLED = "/progress"
+"""The end of paths that pages request by themselves: they don't prolong the session."""
+_POLICY = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' https:; connect-src 'self'; "
+    b"form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+
+
+def session_cookie(token: str) -> Cookie:
+    """Return the cookie of a session. The browser drops it at its end, the service after the idle time."""
+    return Cookie(COOKIE, path=PATH, value=token, httponly=True, samesite="strict")
+
+
+class AdminAuthentication:
+    """Puts the AdminIdentity in `request.user`. Other clients are redirected to the sign-in page."""
+
+    def __init__(self, app: ASGIApp, sessions: AdminSessions) -> None:
+        self._app = app
+        self._sessions = sessions
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP:
+            raise Unauthorized
+        scope["user"], scope["auth"], scope["state"] = None, None, {}
+        # Litestar removes `root_path` wherever the path has it: of /static/admin.css only .css would be left.
+        scope["root_path"] = ""
+        request: Request[Any, Any, Any] = Request(scope, receive)
+        cookie: list[str] = []
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = [*message["headers"], (b"content-security-policy", _POLICY)]
+                headers += [(b"set-cookie", each.encode()) for each in cookie]
+                if scope["scheme"] == "https":
+                    headers = [(name, value + b"; Secure" * (name == b"set-cookie")) for name, value in headers]
+                message["headers"] = headers
+            await send(message)
+
+        response: Response[Any] | None = None
+        if (scope["path"].rstrip("/") or "/") != SIGN_IN and not scope["path"].startswith(ASSETS):
+            try:
+                cookie += await self._identify(request)
+            except Unauthorized:
+                response = _to_sign_in(request)
+            except Exception as error:  # noqa: BLE001 - the database is away, for example
+                response = handle_failure(request, error)
+        app = response.to_asgi_response(app=None, request=request) if response else self._app
+        await app(scope, receive, send_with_headers)
+
+    async def _identify(self, request: Request[Any, Any, Any]) -> list[str]:
+        """Identify the client, and return the next cookie of a session in use. Raises Unauthorized, Forbidden."""
+        token = request.cookies.get(COOKIE)
+        if token is None:
+            raise Unauthorized
+        identity = await self._sessions.identify(token)
+        request.scope["user"] = identity
+        of_request.set({**of_request.get(), "by": str(identity.user_id)})
+        if not identity.may("edit:catalogue"):
+            raise Forbidden
+        if request.scope["path"].endswith(POLLED):
+            return []
+        renewed = await self._sessions.renewed(token, identity)
+        return [session_cookie(renewed).to_header(header="")] if renewed else []
+
+
+AdminRequest = Request[AdminIdentity, Any, Any]
+"""The request of a page that requires a session."""
+
+
+def _to_sign_in(request: Request[Any, Any, Any]) -> Response[Any]:
+    # A form that was sent after the end of the session is lost: its page is not the path of a GET.
+    path = request.scope["path"]
+    query = request.scope["query_string"].decode("latin-1")
+    is_page = request.method in {"GET", "HEAD"}
+    wanted = PATH + quote(path) + (f"?{query}" if query else "") if is_page and path != "/" else None
+    target = url(SIGN_IN, next=wanted, expired=None if is_page and COOKIE not in request.cookies else 1)
+    if "hx-request" in request.headers:
+        return Response(b"", status_code=401, headers={"HX-Redirect": url(SIGN_IN, expired=1)})
+    return Redirect(target, status_code=303)

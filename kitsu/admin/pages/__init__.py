@@ -1,0 +1,10 @@
+"""The pages, by what they show."""
+
+from litestar import Controller
+
+from kitsu.admin.assets import AssetController
+from kitsu.admin.pages.sign_in import SignInController
+from kitsu.admin.pages.start import StartController
+from kitsu.admin.pages.users import UsersController
+
+PAGES: tuple[type[Controller], ...] = (AssetController, SignInController, StartController, UsersController)

@@ -1,0 +1,73 @@
+"""Sessions of the admin site: a cookie with a token of its own purpose, which ends when it is not used."""
+
+import time
+from datetime import timedelta
+
+from sqlalchemy import DateTime, Uuid, bindparam, func, select, update
+
+from kitsu.db.models import AuthSession, User
+from kitsu.db.statements import StatementRunner
+from kitsu.domain.accounts.access_tokens import AccessTokens
+from kitsu.domain.accounts.sessions import Identity
+from kitsu.domain.mapping import Rows, mapper
+from kitsu.errors import Unauthorized
+
+IDLE_MINUTES = 30
+IDLE_TIME = timedelta(minutes=IDLE_MINUTES)
+RENEWAL_SECONDS = 60
+"""The age at which a token is replaced, with one write."""
+
+
+class AdminIdentity(Identity, frozen=True):
+    """The user and the session of a request to the admin site."""
+
+    username: str
+
+
+_clock = func.clock_timestamp(type_=DateTime(timezone=True))
+_is_active = (
+    AuthSession.id == bindparam("session_id", type_=Uuid),
+    AuthSession.revoked_at.is_(None),
+    AuthSession.expires_at > _clock,
+)
+_IDENTITY: Rows = (
+    select(User.id.label("user_id"), AuthSession.id.label("session_id"), User.role, User.username)
+    .join(User, AuthSession.user_id == User.id)
+    .where(User.is_active.is_(True), *_is_active)
+)
+_RENEW = (
+    update(AuthSession)
+    .where(*_is_active)
+    .values(last_used_at=_clock, expires_at=_clock + IDLE_TIME)
+    .returning(AuthSession.id)
+)
+_identity_of = mapper(AdminIdentity, _IDENTITY)
+
+
+def admin_tokens(secret_key: str, algorithm: str) -> AccessTokens:
+    """Return the tokens of the admin site, which the API refuses, as the site refuses those of the API."""
+    return AccessTokens(secret_key=secret_key, algorithm=algorithm, minutes=IDLE_MINUTES, purpose="admin")
+
+
+class AdminSessions:
+    """Identifies the users of the admin site."""
+
+    def __init__(self, runner: StatementRunner, tokens: AccessTokens) -> None:
+        self._runner = runner
+        self._tokens = tokens
+
+    async def identify(self, token: str) -> AdminIdentity:
+        """Return the identity of a token. Raises Unauthorized if the session has ended."""
+        claims = self._tokens.read(token)
+        row = await self._runner.row(_IDENTITY, {"session_id": claims.session_id})
+        if row is None or row["user_id"] != claims.user_id:
+            raise Unauthorized
+        identity: AdminIdentity = _identity_of(row)
+        return identity
+
+    async def renewed(self, token: str, identity: AdminIdentity) -> str | None:
+        """Prolong a session that is in use, and return its next token. Return None while the token is new."""
+        is_new = self._tokens.read(token).expires_at - time.time() > IDLE_MINUTES * 60 - RENEWAL_SECONDS
+        if is_new or await self._runner.write(_RENEW, {"session_id": identity.session_id}) is None:
+            return None
+        return self._tokens.issue(identity.user_id, identity.session_id)
