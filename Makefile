@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 MKDOCS := NO_MKDOCS_2_WARNING=1 PYTHONWARNINGS='ignore:The declarative_mixin decorator' PYTHONPATH=. $(BIN)/mkdocs
 
 .DEFAULT_GOAL := help
-.PHONY: help install run dev migrate migration test test-slow test-faults test-clients coverage bench bench-long bench-search check format settings docs docs-serve lock wheel release clean
+.PHONY: help install run dev migrate migration test test-slow test-faults test-clients test-browser coverage bench bench-long bench-search check format settings docs docs-serve lock wheel release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ test-faults: $(STAMP) ## stop, freeze, kill and overload the service and its dat
 test-clients: $(STAMP) ## generate clients in Python and TypeScript and play them against the service (needs Node.js)
 	@command -v npm >/dev/null || { echo 'The clients need Node.js 20 or newer with npm (Debian: apt install nodejs npm).' >&2; exit 1; }
 	$(BIN)/python -m pytest -m clients $(ARGS)
+
+test-browser: $(STAMP) ## use the admin site in Chromium, and write screenshots to .local/screenshots
+	$(BIN)/python -m pytest -m browser $(ARGS)
 
 coverage: $(STAMP) ## run all tests and list the uncovered lines
 	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal --cov --cov-report=term $(ARGS)

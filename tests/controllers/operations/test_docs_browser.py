@@ -1,24 +1,16 @@
 """The documentation page in a real browser, in front of the real server."""
 
 import json
-import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
 from sqlalchemy.engine import URL
 
+from tests.chromium import OPTIONS, chromium, needs_chromium
 from tests.cli.process import kitsu
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-# CI installs a browser and sets KITSU_BROWSER, so that nothing is skipped there.
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None and not os.environ.get("KITSU_BROWSER"),
-    reason="no Chromium on this machine (Debian: apt install chromium)",
-)
+pytestmark = needs_chromium
 
 
 def test_docs_show_every_operation_and_request_no_other_host(catalogue: URL, tmp_path: Path) -> None:
@@ -35,13 +27,11 @@ def test_docs_show_every_operation_and_request_no_other_host(catalogue: URL, tmp
 
 def _visit(url: str, folder: Path) -> tuple[str, set[str]]:
     """Return the page in the browser, and the addresses that the page requested."""
-    assert CHROMIUM is not None, "KITSU_BROWSER is set, and there is no Chromium"
     log = folder / "net.json"
     page = subprocess.run(
         [
-            CHROMIUM,
-            *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-            *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+            chromium(),
+            *OPTIONS,
             f"--user-data-dir={folder / 'profile'}",
             f"--log-net-log={log}",
             "--virtual-time-budget=10000",
