@@ -17,8 +17,14 @@ class MenuItem(NamedTuple):
     permission: Permission = "edit:catalogue"
 
 
-MENU = (MenuItem("/", "Start"), MenuItem("/users", "Users", "admin:*"))
+MENU = (
+    MenuItem("/", "Start"),
+    MenuItem("/collections", "Collections", "admin:*"),
+    MenuItem("/users", "Users", "admin:*"),
+    MenuItem("/audit", "Audit"),
+)
 NOTICES = {
+    "collection-hidden": "The collection is private now.",
     "signed-out": "You are signed out.",
     "session-ended": "The session was ended.",
     "user-changed": "The user was changed.",

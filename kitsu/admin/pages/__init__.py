@@ -3,8 +3,17 @@
 from litestar import Controller
 
 from kitsu.admin.assets import AssetController
+from kitsu.admin.pages.audit import AuditController
+from kitsu.admin.pages.collections import CollectionsController
 from kitsu.admin.pages.sign_in import SignInController
 from kitsu.admin.pages.start import StartController
 from kitsu.admin.pages.users import UsersController
 
-PAGES: tuple[type[Controller], ...] = (AssetController, SignInController, StartController, UsersController)
+PAGES: tuple[type[Controller], ...] = (
+    AssetController,
+    SignInController,
+    StartController,
+    CollectionsController,
+    UsersController,
+    AuditController,
+)
