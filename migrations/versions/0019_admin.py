@@ -11,8 +11,8 @@ revision = "0019"
 down_revision = "0017"
 
 INDEXES = {
-    "ix_users_email_start": 'ON users (lower(email) COLLATE "C")',
-    "ix_users_username_start": 'ON users (lower(username) COLLATE "C")',
+    "ix_users_email_start": "ON users (lower(email) text_pattern_ops)",
+    "ix_users_username_start": "ON users (lower(username) text_pattern_ops)",
     "ix_catalogue_changes_source": "ON catalogue_changes (source, id DESC)",
     "ix_catalogue_changes_user_id": "ON catalogue_changes (user_id, id DESC) WHERE user_id IS NOT NULL",
     "ix_admin_actions_subject": "ON admin_actions (subject_user_id, id DESC)",

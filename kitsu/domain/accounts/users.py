@@ -106,8 +106,8 @@ _ONE = select(*_COLUMNS).where(_user.id == bindparam("user_id", type_=Uuid))
 _start, _end = bindparam("start", type_=Text), bindparam("end", type_=Text)
 _MATCHES = union(
     *(
-        select(_user.id).where(key >= _start, key < _end).order_by(key).limit(MAX_FOUND).subquery().select()
-        for key in (func.lower(_user.email).collate("C"), func.lower(_user.username).collate("C"))
+        select(_user.id).where(key.op("~>=~")(_start), key.op("~<~")(_end)).limit(MAX_FOUND).subquery().select()
+        for key in (func.lower(_user.email), func.lower(_user.username))
     )
 )
 _FOUND = select(*_COLUMNS).where(_user.id.in_(_MATCHES)).order_by(func.lower(_user.username)).limit(MAX_FOUND)
