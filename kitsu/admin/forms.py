@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from secrets import token_hex
 from typing import Any, TypeVar
+from uuid import UUID
 
 import msgspec
 from litestar import Request
@@ -22,7 +23,7 @@ CHANGED_MEANWHILE = (
     "Someone changed this after you opened the page. Your text is kept below; compare it and save again."
 )
 
-_FIELD = re.compile(r"(?P<message>.*?) - at `\$\.(?P<field>\w+).*`", re.DOTALL)
+_FIELD = re.compile(r"(?P<message>.*?) - at (?:`key` in )?`\$\.(?P<field>\w+).*`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<field>\w+)`")
 _LOCAL_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?")
 
@@ -112,6 +113,14 @@ class Form:
         elif not error.details:
             self.message = error.message
         return self
+
+
+def new_id(form: Form) -> UUID:
+    """Return the id of what a form creates: sent twice, it is a conflict. Raises InvalidRequest."""
+    try:
+        return UUID(form.key)
+    except ValueError as error:
+        raise InvalidRequest([{"field": KEY, "message": "Open the page again"}]) from error
 
 
 def text_of(value: Any) -> str:

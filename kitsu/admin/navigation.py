@@ -19,6 +19,9 @@ class MenuItem(NamedTuple):
 
 MENU = (
     MenuItem("/", "Start"),
+    MenuItem("/anime", "Anime"),
+    MenuItem("/reviews", "Reviews"),
+    MenuItem("/merges", "Merges"),
     MenuItem("/collections", "Collections", "admin:*"),
     MenuItem("/users", "Users", "admin:*"),
     MenuItem("/audit", "Audit"),
@@ -27,6 +30,23 @@ NOTICES = {
     "collection-hidden": "The collection is private now.",
     "signed-out": "You are signed out.",
     "session-ended": "The session was ended.",
+    "anime-added": "The anime was added.",
+    "anime-changed": "The anime was saved. Imports leave the changed fields alone.",
+    "anime-deleted": "The anime was deleted. Its history is here; revert the deletion to restore it.",
+    "anime-merged": "The anime were merged. You can undo it for 30 days under Merges.",
+    "anime-split": "The new anime was added.",
+    "anime-was-merged": "The anime was merged into this one.",
+    "change-reverted": "The change was reverted.",
+    "episode-added": "The episode was added.",
+    "episode-changed": "The episode was saved.",
+    "episode-deleted": "The episode was deleted.",
+    "field-given-back": "The field has the value of the last import again.",
+    "merge-undone": "The merge was undone.",
+    "release-added": "The release was added.",
+    "release-changed": "The release was saved.",
+    "release-deleted": "The release was deleted.",
+    "review-apply": "Done as the file says.",
+    "review-keep": "The catalogue stays as it is. Imports do not ask again.",
     "user-changed": "The user was changed.",
 }
 """Texts by the value of `done` in the query: a link can't make the site show another text."""

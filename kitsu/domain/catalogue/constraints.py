@@ -6,7 +6,7 @@ from kitsu.db.errors import ConstraintErrors, translate_constraint_errors
 from kitsu.errors import Conflict, NotFound
 
 _ERRORS: ConstraintErrors = {
-    **dict.fromkeys(("pk_anime", "pk_releases", "pk_episodes"), partial(Conflict, "It exists again")),
+    **dict.fromkeys(("pk_anime", "pk_releases", "pk_episodes"), partial(Conflict, "It exists already")),
     "pk_external_ids": partial(Conflict, "External id already belongs to another anime"),
     "uq_episodes_release_id": partial(Conflict, "Episode number already exists"),
     "fk_external_ids_anime_id_anime": partial(NotFound, "Anime not found"),

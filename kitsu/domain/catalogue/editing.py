@@ -48,13 +48,14 @@ class AnimeService(SQLAlchemyAsyncRepositoryService[models.Anime]):
 
     repository_type = Repository
 
-    async def add(self, editor_id: UUID, new: NewAnime) -> anime.Anime:
-        """Create an anime. Raises Conflict for an external id of another anime."""
+    async def add(self, editor_id: UUID, new: NewAnime, new_id: UUID | None = None) -> anime.Anime:
+        """Create an anime. Raises Conflict for an external id of another anime, and for an id that was used."""
         session = self.repository.session
         await edit_as(session, editor_id)
         values = _tidied(msgspec.structs.asdict(new))
         external_ids = values.pop("external_ids")
-        row = await self.create(_anime(**values), auto_refresh=False)
+        with catalogue_constraints():
+            row = await self.create(_anime(id=new_id or uuid7(), **values), auto_refresh=False)
         await self._set_external_ids(row.id, external_ids)
         return await self._committed(row.id)
 
@@ -136,15 +137,15 @@ class ReleaseService(SQLAlchemyAsyncRepositoryService[models.Release]):
 
     repository_type = Repository
 
-    async def add(self, editor_id: UUID, new: NewRelease) -> releases.Release:
-        """Create a release, with its first episodes. Raises NotFound for an unknown anime."""
+    async def add(self, editor_id: UUID, new: NewRelease, new_id: UUID | None = None) -> releases.Release:
+        """Create a release, with its first episodes. Raises NotFound for an unknown anime, Conflict for a used id."""
         session = self.repository.session
         await edit_as(session, editor_id)
         values = _tidied(msgspec.structs.asdict(new))
         count = values.pop("episode_count")
         values["anime_id"] = await session.scalar(select(anime.current_id(new.anime_id)))
         with catalogue_constraints():
-            row = await self.create(_release(**values), auto_refresh=False)
+            row = await self.create(_release(id=new_id or uuid7(), **values), auto_refresh=False)
         if count:
             numbered = [{"id": uuid7(), "release_id": row.id, "number": number} for number in range(1, count + 1)]
             await session.execute(insert(_episode), numbered)

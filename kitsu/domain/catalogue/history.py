@@ -94,6 +94,7 @@ _CHANGES: Rows = (
 _HISTORY = Listing(
     CatalogueChange, _CHANGES, descending(_change.id), counted=select(_change.id).where(_change.anime_id == _ID)
 )
+_EDITED: Rows = select(_anime.edited_fields).where(_anime.id == _ID)
 _EXISTS: Rows = select(
     or_(select(_anime.id).where(_anime.id == _ID).exists(), select(_change.id).where(_change.anime_id == _ID).exists())
 )
@@ -136,11 +137,15 @@ class HistoryReader:
     def __init__(self, runner: StatementRunner) -> None:
         self._runner = runner
 
-    async def page(self, anime_id: UUID, request: PageRequest) -> Page[CatalogueChange]:
-        """Return the changes of an anime, newest first; also of a deleted one. Raises NotFound."""
-        if not await self._runner.value(_EXISTS, {"anime_id": anime_id}):
+    async def page(self, anime_id: UUID, request: PageRequest, *, is_known: bool = False) -> Page[CatalogueChange]:
+        """Return the changes of an anime, newest first; also of a deleted one. Raises NotFound unless it is known."""
+        if not is_known and not await self._runner.value(_EXISTS, {"anime_id": anime_id}):
             raise NotFound("Anime not found")
         return await _HISTORY.page(self._runner, {"anime_id": anime_id}, request)
+
+    async def edited_fields(self, anime_id: UUID) -> list[str]:
+        """Return the names of the fields that imports leave alone."""
+        return await self._runner.value(_EDITED, {"anime_id": anime_id}) or []
 
     async def disagreements(self, request: PageRequest) -> Page[Disagreement]:
         """Return the edited fields whose value differs from that of the last import."""

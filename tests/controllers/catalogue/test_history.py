@@ -147,7 +147,7 @@ async def test_deletion_is_reverted(backend: Backend, editor: Viewer) -> None:
         "synonyms", "title",
     ]  # fmt: skip
     again = await editor.write("POST", f"{path}/history/{last['id']}/revert", status=409)
-    assert again["message"] == "It exists again"
+    assert again["message"] == "It exists already"
 
 
 async def test_change_that_was_changed_again_or_is_unknown_is_not_reverted(editor: Viewer) -> None:
