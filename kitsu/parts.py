@@ -16,18 +16,22 @@ from kitsu.domain.accounts.admin_sessions import AdminSessions, admin_tokens
 from kitsu.domain.accounts.passwords import PasswordHasher
 from kitsu.domain.accounts.sessions import SessionReader, SessionRules
 from kitsu.domain.accounts.users import AccountContext, UserReader
-from kitsu.domain.catalogue import anime, facets, history, merges, releases, reviews, search
+from kitsu.domain.admin_log import AdminLogReader
+from kitsu.domain.catalogue import anime, audit, facets, history, merges, releases, reviews, search
+from kitsu.domain.catalogue.missed_searches import MissedSearches
 from kitsu.domain.concurrency import ConcurrencyLimiter
 from kitsu.domain.media.avatars import AvatarFiles
 from kitsu.domain.media.orphans import OrphanFiles
 from kitsu.domain.media.store import MediaStore
 from kitsu.domain.operations.command_runs import LastRuns
+from kitsu.domain.operations.daily_numbers import DailyNumbersReader
 from kitsu.domain.operations.health import HealthReader
 from kitsu.domain.operations.overview import OverviewReader
 from kitsu.domain.rate_limits import Policy, RateLimiter
 from kitsu.domain.viewer import collections, favorites, library, views, watch_progress
 from kitsu.domain.viewer.exports import Exporter
 from kitsu.domain.viewer.list_import.importing import ListImporter
+from kitsu.domain.viewer.moderation import PublicCollectionReader
 from kitsu.observability.metrics import Metrics, Samples
 from kitsu.observability.tracing import create_spans
 from kitsu.settings import Settings
@@ -93,7 +97,8 @@ class Parts(dict[type, Any]):
             watch_progress.WatchProgressRecorder(self.runner, self.engine),
             views.ViewRecorder(self.runner, self.engine),
             HealthReader(self.engine, self.runner, media),
-            OverviewReader(self.runner),
+            *(OverviewReader(self.runner), DailyNumbersReader(self.runner), MissedSearches(self.runner)),
+            *(AdminLogReader(self.runner), audit.AuditReader(self.runner), PublicCollectionReader(self.runner)),
             *([self.metrics] if self.metrics else []),
         ]
         super().__init__({type(part): part for part in parts})

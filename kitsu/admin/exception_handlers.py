@@ -10,6 +10,7 @@ from litestar.types import ExceptionHandlersMap
 
 from kitsu.admin.navigation import PATH
 from kitsu.errors import AppError
+from kitsu.observability.logs import of_request
 from kitsu.web.exception_handlers import handle_app_error, handle_http_error, handle_unexpected
 
 _TEXTS = {
@@ -19,7 +20,7 @@ _TEXTS = {
     412: ("Changed meanwhile", "Someone changed this after you opened the page. Nothing was changed."),
     413: ("Too large", "The file or the text is larger than this page takes. Nothing was changed."),
     422: ("Not valid", "The request has a value that is not valid. Nothing was changed."),
-    500: ("Internal error", "This is a bug. It was logged with the request id below."),
+    500: ("Internal error", "This is a bug, which was logged."),
     503: ("Unavailable", "The database or another part does not respond. Try again in a moment."),
 }
 _FORGED = "The form is from an earlier session or from another site. Nothing was changed. Open the page again."
@@ -56,7 +57,8 @@ def _page(
     **headers: str,
 ) -> Template:
     request.scope.setdefault("user", None)
-    context = {"title": title, "text": text, "details": details or [], "status": status}
+    request_id = of_request.get().get("request_id", "")
+    context = {"title": title, "text": text, "details": details or [], "status": status, "request_id": request_id}
     return Template("error.html", context=context, status_code=status, headers=headers)
 
 

@@ -22,9 +22,12 @@ MENU = (
     MenuItem("/anime", "Anime"),
     MenuItem("/reviews", "Reviews"),
     MenuItem("/merges", "Merges"),
+    MenuItem("/collections", "Collections", "admin:*"),
     MenuItem("/users", "Users", "admin:*"),
+    MenuItem("/audit", "Audit"),
 )
 NOTICES = {
+    "collection-hidden": "The collection is private now.",
     "signed-out": "You are signed out.",
     "session-ended": "The session was ended.",
     "anime-added": "The anime was added.",

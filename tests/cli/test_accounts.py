@@ -190,6 +190,7 @@ INSERT INTO rate_limits VALUES ('living', 1, now() + interval '1 hour');
 INSERT INTO tombstones (id, user_id, kind, deleted_at)
 SELECT gen_random_uuid(), id, 'favorites', now() - days * interval '1 day'
 FROM users, (VALUES (29), (31)) AS ago (days);
+INSERT INTO missed_searches SELECT current_date - days, 'text' FROM (VALUES (89), (91)) AS ago (days);
 INSERT INTO anime_merges (id, merged_at, source, from_id, from_title, into_id, into_title, current_id, moved, report)
 SELECT id, now() - days * interval '1 day', 'merge', id, 'A', id, 'B', id, '{{}}', '{{}}'
 FROM (SELECT gen_random_uuid() AS id, days FROM (VALUES (29), (31)) AS ago (days)) merges;
@@ -205,7 +206,7 @@ async def test_purge_deletes_old_rows_in_batches(database: URL, tmp_path: Path) 
     assert code == 0, errors
     assert output == (
         f"Removed {MANY + BATCH:,} sessions, {MANY:,} refresh tokens, 1 tombstones, 1 idempotency keys, 1 merged rows, "
-        f"{MANY:,} counters, 0 stray files.\n"
+        f"1 missed searches, {MANY:,} counters, 0 stray files.\n"
     )
     left = await fetch(database, "SELECT ip FROM auth_sessions ORDER BY ip")
     assert left == [("expired",), ("living",), ("revoked",)]
@@ -218,8 +219,8 @@ async def test_purge_deletes_old_rows_in_batches(database: URL, tmp_path: Path) 
         (1,)
     ]
     assert (await invoked(tmp_path, "purge", database=database))[1] == (
-        "Removed 0 sessions, 0 refresh tokens, 0 tombstones, 0 idempotency keys, 0 merged rows, 0 counters, "
-        "0 stray files.\n"
+        "Removed 0 sessions, 0 refresh tokens, 0 tombstones, 0 idempotency keys, 0 merged rows, "
+        "0 missed searches, 0 counters, 0 stray files.\n"
     )
 
 

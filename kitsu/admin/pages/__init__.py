@@ -4,6 +4,8 @@ from litestar import Controller
 
 from kitsu.admin.assets import AssetController
 from kitsu.admin.pages.anime import AnimeController
+from kitsu.admin.pages.audit import AuditController
+from kitsu.admin.pages.collections import CollectionsController
 from kitsu.admin.pages.merges import MergesController
 from kitsu.admin.pages.releases import ReleasesController
 from kitsu.admin.pages.reviews import ReviewsController
@@ -19,5 +21,7 @@ PAGES: tuple[type[Controller], ...] = (
     ReleasesController,
     MergesController,
     ReviewsController,
+    CollectionsController,
     UsersController,
+    AuditController,
 )

@@ -16,6 +16,8 @@ from kitsu.admin.navigation import see
 from kitsu.domain.accounts.permissions import PERMISSIONS, Role
 from kitsu.domain.accounts.sessions import SessionReader, SessionService
 from kitsu.domain.accounts.users import MAX_FOUND, User, UserChange, UserReader, UserService
+from kitsu.domain.admin_log import AdminLogReader
+from kitsu.domain.pagination import PageRequest
 from kitsu.errors import AppError
 from kitsu.web.guards import requires
 from kitsu.web.services import service
@@ -36,6 +38,7 @@ class UsersController(Controller):
     dependencies = {"users": service(UserService), "sessions": service(SessionService)}
     reader: UserReader
     session_reader: SessionReader
+    log_reader: AdminLogReader
 
     @get("/")
     async def list_users(
@@ -64,20 +67,33 @@ class UsersController(Controller):
         try:
             account = form.convert(Account)
             form.expected.check_content(Account(user.role, user.is_active))
-            await users.change(user_id, UserChange(is_active=account.is_active, role=account.role))
+            await users.change(
+                user_id, UserChange(is_active=account.is_active, role=account.role), by=request.user.user_id
+            )
         except AppError as error:
             return await self._page(request, user, form.refused(error), error.status)
         return see(f"/users/{user_id}", done="user-changed")
 
     @post("/{user_id:uuid}/sessions/{session_id:uuid}/end")
     async def end_session(
-        self, user_id: FromPath[UUID], session_id: FromPath[UUID], sessions: NamedDependency[SessionService]
+        self,
+        request: AdminRequest,
+        user_id: FromPath[UUID],
+        session_id: FromPath[UUID],
+        sessions: NamedDependency[SessionService],
     ) -> Redirect:
         """End a session of a user."""
-        await sessions.end(user_id, session_id)
+        await sessions.end(user_id, session_id, by=request.user.user_id)
         return see(f"/users/{user_id}", done="session-ended")
 
     async def _page(self, request: AdminRequest, user: User, form: Form, status: int = 200) -> Template:
         sessions = await self.session_reader.active_sessions(user.id, request.user.session_id)
-        context = {"user": user, "sessions": sessions, "form": form, "roles": list(PERMISSIONS)}
+        actions = await self.log_reader.page(PageRequest(20), subject=user.id)
+        context = {
+            "user": user,
+            "sessions": sessions,
+            "actions": actions.items,
+            "form": form,
+            "roles": list(PERMISSIONS),
+        }
         return Template("users/detail.html", context=context, status_code=status)

@@ -113,9 +113,9 @@ class UserController(Controller):
         return page_response(request, await self.reader.page(page_request))
 
     @post("/", guards=[requires("admin:*")], responses=errors(BadRequest))
-    async def add_user(self, data: JSONBody[NewUser], users: Users) -> User:
+    async def add_user(self, request: ViewerRequest, data: JSONBody[NewUser], users: Users) -> User:
         """Create a user."""
-        return await users.add(data.email, data.password, data.role)
+        return await users.add(data.email, data.password, data.role, by=request.user.user_id)
 
     @get("/{user_id:str}", responses=errors(Forbidden, NotFound))
     async def get_user(self, request: ViewerRequest, user_id: FromPath[UUID]) -> User:
@@ -125,16 +125,18 @@ class UserController(Controller):
         return await self.reader.detail(user_id)
 
     @patch("/{user_id:str}", guards=[requires("admin:*")], responses=errors(BadRequest, NotFound))
-    async def change_user(self, user_id: FromPath[UUID], data: JSONBody[UserChange], users: Users) -> User:
+    async def change_user(
+        self, request: ViewerRequest, user_id: FromPath[UUID], data: JSONBody[UserChange], users: Users
+    ) -> User:
         """Update a user. Fields that are left out keep their value. The last administrator cannot be demoted or
         deactivated.
         """
-        return await users.change(user_id, data)
+        return await users.change(user_id, data, by=request.user.user_id)
 
     @delete("/{user_id:str}", guards=[requires("admin:*")], responses=errors(BadRequest, NotFound))
-    async def delete_user(self, user_id: FromPath[UUID], users: Users) -> None:
+    async def delete_user(self, request: ViewerRequest, user_id: FromPath[UUID], users: Users) -> None:
         """Delete a user. The account and all its data are deleted. The last administrator cannot be deleted."""
-        await users.remove(user_id)
+        await users.remove(user_id, by=request.user.user_id)
 
 
 async def _profile(request: Request[Any, Any, Any]) -> tuple[str | None, bytes | None]:

@@ -6,6 +6,7 @@ from litestar import Controller, Response, get
 
 from kitsu.controllers.catalogue.anime import ANIME_LIST, LIST_RESPONSE_HEADERS, RequestedAnime
 from kitsu.domain.catalogue.anime import AnimeListItem
+from kitsu.domain.catalogue.missed_searches import MissedSearches
 from kitsu.domain.catalogue.search import MAX_LENGTH, AnimeSuggestion, SearchReader
 from kitsu.errors import BadRequest
 from kitsu.web.authentication import PUBLIC
@@ -31,6 +32,7 @@ class SearchController(Controller):
     tags = ["Catalogue"]
     opt = PUBLIC
     search: SearchReader
+    missed: MissedSearches
 
     @get(
         "/anime",
@@ -46,7 +48,10 @@ class SearchController(Controller):
         """Search anime. Best match first by default: the whole title, then its beginning, then all words, then titles
         that resemble `q`. All filters must match.
         """
-        return page_response(request, await self.search.page(q, anime_query))
+        page = await self.search.page(q, anime_query)
+        if not page.items and q is not None and anime_query.is_whole():
+            await self.missed.note(q)
+        return page_response(request, page)
 
     @get(
         "/suggest",

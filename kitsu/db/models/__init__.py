@@ -15,7 +15,10 @@ from kitsu.db.models.catalogue import ImportReview as ImportReview
 from kitsu.db.models.catalogue import MergedRow as MergedRow
 from kitsu.db.models.catalogue import Release as Release
 from kitsu.db.models.catalogue import TitleWord as TitleWord
+from kitsu.db.models.operations import AdminAction as AdminAction
 from kitsu.db.models.operations import CommandRun as CommandRun
+from kitsu.db.models.operations import DailyNumbers as DailyNumbers
+from kitsu.db.models.operations import MissedSearch as MissedSearch
 from kitsu.db.models.operations import StrayFile as StrayFile
 from kitsu.db.models.viewer import Collection as Collection
 from kitsu.db.models.viewer import CollectionItem as CollectionItem

@@ -64,6 +64,10 @@ class RateLimit(DefaultBase):
 
 Index("uq_users_email_lower", func.lower(User.email), unique=True)
 Index("uq_users_username_lower", func.lower(User.username), unique=True)
+# For the search by the beginning, in the order of bytes: `~>=~` and `~<~`.
+for _column in (User.email, User.username):
+    _start = func.lower(_column).label("start")
+    Index(f"ix_users_{_column.key}_start", _start, postgresql_ops={"start": "text_pattern_ops"})
 Index("ix_users_avatar", User.avatar, postgresql_where=User.avatar.is_not(None))
 Index("ix_users_created_at", User.created_at.desc(), User.id.desc())
 Index("ix_auth_sessions_expires_at", AuthSession.expires_at)

@@ -233,7 +233,13 @@ Index("ix_anime_edited", Anime.id, postgresql_where=text("cardinality(edited_fie
 Index("ix_catalogue_changes_anime_id", CatalogueChange.anime_id, CatalogueChange.id.desc())
 _is_removed_id = and_(CatalogueChange.entity == "external_id", CatalogueChange.action == "delete")
 Index("ix_catalogue_changes_removed_ids", CatalogueChange.entity_id, postgresql_where=_is_removed_id)
-Index("ix_catalogue_changes_user_id", CatalogueChange.user_id, postgresql_where=CatalogueChange.user_id.is_not(None))
+Index("ix_catalogue_changes_source", CatalogueChange.source, CatalogueChange.id.desc())
+Index(
+    "ix_catalogue_changes_user_id",
+    CatalogueChange.user_id,
+    CatalogueChange.id.desc(),
+    postgresql_where=CatalogueChange.user_id.is_not(None),
+)
 _is_current = AnimeMerge.undone_at.is_(None)
 Index("ix_anime_merges_from_id", AnimeMerge.from_id, unique=True, postgresql_where=_is_current)
 Index("ix_anime_merges_current_id", AnimeMerge.current_id, postgresql_where=_is_current)

@@ -26,6 +26,7 @@ from kitsu.db.models import AuthSession, RefreshToken, User
 from kitsu.db.statements import StatementRunner
 from kitsu.domain.accounts.access_tokens import AccessTokens
 from kitsu.domain.accounts.permissions import PERMISSIONS, Permission, Role
+from kitsu.domain.admin_log import log_action
 from kitsu.domain.fields import described
 from kitsu.domain.mapping import Rows, columns_of, mapper
 from kitsu.errors import Forbidden, NotFound, Unauthorized
@@ -214,12 +215,15 @@ class SessionService(SQLAlchemyAsyncRepositoryService[AuthSession]):
         if ended is not None:
             log.info("session ended", user_id=str(ended.user_id), session_id=str(ended.id))
 
-    async def end(self, user_id: UUID, session_id: UUID) -> None:
-        """End a session of a user. Raises NotFound unless it is active."""
+    async def end(self, user_id: UUID, session_id: UUID, *, by: UUID | None = None) -> None:
+        """End a session of a user; `by` is the administrator who ends it. Raises NotFound unless it is active."""
         is_own = (AuthSession.id == session_id, AuthSession.user_id == user_id)
-        ended = await self._revoke("ended", *is_own, AuthSession.expires_at > _clock)
+        ended = (await self._revoke("ended", *is_own, AuthSession.expires_at > _clock)).one_or_none()
+        if ended is not None and by is not None:
+            name = await self._session.scalar(select(User.username).where(User.id == user_id))
+            await log_action(self._session, by, "session ended", name or "", user_id)
         await self._session.commit()
-        if ended.one_or_none() is None:
+        if ended is None:
             raise NotFound("Session not found")
 
     async def end_others(self, identity: Identity) -> None:

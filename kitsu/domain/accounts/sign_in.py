@@ -71,7 +71,7 @@ class AccountService(UserService):
     async def leave(self, identity: Identity, password: str, device: Device) -> None:
         """Delete the account with all its rows. Raises Unauthorized, RateLimited, BadRequest, InvalidRequest."""
         await self._prove(identity, password, "password", device)
-        await self.remove(identity.user_id)
+        await self.remove(identity.user_id, by=identity.user_id)
 
     async def _prove(self, identity: Identity, password: str, field: str, device: Device) -> Any:
         """Verify the password of a signed-in user, whose browser may be unattended. Return the credentials."""

@@ -26,6 +26,7 @@ from kitsu.domain.accounts.access_tokens import AccessTokens
 from kitsu.domain.accounts.passwords import PasswordHasher, check_new
 from kitsu.domain.accounts.permissions import Role
 from kitsu.domain.accounts.sessions import SessionRules, SessionService
+from kitsu.domain.admin_log import log_action
 from kitsu.domain.fields import described
 from kitsu.domain.mapping import columns_of, given
 from kitsu.domain.outcomes import Outcomes
@@ -37,6 +38,7 @@ log = structlog.get_logger("kitsu.security")
 
 MAX_EMAIL_LENGTH = 255
 MAX_FOUND = 50  # users that a search returns
+LAST_CHARACTER = "\U0010ffff"
 USERNAME = r"^[A-Za-z0-9_-]{3,32}$"
 
 
@@ -101,10 +103,10 @@ _user = models.User
 _COLUMNS = columns_of(User, _user)
 _FIELDS = [column.key for column in _COLUMNS]
 _ONE = select(*_COLUMNS).where(_user.id == bindparam("user_id", type_=Uuid))
-_search_text = bindparam("text", type_=Text)
+_start, _end = bindparam("start", type_=Text), bindparam("end", type_=Text)
 _MATCHES = union(
     *(
-        select(_user.id).where(key.like(_search_text)).order_by(key.collate("C")).limit(MAX_FOUND).subquery().select()
+        select(_user.id).where(key.op("~>=~")(_start), key.op("~<~")(_end)).limit(MAX_FOUND).subquery().select()
         for key in (func.lower(_user.email), func.lower(_user.username))
     )
 )
@@ -125,8 +127,9 @@ class UserReader:
 
     async def search(self, text: str) -> list[User]:
         """Return the users whose e-mail or name begins with a text, by name; at most MAX_FOUND."""
-        start = re.sub(r"([\\%_])", r"\\\1", text.strip().lower())
-        return [self._user_of(row) for row in await self._runner.rows(_FOUND, {"text": f"{start}%"})]
+        start = text.strip().lower()
+        parameters = {"start": start, "end": start + LAST_CHARACTER}
+        return [self._user_of(row) for row in await self._runner.rows(_FOUND, parameters)]
 
     async def detail(self, user_id: UUID) -> User:
         """Return one user. Raises NotFound."""
@@ -150,9 +153,10 @@ class UserService(SQLAlchemyAsyncRepositoryService[models.User]):
         self._context = context
         self._sessions = SessionService(session, access_tokens=context.access_tokens, rules=context.session_rules)
 
-    async def add(self, email: str, password: str, role: Role) -> User:
+    async def add(self, email: str, password: str, role: Role, *, by: UUID) -> User:
         """Create an account. Raises BadRequest when the e-mail is taken, InvalidRequest."""
         user = await self._insert(email, password, role)
+        await log_action(self._session, by, "user created", user.username, user.id, role=role)
         await self._session.commit()
         log.info("user created", user_id=str(user.id), role=role)
         return self._struct_of(user)
@@ -164,16 +168,26 @@ class UserService(SQLAlchemyAsyncRepositoryService[models.User]):
         await self._session.commit()
         return self._struct_of(user)
 
-    async def change(self, user_id: UUID, change: UserChange) -> User:
+    async def change(self, user_id: UUID, change: UserChange, *, by: UUID) -> User:
         """Change a user. Raises NotFound, BadRequest, InvalidRequest."""
         values = given(change)
         if change.email is not UNSET:
             values["email"] = valid_email(change.email)
         if change.is_active is False or change.role in {"user", "editor"}:
             await keep_an_administrator(self._session, user_id)
-        user = await self._change(await self._locked(user_id), values)
+        user = await self._locked(user_id)
+        before = {name: getattr(user, name) for name in values}
+        await self._change(user, values)
         if change.is_active is False:
             await self._sessions.revoke_all(user_id, "account")
+        # Without the addresses, which a deleted user would leave in the log.
+        changed = {
+            name: {"before": before[name], "after": value} if name != "email" else {}
+            for name, value in values.items()
+            if value != before[name]
+        }
+        if changed:
+            await log_action(self._session, by, "user changed", user.username, user_id, **changed)
         await self._session.commit()
         if change.role is not UNSET:
             log.info("role changed", user_id=str(user_id), role=change.role)
@@ -181,10 +195,13 @@ class UserService(SQLAlchemyAsyncRepositoryService[models.User]):
             log.info("user activated" if change.is_active else "user deactivated", user_id=str(user_id))
         return self._struct_of(user)
 
-    async def remove(self, user_id: UUID) -> None:
+    async def remove(self, user_id: UUID, *, by: UUID) -> None:
         """Delete an account with all its rows. Raises NotFound, and BadRequest for the last administrator."""
         await keep_an_administrator(self._session, user_id)
-        avatar = (await self._locked(user_id)).avatar
+        user = await self._locked(user_id)
+        avatar = user.avatar
+        if by != user_id:
+            await log_action(self._session, by, "user deleted", user.username, user_id)
         if avatar is not None:
             await self._context.orphans.note(self._session, avatar)
         await self.delete(user_id, auto_commit=True)

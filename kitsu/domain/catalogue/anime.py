@@ -98,6 +98,10 @@ class AnimeQuery(msgspec.Struct, frozen=True, kw_only=True):
         """Return the values of the filters, None for those that are not set."""
         return {name: value for name, value in msgspec.structs.asdict(self).items() if name not in {"page", "sort"}}
 
+    def is_whole(self) -> bool:
+        """Return whether it is the first page without filters: if that is empty, nothing matches."""
+        return not (self.page.offset or self.page.cursor or any(self.filters().values()))
+
 
 _anime, _external, _merge = models.Anime, models.ExternalId, models.AnimeMerge
 

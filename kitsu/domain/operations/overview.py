@@ -7,18 +7,18 @@ from kitsu.db.statements import StatementRunner
 from kitsu.domain.pagination import MAX_TOTAL
 
 TABLES = ("anime", "releases", "episodes", "users")
-_COUNTS = text(
-    " UNION ALL ".join(
-        f"SELECT '{table}' AS name, "  # noqa: S608 - constants
-        f"(SELECT count(*) FROM (SELECT FROM {table} LIMIT {MAX_TOTAL + 1}) AS counted) AS number, "
-        f"(SELECT reltuples FROM pg_class WHERE oid = CAST('{table}' AS regclass)) AS estimate"
-        for table in TABLES
-    )
-)
+_SELECTS = [
+    f"SELECT '{table}' AS name, "  # noqa: S608 - constants
+    f"(SELECT count(*) FROM (SELECT FROM {table} LIMIT {MAX_TOTAL + 1}) AS counted) AS number, "
+    f"(SELECT reltuples FROM pg_class WHERE oid = CAST('{table}' AS regclass)) AS estimate"
+    for table in TABLES
+]
+_OPEN_REVIEWS = "SELECT 'open reviews', (SELECT count(*) FROM import_reviews WHERE state = 'open'), 0"
+_COUNTS = text(" UNION ALL ".join([*_SELECTS, _OPEN_REVIEWS]))
 
 
 class Count(msgspec.Struct):
-    """How many rows a table has. Large tables are not counted: their number is PostgreSQL's estimate."""
+    """How many there are. Large tables are not counted: their number is PostgreSQL's estimate."""
 
     name: str
     number: int
@@ -30,7 +30,7 @@ class OverviewReader:
         self._runner = runner
 
     async def counts(self) -> list[Count]:
-        """Return the numbers of rows of TABLES."""
+        """Return the numbers of rows of TABLES, and what waits for a person."""
         counts = []
         for name, number, estimate in await self._runner.rows(_COUNTS):
             is_estimate = number > MAX_TOTAL

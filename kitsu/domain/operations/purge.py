@@ -5,14 +5,25 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.sql import Delete
 
-from kitsu.db.models import AnimeMerge, AuthSession, IdempotencyKey, MergedRow, RateLimit, RefreshToken, Tombstone
+from kitsu.db.models import (
+    AnimeMerge,
+    AuthSession,
+    IdempotencyKey,
+    MergedRow,
+    MissedSearch,
+    RateLimit,
+    RefreshToken,
+    Tombstone,
+)
 from kitsu.db.models.viewer import TOMBSTONE_DAYS
 from kitsu.domain.catalogue.merging import UNDO_DAYS
 from kitsu.domain.idempotency import RETENTION
 from kitsu.domain.media.orphans import OrphanFiles
 from kitsu.domain.operations import command_runs
+from kitsu.domain.operations.daily_numbers import store_daily_numbers
 
 BATCH = 1000
+MISSED_SEARCH_DAYS = 90
 SESSION_DAYS = 30
 """Ended sessions are stored so long, so that requests with their tokens get "revoked" or "expired"."""
 
@@ -39,12 +50,13 @@ _STATEMENTS = {
     "tombstones": _batch(Tombstone, Tombstone.deleted_at < _tombstones_since),
     "idempotency_keys": _batch(IdempotencyKey, IdempotencyKey.created_at < func.now() - RETENTION),
     "merged_rows": _batch(MergedRow, MergedRow.merge_id == AnimeMerge.id, AnimeMerge.merged_at < _merges_since),
+    "missed_searches": _batch(MissedSearch, MissedSearch.day < func.current_date() - MISSED_SEARCH_DAYS),
     "counters": _batch(RateLimit, RateLimit.ends_at < func.now()),
 }
 
 
 async def purge(engine: AsyncEngine, strays: OrphanFiles) -> tuple[dict[str, int], int]:
-    """Delete what has expired, and stray files.
+    """Delete what has expired, and stray files. Store the daily numbers of viewers.
 
     Return the numbers of deleted rows and files by kind, and of the stray files that the media store did not delete.
     """
@@ -55,6 +67,7 @@ async def purge(engine: AsyncEngine, strays: OrphanFiles) -> tuple[dict[str, int
             async with engine.begin() as connection:
                 deleted = (await connection.execute(statement)).rowcount
             counts[kind] += deleted
+    await store_daily_numbers(engine)
     counts["stray_files"], files_left = await strays.purge()
     if not files_left:
         await command_runs.note(engine, command_runs.PURGE)

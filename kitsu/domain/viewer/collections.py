@@ -130,7 +130,7 @@ class CollectionService(SQLAlchemyAsyncRepositoryService[models.Collection]):
         collection = await self._own(user_id, collection_id, expected)
         for name, value in given(change).items():
             setattr(collection, name, value)
-        _touch(collection)
+        touch(collection)
         return await self._committed(collection_id)
 
     async def remove(self, user_id: UUID, collection_id: UUID) -> None:
@@ -162,7 +162,7 @@ class CollectionService(SQLAlchemyAsyncRepositoryService[models.Collection]):
                 )
             is_changed = await session.scalar(stored.returning(_item.anime_id)) is not None
         if is_changed:
-            _touch(collection)
+            touch(collection)
         await session.commit()
 
     async def take_out(self, user_id: UUID, collection_id: UUID, anime_id: UUID) -> None:
@@ -193,6 +193,6 @@ class CollectionService(SQLAlchemyAsyncRepositoryService[models.Collection]):
         return CollectionReader.listing.struct_of(row)
 
 
-def _touch(collection: models.Collection) -> None:
+def touch(collection: models.Collection) -> None:
     collection.version += 1
     collection.updated_at = func.now()
