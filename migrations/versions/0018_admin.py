@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
-revision = "0019"
+revision = "0018"
 down_revision = "0017"
 
 INDEXES = {
