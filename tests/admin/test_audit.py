@@ -29,7 +29,7 @@ async def test_audit_shows_changes_and_filters_them(editor: Browser, backend: Ba
         page = await editor.open("/audit", params=query)
         assert shown in page
         assert f"/admin/anime/{hidden}" not in page
-    for query in ({"source": "import"}, {"user": "nobody"}, {"anime_id": str(uuid4())}):
+    for query in ({"source": "import"}, {"user": "unknown"}, {"anime_id": str(uuid4())}):
         assert "No changes." in await editor.open("/audit", params=query)
 
 

@@ -55,7 +55,7 @@ async def test_sign_in_with_foreign_target_leads_to_the_start_page(
 
 async def test_wrong_password_and_unknown_email_get_the_same_page(guest: Browser, backend: Backend) -> None:
     user = await sign_in(backend.rows, "admin", hash_password(PASSWORD))
-    for email in (f"{user.user_id}@example.org", "nobody@example.org"):
+    for email in (f"{user.user_id}@example.org", "unknown@example.org"):
         response = await guest.sign_in(email, "not the password")
         assert response.status_code == 401
         assert WRONG in response.text
