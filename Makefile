@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 MKDOCS := NO_MKDOCS_2_WARNING=1 PYTHONWARNINGS='ignore:The declarative_mixin decorator' PYTHONPATH=. $(BIN)/mkdocs
 
 .DEFAULT_GOAL := help
-.PHONY: help install run dev migrate migration test test-slow test-faults test-clients test-browser coverage bench bench-long bench-search check format settings docs docs-serve lock wheel release clean
+.PHONY: help install run dev migrate migration test test-slow test-faults test-clients test-browser screenshots coverage bench bench-long bench-search check format settings docs docs-serve lock wheel release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ test-clients: $(STAMP) ## generate clients in Python and TypeScript and play the
 
 test-browser: $(STAMP) ## use the admin site in Chromium, and write screenshots to .local/screenshots
 	$(BIN)/python -m pytest -m browser $(ARGS)
+
+screenshots: test-browser ## write the screenshots of the documentation to docs/images
+	$(BIN)/python -m scripts.docs_screenshots
 
 coverage: $(STAMP) ## run all tests and list the uncovered lines
 	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal --cov --cov-report=term $(ARGS)

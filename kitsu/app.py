@@ -10,6 +10,7 @@ from litestar.types import ASGIApp
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from kitsu.admin.application import create_admin
+from kitsu.admin.navigation import PATH
 from kitsu.admin.pages import PAGES
 from kitsu.controllers import CONTROLLERS, bind
 from kitsu.controllers.operations.metrics import MetricsController
@@ -34,15 +35,12 @@ def create_app(settings: Settings) -> Litestar:
         raise ValueError("DATABASE_URL is not set; `kitsu run` starts the embedded database")
     parts = Parts(settings, settings.database_url)
     controllers = [each for each in CONTROLLERS if parts.metrics or each is not MetricsController]
-    admin = create_admin(
-        bind(PAGES, parts),
-        parts,
-        SQLAlchemyInitPlugin(_database(parts.engine)),
-        csrf_secret=settings.secret_key,
-        title=settings.app_name,
-    )
+    mounted = [_admin(settings, parts)] if settings.admin_enabled else []
     app = Litestar(
-        [*bind(controllers, parts), asgi("/admin", is_mount=True, copy_scope=True, opt=PUBLIC)(admin)],
+        [
+            *bind(controllers, parts),
+            *(asgi(PATH, is_mount=True, copy_scope=True, opt=PUBLIC)(admin) for admin in mounted),
+        ],
         state=State({"parts": parts}),
         plugins=[SQLAlchemyInitPlugin(_database(parts.engine))],
         dependencies={"db_session": provide_db_session},
@@ -54,7 +52,7 @@ def create_app(settings: Settings) -> Litestar:
         request_class=StrictRequest,
         exception_handlers=EXCEPTION_HANDLERS,
         request_max_body_size=MAX_BODY_BYTES,
-        lifespan=[lambda _: parts.running(), lambda _: admin.lifespan()],
+        lifespan=[lambda _: parts.running(), *(admin.lifespan() for admin in mounted)],
         openapi_config=openapi_config(settings.app_name),
         logging_config=None,
         debug=False,  # Litestar's debug mode sends stack traces to the client
@@ -68,6 +66,16 @@ def create_app(settings: Settings) -> Litestar:
     handler = ConcurrencyLimit(handler, parts.concurrency, parts.cache, cors_headers)
     app.asgi_handler = Client(handler, settings.trusted_proxies, settings.body_timeout_seconds)
     return app
+
+
+def _admin(settings: Settings, parts: Parts) -> Litestar:
+    return create_admin(
+        bind(PAGES, parts),
+        parts,
+        SQLAlchemyInitPlugin(_database(parts.engine)),
+        csrf_secret=settings.secret_key,
+        title=settings.app_name,
+    )
 
 
 def _database(engine: AsyncEngine) -> SQLAlchemyAsyncConfig:

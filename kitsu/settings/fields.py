@@ -108,7 +108,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     allowed_origins: Annotated[parsers.Origins, Shown("Browsers", preset="http://localhost:3000")] = ()
     """Origins of the front end, for CORS: no *, no path, no trailing slash."""
     app_name: Annotated[parsers.Text, Shown("Service")] = "Kitsu"
-    """Title of the API documentation."""
+    """Title of the API documentation and of the admin site."""
+    admin_enabled: parsers.Flag = True
+    """Serve the admin site at /admin."""
     host: parsers.Text = "127.0.0.1"
     """Address to listen on."""
     port: Annotated[int, parsers.integer(1, 65_535)] = 8000

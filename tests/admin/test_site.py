@@ -3,8 +3,10 @@
 import re
 
 import pytest
+from sqlalchemy.engine import URL
 
 from tests.admin.browser import Browser
+from tests.application import client_of
 from tests.factories import Backend
 
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' https:; connect-src 'self'; "
@@ -82,6 +84,13 @@ async def test_form_without_session_changes_nothing(admin: Browser, backend: Bac
     response = await admin.client.post(f"/admin/users/{admin.user_id}", data={"role": "user", "is_active": "true"})
     assert (response.status_code, response.headers["location"]) == (303, "/admin/sign-in?expired=1")
     assert await backend.rows.fetchval("SELECT role FROM users WHERE id = $1", admin.user_id) == "admin"
+
+
+async def test_site_can_be_switched_off(database: URL) -> None:
+    async with client_of(database, admin_enabled=False) as client:
+        response = await client.get("/admin/sign-in")
+    assert response.status_code == 404
+    assert response.json()["code"] == "NOT_FOUND"
 
 
 async def test_page_without_database_is_unavailable(backend: Backend, admin: Browser) -> None:

@@ -16,6 +16,18 @@ from tests.factories import insert
 EMAIL = "ada@example.org"
 PASSWORD = "a long enough password"
 EXPECTED_ERROR = "Failed to load resource: the server responded with a status of 4"
+ACTIVITY = """
+    INSERT INTO daily_numbers
+    SELECT current_date - n, 40 + n * 7 % 31, 300 + n * 113 % 211 FROM generate_series(1, 29) n;
+    INSERT INTO missed_searches
+    SELECT current_date - n % 29, 'an unknown anime ' || n % 12, n FROM generate_series(1, 40) n;
+    UPDATE users SET created_at = now() - random() * interval '29 days';
+    INSERT INTO collections (id, user_id, name, description, is_public)
+    SELECT gen_random_uuid(), id, 'Rainy days of ' || username, 'Best with tea', true FROM users LIMIT 60;
+    INSERT INTO admin_actions (user_id, action, subject, subject_user_id, details)
+    SELECT a.id, 'user changed', u.username, u.id, '{"role": {"before": "user", "after": "editor"}}'
+    FROM users a, users u WHERE a.username = 'ada' AND u.username LIKE 'viewer2%'
+"""
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +39,7 @@ async def site_database(server: URL, catalogue_template: URL) -> AsyncIterator[U
         for name, role in people.items():
             user = {"email": f"{name}@example.org", "username": name, "role": role}
             await insert(rows, "users", {**user, "password_hash": hash_password(PASSWORD)})
+        await rows.execute(ACTIVITY)
         await rows.close()
         yield url
 

@@ -11,11 +11,13 @@ pytestmark = [pytest.mark.browser, needs_chromium]
 FOLDER = ROOT / ".local" / "screenshots"
 PAGES = {
     "start": "/admin/",
-    "users": "/admin/users",
-    "anime-list": "/admin/anime?sort=title",
-    "anime-new": "/admin/anime/new",
-    "merges": "/admin/merges",
+    "anime": "/admin/anime?type=TV&sort=title",
     "reviews": "/admin/reviews",
+    "merges": "/admin/merges",
+    "collections": "/admin/collections",
+    "users": "/admin/users",
+    "audit": "/admin/audit",
+    "actions": "/admin/audit/actions",
     "not-found": "/admin/unknown",
     "sign-in": "/admin/sign-in",
 }
@@ -27,21 +29,15 @@ async def test_pages_fit(signed_in: Page, width: int, scheme: str) -> None:
     page = signed_in
     await page.set_viewport_size({"width": width, "height": 800})
     await page.emulate_media(color_scheme="light" if scheme == "light" else "dark")
-    await page.goto("/admin/users?q=ada")
-    user = await page.get_by_role("link", name="ada", exact=True).get_attribute("href")
-    (anime, *_) = await (await page.request.get("/search/anime?q=death note")).json()
-    (release, *_) = await (await page.request.get(f"/releases?anime_id={anime['id']}")).json()
-    details = {
-        "user": user,
-        "release": f"/admin/releases/{release['id']}",
-        **{
-            f"anime-{name}": f"/admin/anime/{anime['id']}{path}"
-            for name, path in {
-                "detail": "", "history": "/history", "delete": "/delete", "split": "/split", "merge": "/merge?q=note",
-            }.items()
-        },
-    }  # fmt: skip
-    for name, path in {**PAGES, **details}.items():
+    await page.goto("/admin/users?q=viewer2")
+    user = await page.get_by_role("link", name="viewer2", exact=True).get_attribute("href")
+    await page.goto("/admin/anime?q=fullmetal")
+    one = await page.locator("#list th a").first.get_attribute("href")
+    await page.goto(str(one))
+    release = await page.get_by_role("link", name="Edit the release").first.get_attribute("href")
+    parts = {name: f"{one}/{name}" for name in ("merge", "split", "history", "delete", "releases/new")}
+    of_one = {"one-anime": one, "release": release, "user": user, "new-anime": "/admin/anime/new", **parts}
+    for name, path in {**PAGES, **of_one}.items():
         await page.goto(str(path))
-        await page.screenshot(path=FOLDER / f"{name}-{width}-{scheme}.png", full_page=True)
+        await page.screenshot(path=FOLDER / f"{name.replace('/', '-')}-{width}-{scheme}.png", full_page=True)
         assert await page.evaluate("document.documentElement.scrollWidth") <= width, name

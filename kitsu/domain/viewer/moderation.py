@@ -63,7 +63,7 @@ class ModerationService(CollectionService):
     """Hides collections of viewers."""
 
     async def hide(self, collection_id: UUID, *, by: UUID) -> None:
-        """Make a public collection private. Raises NotFound for any other one."""
+        """Make a public collection private. Raises NotFound if it is not public."""
         collection = await self.get_one_or_none(id=collection_id, with_for_update=True)
         if collection is None or not collection.is_public:
             raise NotFound("Public collection not found")
