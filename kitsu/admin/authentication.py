@@ -6,6 +6,7 @@ from urllib.parse import quote
 from litestar import Request, Response
 from litestar.datastructures import Cookie
 from litestar.enums import ScopeType
+from litestar.exceptions import PermissionDeniedException
 from litestar.response import Redirect
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -22,7 +23,7 @@ ASSETS = "/static/"
 POLLED = "/progress"
 """The end of paths that pages request by themselves: they don't prolong the session."""
 _POLICY = (
-    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' https:; connect-src 'self'; "
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     b"form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
 
@@ -58,13 +59,15 @@ class AdminAuthentication:
             await send(message)
 
         response: Response[Any] | None = None
-        if (scope["path"].rstrip("/") or "/") != SIGN_IN and not scope["path"].startswith(ASSETS):
-            try:
+        is_open = scope["path"].rstrip("/") == SIGN_IN or scope["path"].startswith(ASSETS)
+        try:
+            _check_origin(request)
+            if not is_open:
                 cookie += await self._identify(request)
-            except Unauthorized:
-                response = _to_sign_in(request)
-            except Exception as error:  # noqa: BLE001 - the database is away, for example
-                response = handle_failure(request, error)
+        except Unauthorized:
+            response = _to_sign_in(request)
+        except Exception as error:  # noqa: BLE001 - the database is away, for example
+            response = handle_failure(request, error)
         app = response.to_asgi_response(app=None, request=request) if response else self._app
         await app(scope, receive, send_with_headers)
 
@@ -82,6 +85,13 @@ class AdminAuthentication:
             return []
         renewed = await self._sessions.renewed(token, identity)
         return [session_cookie(renewed).to_header(header="")] if renewed else []
+
+
+def _check_origin(request: Request[Any, Any, Any]) -> None:
+    """Raise PermissionDeniedException for a form of a page on another origin, such as a subdomain that sets cookies."""
+    is_safe = request.method in {"GET", "HEAD", "OPTIONS"}
+    if not is_safe and request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
+        raise PermissionDeniedException
 
 
 AdminRequest = Request[AdminIdentity, Any, Any]

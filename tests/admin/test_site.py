@@ -6,10 +6,10 @@ import pytest
 from sqlalchemy.engine import URL
 
 from tests.admin.browser import Browser
-from tests.application import client_of
+from tests.application import ORIGIN, client_of
 from tests.factories import Backend
 
-POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' https:; connect-src 'self'; "
+POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
 
 
 @pytest.mark.parametrize("path", ["/", "/users", "/unknown", "/sign-in", "/static/admin.css"])
@@ -65,6 +65,25 @@ async def test_forged_form_is_refused(admin: Browser, backend: Backend, token: s
     assert "Form refused" in response.text
     assert await backend.rows.fetchval("SELECT is_active FROM users WHERE id = $1", admin.user_id)
     assert (await admin.send(path, {"role": "admin"})).status_code == 303, "the next form works"
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+async def test_form_of_a_page_on_another_origin_is_refused(admin: Browser, backend: Backend, site: str) -> None:
+    path = f"/users/{admin.user_id}"
+    response = await admin.send(path, {"role": "user"}, headers={"Sec-Fetch-Site": site})
+    assert response.status_code == 403
+    assert "Form refused" in response.text
+    assert await backend.rows.fetchval("SELECT role FROM users WHERE id = $1", admin.user_id) == "admin"
+
+
+@pytest.mark.parametrize("path", ["/admin/users", "//admin//users", "/admin"])
+async def test_pages_of_allowed_origins_can_not_read_the_site(admin: Browser, path: str) -> None:
+    url = f"http://kitsu.test{path}"
+    response = await admin.client.get(url, headers={"Origin": ORIGIN})
+    assert "content-security-policy" in response.headers
+    preflight = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
+    for answer in (response, await admin.client.options(url, headers=preflight)):
+        assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
 async def test_form_of_earlier_session_is_refused(admin: Browser, backend: Backend) -> None:

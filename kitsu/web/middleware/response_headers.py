@@ -1,5 +1,6 @@
 """The headers of all responses: CORS, security, caching and rate limits."""
 
+import re
 from collections.abc import Mapping
 
 from litestar.enums import ScopeType
@@ -13,6 +14,9 @@ PREFLIGHT_MAX_AGE_SECONDS = b"600"
 
 Headers = tuple[tuple[bytes, bytes], ...]
 CorsHeaders = Mapping[bytes, Headers]  # origin to the headers of its responses
+SAME_ORIGIN_PATH = "/admin"
+"""The beginning of paths without CORS: pages of the same site, such as the front end, would send the cookie along."""
+SLASHES = re.compile("/+")  # the routing joins them
 VARY = (b"vary", b"Origin")
 PREFLIGHT_HEADERS = {b"origin", b"access-control-request-method"}
 PREFLIGHT_VARY = (b"vary", b"Origin, Access-Control-Request-Method, Access-Control-Request-Headers")
@@ -51,7 +55,8 @@ class ResponseHeaders:
             return
         tightest_limit.set(None)
         request = dict(scope["headers"])
-        allowed = self._cors_headers.get(request.get(b"origin", b""), ())
+        is_open = not SLASHES.sub("/", scope["path"]).startswith(SAME_ORIGIN_PATH)
+        allowed = self._cors_headers.get(request.get(b"origin", b""), ()) if is_open else ()
         is_preflight = scope["method"] == "OPTIONS" and request.keys() >= PREFLIGHT_HEADERS
         cors_headers = _preflight_headers(allowed, request) if is_preflight else (VARY, *allowed)
 
