@@ -82,7 +82,9 @@ class Form:
         types = {field.encode_name: _types(field.type) for field in described.fields}
         names = [name for name in self.texts if not name.startswith("_")]
         values = {name: _value(self.text(name), types.get(name, ())) for name in names} | others
-        wrong: dict[str, str] = {}
+        # PostgreSQL stores no NUL.
+        wrong = {name: "Must not contain NUL" for name in names if "\0" in self.text(name)}
+        values = {name: value for name, value in values.items() if name not in wrong}
         while True:
             try:
                 converted = msgspec.convert(values, kind, strict=False)

@@ -72,6 +72,13 @@ async def test_refused_value_keeps_the_entered_values(admin: Browser, editor: Br
     assert 'aria-invalid="true"' in response.text
 
 
+async def test_nul_is_refused_at_its_field(admin: Browser, editor: Browser) -> None:
+    response = await admin.send(f"/users/{editor.user_id}", {"role": "us\0er", "is_active": "maybe"})
+    assert response.status_code == 422
+    assert "Must not contain NUL" in response.text
+    assert "Expected `bool`, got `str`" in response.text
+
+
 async def test_last_administrator_is_kept(admin: Browser, backend: Backend) -> None:
     await backend.rows.execute("UPDATE users SET role = 'user' WHERE id <> $1", admin.user_id)
     response = await admin.send(f"/users/{admin.user_id}", {"role": "editor"})
