@@ -75,5 +75,9 @@ async def test_review_is_shown_with_its_reason_and_decided(editor: Browser, back
     (anime,) = await api(editor, f"/anime?source=anilist&external_id={number}")
     assert anime["title"] == "Aki"
     assert "Merge “Haru”" in await editor.open("/reviews?state=applied")
+    await editor.send(f"/anime/{anime['id']}", {"year": "1999"})
+    assert f'{anime["id"]}/edited-fields/year/give-back"' in await editor.open("/reviews/edited-fields")
+    await editor.send("/reviews/edited-fields", action=f"/anime/{anime['id']}/edited-fields/year/give-back")
+    assert (await api(editor, f"/anime/{anime['id']}"))["year"] is None
     repeated = await editor.client.post(f"/admin{decide}", data={"decision": "apply"})
     assert repeated.status_code == 403

@@ -13,6 +13,7 @@ PAGES = {
     "start": "/admin/",
     "anime": "/admin/anime?type=TV&sort=title",
     "reviews": "/admin/reviews",
+    "edited-fields": "/admin/reviews/edited-fields",
     "merges": "/admin/merges",
     "collections": "/admin/collections",
     "users": "/admin/users",

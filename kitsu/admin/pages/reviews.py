@@ -1,4 +1,4 @@
-"""The review queue of imports."""
+"""The review queue of imports, and edited fields that differ from the last import."""
 
 from typing import Annotated
 from uuid import UUID
@@ -12,6 +12,7 @@ from kitsu.admin.authentication import AdminRequest
 from kitsu.admin.forms import Form
 from kitsu.admin.lists import page_request, paging
 from kitsu.admin.navigation import see
+from kitsu.domain.catalogue.history import HistoryReader
 from kitsu.domain.catalogue.reviews import NewDecision, ReviewReader, ReviewService, ReviewState
 from kitsu.web.guards import EDITS
 from kitsu.web.services import service
@@ -22,6 +23,14 @@ class ReviewsController(Controller):
     guards = EDITS
     dependencies = {"reviews": service(ReviewService)}
     reader: ReviewReader
+    history: HistoryReader
+
+    @get("/edited-fields")
+    async def list_disagreements(self, request: AdminRequest) -> Template:
+        """List edited fields that differ from the last import."""
+        page = await self.history.disagreements(page_request(request))
+        context = {"fields": page.items, "paging": paging(request, page.cursor)}
+        return Template("reviews/edited_fields.html", context=context)
 
     @get("/")
     async def list_reviews(
