@@ -18,6 +18,7 @@ from kitsu.domain.accounts.sessions import SessionReader, SessionRules
 from kitsu.domain.accounts.users import AccountContext, UserReader
 from kitsu.domain.admin_log import AdminLogReader
 from kitsu.domain.catalogue import anime, audit, facets, history, merges, releases, reviews, search
+from kitsu.domain.catalogue.importing.runs import ImportRunReader
 from kitsu.domain.catalogue.missed_searches import MissedSearches
 from kitsu.domain.concurrency import ConcurrencyLimiter
 from kitsu.domain.media.avatars import AvatarFiles
@@ -26,6 +27,7 @@ from kitsu.domain.media.store import MediaStore
 from kitsu.domain.operations.command_runs import LastRuns
 from kitsu.domain.operations.daily_numbers import DailyNumbersReader
 from kitsu.domain.operations.health import HealthReader
+from kitsu.domain.operations.jobs import JobReader, QueueStates
 from kitsu.domain.operations.overview import OverviewReader
 from kitsu.domain.rate_limits import Policy, RateLimiter
 from kitsu.domain.viewer import collections, favorites, library, views, watch_progress
@@ -80,7 +82,7 @@ class Parts(dict[type, Any]):
         self.files = AvatarFiles(media, OrphanFiles(self.engine, media))
         self.accounts = _account_context(settings, self.runner, self.files.orphans)
         self.sessions = SessionReader(self.runner, self.accounts.access_tokens)
-        self.last_runs = LastRuns(self.runner)
+        self.last_runs, self.jobs = LastRuns(self.runner), QueueStates(self.runner)
         imports = ListImporter(self.engine)
         self.metrics = self._metrics(imports.outcomes.counts, limits) if settings.metrics_enabled else None
         users = UserReader(self.runner, self.accounts.media_url)
@@ -99,6 +101,7 @@ class Parts(dict[type, Any]):
             HealthReader(self.engine, self.runner, media),
             *(OverviewReader(self.runner), DailyNumbersReader(self.runner), MissedSearches(self.runner)),
             *(AdminLogReader(self.runner), audit.AuditReader(self.runner), PublicCollectionReader(self.runner)),
+            *(JobReader(self.runner), ImportRunReader(self.runner)),
             *([self.metrics] if self.metrics else []),
         ]
         super().__init__({type(part): part for part in parts})
@@ -142,6 +145,21 @@ class Parts(dict[type, Any]):
             ("command",),
             mode="max",
         )
+        # Each worker reads the same numbers.
+        jobs = self.jobs
+        gauge(
+            "kitsu_jobs",
+            "Jobs that wait, run or have failed.",
+            by_label(jobs.counts),
+            ("state",),
+            mode="livemostrecent",
+        )
+        gauge(
+            "kitsu_jobs_oldest_seconds",
+            "Wait of the oldest due job.",
+            lambda: {(): jobs.oldest_seconds},
+            mode="livemostrecent",
+        )
         return metrics
 
     @asynccontextmanager
@@ -157,6 +175,7 @@ class Parts(dict[type, Any]):
             if self.metrics:
                 await stack.enter_async_context(self.metrics.publishing())
                 await stack.enter_async_context(self.last_runs.followed())
+                await stack.enter_async_context(self.jobs.followed())
             yield
 
 

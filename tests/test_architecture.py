@@ -35,6 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "controllers.viewer": CONTROLLER | {"domain.viewer"},
     "controllers.operations": CONTROLLER | {"domain.operations", "observability"},
     "admin": {"domain", "errors", "observability", "web"} | set(DOMAIN),
+    "jobs": SHARED | set(DOMAIN),
     "cli": SHARED | set(DOMAIN) | {"observability", "settings"},
 }
 MAY_IMPORT["controllers"] = {part for part in MAY_IMPORT if part.startswith("controllers.")}

@@ -20,11 +20,13 @@ class MenuItem(NamedTuple):
 MENU = (
     MenuItem("/", "Start"),
     MenuItem("/anime", "Anime"),
+    MenuItem("/imports", "Imports"),
     MenuItem("/reviews", "Reviews"),
     MenuItem("/merges", "Merges"),
     MenuItem("/collections", "Collections", "admin:*"),
     MenuItem("/users", "Users", "admin:*"),
     MenuItem("/audit", "Audit"),
+    MenuItem("/jobs", "Jobs", "admin:*"),
 )
 NOTICES = {
     "collection-hidden": "The collection is private now.",
@@ -40,6 +42,10 @@ NOTICES = {
     "episode-added": "The episode was added.",
     "episode-changed": "The episode was saved.",
     "episode-deleted": "The episode was deleted.",
+    "file-uploaded": "The file is stored.",
+    "import-started": "The import has started.",
+    "import-discarded": "The file was deleted. Nothing was imported.",
+    "job-retried": "The job waits for a worker again.",
     "field-given-back": "The field has the value of the last import again.",
     "merge-undone": "The merge was undone.",
     "release-added": "The release was added.",

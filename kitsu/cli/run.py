@@ -5,13 +5,10 @@ import os
 import resource
 import signal
 import socket
-import sys
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 from granian import Granian
@@ -21,6 +18,8 @@ from granian.log import LogLevels
 from sqlalchemy.engine import URL
 
 from kitsu.cli.database import on_database, open_database
+from kitsu.cli.signals import unwinding_on_signals
+from kitsu.cli.worker import WorkerProcess
 from kitsu.db import migrations
 from kitsu.domain.catalogue.importing import load_sample
 from kitsu.domain.media.store import MediaStore
@@ -29,7 +28,6 @@ from kitsu.observability.metrics_folder import metrics_folder
 from kitsu.observability.tracing import is_tracing_wanted
 from kitsu.settings import Settings, load_settings
 
-SIGNAL_RETRY_SECONDS = 1.0
 MAX_CONNECTIONS = 16_384
 OTHER_OPEN_FILES = 256
 CONNECTION_BUFFER_BYTES = 32 * 1024
@@ -40,7 +38,7 @@ MEMORY_CHECK_SECONDS = 10
 @click.command()
 @click.option("--reload", is_flag=True, help="Restart the workers when a file of Kitsu changes, for development.")
 def run(*, reload: bool) -> None:
-    """Prepare the database, its schema and, in an empty catalogue, a sample; then serve."""
+    """Prepare the database, its schema and, in an empty catalogue, a sample; then serve, with a worker for jobs."""
 
     def prepare(url: URL) -> None:
         before, after = on_database(url, migrations.migrate)
@@ -49,7 +47,7 @@ def run(*, reload: bool) -> None:
         if loaded := on_database(url, load_sample):
             click.echo(f"Loaded the sample catalogue, {loaded} anime; `kitsu import-catalogue FILE` brings a real one.")
 
-    _start(prepare, reload=reload)
+    _start(prepare, reload=reload, worker=WorkerProcess())
 
 
 @click.command()
@@ -58,7 +56,7 @@ def serve() -> None:
     _start(lambda url: on_database(url, migrations.check_schema))
 
 
-def _start(prepare: Callable[[URL], None], *, reload: bool = False) -> None:
+def _start(prepare: Callable[[URL], None], *, reload: bool = False, worker: WorkerProcess | None = None) -> None:
     """Serve after the checks that need no database, and after preparing the database."""
     is_tracing_wanted()  # raises TracingUnavailable
     settings = load_settings()
@@ -66,33 +64,9 @@ def _start(prepare: Callable[[URL], None], *, reload: bool = False) -> None:
     if problem := MediaStore(settings.media_url, settings.media_s3_endpoint).folder_problem():
         raise click.ClickException(f"MEDIA_URL names a folder that can't be used. {problem}")
     address = _free_address(settings)
-    with _unwinding_on_signals(), open_database(settings.database_url) as url:
+    with unwinding_on_signals(), open_database(settings.database_url) as url:
         prepare(url)
-        _serve(settings, address, url, reload=reload)
-
-
-@contextmanager
-def _unwinding_on_signals() -> Iterator[None]:
-    """Raise SystemExit on SIGTERM and Ctrl-C, so that the start is unwound, until Granian handles the signals."""
-
-    def stop(*_: Any) -> None:
-        # The signal may interrupt the making or closing of an event loop, which would print an error.
-        sys.unraisablehook = lambda _: None
-        warnings.simplefilter("ignore")
-        # In a destructor the exception is lost, so the signal is repeated.
-        signal.setitimer(signal.ITIMER_REAL, SIGNAL_RETRY_SECONDS)
-        raise SystemExit(0)
-
-    signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGTERM))
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        # A second Ctrl-C must not interrupt the stop of the database.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _serve(settings, address, url, reload=reload, worker=worker)
 
 
 def _free_address(settings: Settings) -> str:
@@ -127,7 +101,9 @@ def _connections() -> int:
     return max(files - OTHER_OPEN_FILES, 1)
 
 
-def _serve(settings: Settings, address: str, url: URL, *, reload: bool = False) -> None:
+def _serve(
+    settings: Settings, address: str, url: URL, *, reload: bool = False, worker: WorkerProcess | None = None
+) -> None:
     # The workers read their settings from the environment.
     os.environ["DATABASE_URL"] = url.render_as_string(hide_password=False)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
@@ -164,4 +140,7 @@ def _serve(settings: Settings, address: str, url: URL, *, reload: bool = False) 
                 stack.enter_context(metrics_folder())
             except OSError as error:
                 raise click.ClickException(f"METRICS_ENABLED needs room for temporary files: {error}.") from error
+        if worker:
+            server.on_reload(worker.restart)
+            stack.enter_context(worker.running())
         server.serve()

@@ -6,7 +6,6 @@ from contextlib import suppress
 from typing import Any
 
 import structlog
-from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -30,7 +29,7 @@ async def provide_db_session(plugin_session: NamedDependency[AsyncSession]) -> A
                 await plugin_session.invalidate()
 
 
-def service(kind: type[SQLAlchemyAsyncRepositoryService[Any]]) -> Provide:
+def service(kind: type[Any]) -> Provide:
     """Return a service's dependency. Its required keyword arguments are taken from `app.state.parts` by type."""
     wanted = {
         parameter.name: parameter.annotation

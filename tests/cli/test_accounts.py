@@ -197,6 +197,14 @@ FROM (SELECT gen_random_uuid() AS id, days FROM (VALUES (29), (31)) AS ago (days
 INSERT INTO merged_rows (merge_id, kind, old_row) SELECT id, 'anime', '{{}}' FROM anime_merges;
 INSERT INTO idempotency_keys (user_id, key, request, created_at)
 SELECT id, hours::text::bytea, '', now() - hours * interval '1 hour' FROM users, (VALUES (23), (25)) AS ago (hours);
+INSERT INTO import_runs (id, file_name, state, created_at) SELECT gen_random_uuid(), name, state, now() - age
+FROM (VALUES ('old', 'checked', interval '8 days'), ('done', 'done', '8 days'), ('new', 'uploaded', '6 days'))
+AS runs (name, state, age);
+INSERT INTO import_chunks SELECT id, 0, 'x' FROM import_runs WHERE file_name <> 'done';
+INSERT INTO pgqueuer_log (job_id, status, entrypoint, priority, created)
+SELECT n, 'queued', 'old', 0, now() - interval '31 days' FROM generate_series(1, {MANY}) n;
+INSERT INTO pgqueuer_log (job_id, status, entrypoint, priority, created)
+VALUES (1, 'queued', 'new', 0, now() - interval '29 days');
 """
 
 
@@ -206,7 +214,7 @@ async def test_purge_deletes_old_rows_in_batches(database: URL, tmp_path: Path) 
     assert code == 0, errors
     assert output == (
         f"Removed {MANY + BATCH:,} sessions, {MANY:,} refresh tokens, 1 tombstones, 1 idempotency keys, 1 merged rows, "
-        f"1 missed searches, {MANY:,} counters, 0 stray files.\n"
+        f"1 missed searches, {MANY:,} counters, 1 unfinished imports, {MANY:,} job log lines, 0 stray files.\n"
     )
     left = await fetch(database, "SELECT ip FROM auth_sessions ORDER BY ip")
     assert left == [("expired",), ("living",), ("revoked",)]
@@ -218,9 +226,12 @@ async def test_purge_deletes_old_rows_in_batches(database: URL, tmp_path: Path) 
     assert await fetch(database, "SELECT count(*) FROM tombstones WHERE deleted_at > now() - interval '30 days'") == [
         (1,)
     ]
+    assert await fetch(database, "SELECT file_name FROM import_runs ORDER BY 1") == [("done",), ("new",)]
+    assert await fetch(database, "SELECT count(*) FROM import_chunks") == [(1,)]
+    assert await fetch(database, "SELECT entrypoint FROM pgqueuer_log") == [("new",)]
     assert (await invoked(tmp_path, "purge", database=database))[1] == (
-        "Removed 0 sessions, 0 refresh tokens, 0 tombstones, 0 idempotency keys, 0 merged rows, "
-        "0 missed searches, 0 counters, 0 stray files.\n"
+        "Removed 0 sessions, 0 refresh tokens, 0 tombstones, 0 idempotency keys, 0 merged rows, 0 missed searches, "
+        "0 counters, 0 unfinished imports, 0 job log lines, 0 stray files.\n"
     )
 
 

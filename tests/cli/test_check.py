@@ -30,8 +30,11 @@ DURABILITY = [
 ]
 """Settings that the server of the tests turns off to be fast."""
 RAN = """
-INSERT INTO command_runs VALUES ('backup', now() - interval '29 hours'), ('purge', now() - interval '6 days')
+INSERT INTO command_runs VALUES ('backup', now() - interval '29 hours'), ('purge', now() - interval '6 days'),
+       ('worker', now() - interval '4 minutes')
 """
+
+DAILY = "WHERE command <> 'worker'"
 
 
 @pytest.fixture
@@ -245,21 +248,22 @@ async def test_setting_is_reported_by_its_check(name: str, text: str, expected: 
     assert [finding.check.id for finding in await run(checks, settings=settings)] == expected
 
 
-async def test_backup_and_purge_that_never_ran_are_reported(database: URL, tmp_path: Path) -> None:
-    backup, purge = await found(tmp_path, database)
+async def test_backup_purge_and_worker_that_never_ran_are_reported(database: URL, tmp_path: Path) -> None:
+    backup, purge, worker = await found(tmp_path, database)
+    assert worker[0] == "kitsu.W112"
     daily = "`kitsu backup` has never finished. Run it once a day, or set BACKUP_MAX_AGE_HOURS=0 if you back up in "
     assert backup == ("kitsu.E202", f"{daily}another way.")
     assert purge == ("kitsu.W110", "`kitsu purge` has never finished. Run it once a day.")
-    assert await found(tmp_path, database, BACKUP_MAX_AGE_HOURS="0") == [purge]
+    assert await found(tmp_path, database, BACKUP_MAX_AGE_HOURS="0") == [purge, worker]
 
 
 async def test_old_backup_and_purge_are_reported(database: URL, tmp_path: Path) -> None:
-    await execute(database, RAN, "UPDATE command_runs SET ended_at = ended_at - interval '25 hours'")
+    await execute(database, RAN, f"UPDATE command_runs SET ended_at = ended_at - interval '25 hours' {DAILY}")
     backup, purge = await found(tmp_path, database)
     assert backup[1].startswith("`kitsu backup` last finished 2 days ago. ")
     assert purge[1].startswith("`kitsu purge` last finished 7 days ago. ")
     assert await found(tmp_path, database, BACKUP_MAX_AGE_HOURS="55") == [purge]
-    await execute(database, "UPDATE command_runs SET ended_at = now() - interval '31 hours'")
+    await execute(database, f"UPDATE command_runs SET ended_at = now() - interval '31 hours' {DAILY}")
     (backup,) = await found(tmp_path, database)
     assert "31 hours ago" in backup[1]
 
@@ -268,10 +272,28 @@ def test_recent_backup_and_purge_are_not_reported(database: URL, tmp_path: Path)
     (tmp_path / "media").mkdir()
     media = f"file://{tmp_path}/media"
     assert invoke(tmp_path, "purge", database=database)[0] == 0
+    asyncio.run(execute(database, "INSERT INTO command_runs VALUES ('worker', now())"))
     assert [check_id for check_id, _ in asyncio.run(found(tmp_path, database))] == ["kitsu.E202"]
     code, _, errors = invoke(tmp_path, "backup", "a.backup", database=database, MEDIA_URL=media)
     assert (code, errors) == (0, "")
     assert asyncio.run(found(tmp_path, database)) == []
+
+
+async def test_worker_that_does_not_run_is_reported(database: URL, tmp_path: Path) -> None:
+    await execute(database, RAN)
+    reported = (
+        "No worker has run for 5 minutes: uploaded files are not imported. Start `kitsu worker` beside `kitsu serve`."
+    )
+    for age in ("6 minutes", "1 year"):
+        await execute(database, f"UPDATE command_runs SET ended_at = now() - interval '{age}' WHERE command = 'worker'")
+        assert await found(tmp_path, database) == [("kitsu.W112", reported)]
+
+
+async def test_tables_of_another_version_of_pgqueuer_are_reported(database: URL, tmp_path: Path) -> None:
+    await execute(database, RAN, "ALTER TABLE pgqueuer DROP COLUMN slot")
+    ((check_id, text),) = await found(tmp_path, database)
+    assert check_id == "kitsu.E111"
+    assert text.startswith("The tables of the job queue do not fit the installed version of pgqueuer. ")
 
 
 async def test_old_pg_dump_is_reported(database: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

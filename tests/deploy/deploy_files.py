@@ -60,10 +60,12 @@ def defaults(text: str) -> str:
 
 
 def manifests() -> dict[str, dict[str, Any]]:
-    """Return the Kubernetes manifests by kind."""
+    """Return the Kubernetes manifests by kind; the Deployment of the worker is `Worker`."""
     files = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
     found = [yaml.safe_load(file.read_text()) for file in files if file.name != "kustomization.yaml"]
-    return {manifest["kind"]: manifest for manifest in found}
+    return {
+        "Worker" if manifest["metadata"]["name"] == "kitsu-worker" else manifest["kind"]: manifest for manifest in found
+    }
 
 
 def pods() -> dict[str, dict[str, Any]]:
@@ -71,6 +73,7 @@ def pods() -> dict[str, dict[str, Any]]:
     found = manifests()
     return {
         "Deployment": found["Deployment"]["spec"]["template"]["spec"],
+        "Worker": found["Worker"]["spec"]["template"]["spec"],
         "Job": found["Job"]["spec"]["template"]["spec"],
         "CronJob": found["CronJob"]["spec"]["jobTemplate"]["spec"]["template"]["spec"],
     }

@@ -11,6 +11,8 @@ from kitsu.controllers.viewer.library import FORM_BYTES
 from kitsu.domain.media.avatars import MAX_BYTES as MAX_AVATAR_BYTES
 from kitsu.domain.viewer.list_import.files import MAX_BYTES as MAX_LIST_BYTES
 from kitsu.errors import NotFound, PayloadTooLarge, ServiceUnavailable
+from kitsu.jobs.executor import CANCEL_SECONDS
+from kitsu.jobs.worker import STOP_SECONDS
 from kitsu.settings import Settings, load_settings
 from kitsu.settings.parsers import EXAMPLE_SECRET_KEY
 from tests.deploy.deploy_files import DEPLOY, SETTINGS, compose, defaults, manifests, pods, seconds, stages, unit
@@ -64,6 +66,12 @@ def test_stop_timeouts_exceed_that_of_kitsu(platform: str) -> None:
         "kubernetes": [str(pod["terminationGracePeriodSeconds"] - pause)],
     }
     assert all(seconds(text) > stop for text in timeouts[platform])
+    worker = {
+        "systemd": unit("kitsu-worker.service")["TimeoutStopSec"][0],
+        "compose": services["worker"]["stop_grace_period"],
+        "kubernetes": str(pods()["Worker"]["terminationGracePeriodSeconds"]),
+    }
+    assert seconds(worker[platform]) > STOP_SECONDS + CANCEL_SECONDS
     for text in (services["caddy"]["stop_grace_period"], unit("caddy.service.d/kitsu.conf")["TimeoutStopSec"][0]):
         assert seconds(text) > seconds(caddy[1])
 
@@ -107,7 +115,7 @@ def test_commands_exist() -> None:
     texts = [file.read_text() for file in (DEPLOY / "systemd").glob("*.service")] + [_readme()]
     named = {command[1] for command in commands}
     named |= {name for text in texts for name in re.findall(r"(?:/opt/kitsu/bin/|-- |kitsu )kitsu ([a-z-]+)", text)}
-    assert {"serve", "migrate", "purge", "backup", "restore", "check"} <= named <= {*main.commands}
+    assert {"serve", "worker", "migrate", "purge", "backup", "restore", "check"} <= named <= {*main.commands}
 
 
 def test_files_named_in_readme_exist() -> None:

@@ -15,12 +15,19 @@ def test_services_start_in_order() -> None:
     assert SERVICES["migrate"]["depends_on"] == {"database": {"condition": "service_healthy"}}
     assert SERVICES["migrate"]["restart"] == "no"
     assert SERVICES["kitsu"]["depends_on"] == {"migrate": {"condition": "service_completed_successfully"}}
+    assert SERVICES["worker"]["depends_on"] == SERVICES["kitsu"]["depends_on"]
+    assert SERVICES["worker"]["command"] == ["kitsu", "worker"]
     assert SERVICES["caddy"]["depends_on"] == {"kitsu": {"condition": "service_healthy"}}
 
 
 def test_only_caddy_is_reachable_from_outside() -> None:
     assert {name for name, service in SERVICES.items() if "ports" in service} == {"caddy"}
-    assert SERVICES["database"]["networks"] == SERVICES["migrate"]["networks"] == ["back"]
+    assert (
+        SERVICES["database"]["networks"]
+        == SERVICES["migrate"]["networks"]
+        == SERVICES["worker"]["networks"]
+        == ["back"]
+    )
     assert set(SERVICES["caddy"]["networks"]) == {"front"}
 
 
@@ -59,7 +66,7 @@ def test_volumes_and_networks_are_declared_and_files_exist() -> None:
 
 
 def test_containers_have_minimal_privileges() -> None:
-    for name in ("kitsu", "migrate"):
+    for name in ("kitsu", "worker", "migrate"):
         assert SERVICES[name]["read_only"] is True
         assert SERVICES[name]["cap_drop"] == ["ALL"]
         assert "user" not in SERVICES[name]

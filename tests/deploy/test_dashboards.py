@@ -109,7 +109,7 @@ def test_dashboard_shows_every_metric(exposed: dict[str, dict[str, set[str]]]) -
 
 def test_alerts_have_severity_summary_and_description() -> None:
     names = [rule["alert"] for rule in RULES]
-    assert len(set(names)) == len(names) == 10
+    assert len(set(names)) == len(names) == 13
     for rule in RULES:
         assert re.fullmatch("[0-9]+m", rule["for"])
         assert rule["labels"]["severity"] in {"critical", "warning"}

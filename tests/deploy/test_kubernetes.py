@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from kitsu.controllers.operations.health import HealthController
+from kitsu.jobs.worker import MAX_JOBS_AT_ONCE
 from kitsu.settings import load_settings
 from tests.deploy.deploy_files import DEPLOY, manifests, pods
 
@@ -64,7 +65,10 @@ def test_selectors_match_only_pods_of_the_server() -> None:
     assert found["Deployment"]["spec"]["selector"]["matchLabels"] == labels
     assert found["Service"]["spec"]["selector"] == labels
     assert found["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
-    for other in (found["Job"], found["CronJob"]["spec"]["jobTemplate"]):
+    assert (
+        found["Worker"]["spec"]["selector"]["matchLabels"] == found["Worker"]["spec"]["template"]["metadata"]["labels"]
+    )
+    for other in (found["Worker"], found["Job"], found["CronJob"]["spec"]["jobTemplate"]):
         assert other["spec"]["template"]["metadata"]["labels"] != labels
     target = found["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]
     assert (target["kind"], target["name"]) == ("Deployment", found["Deployment"]["metadata"]["name"])
@@ -91,7 +95,12 @@ def test_pod_has_settings_limits_and_no_privileges(kind: str) -> None:
 
 def test_each_workload_has_its_own_command() -> None:
     commands = {kind: _container(pod)["command"] for kind, pod in pods().items()}
-    assert commands == {"Deployment": ["kitsu", "serve"], "Job": ["kitsu", "migrate"], "CronJob": ["kitsu", "purge"]}
+    assert commands == {
+        "Deployment": ["kitsu", "serve"],
+        "Worker": ["kitsu", "worker"],
+        "Job": ["kitsu", "migrate"],
+        "CronJob": ["kitsu", "purge"],
+    }
 
 
 def test_maximum_of_pods_fits_connections_and_memory() -> None:
@@ -99,7 +108,8 @@ def test_maximum_of_pods_fits_connections_and_memory() -> None:
     settings = load_settings(data, FOLDER / "no.env")
     max_pods = manifests()["HorizontalPodAutoscaler"]["spec"]["maxReplicas"] + 1
     worker_connections = settings.db_pool_size + settings.db_max_overflow + 1
-    assert max_pods * settings.workers * worker_connections <= POSTGRESQL_CONNECTIONS
+    jobs_connections = manifests()["Worker"]["spec"]["replicas"] * (MAX_JOBS_AT_ONCE + 3)
+    assert max_pods * settings.workers * worker_connections + jobs_connections <= POSTGRESQL_CONNECTIONS
     limit = _container(pods()["Deployment"])["resources"]["limits"]["memory"]
     assert int(limit.removesuffix("Mi")) >= settings.workers * settings.worker_memory_mb + 128
 

@@ -13,6 +13,7 @@ UNITS = sorted(file.name for file in (DEPLOY / "systemd").iterdir() if file.suff
 SERVICES = [name for name in UNITS if name.endswith(".service")]
 COMMANDS = {
     "kitsu.service": "/opt/kitsu/bin/kitsu serve",
+    "kitsu-worker.service": "/opt/kitsu/bin/kitsu worker",
     "kitsu-migrate.service": "/opt/kitsu/bin/kitsu migrate",
     "kitsu-purge.service": "/opt/kitsu/bin/kitsu purge",
     "kitsu-backup.service": "/opt/kitsu/bin/kitsu backup ",
@@ -41,14 +42,17 @@ def test_each_service_runs_one_command() -> None:
         assert "ExecStartPre" not in unit(name)
 
 
-def test_service_is_restarted_without_limit() -> None:
-    service = unit("kitsu.service")
+@pytest.mark.parametrize("name", ["kitsu.service", "kitsu-worker.service"])
+def test_service_is_restarted_without_limit(name: str) -> None:
+    service = unit(name)
     # A required unit that fails, for example while the database is unavailable, would stop the service.
     assert not {"Requires", "Requisite", "BindsTo"} & {*service}
     assert service["Restart"] == ["always"]
     assert service["StartLimitIntervalSec"] == ["0"]
-    # Only the parent gets SIGTERM, and lets its workers finish.
-    assert service["KillMode"] == ["mixed"]
+
+
+def test_only_the_parent_gets_sigterm() -> None:
+    assert unit("kitsu.service")["KillMode"] == ["mixed"]
 
 
 def test_no_unit_starts_the_migration() -> None:

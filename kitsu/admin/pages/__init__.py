@@ -6,6 +6,7 @@ from kitsu.admin.assets import AssetController
 from kitsu.admin.pages.anime import AnimeController
 from kitsu.admin.pages.audit import AuditController
 from kitsu.admin.pages.collections import CollectionsController
+from kitsu.admin.pages.imports import ImportsController, JobsController
 from kitsu.admin.pages.merges import MergesController
 from kitsu.admin.pages.releases import ReleasesController
 from kitsu.admin.pages.reviews import ReviewsController
@@ -21,7 +22,9 @@ PAGES: tuple[type[Controller], ...] = (
     ReleasesController,
     MergesController,
     ReviewsController,
+    ImportsController,
     CollectionsController,
     UsersController,
     AuditController,
+    JobsController,
 )

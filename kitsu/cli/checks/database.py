@@ -1,6 +1,7 @@
-"""Checks of the database: its address, its schema, its server, and its daily purge and backup."""
+"""Checks of the database: its address, its schema, its server, its workers, and its daily purge and backup."""
 
 from datetime import timedelta
+from pkgutil import resolve_name
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -14,10 +15,12 @@ from kitsu.settings import Settings
 
 OLDEST_VERSION, NEWEST_VERSION = 15, 18
 PURGE_MAX_AGE = timedelta(days=7)
+WORKER_MAX_AGE = timedelta(minutes=5)
 
 _SKIPPED_HINT = "The other database checks were skipped; run `kitsu check` again when this is fixed."
 _VERSION_HINT = f"Use a version from {OLDEST_VERSION} to {NEWEST_VERSION}, which Kitsu is tested with."
 _LIMIT_HINT = "Raise max_connections of PostgreSQL, or lower WORKERS, DB_POOL_SIZE or DB_MAX_OVERFLOW."
+_QUEUE_HINT = "Install the locked versions of the dependencies, or restore the tables from a backup."
 _BACKUP_HINT = "Run it once a day, or set BACKUP_MAX_AGE_HOURS=0 if you back up in another way."
 
 
@@ -71,6 +74,20 @@ async def durability(engine: AsyncEngine) -> list[str]:
 @check("kitsu.W110", Tag.DATABASE, deploy=True, requires=schema, hint="Run it once a day.")
 async def last_purge(engine: AsyncEngine) -> list[str]:
     return await _late_runs(engine, command_runs.PURGE, PURGE_MAX_AGE)
+
+
+@check("kitsu.E111", Tag.DATABASE, requires=schema, hint=_QUEUE_HINT)
+async def queue_schema(engine: AsyncEngine) -> list[str]:
+    # By name, as other commands and the web workers that they start do without pgqueuer.
+    differences = await resolve_name("kitsu.jobs.schema:schema_differences")(engine)
+    return ["The tables of the job queue do not fit the installed version of pgqueuer."] if differences else []
+
+
+@check("kitsu.W112", Tag.DATABASE, deploy=True, requires=schema, hint="Start `kitsu worker` beside `kitsu serve`.")
+async def last_worker(engine: AsyncEngine) -> list[str]:
+    age = (await command_runs.ages(engine)).get(command_runs.WORKER)
+    is_late = age is None or age > WORKER_MAX_AGE
+    return ["No worker has run for 5 minutes: uploaded files are not imported."] if is_late else []
 
 
 @check("kitsu.E201", Tag.BACKUP, deploy=True, requires=connection)

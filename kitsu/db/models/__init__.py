@@ -18,6 +18,8 @@ from kitsu.db.models.catalogue import TitleWord as TitleWord
 from kitsu.db.models.operations import AdminAction as AdminAction
 from kitsu.db.models.operations import CommandRun as CommandRun
 from kitsu.db.models.operations import DailyNumbers as DailyNumbers
+from kitsu.db.models.operations import ImportChunk as ImportChunk
+from kitsu.db.models.operations import ImportRun as ImportRun
 from kitsu.db.models.operations import MissedSearch as MissedSearch
 from kitsu.db.models.operations import StrayFile as StrayFile
 from kitsu.db.models.viewer import Collection as Collection

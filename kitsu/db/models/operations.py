@@ -1,15 +1,26 @@
-"""The tables of operations: runs of commands, stray files, actions of administrators, and daily numbers."""
+"""The tables of operations: runs of commands, stray files, administrators' actions, daily numbers, uploaded files."""
 
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
 from advanced_alchemy.base import DefaultBase
-from sqlalchemy import BigInteger, Date, ForeignKey, Identity, Index, String, Text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Date,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    LargeBinary,
+    String,
+    Text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from kitsu.db.columns import CurrentTimestamp, Id, Timestamp
+from kitsu.db.columns import CurrentTimestamp, Entity, Id, Timestamp
 
 
 class CommandRun(DefaultBase):
@@ -68,5 +79,36 @@ class DailyNumbers(DefaultBase):
     watched_episodes: Mapped[int]
 
 
+class ImportRun(Entity):
+    """An import of an uploaded file into the catalogue, which jobs check and apply."""
+
+    __tablename__ = "import_runs"
+    __table_args__ = (
+        CheckConstraint("state IN ('uploaded', 'checking', 'checked', 'importing', 'done', 'failed')", name="state"),
+    )
+
+    user_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"), index=True)
+    """Who uploaded the file."""
+    file_name: Mapped[str] = mapped_column(String(255))
+    size: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    bytes_read: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    """How far the check or the import has read the file."""
+    state: Mapped[str] = mapped_column(String(16), server_default="uploaded")
+    report: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    error: Mapped[str | None] = mapped_column(Text)
+    finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+
+
+class ImportChunk(DefaultBase):
+    """A piece of the file of an import, so that a worker on any machine can read it."""
+
+    __tablename__ = "import_chunks"
+
+    run_id: Mapped[UUID] = mapped_column(ForeignKey("import_runs.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    data: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+Index("ix_import_runs_created_at", ImportRun.created_at.desc(), ImportRun.id.desc())
 Index("ix_admin_actions_subject", AdminAction.subject_user_id, AdminAction.id.desc())
 Index("ix_admin_actions_user_id", AdminAction.user_id, AdminAction.id.desc())

@@ -1,21 +1,21 @@
-"""When the daily commands last finished, for `kitsu check --deploy` and /metrics."""
+"""When the daily commands last finished and a worker last ran, for `kitsu check --deploy` and /metrics."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 
-import asyncpg
 from sqlalchemy import Interval, bindparam, func, select, type_coerce
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from kitsu.db.models import CommandRun
 from kitsu.db.statements import StatementRunner
+from kitsu.domain.operations.polling import polled
 
 BACKUP = "backup"
 PURGE = "purge"
 IMPORT = "import-catalogue"
+WORKER = "worker"
+"""It never finishes: a worker notes every 30 s that it runs."""
 
 READ_INTERVAL_SECONDS = 60
 
@@ -43,20 +43,13 @@ async def ages(engine: AsyncEngine) -> dict[str, timedelta]:
 class LastRuns:
     def __init__(self, runner: StatementRunner) -> None:
         self._runner = runner
-        self.timestamps = dict.fromkeys((BACKUP, PURGE, IMPORT), 0.0)
+        self.timestamps = dict.fromkeys((BACKUP, PURGE, IMPORT, WORKER), 0.0)
         """Command to the time it last finished, in seconds since 1970; 0 if it never did."""
 
-    @asynccontextmanager
-    async def followed(self) -> AsyncIterator[None]:
+    def followed(self) -> AbstractAsyncContextManager[None]:
         """Read them once a minute until the context ends."""
-        task = asyncio.create_task(self._read_always())
-        yield
-        task.cancel()
+        return polled(self._read, READ_INTERVAL_SECONDS)
 
-    async def _read_always(self) -> None:
-        while True:
-            # Errors of the database are reported elsewhere, and the next read may succeed.
-            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
-                rows = await self._runner.rows(_ENDED)
-                self.timestamps |= {row["command"]: row["ended_at"].timestamp() for row in rows}
-            await asyncio.sleep(READ_INTERVAL_SECONDS)
+    async def _read(self) -> None:
+        rows = await self._runner.rows(_ENDED)
+        self.timestamps |= {row["command"]: row["ended_at"].timestamp() for row in rows}

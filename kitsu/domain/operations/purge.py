@@ -9,6 +9,7 @@ from kitsu.db.models import (
     AnimeMerge,
     AuthSession,
     IdempotencyKey,
+    ImportRun,
     MergedRow,
     MissedSearch,
     RateLimit,
@@ -18,6 +19,7 @@ from kitsu.db.models import (
 from kitsu.db.models.viewer import TOMBSTONE_DAYS
 from kitsu.domain.catalogue.merging import UNDO_DAYS
 from kitsu.domain.idempotency import RETENTION
+from kitsu.domain.jobs import LOG
 from kitsu.domain.media.orphans import OrphanFiles
 from kitsu.domain.operations import command_runs
 from kitsu.domain.operations.daily_numbers import store_daily_numbers
@@ -26,7 +28,12 @@ BATCH = 1000
 MISSED_SEARCH_DAYS = 90
 SESSION_DAYS = 30
 """Ended sessions are stored so long, so that requests with their tokens get "revoked" or "expired"."""
+IMPORT_DAYS = 7
+"""An uploaded file is stored so long."""
+JOB_LOG_DAYS = 30
 
+_imports_since = func.now() - literal_column(f"interval '{IMPORT_DAYS} days'")
+_job_log_since = func.now() - literal_column(f"interval '{JOB_LOG_DAYS} days'")
 _sessions_since = func.now() - literal_column(f"interval '{SESSION_DAYS} days'")
 _merges_since = func.now() - literal_column(f"interval '{UNDO_DAYS} days'")
 _tombstones_since = func.now() - literal_column(f"interval '{TOMBSTONE_DAYS} days'")
@@ -52,6 +59,10 @@ _STATEMENTS = {
     "merged_rows": _batch(MergedRow, MergedRow.merge_id == AnimeMerge.id, AnimeMerge.merged_at < _merges_since),
     "missed_searches": _batch(MissedSearch, MissedSearch.day < func.current_date() - MISSED_SEARCH_DAYS),
     "counters": _batch(RateLimit, RateLimit.ends_at < func.now()),
+    "unfinished_imports": _batch(ImportRun, ImportRun.created_at < _imports_since, ImportRun.state != "done"),
+    "job_log_lines": delete(LOG).where(
+        LOG.c.id.in_(select(LOG.c.id).where(LOG.c.created < _job_log_since).limit(BATCH))
+    ),
 }
 
 

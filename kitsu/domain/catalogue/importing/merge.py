@@ -4,12 +4,13 @@ A field gets its new value unless it was edited. `catalogue_imports` has the val
 """
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from importlib.resources import as_file, files
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import msgspec
@@ -65,18 +66,31 @@ class _Rollback(Exception):
     pass
 
 
+async def _do_nothing(_connection: asyncpg.Connection, _report: Report) -> None:
+    pass
+
+
 async def import_catalogue(
-    engine: AsyncEngine, path: Path, *, dry_run: bool = False, progress: Callable[[int], None] = lambda _: None
+    engine: AsyncEngine,
+    path: Path,
+    *,
+    dry_run: bool = False,
+    progress: Callable[[int], None] = lambda _: None,
+    editor_id: UUID | None = None,
+    before_end: Callable[[asyncpg.Connection, Report], Awaitable[None]] = _do_nothing,
 ) -> Report:
     """Import the anime of a file, all or nothing; with `dry_run` only report what would be done.
 
-    `progress` is called with the number of bytes read. Raises CatalogueFileError, ImportBusyError.
+    `progress` is called with the number of bytes read, `before_end` in the transaction, before its commit or rollback.
+    The changes are recorded as those of `editor_id`. Raises CatalogueFileError, ImportBusyError.
     """
     with suppress(_Rollback):
         async with _connection(engine) as connection, connection.transaction():
             if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", _LOCK):
                 raise ImportBusyError("Another import runs on this database; wait for it to end.")
+            await connection.execute("SELECT set_config('kitsu.changed_by', $1, true)", str(editor_id or ""))
             report = await _import(connection, path, progress, sample=False)
+            await before_end(connection, report)
             if dry_run:
                 raise _Rollback
     return report

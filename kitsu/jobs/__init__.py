@@ -1,0 +1,12 @@
+"""Jobs, which `kitsu worker` runs. Importing this package registers them.
+
+registry.py   a job's function, with its retries and its time limit
+catalogue.py  the functions of the jobs of the catalogue
+executor.py   one run of a job
+worker.py     the process
+schema.py     whether the tables fit the version of pgqueuer
+"""
+
+from kitsu.jobs import catalogue
+
+__all__ = ["catalogue"]
