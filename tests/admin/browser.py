@@ -26,7 +26,7 @@ class Page(HTMLParser):
         if tag == "form":
             self._fields = self.forms.setdefault(str(attributes.get("action")), {})
         elif tag == "input" and name:
-            if attributes.get("type") not in {"checkbox", "radio"} or "checked" in attributes:
+            if attributes.get("type") not in {"checkbox", "radio", "file"} or "checked" in attributes:
                 self._fields.setdefault(name, []).append(value)
         elif tag == "select" and name:
             self._select = name

@@ -17,6 +17,8 @@ PAGES = {
     "merges": "/admin/merges",
     "collections": "/admin/collections",
     "users": "/admin/users",
+    "imports": "/admin/imports",
+    "jobs": "/admin/jobs",
     "audit": "/admin/audit",
     "actions": "/admin/audit/actions",
     "not-found": "/admin/unknown",

@@ -14,7 +14,8 @@ _SELECTS = [
     for table in TABLES
 ]
 _OPEN_REVIEWS = "SELECT 'open reviews', (SELECT count(*) FROM import_reviews WHERE state = 'open'), 0"
-_COUNTS = text(" UNION ALL ".join([*_SELECTS, _OPEN_REVIEWS]))
+_FAILED_JOBS = "SELECT 'failed jobs', (SELECT count(*) FROM pgqueuer WHERE status = 'failed'), 0"
+_COUNTS = text(" UNION ALL ".join([*_SELECTS, _OPEN_REVIEWS, _FAILED_JOBS]))
 
 
 class Count(msgspec.Struct):
