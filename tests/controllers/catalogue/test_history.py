@@ -198,6 +198,17 @@ async def test_deleted_anime_is_left_out_of_imports_until_its_deletion_is_revert
     assert (await editor.read(f"/anime/{anime}"))["title"] == "New title"
 
 
+async def test_new_anime_with_an_id_of_a_deleted_one_takes_its_imports(editor: Viewer, catalogue: Catalogue) -> None:
+    deleted = await catalogue.imported()
+    ids = (await editor.read(f"/anime/{deleted}"))["external_ids"]
+    await editor.write("DELETE", f"/anime/{deleted}")
+    made = await editor.write("POST", "/anime", {"title": "Again", "external_ids": ids}, 201)
+    assert await catalogue.imported(animeSeason={"season": "FALL", "year": 2006}) == made["id"] != deleted
+    assert catalogue.report.left_out == 0
+    anime = await editor.read(f"/anime/{made['id']}")
+    assert (anime["title"], anime["year"]) == ("Again", 2006)
+
+
 async def test_export_of_editor_has_changes_of_the_catalogue(editor: Viewer) -> None:
     anime = await editor.write("POST", "/anime", {"title": "One"}, 201)
     await editor.write("PATCH", f"/anime/{anime['id']}", {"title": "Two"})
