@@ -43,7 +43,7 @@ async def test_anime_is_found_while_typing_and_corrected(signed_in: Page) -> Non
     anime = await from_api(page, f"/anime/{anime_id}")
     assert (anime["title"], anime["year"]) == ("Violet Evergarten <b>", 2018)
     assert [each["id"] for each in await from_api(page, "/search/anime?q=violet evergarten")] == [anime_id]
-    await expect(page.get_by_text("ada update")).to_be_visible()
+    await expect(page.get_by_role("cell", name="update anime").first).to_be_visible()
 
 
 async def test_release_with_twelve_episodes_is_added(signed_in: Page) -> None:
