@@ -30,7 +30,7 @@ def handle_app_error(_: Request[Any, Any, Any], error: AppError) -> Response[Err
 
 def handle_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[ErrorBody]:
     """Return the response to an error of Litestar's routing, decoding or validation."""
-    details = _details(error) if isinstance(error, ValidationException) else None
+    details = _details(request, error) if isinstance(error, ValidationException) else None
     headers = error.headers or {}
     if kind := _BY_STATUS.get(error.status_code):
         return _response(kind.status, ErrorBody(kind.code, kind.message, details), {**kind.headers, **headers})
@@ -51,14 +51,22 @@ def handle_unexpected(request: Request[Any, Any, Any], error: Exception) -> Resp
     return handle_app_error(request, InternalError())
 
 
-def _details(error: ValidationException) -> list[ErrorDetail] | None:
+def _details(request: Request[Any, Any, Any], error: ValidationException) -> list[ErrorDetail] | None:
     # Litestar names a missing parameter only in its message.
     if missing := _MISSING.match(error.detail):
         return [ErrorDetail(missing[1], "Missing")]
     extra = error.extra if isinstance(error.extra, list) else []
     return [
-        ErrorDetail(str(item.get("key", "")), str(item.get("message", ""))) for item in extra if isinstance(item, dict)
+        ErrorDetail(_name_of(request, str(item.get("key", ""))), str(item.get("message", "")))
+        for item in extra
+        if isinstance(item, dict)
     ] or None
+
+
+def _name_of(request: Request[Any, Any, Any], key: str) -> str:
+    """Return the name by which clients send a parameter of the handler, which its function may call otherwise."""
+    field = request.scope["route_handler"].parsed_fn_signature.parameters.get(key)
+    return getattr(field.kwarg_definition, "name", None) or key if field else key
 
 
 def _response(status: int, body: ErrorBody, headers: Mapping[str, str]) -> Response[ErrorBody]:

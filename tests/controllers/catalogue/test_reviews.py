@@ -112,4 +112,6 @@ async def test_review_of_changed_anime_is_not_applied(editor: Viewer, file: File
     await editor.write("DELETE", f"/anime/{review['from_id']}")
     await editor.write("POST", f"/import-reviews/{review['id']}", {"decision": "apply"}, 409)
     await editor.write("POST", f"/import-reviews/{review['id']}", {"decision": "wait"}, 422)
+    refused = await editor.write("GET", "/import-reviews?state=done", status=422)
+    assert [detail["field"] for detail in refused["details"]] == ["state"]
     assert (await review_of(editor, file))["state"] == "open"
