@@ -75,7 +75,8 @@ class WorkerProcess:
     def _supervise(self) -> None:
         while True:
             self._process.wait()
-            if self._is_stopped.wait(RESTART_SECONDS):
-                return
-            with self._lock:
+            self._is_stopped.wait(RESTART_SECONDS)
+            with self._lock:  # a process that starts now would not be stopped
+                if self._is_stopped.is_set():
+                    return
                 self._start()
