@@ -13,9 +13,9 @@ from litestar.plugins.jinja import JinjaTemplateEngine
 from litestar.template import TemplateConfig
 
 from kitsu.admin.assets import asset_url, load_assets
-from kitsu.admin.authentication import CSRF_COOKIE, AdminAuthentication
+from kitsu.admin.authentication import AdminAuthentication
 from kitsu.admin.exception_handlers import EXCEPTION_HANDLERS
-from kitsu.admin.navigation import MENU, NOTICES, PATH
+from kitsu.admin.navigation import CSRF_COOKIE, MENU, NOTICES, PATH
 from kitsu.domain.accounts.admin_sessions import AdminSessions
 from kitsu.web.request import MAX_BODY_BYTES, StrictRequest
 from kitsu.web.services import provide_db_session

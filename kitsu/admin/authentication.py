@@ -17,7 +17,6 @@ from kitsu.errors import Forbidden, Unauthorized
 from kitsu.observability.logs import of_request
 
 COOKIE = "kitsu_admin"
-CSRF_COOKIE = "kitsu_admin_csrf"
 SIGN_IN = "/sign-in"
 ASSETS = "/static/"
 POLLED = "/progress"

@@ -8,7 +8,7 @@ from litestar.exceptions import HTTPException, PermissionDeniedException
 from litestar.response import Template
 from litestar.types import ExceptionHandlersMap
 
-from kitsu.admin.navigation import PATH
+from kitsu.admin.navigation import CSRF_COOKIE, PATH
 from kitsu.errors import AppError
 from kitsu.observability.logs import of_request
 from kitsu.web.exception_handlers import handle_app_error, handle_http_error, handle_unexpected
@@ -31,7 +31,7 @@ def handle_failure(request: Request[Any, Any, Any], error: Exception) -> Respons
     if isinstance(error, PermissionDeniedException):  # of Litestar's CSRF middleware
         response: Response[Any] = _page(request, 403, "Form refused", _FORGED)
         # A new token: one that is damaged would make every form fail.
-        response.delete_cookie("kitsu_admin_csrf", path=PATH)
+        response.delete_cookie(CSRF_COOKIE, path=PATH)
         return response
     if isinstance(error, AppError):
         answer = handle_app_error(request, error)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from secrets import token_hex
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 from uuid import UUID
 
 import msgspec
@@ -123,6 +123,12 @@ def new_id(form: Form) -> UUID:
         return UUID(form.key)
     except ValueError as error:
         raise InvalidRequest([{"field": KEY, "message": "Open the page again"}]) from error
+
+
+def literal_values(kind: Any) -> tuple[str, ...]:
+    """Return the values of an annotated Literal, for a choice of them."""
+    values: tuple[str, ...] = get_args(get_args(kind)[0])
+    return values
 
 
 def text_of(value: Any) -> str:

@@ -9,6 +9,7 @@ from kitsu.domain.accounts.permissions import Permission
 
 PATH = "/admin"
 """Where the site is mounted. Paths of its pages are relative to it."""
+CSRF_COOKIE = "kitsu_admin_csrf"
 
 
 class MenuItem(NamedTuple):
@@ -52,7 +53,7 @@ NOTICES = {
     "release-changed": "The release was saved.",
     "release-deleted": "The release was deleted.",
     "review-apply": "Done as the file says.",
-    "review-keep": "The catalogue stays as it is. Imports do not ask again.",
+    "review-keep": "Nothing was changed. Imports do not ask again.",
     "user-changed": "The user was changed.",
 }
 """Texts by the value of `done` in the query: a link can't make the site show another text."""

@@ -7,11 +7,13 @@ connecting takes, and the age of connections.
 
 import asyncio
 import math
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import lru_cache
+from importlib.resources import files
 from typing import Any
 
 import asyncpg
@@ -28,6 +30,12 @@ log = structlog.get_logger("kitsu.sql")
 
 _acquire_limit: ContextVar[Deadline | None] = ContextVar("acquire_limit", default=None)
 """The limit of a wait for a connection; it ends when a connection has to be made, which has its own limit."""
+
+
+def read_statements(package: str, name: str) -> dict[str, str]:
+    """Return the statements of a SQL file of a package, by the names of their sections: `-- name: lock`."""
+    parts = re.split("(?m)^-- name: (.+)\n", files(package).joinpath(name).read_text("utf-8"))
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
 @lru_cache(maxsize=2048)

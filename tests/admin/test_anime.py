@@ -177,10 +177,18 @@ async def test_bulk_edit_changes_the_selected_anime(editor: Browser) -> None:
     assert {each["status"] for each in anime} == {"FINISHED"}
     again = await editor.send("/anime", fields, action="/anime/bulk")
     assert again.text.count(">unchanged</span>") == 2
-    for nothing in ({"status": "FINISHED"}, {"id": [first]}, {"id": [first], "year": "x"}):
+    for nothing in (
+        {"status": "FINISHED"},
+        {"id": [first]},
+        {"id": [first], "year": "x"},
+        {"id": ["x"], "year": "2001"},
+    ):
         response = await editor.send("/anime", nothing, action="/anime/bulk")
         assert response.status_code == 422
         assert "Nothing was changed." in response.text
+    gone = await editor.send("/anime", {"id": [first, UNKNOWN], "year": "2001"}, action="/anime/bulk")
+    assert gone.status_code == 404
+    assert (await api(editor, f"/anime/{first}"))["year"] is None
 
 
 @pytest.mark.parametrize("path", ["/anime/x", f"/anime/{UNKNOWN}", f"/releases/{UNKNOWN}", "/releases/x"])

@@ -46,6 +46,7 @@ async def test_link_to_the_next_page_keeps_the_filters(editor: Browser, backend:
         "SELECT 'database', 'anime', 'row' || n, 'update', '{}' FROM generate_series(1, 60) n"
     )
     page = await editor.open("/audit", params={"source": "database"})
+    assert all(f'<option value="{source}"' in page for source in ("edit", "merge", "undo", "split", "import"))
     end = page.index('rel="next"')
     assert "source=database" in page[end - 300 : end]
 

@@ -1,6 +1,6 @@
 """Anime: the list with search and filters, bulk edits, and the page of an anime with its history."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
@@ -10,7 +10,7 @@ from litestar.params import FromPath, PathParameter
 from litestar.response import Redirect, Template
 
 from kitsu.admin.authentication import AdminRequest
-from kitsu.admin.forms import TAG, Form, new_id
+from kitsu.admin.forms import TAG, Form, literal_values, new_id
 from kitsu.admin.lists import page_request, paging
 from kitsu.admin.navigation import see
 from kitsu.domain.catalogue.anime import Anime, AnimeQuery, AnimeReader, AnimeType, Season, Sort
@@ -27,9 +27,9 @@ from kitsu.web.services import service
 Editing = NamedDependency[AnimeService]
 History = NamedDependency[HistoryService]
 SHOWN_EPISODES, SHOWN_CHANGES = 100, 10
-TYPES = [("", "Any type"), "TV", "MOVIE", "OVA", "ONA", "SPECIAL", "UNKNOWN"]
-STATUSES = [("", "Any status"), "FINISHED", "ONGOING", "UPCOMING", "UNKNOWN"]
-SEASONS = [("", "Any season"), "WINTER", "SPRING", "SUMMER", "FALL"]
+TYPES = [("", "Any type"), *literal_values(AnimeType)]
+STATUSES = [("", "Any status"), *literal_values(Status)]
+SEASONS = [("", "Any season"), *literal_values(Season)]
 SORTS = [
     ("", "Newest, or best match first"),
     ("title", "Title"),
@@ -54,8 +54,14 @@ class Filters(msgspec.Struct):
     sort: Sort | None = None
 
 
+class Selected(msgspec.Struct):
+    """The anime that a bulk edit changes."""
+
+    id: list[UUID]
+
+
 class BulkChange(msgspec.Struct, forbid_unknown_fields=True):
-    """What is set in all selected anime. Empty fields stay as they are."""
+    """What is set in all selected anime. Empty fields are not changed."""
 
     type: AnimeType | None = None
     status: Status | None = None
@@ -77,7 +83,7 @@ class Outcome(msgspec.Struct):
     """What a bulk edit did to an anime."""
 
     anime: Anime
-    text: Literal["changed", "unchanged"] | str
+    text: str
     is_refused: bool = False
 
 
@@ -120,16 +126,16 @@ class AnimeController(Controller):
         outcomes: list[Outcome] = []
         try:
             change = form.convert(BulkChange)
-            wanted = msgspec.convert(ids, list[UUID])
             if not ids or change == BulkChange():
-                raise InvalidRequest([{"field": "", "message": "Select anime, and choose what to change."}])
-        except (AppError, msgspec.ValidationError) as error:
-            form.refused(error) if isinstance(error, AppError) else None
-            return Template("anime/bulk.html", context={"form": form, "outcomes": outcomes}, status_code=422)
-        for anime_id in wanted:
-            before = await self.anime.detail(anime_id)
+                raise InvalidRequest([{"field": "", "message": "Select anime, and choose what to change."}])  # noqa: TRY301 - caught below with the others
+            wanted = Form({"id": ["\n".join(ids)]}).convert(Selected).id
+            selected = [await self.anime.detail(anime_id) for anime_id in wanted]  # all, before the first is changed
+        except InvalidRequest as error:
+            context = {"form": form.refused(error), "outcomes": outcomes}
+            return Template("anime/bulk.html", context=context, status_code=422)
+        for before in selected:
             try:
-                after = await editing.change(request.user.user_id, anime_id, change.of(before), None)
+                after = await editing.change(request.user.user_id, before.id, change.of(before), None)
                 outcomes.append(Outcome(after, "unchanged" if _values(after) == _values(before) else "changed"))
             except AppError as error:
                 outcomes.append(Outcome(before, error.message, is_refused=True))
@@ -227,7 +233,6 @@ class AnimeController(Controller):
             "episodes": episodes,
             "changes": history.items,
             "edited": await self.history_reader.edited_fields(anime.id),
-            "new_release": Form.empty(episode_count="12"),
             **CHOICES,
         }
         return Template("anime/detail.html", context=context, status_code=status)

@@ -4,15 +4,16 @@ from litestar import Controller, get
 from litestar.response import Template
 
 from kitsu.admin.authentication import AdminRequest
-from kitsu.admin.forms import Form
+from kitsu.admin.forms import Form, literal_values
 from kitsu.admin.lists import page_request, paging
 from kitsu.domain.admin_log import AdminLogReader
-from kitsu.domain.catalogue.audit import AuditFilter, AuditReader
+from kitsu.domain.catalogue.audit import AuditedChange, AuditFilter, AuditReader
+from kitsu.domain.catalogue.history import Source
 from kitsu.domain.pagination import Page
 from kitsu.errors import InvalidRequest
 from kitsu.web.guards import requires
 
-SOURCES = (("", "All"), "edit", "revert", "merge", "import", "database")
+SOURCES = (("", "All"), *literal_values(Source))
 
 
 class AuditController(Controller):
@@ -25,10 +26,10 @@ class AuditController(Controller):
         """List changes of the catalogue, newest first, with filters."""
         names = ("user", "source", "anime_id")
         form = Form({name: [request.query_params.get(name, "").strip()] for name in names})
-        page: Page[object] = Page([], None)
+        page: Page[AuditedChange] = Page([], None)
         try:
             wanted = form.convert(AuditFilter)
-            page = await self.reader.page(wanted, page_request(request))  # type: ignore[assignment] # of changes
+            page = await self.reader.page(wanted, page_request(request))
         except InvalidRequest as error:
             form.refused(error)
         context = {"changes": page.items, "paging": paging(request, page.cursor), "form": form, "sources": SOURCES}

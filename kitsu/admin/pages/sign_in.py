@@ -9,9 +9,9 @@ from litestar import Controller, Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.response import Redirect, Template
 
-from kitsu.admin.authentication import COOKIE, CSRF_COOKIE, SIGN_IN, AdminRequest, session_cookie
+from kitsu.admin.authentication import COOKIE, SIGN_IN, AdminRequest, session_cookie
 from kitsu.admin.forms import Form
-from kitsu.admin.navigation import PATH, url
+from kitsu.admin.navigation import CSRF_COOKIE, PATH, url
 from kitsu.domain.accounts.sessions import Device, SessionService
 from kitsu.domain.accounts.sign_in import AccountService
 from kitsu.errors import AppError, Forbidden, NotFound, RateLimited, Unauthorized

@@ -42,6 +42,13 @@ async def edit_as(session: AsyncSession, editor_id: UUID, source: str = "edit") 
     await session.execute(select(*(func.set_config(name, value, true()) for name, value in settings.items())))
 
 
+async def add_episodes(session: AsyncSession, release_id: UUID, count: int) -> None:
+    """Create so many episodes of a release, numbered from 1."""
+    if count:
+        numbered = [{"id": uuid7(), "release_id": release_id, "number": number} for number in range(1, count + 1)]
+        await session.execute(insert(_episode), numbered)
+
+
 class AnimeService(SQLAlchemyAsyncRepositoryService[models.Anime]):
     class Repository(SQLAlchemyAsyncRepository[models.Anime]):
         model_type = models.Anime
@@ -146,9 +153,7 @@ class ReleaseService(SQLAlchemyAsyncRepositoryService[models.Release]):
         values["anime_id"] = await session.scalar(select(anime.current_id(new.anime_id)))
         with catalogue_constraints():
             row = await self.create(_release(id=new_id or uuid7(), **values), auto_refresh=False)
-        if count:
-            numbered = [{"id": uuid7(), "release_id": row.id, "number": number} for number in range(1, count + 1)]
-            await session.execute(insert(_episode), numbered)
+        await add_episodes(session, row.id, count)
         return await self._committed(row.id)
 
     async def change(

@@ -14,6 +14,8 @@ from kitsu.domain.fields import described
 MAX_EPISODES = 20_000
 """More is a mistake: the longest-running anime have some 8,000."""
 TEXT = r"\S"  # not only blanks
+IMAGE_URL = r"^https?://[^\s\"'<>]+\Z"  # browsers use it as the `src` of an image
+MAX_URL_LENGTH = 2048
 
 Title = Annotated[str, described("The main title.", "Death Note", min_length=1, max_length=255, pattern=TEXT)]
 OtherTitle = Annotated[str, described("A title.", "デスノート", min_length=1, max_length=255, pattern=TEXT)]
@@ -28,10 +30,7 @@ Score = Annotated[float, described("The average score of other catalogues.", 8.7
 Url = Annotated[
     str,
     described(
-        "URL of a picture.",
-        "https://pictures.example.org/1535.jpg",
-        max_length=2048,
-        pattern=r"^https?://[^\s\"'<>]+\Z",
+        "URL of a picture.", "https://pictures.example.org/1535.jpg", max_length=MAX_URL_LENGTH, pattern=IMAGE_URL
     ),
 ]
 Name = Annotated[str, described("A name.", "madhouse", min_length=1, max_length=200, pattern=TEXT)]

@@ -1,8 +1,6 @@
 """How anime are merged: the statements of merging.sql, on a connection of asyncpg, in a transaction of the caller."""
 
-import re
 from functools import partial
-from importlib.resources import files
 from typing import Annotated
 from uuid import UUID
 
@@ -11,14 +9,14 @@ import msgspec
 from uuid_utils.compat import uuid7
 
 from kitsu.db import models
+from kitsu.db.statements import read_statements
 from kitsu.domain.fields import described
 
 UNDO_DAYS = 30
 STATEMENT_SECONDS = 30
 """An anime with 20,000 viewers takes 3 seconds, more than a request's statements may take together."""
 
-_sections = re.split("(?m)^-- name: (.+)\n", files(__package__).joinpath("merging.sql").read_text("utf-8"))
-_SQL = dict(zip(_sections[1::2], _sections[2::2], strict=True))
+_SQL = read_statements(__package__, "merging.sql")
 _ALLOW_TIME = f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'"
 _LISTS = ("favorites", "watch_progress", "library_entries", "collection_items")
 _COLUMNS = ", ".join(column.name for column in models.Anime.metadata.tables["anime"].columns if not column.computed)

@@ -8,13 +8,12 @@ import msgspec
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from msgspec import Meta
-from sqlalchemy import String, bindparam, func, insert, select, tuple_, update
-from uuid_utils.compat import uuid7
+from sqlalchemy import String, bindparam, func, select, tuple_, update
 
 from kitsu.db import models
 from kitsu.db.engine import driver_connection, execute_core
 from kitsu.db.statements import StatementRunner
-from kitsu.domain.catalogue.editing import edit_as
+from kitsu.domain.catalogue.editing import add_episodes, edit_as
 from kitsu.domain.catalogue.importing.identity import merge_imported
 from kitsu.domain.concurrency import released_slot
 from kitsu.domain.fields import described
@@ -29,7 +28,7 @@ ReviewKind = Annotated[
 ]
 Decision = Annotated[
     Literal["apply", "keep"],
-    Meta(title="ReviewDecision", description="`apply` does what the file says, `keep` leaves the catalogue as it is."),
+    Meta(title="ReviewDecision", description="`apply` does what the file says, `keep` changes nothing."),
 ]
 
 
@@ -90,7 +89,7 @@ class ReviewService(SQLAlchemyAsyncRepositoryService[models.ImportReview]):
     repository_type = Repository
 
     async def decide(self, editor_id: UUID, review_id: UUID, decision: Decision) -> Review:
-        """Apply what the file says, or keep the catalogue as it is. Raises NotFound, Conflict."""
+        """Apply what the file says, or change nothing. Raises NotFound, Conflict."""
         session = self.repository.session
         # As an import: later imports may change it again, and fields are not marked as edited.
         await edit_as(session, editor_id, source="import")
@@ -137,8 +136,5 @@ class ReviewService(SQLAlchemyAsyncRepositoryService[models.ImportReview]):
         session.add(release)
         session.add(models.CatalogueImport(anime_id=anime.id, release_id=release.id, fields=review.entry))
         await session.flush()
-        numbers = range(1, (review.entry["episode_count"] or 0) + 1)
-        episodes = [{"id": uuid7(), "release_id": release.id, "number": number} for number in numbers]
-        if episodes:
-            await session.execute(insert(models.Episode), episodes)
+        await add_episodes(session, release.id, review.entry["episode_count"] or 0)
         return anime.id

@@ -17,6 +17,7 @@ from kitsu.app import create_app
 from kitsu.errors import AppError, ClientGone
 from kitsu.settings import Settings
 from tests.application import client_of
+from tests.controllers.catalogue import editing_operations
 from tests.controllers.viewer import viewer_operations
 
 Schema = dict[str, Any]
@@ -55,28 +56,6 @@ SIGNED_IN = {
     "changeUser": ("/users/{user_id}", {"200", "400", "403", "404", "422"}),
     "deleteUser": ("/users/{user_id}", {"204", "400", "403", "404", "422"}),
 }
-# Operations of editors, with a token.
-EDITING = {
-    "addAnime": ("/anime", {"201", "403", "409", "422"}),
-    "changeAnime": ("/anime/{anime_id}", {"200", "403", "404", "409", "412", "422"}),
-    "removeAnime": ("/anime/{anime_id}", {"200", "403", "404", "412", "422"}),
-    "addRelease": ("/releases", {"201", "403", "404", "422"}),
-    "changeRelease": ("/releases/{release_id}", {"200", "403", "404", "412", "422"}),
-    "removeRelease": ("/releases/{release_id}", {"200", "403", "404", "412", "422"}),
-    "addEpisode": ("/episodes", {"201", "403", "404", "409", "422"}),
-    "changeEpisode": ("/episodes/{episode_id}", {"200", "403", "404", "409", "412", "422"}),
-    "removeEpisode": ("/episodes/{episode_id}", {"200", "403", "404", "412", "422"}),
-    "listAnimeHistory": ("/anime/{anime_id}/history", {"200", "403", "404", "422"}),
-    "revertAnimeChange": ("/anime/{anime_id}/history/{change_id}/revert", {"200", "403", "404", "409", "422"}),
-    "giveFieldToImports": ("/anime/{anime_id}/edited-fields/{field}", {"200", "403", "404", "422"}),
-    "mergeAnime": ("/anime/{anime_id}/merge", {"200", "403", "404", "409", "412", "422"}),
-    "splitAnime": ("/anime/{anime_id}/split", {"201", "403", "404", "409", "412", "422"}),
-    "listMerges": ("/merges", {"200", "403", "422"}),
-    "undoMerge": ("/merges/{merge_id}/undo", {"200", "403", "404", "409", "422"}),
-    "listImportReviews": ("/import-reviews", {"200", "403", "422"}),
-    "decideImportReview": ("/import-reviews/{review_id}", {"200", "403", "404", "409", "422"}),
-    "listDisagreements": ("/edited-fields", {"200", "403", "422"}),
-}
 ENTRANCE = {
     "register": ("/auth/register", {"201", "400", "422", "429"}),
     "login": ("/auth/login", {"200", "401", "422", "429"}),
@@ -84,11 +63,18 @@ ENTRANCE = {
     "logout": ("/auth/logout", {"204", "422"}),
 }
 FILES = {"getAvatar": ("/media/avatars/{name}", {"200", "206", "304", "404", "416"})}
-KNOWN = SIGNED_IN | EDITING | viewer_operations.VIEWER | viewer_operations.GUESTS_TOO
+KNOWN = SIGNED_IN | editing_operations.EDITING | viewer_operations.VIEWER | viewer_operations.GUESTS_TOO
 ALL = {**OPERATIONS, **ENTRANCE, **FILES, **{name: (path, {*it, "401"}) for name, (path, it) in KNOWN.items()}}
-BODIES = {*viewer_operations.BODIES, *ENTRANCE, "changePassword", "changeMe", "deleteMe", "addUser", "changeUser"}
-BODIES |= {"mergeAnime", "splitAnime", "decideImportReview"}
-BODIES |= {f"{verb}{noun}" for verb in ("add", "change") for noun in ("Anime", "Release", "Episode")}
+BODIES = {
+    *viewer_operations.BODIES,
+    *editing_operations.BODIES,
+    *ENTRANCE,
+    "changePassword",
+    "changeMe",
+    "deleteMe",
+    "addUser",
+    "changeUser",
+}
 CODES = {
     "400": "VALIDATION_ERROR",
     "401": "AUTH_ERROR",

@@ -7,11 +7,9 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from kitsu.db.columns import MAX_INTEGER
 from kitsu.domain.catalogue.anime import Provider
-
-MAX_EPISODES = 20_000
-"""More is a mistake: the longest-running anime have some 8,000."""
-INT_MAX = 2**31 - 1
+from kitsu.domain.catalogue.edits import IMAGE_URL, MAX_EPISODES, MAX_URL_LENGTH
 
 # Host to the name of the provider, and the pattern of path and query with the id.
 _PROVIDERS: dict[str, tuple[Provider, str]] = {
@@ -37,8 +35,7 @@ _PATTERNS = {host: (provider, re.compile(pattern + "/?")) for host, (provider, p
 _Name = Annotated[str, Meta(min_length=1, max_length=1000)]
 # The longest text that fits a key of an index in any script.
 _Tag = Annotated[str, Meta(min_length=1, max_length=200)]
-# Browsers use it as the `src` of an image.
-_Url = Annotated[str, Meta(max_length=2048, pattern=r"^https?://[^\s\"'<>]+\Z")]
+_Url = Annotated[str, Meta(max_length=MAX_URL_LENGTH, pattern=IMAGE_URL)]
 
 
 class _Season(msgspec.Struct):
@@ -47,7 +44,7 @@ class _Season(msgspec.Struct):
 
 
 class _Duration(msgspec.Struct):
-    value: Annotated[int, Meta(ge=0, le=INT_MAX)]
+    value: Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
     unit: Literal["SECONDS"]
 
 

@@ -3,7 +3,6 @@
 A field gets its new value unless it was edited. `catalogue_imports` has the values of the last import.
 """
 
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from importlib.resources import as_file, files
@@ -17,6 +16,7 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncEngine
 from uuid_utils.compat import uuid7
 
+from kitsu.db.statements import read_statements
 from kitsu.domain.catalogue.importing.entries import BLANK
 from kitsu.domain.catalogue.importing.files import CatalogueFileError, read_catalogue
 from kitsu.domain.catalogue.importing.identity import CONTESTED, Identities, identify
@@ -30,8 +30,7 @@ UUIDV7_SINCE = 18
 _LOCK = 0x696D706F7274
 """One import at a time, for all instances on one database."""
 
-_sections = re.split("(?m)^-- name: (.+)\n", files(__package__).joinpath("merge.sql").read_text("utf-8"))
-_SQL = dict(zip(_sections[1::2], _sections[2::2], strict=True))
+_SQL = read_statements(__package__, "merge.sql")
 
 
 class ImportBusyError(Exception):
