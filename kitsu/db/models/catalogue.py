@@ -186,6 +186,8 @@ class MergedRow(DefaultBase):
     old_row: Mapped[dict[str, Any]] = mapped_column(JSONB)
     into_row: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     """The viewer's row of the other anime, if there was one."""
+    result_at: Mapped[CurrentTimestamp]
+    """The `updated_at` of the row that the merge left."""
 
 
 class ImportReview(DefaultBase):
@@ -220,6 +222,8 @@ Index("ix_anime_score", Anime.score, Anime.id)
 Index("ix_anime_score_desc", Anime.score.desc().nulls_last(), Anime.id.desc())
 Index("ix_anime_type", Anime.type, *_NEWEST)
 Index("ix_anime_status", func.lower(Anime.status), *_NEWEST)
+Index("ix_anime_status_score", func.lower(Anime.status), Anime.score, Anime.id)
+Index("ix_anime_status_score_desc", func.lower(Anime.status), Anime.score.desc().nulls_last(), Anime.id.desc())
 Index("ix_anime_season", Anime.season, *_NEWEST)
 Index("ix_anime_year_newest", Anime.year, *_NEWEST)
 Index("ix_anime_genre_keys", Anime.genre_keys, postgresql_using="gin")
@@ -246,7 +250,7 @@ Index("ix_anime_merges_current_id", AnimeMerge.current_id, postgresql_where=_is_
 Index("ix_anime_merges_into_id", AnimeMerge.into_id)
 Index("ix_anime_merges_newest", AnimeMerge.merged_at.desc(), AnimeMerge.id.desc())
 Index("ix_anime_merges_user_id", AnimeMerge.user_id, postgresql_where=AnimeMerge.user_id.is_not(None))
-Index("ix_merged_rows_merge_id", MergedRow.merge_id, MergedRow.kind)
+Index("ix_merged_rows_merge_id", MergedRow.merge_id, MergedRow.kind, MergedRow.user_id)
 Index("ix_import_reviews_key", func.md5(ImportReview.key), unique=True)
 Index("ix_import_reviews_state", ImportReview.state, ImportReview.created_at, ImportReview.id)
 Index("ix_import_reviews_user_id", ImportReview.user_id, postgresql_where=ImportReview.user_id.is_not(None))

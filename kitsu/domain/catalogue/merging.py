@@ -71,6 +71,7 @@ async def merge(
     run = partial(connection.fetchrow, timeout=STATEMENT_SECONDS)
     await run(_SQL["lock"], old, into)
     await run(_SQL["lock_library"], old, into)
+    await run(_SQL["lock_collections"], old)
     report = MergeReport()
     for name in _LISTS:
         setattr(report, name, Moved(**await run(_SQL[name], old, into, merge_id)))
@@ -90,7 +91,12 @@ async def undo(connection: asyncpg.Connection, merge_id: UUID, old: UUID, into: 
     """Undo a merge. The anime that the other one became is locked."""
     await connection.execute(_ALLOW_TIME)
     await connection.execute(_RESTORE_ANIME, merge_id)
-    for name in ("catalogue", *_LISTS):
-        await connection.execute(_SQL[f"restore_{name}"], old, into, merge_id, timeout=STATEMENT_SECONDS)
-    await connection.execute(_SQL["forget"], old, merge_id)
-    await connection.execute("DELETE FROM merged_rows WHERE merge_id = $1", merge_id, timeout=STATEMENT_SECONDS)
+    run = partial(connection.execute, timeout=STATEMENT_SECONDS)
+    for name in ("restore_catalogue", "keep_unchanged", "restore_collection_items"):
+        await run(_SQL[name], old, into, merge_id)
+    # The planner's statistics may not know the viewers that a merge gave an anime: a nested loop would take minutes.
+    await run("SET LOCAL enable_nestloop = off")
+    for name in ("restore_favorites", "restore_watch_progress", "restore_library_entries"):
+        await run(_SQL[name], old, into, merge_id)
+    await run(_SQL["forget"], old, merge_id)
+    await run("DELETE FROM merged_rows WHERE merge_id = $1", merge_id)

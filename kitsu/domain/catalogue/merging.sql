@@ -1,6 +1,6 @@
 -- The statements of merges, which merging.py runs by the names of their sections. `$1` is the anime that is merged, `$2`
--- the anime that it becomes, `$3` the merge. `now()` is the same in all of them: a row with that `updated_at` was not
--- changed since.
+-- the anime that it becomes, `$3` the merge. `now()` is the same in all of them: a row whose `updated_at` is still the
+-- `result_at` of a saved row was not changed since.
 
 -- name: lock
 -- What viewers have of both, so that a change meanwhile is not lost; in the order in which viewers' requests lock.
@@ -19,6 +19,13 @@ WITH entries AS (
 )
 SELECT count(*) FROM entries
 
+-- name: lock_collections
+WITH locked AS (
+    SELECT FROM collections WHERE id IN (SELECT collection_id FROM collection_items WHERE anime_id = $1)
+    ORDER BY id FOR UPDATE
+)
+SELECT count(*) FROM locked
+
 -- name: favorites
 WITH old AS (
     DELETE FROM favorites WHERE anime_id = $1 RETURNING *
@@ -35,6 +42,7 @@ WITH old AS (
 SELECT count(*) FILTER (WHERE into_row IS NULL) AS moved, count(into_row) AS combined FROM saved
 
 -- name: watch_progress
+-- A row that the viewer adds meanwhile is the newest, and stays as it is.
 WITH old AS (
     DELETE FROM watch_progress WHERE anime_id = $1 RETURNING *
 ), pairs AS (
@@ -60,6 +68,7 @@ WITH old AS (
         excluded.episode, excluded.position_seconds, excluded.progress_percent, excluded.created_at,
         excluded.last_watched_at, excluded.updated_at, excluded.hidden
     )
+    WHERE (p.id, p.updated_at) IN (SELECT (into_row).id, (into_row).updated_at FROM pairs)
 )
 SELECT count(*) FILTER (WHERE into_row IS NULL) AS moved, count(into_row) AS combined FROM saved
 
@@ -161,14 +170,22 @@ SELECT i.* FROM merged_rows m, jsonb_populate_record(NULL::catalogue_imports, m.
 WHERE m.merge_id = $3 AND m.kind = 'catalogue_imports'
   AND (i.release_id IS NULL OR EXISTS (SELECT FROM releases r WHERE r.id = i.release_id))
 
+-- name: keep_unchanged
+-- Rows that other merges left come back as they were then: those merges can still be undone.
+UPDATE merged_rows e SET result_at = now()
+FROM merged_rows m, anime_merges n
+WHERE m.merge_id = $3 AND n.into_id IN ($1, $2) AND n.id <> $3 AND n.undone_at IS NULL
+  AND e.merge_id = n.id AND e.kind = m.kind AND e.user_id = m.user_id
+  AND e.result_at = ((CASE n.into_id WHEN $1 THEN m.old_row ELSE m.into_row END)->>'updated_at')::timestamptz
+
 -- name: restore_favorites
 -- A viewer who removed or changed a moved row since has decided about both anime.
 WITH saved AS (
-    SELECT m.into_row, r.* FROM merged_rows m, jsonb_populate_record(NULL::favorites, m.old_row) r
+    SELECT m.into_row, m.result_at, r.* FROM merged_rows m, jsonb_populate_record(NULL::favorites, m.old_row) r
     WHERE m.merge_id = $3 AND m.kind = 'favorites'
 ), undone AS (
-    DELETE FROM favorites f USING anime_merges m, saved s
-    WHERE m.id = $3 AND s.into_row IS NULL AND f.user_id = s.user_id AND f.anime_id = $2 AND f.updated_at = m.merged_at
+    DELETE FROM favorites f USING saved s
+    WHERE s.into_row IS NULL AND f.user_id = s.user_id AND f.anime_id = $2 AND f.updated_at = s.result_at
     RETURNING f.user_id
 )
 INSERT INTO favorites (id, user_id, anime_id, created_at)
@@ -177,19 +194,19 @@ WHERE into_row IS NOT NULL OR user_id IN (SELECT user_id FROM undone)
 
 -- name: restore_watch_progress
 WITH saved AS (
-    SELECT m.into_row, r.* FROM merged_rows m, jsonb_populate_record(NULL::watch_progress, m.old_row) r
+    SELECT m.into_row, m.result_at, r.* FROM merged_rows m, jsonb_populate_record(NULL::watch_progress, m.old_row) r
     WHERE m.merge_id = $3 AND m.kind = 'watch_progress'
 ), undone AS (
-    DELETE FROM watch_progress p USING anime_merges m, saved s
-    WHERE m.id = $3 AND s.into_row IS NULL AND p.user_id = s.user_id AND p.anime_id = $2 AND p.updated_at = m.merged_at
+    DELETE FROM watch_progress p USING saved s
+    WHERE s.into_row IS NULL AND p.user_id = s.user_id AND p.anime_id = $2 AND p.updated_at = s.result_at
     RETURNING p.user_id
 ), restored AS (
     UPDATE watch_progress p
     SET (episode, position_seconds, progress_percent, created_at, last_watched_at, updated_at, hidden) = ROW (
         i.episode, i.position_seconds, i.progress_percent, i.created_at, i.last_watched_at, now(), i.hidden
     )
-    FROM anime_merges m, saved s, jsonb_populate_record(NULL::watch_progress, s.into_row) i
-    WHERE m.id = $3 AND s.into_row IS NOT NULL AND p.id = i.id AND p.updated_at = m.merged_at
+    FROM saved s, jsonb_populate_record(NULL::watch_progress, s.into_row) i
+    WHERE s.into_row IS NOT NULL AND p.user_id = s.user_id AND p.anime_id = $2 AND p.updated_at = s.result_at
 )
 INSERT INTO watch_progress (id, user_id, anime_id, episode, position_seconds, progress_percent, created_at,
                             last_watched_at, hidden)
@@ -198,11 +215,11 @@ FROM saved WHERE into_row IS NOT NULL OR user_id IN (SELECT user_id FROM undone)
 
 -- name: restore_library_entries
 WITH saved AS (
-    SELECT m.into_row, r.* FROM merged_rows m, jsonb_populate_record(NULL::library_entries, m.old_row) r
+    SELECT m.into_row, m.result_at, r.* FROM merged_rows m, jsonb_populate_record(NULL::library_entries, m.old_row) r
     WHERE m.merge_id = $3 AND m.kind = 'library_entries'
 ), undone AS (
-    DELETE FROM library_entries l USING anime_merges m, saved s
-    WHERE m.id = $3 AND s.into_row IS NULL AND l.user_id = s.user_id AND l.anime_id = $2 AND l.updated_at = m.merged_at
+    DELETE FROM library_entries l USING saved s
+    WHERE s.into_row IS NULL AND l.user_id = s.user_id AND l.anime_id = $2 AND l.updated_at = s.result_at
     RETURNING l.user_id
 ), restored AS (
     UPDATE library_entries l
@@ -211,8 +228,8 @@ WITH saved AS (
         i.status, i.score, i.notes, i.episodes_watched, i.started_on, i.completed_on, i.times_rewatched,
         i.is_rewatching, i.tags, l.version + 1, i.created_at, now()
     )
-    FROM anime_merges m, saved s, jsonb_populate_record(NULL::library_entries, s.into_row) i
-    WHERE m.id = $3 AND s.into_row IS NOT NULL AND l.id = i.id AND l.updated_at = m.merged_at
+    FROM saved s, jsonb_populate_record(NULL::library_entries, s.into_row) i
+    WHERE s.into_row IS NOT NULL AND l.user_id = s.user_id AND l.anime_id = $2 AND l.updated_at = s.result_at
 )
 INSERT INTO library_entries (id, user_id, anime_id, status, score, notes, episodes_watched, started_on, completed_on,
                              times_rewatched, is_rewatching, tags, version, created_at)
@@ -224,7 +241,7 @@ FROM saved WHERE into_row IS NOT NULL OR user_id IN (SELECT user_id FROM undone)
 WITH saved AS (
     SELECT m.into_row, r.* FROM merged_rows m, jsonb_populate_record(NULL::collection_items, m.old_row) r
     JOIN collections c ON c.id = r.collection_id
-    WHERE m.merge_id = $3 AND m.kind = 'collection_items'
+    WHERE m.merge_id = $3 AND m.kind = 'collection_items' ORDER BY c.id FOR UPDATE OF c
 ), undone AS (
     DELETE FROM collection_items i USING saved s
     WHERE s.into_row IS NULL AND i.collection_id = s.collection_id AND i.anime_id = $2
