@@ -1,12 +1,12 @@
-"""The tables of viewers: favourites, watch progress, views, collections, the library and what sync needs."""
+"""The tables of viewers: favourites, watch progress, views, plays, collections, the library and what sync needs."""
 
 from uuid import UUID
 
 from advanced_alchemy.base import DefaultBase
-from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, SmallInteger, String, Text, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from kitsu.db.columns import AnimeRef, CurrentTimestamp, Entity, Id, UserRef
+from kitsu.db.columns import AnimeRef, CurrentTimestamp, Entity, Id, Timestamp, UserRef
 
 TOMBSTONE_DAYS = 30  # how long `tombstones` keeps a row
 
@@ -50,6 +50,17 @@ class View(Entity):
     last_viewed_at: Mapped[CurrentTimestamp]
 
 
+class Play(Entity):
+    """An episode that a user watched to its end, each time."""
+
+    __tablename__ = "plays"
+
+    user_id: Mapped[UserRef]
+    anime_id: Mapped[UUID] = mapped_column(ForeignKey("anime.id", ondelete="CASCADE"))
+    episode: Mapped[int]
+    watched_at: Mapped[Timestamp]
+
+
 class Collection(Entity):
     __tablename__ = "collections"
 
@@ -83,9 +94,13 @@ class LibraryEntry(Entity):
     user_id: Mapped[UserRef]
     anime_id: Mapped[AnimeRef]
     status: Mapped[str] = mapped_column(String(16))
-    score: Mapped[int | None] = mapped_column(SmallInteger)
+    status_set_at: Mapped[CurrentTimestamp]
+    """When the user last chose the status, or to rewatch. Reports of a player that are older do not change it."""
+    score: Mapped[float | None]
     notes: Mapped[str | None] = mapped_column(Text)
     episodes_watched: Mapped[int] = mapped_column(server_default="0")
+    episodes_set_at: Mapped[Timestamp | None]
+    """When the user last entered the number. Reports of a player that are older do not raise it."""
     started_on: Mapped[str | None] = mapped_column(String(10))
     """`YYYY`, `YYYY-MM` or `YYYY-MM-DD`, for a date that is known in part."""
     completed_on: Mapped[str | None] = mapped_column(String(10))
@@ -125,6 +140,8 @@ Index("ix_favorites_newest", Favorite.user_id, Favorite.created_at.desc(), Favor
 Index("ix_favorites_changes", Favorite.user_id, Favorite.updated_at, Favorite.id)
 Index("ix_watch_progress_newest", WatchProgress.user_id, WatchProgress.last_watched_at.desc(), WatchProgress.id.desc())
 Index("ix_views_newest", View.user_id, View.last_viewed_at.desc(), View.id.desc())
+Index("ix_plays_newest", Play.user_id, Play.watched_at.desc(), Play.id.desc())
+Index("ix_plays_episode", Play.anime_id, Play.user_id, Play.episode, Play.watched_at)
 _newest = (Collection.created_at.desc(), Collection.id.desc())
 Index("ix_collections_newest", Collection.user_id, *_newest)
 Index("ix_collections_public", *_newest, postgresql_where=Collection.is_public.is_(True))
