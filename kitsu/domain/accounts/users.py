@@ -25,6 +25,7 @@ from kitsu.db.statements import StatementRunner
 from kitsu.domain.accounts.access_tokens import AccessTokens
 from kitsu.domain.accounts.passwords import PasswordHasher, check_new
 from kitsu.domain.accounts.permissions import Role
+from kitsu.domain.accounts.profile import USERNAME, ProfileChange, Timezone
 from kitsu.domain.accounts.sessions import SessionRules, SessionService
 from kitsu.domain.admin_log import log_action
 from kitsu.domain.fields import described
@@ -39,7 +40,6 @@ log = structlog.get_logger("kitsu.security")
 MAX_EMAIL_LENGTH = 255
 MAX_FOUND = 50  # users that a search returns
 LAST_CHARACTER = "\U0010ffff"
-USERNAME = r"^[A-Za-z0-9_-]{3,32}$"
 
 
 class User(msgspec.Struct, kw_only=True):
@@ -52,6 +52,7 @@ class User(msgspec.Struct, kw_only=True):
     is_active: Annotated[bool, described("Whether the user may log in.")]
     avatar: Annotated[str | None, described("`uploads/avatars/<name>`.", "uploads/avatars/5f0c6a7be1d24d0f.webp")]
     avatar_url: Annotated[str | None, described("An absolute URL or a path.", "/media/avatars/5f0c6a7be1d24d0f.webp")]
+    timezone: Timezone
     created_at: Annotated[datetime, described("When the account was created.")]
 
 
@@ -161,10 +162,10 @@ class UserService(SQLAlchemyAsyncRepositoryService[models.User]):
         log.info("user created", user_id=str(user.id), role=role)
         return self._struct_of(user)
 
-    async def rename(self, user_id: UUID, username: str) -> User:
-        """Change the name of a user. Raises BadRequest when it is taken, InvalidRequest."""
-        check_username(username)
-        user = await self._change(await self._locked(user_id), {"username": username})
+    async def change_profile(self, user_id: UUID, change: ProfileChange) -> User:
+        """Change a user's own account. Raises BadRequest when the name is taken, InvalidRequest."""
+        change.check()
+        user = await self._change(await self._locked(user_id), given(change))
         await self._session.commit()
         return self._struct_of(user)
 
@@ -260,13 +261,6 @@ def user_of(row: Mapping[str, Any], *, media_url: str) -> User:
     avatar = row["avatar"]
     avatar_url = avatar and f"{media_url}/avatars/{quote(avatar.rpartition('/')[2])}"
     return User(**{name: row[name] for name in _FIELDS}, avatar_url=avatar_url)
-
-
-def check_username(username: str) -> None:
-    """Raise InvalidRequest for a name that is not allowed."""
-    if not re.fullmatch(USERNAME, username):
-        message = "Must be 3 to 32 letters, digits, underscores or hyphens"
-        raise InvalidRequest([{"field": "username", "message": message}])
 
 
 def valid_email(email: str) -> str:

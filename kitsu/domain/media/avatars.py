@@ -10,7 +10,9 @@ from PIL import Image, ImageCms, ImageOps
 from PIL.ImageFile import ImageFile
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from kitsu.domain.accounts.users import AccountContext, User, UserService, check_username
+from kitsu.domain.accounts.profile import ProfileChange
+from kitsu.domain.accounts.users import AccountContext, User, UserService
+from kitsu.domain.mapping import given
 from kitsu.domain.media.orphans import AVATARS, OrphanFiles, key_of
 from kitsu.domain.media.store import Media, MediaStore, PutOutcomeUnknown
 from kitsu.domain.threads import Threads
@@ -51,13 +53,12 @@ class AvatarService(UserService):
         super().__init__(session, context=context)
         self._files = files
 
-    async def set(self, user_id: UUID, data: bytes, username: str | None = None) -> User:
+    async def set(self, user_id: UUID, data: bytes, change: ProfileChange) -> User:
         """Set the avatar of a user, and the name if it is given, in one transaction.
 
         Raises BadRequest for an invalid image or a name that is taken, NotFound, InvalidRequest, RateLimited.
         """
-        if username is not None:
-            check_username(username)
+        change.check()
         if len(data) > MAX_BYTES:
             raise BadRequest("The avatar is larger than 5 MB")
         await self._context.limiter.hit("avatar", str(user_id))
@@ -69,7 +70,7 @@ class AvatarService(UserService):
             await self._files.media.put(key_of(path), webp, "image/webp")
             user = await self._locked(user_id)
             old_path = user.avatar
-            await self._change(user, {"avatar": path, "username": username or user.username})
+            await self._change(user, {**given(change), "avatar": path})
             await orphans.adopt(self._session, path)
             if old_path is not None:
                 await orphans.note(self._session, old_path)
