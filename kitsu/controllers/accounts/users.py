@@ -53,7 +53,10 @@ class PasswordConfirmation(msgspec.Struct):
 
 
 _username = Schema(type=OpenAPIType.STRING, pattern=USERNAME, description="The new public name.", examples=["kaguya"])
-_avatar = file("A JPEG, PNG, GIF, WebP or BMP image of at most 5 MB and 4096 pixels a side.")
+_avatar = file(
+    "A JPEG, PNG, GIF, WebP, BMP, AVIF or HEIC image of at most 5 MB. JPEGs may have 65 megapixels; the others, which "
+    "take more memory, between 9 and 30. Of an animation the first frame is used."
+)
 _change = form("ProfileChange", "Changes of the current user.", username=_username)
 _with_file = form("ProfileForm", "Changes of the current user, with a file.", username=_username, avatar=_avatar)
 PROFILE = operation_with_body({MULTIPART: _with_file, URL_ENCODED: _change, JSON: _change})
@@ -91,6 +94,11 @@ class UserController(Controller):
         if username is not None:
             return await users.rename(request.user.user_id, username)
         return await self.reader.detail(request.user.user_id)
+
+    @delete("/me/avatar", guards=[requires("write:profile")])
+    async def delete_my_avatar(self, request: ViewerRequest, avatars: NamedDependency[AvatarService]) -> None:
+        """Delete the avatar of the current user. The user need not have one."""
+        await avatars.clear(request.user.user_id)
 
     @delete("/me", guards=[requires("write:profile")], responses=errors(BadRequest, RateLimited))
     async def delete_me(
@@ -163,6 +171,8 @@ async def _profile(request: Request[Any, Any, Any]) -> tuple[str | None, bytes |
 def _single(fields: FormMultiDict | MultiDict[Any], name: str, kind: type[T], description: str) -> T | None:
     """Return the only value of a field, None without one. Raises InvalidRequest."""
     values = fields.getall(name, [])
+    if kind is UploadFile:
+        values = [value for value in values if value != ""]  # browsers send it for a file field without a file
     if len(values) > 1 or not all(isinstance(value, kind) for value in values):
         raise InvalidRequest([{"field": name, "message": f"Expected one {description}"}])
     return values[0] if values else None
