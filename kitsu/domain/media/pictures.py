@@ -18,7 +18,7 @@ MAX_DECODER_BYTES = 144 * 1024 * 1024  # memory of a decoder; the rest of the wo
 BYTES_PER_PIXEL = {"PNG": 5, "GIF": 5, "BMP": 5, "WEBP": 16, "AVIF": 12}
 """Memory that decoding takes, rounded up from measured values."""
 HEIC_BYTES_PER_PIXEL, DEEP_HEIC_BYTES_PER_PIXEL = 6, 9  # the second one with more than 8 bits, or transparency
-MAX_SCANS = 40
+MAX_SCANS = 20
 """Scans of a JPEG. Cameras and editors write 12 at most; one has 30 bytes and takes the time of a whole picture."""
 MAX_SEGMENTS = 2000  # of a JPEG; a colour profile has 255 at most
 ROUGH = 1.5  # a picture is first reduced to this multiple of its final size, or more, by the fastest way
@@ -26,6 +26,8 @@ BAND = 32  # rows of a reduced picture that are made at once
 
 FORMATS = ("PNG", "GIF", "WEBP", "BMP", "AVIF")  # those that Pillow opens; JPEG and HEIC have ways of their own
 NOT_A_PICTURE = "The avatar must be an intact JPEG, PNG, GIF, WebP, BMP, AVIF or HEIC picture"
+
+pillow_heif.options.DECODE_THREADS = 1  # several ones keep the memory that they free
 
 _MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])")  # without those that have no length and can be in a scan
 _START, _END, _SCAN = 0xD8, 0xD9, 0xDA

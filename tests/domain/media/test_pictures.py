@@ -205,6 +205,32 @@ def peak() -> int:
     return 1024 * int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 
 
+LARGE: dict[str, Callable[[], bytes]] = {
+    "jpeg": lambda: plain("JPEG", (9280, 6944), quality=5),
+    "progressive": lambda: plain("JPEG", (8160, 6120), quality=5, progressive=True),
+    "progressive-without-end": lambda: plain("JPEG", (8160, 6120), quality=5, progressive=True)[:-2],
+    "png": lambda: plain("PNG", (6300, 4700)),
+    "png-palette": lambda: encoded(Image.new("P", (6300, 4700)), "PNG"),
+    "png-transparent": lambda: encoded(Image.new("RGBA", (6300, 4700)), "PNG"),
+    "gif": lambda: plain("GIF", (6300, 4700)),
+    "webp": lambda: plain("WEBP", (3000, 3000)),
+    "avif": lambda: plain("AVIF", (4032, 3024), speed=10),
+    "heic": lambda: plain("HEIF", (5712, 4284), quality=1, enc_params={"preset": "ultrafast"}),
+    "heic-transparent": lambda: encoded(
+        Image.new("RGBA", (4032, 3024)), "HEIF", quality=1, enc_params={"preset": "ultrafast"}
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_large_picture_is_converted_within_memory(name: str) -> None:
+    data = LARGE[name]()
+    Path("/proc/self/clear_refs").write_text("5")
+    before = peak()
+    assert max(decoded(picture(data)).size) == 512
+    assert peak() - before < 150 * MEBIBYTE
+
+
 @pytest.mark.parametrize("name", BAD)
 def test_invalid_picture_is_refused_within_time_and_memory(name: str) -> None:
     data = BAD[name]()
