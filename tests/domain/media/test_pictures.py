@@ -18,6 +18,7 @@ from tests import images
 from tests.images import blank_png, chunk, decoded, encoded, noise, plain
 
 MEBIBYTE = 1024 * 1024
+FAST: dict[str, Any] = {"quality": 1, "enc_params": {"preset": "ultrafast"}}  # for HEIC
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "AVIF", "HEIF")
 
 
@@ -64,8 +65,8 @@ TOO_LARGE: dict[str, tuple[Callable[[], bytes], str]] = {
     "gif": (lambda: plain("GIF").replace(b"\x40\x00\x30\x00", b"\x00\x17\x00\x17"), "the limit for GIF is 30"),
     "avif": (images.huge_avif, "has 16 megapixels; the limit for AVIF is 12"),
     "heic": (
-        lambda: plain("HEIF", (5120, 5120), quality=1, enc_params={"preset": "ultrafast"}),
-        "has 27 megapixels; the limit for HEIC is 25",
+        lambda: encoded(Image.new("L", (4200, 4200)), "HEIF", **FAST),
+        "has 18 megapixels; the limit for HEIC is 16",
     ),
 }
 
@@ -215,10 +216,8 @@ LARGE: dict[str, Callable[[], bytes]] = {
     "gif": lambda: plain("GIF", (6300, 4700)),
     "webp": lambda: plain("WEBP", (3000, 3000)),
     "avif": lambda: plain("AVIF", (4032, 3024), speed=10),
-    "heic": lambda: plain("HEIF", (5712, 4284), quality=1, enc_params={"preset": "ultrafast"}),
-    "heic-transparent": lambda: encoded(
-        Image.new("RGBA", (4032, 3024)), "HEIF", quality=1, enc_params={"preset": "ultrafast"}
-    ),
+    "heic": lambda: plain("HEIF", (5712, 4284), **FAST),
+    "heic-transparent": lambda: encoded(Image.new("RGBA", (4032, 3024)), "HEIF", **FAST),
 }
 
 
