@@ -206,7 +206,7 @@ def _account_context(settings: Settings, runner: StatementRunner, orphans: Orpha
             secret_key=settings.secret_key,
         ),
         orphans=orphans,
-        media_url=settings.media_public_url or "/media",
+        media_url=settings.media_public_url or (f"{settings.public_url}/media" if settings.public_url else None),
         refusal_seconds=settings.login_refusal_ms / 1000,
         refuse_common_passwords=settings.refuse_common_passwords,
     )

@@ -117,6 +117,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ),
     ("GET", "/users/me"): Row(bearer(200)),
     ("PATCH", "/users/me"): Row(bearer(200), lambda _: {"username": uuid4().hex}),
+    ("DELETE", "/users/me/avatar"): Row(bearer(204)),
     ("DELETE", "/users/me"): Row(bearer(204), lambda _: {"password": PASSWORD}),
     ("GET", "/users"): Row(admin(200)),
     ("POST", "/users"): Row(admin(201), lambda _: {"email": f"{uuid4()}@example.org", "password": PASSWORD}),

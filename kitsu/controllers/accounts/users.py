@@ -54,7 +54,10 @@ class PasswordConfirmation(msgspec.Struct):
 
 
 _username = Schema(type=OpenAPIType.STRING, pattern=USERNAME, description="The new public name.", examples=["kaguya"])
-_avatar = file("A JPEG, PNG, GIF, WebP or BMP image of at most 5 MB and 4096 pixels a side.")
+_avatar = file(
+    "A JPEG, PNG, GIF, WebP, BMP, AVIF or HEIC image of at most 5 MB. JPEGs may have 65 megapixels; the others, which "
+    "take more memory, between 9 and 30. Of an animation the first frame is used."
+)
 _timezone = Schema(type=OpenAPIType.STRING, description="An IANA time zone.", examples=["Asia/Tokyo"])
 _fields: dict[str, Any] = {"username": _username, "timezone": _timezone}
 _change = form("ProfileChange", "Changes of the current user.", **_fields)
@@ -92,6 +95,11 @@ class UserController(Controller):
         if avatar is not None:
             return await avatars.set(request.user.user_id, avatar, change)
         return await users.change_profile(request.user.user_id, change)
+
+    @delete("/me/avatar", guards=[requires("write:profile")])
+    async def delete_my_avatar(self, request: ViewerRequest, avatars: NamedDependency[AvatarService]) -> None:
+        """Delete the avatar of the current user. The user need not have one."""
+        await avatars.clear(request.user.user_id)
 
     @delete("/me", guards=[requires("write:profile")], responses=errors(BadRequest, RateLimited))
     async def delete_me(
@@ -165,6 +173,8 @@ async def _profile(request: Request[Any, Any, Any]) -> tuple[ProfileChange, byte
 def _single(fields: FormMultiDict | MultiDict[Any], name: str, kind: type[T], description: str) -> T | None:
     """Return the only value of a field, None without one. Raises InvalidRequest."""
     values = fields.getall(name, [])
+    if kind is UploadFile:
+        values = [value for value in values if value != ""]  # browsers send it for a file field without a file
     if len(values) > 1 or not all(isinstance(value, kind) for value in values):
         raise InvalidRequest([{"field": name, "message": f"Expected one {description}"}])
     return values[0] if values else None
