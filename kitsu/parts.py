@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from sqlalchemy.engine import URL
 
@@ -18,8 +19,10 @@ from kitsu.domain.accounts.sessions import SessionReader, SessionRules
 from kitsu.domain.accounts.users import AccountContext, UserReader
 from kitsu.domain.admin_log import AdminLogReader
 from kitsu.domain.catalogue import anime, audit, facets, history, merges, releases, reviews, search
+from kitsu.domain.catalogue.episode_sources import EpisodeSourceReader
 from kitsu.domain.catalogue.importing.runs import ImportRunReader
 from kitsu.domain.catalogue.missed_searches import MissedSearches
+from kitsu.domain.catalogue.schedule import ScheduleReader
 from kitsu.domain.concurrency import ConcurrencyLimiter
 from kitsu.domain.media.avatars import AvatarFiles
 from kitsu.domain.media.orphans import OrphanFiles
@@ -31,6 +34,7 @@ from kitsu.domain.operations.jobs import JobReader, QueueStates
 from kitsu.domain.operations.overview import OverviewReader
 from kitsu.domain.rate_limits import Policy, RateLimiter
 from kitsu.domain.viewer import collections, favorites, library, plays, views, watch_progress
+from kitsu.domain.viewer.anilist_page import AniListPage
 from kitsu.domain.viewer.exports import Exporter
 from kitsu.domain.viewer.list_import.importing import ListImporter
 from kitsu.domain.viewer.moderation import PublicCollectionReader
@@ -87,17 +91,20 @@ class Parts(dict[type, Any]):
         imports = ListImporter(self.engine)
         self.metrics = self._metrics(imports.outcomes.counts, limits) if settings.metrics_enabled else None
         users = UserReader(self.runner, self.accounts.media_url)
+        anime_reader = anime.AnimeReader(self.runner)
         recorder = watch_progress.WatchProgressRecorder(self.runner, self.engine)
         parts = [
             *(self.runner, self.accounts, self.accounts.access_tokens, self.accounts.session_rules),
             AdminSessions(self.runner, self.accounts.admin_tokens),
             *(self.accounts.limiter, self.sessions, users, self.files, imports),
-            *(anime.AnimeReader(self.runner), search.SearchReader(self.runner), facets.FacetReader(self.runner)),
+            *(anime_reader, search.SearchReader(self.runner, anime_reader), facets.FacetReader(self.runner)),
             *(releases.ReleaseReader(self.runner), history.HistoryReader(self.runner)),
             *(merges.MergeReader(self.runner), reviews.ReviewReader(self.runner)),
             *(favorites.FavoriteReader(self.runner), watch_progress.WatchProgressReader(self.runner)),
             *(views.ViewReader(self.runner), collections.CollectionReader(self.runner)),
             *(library.LibraryReader(self.runner), Exporter(self.runner, users)),
+            *(ScheduleReader(self.runner, ZoneInfo(settings.schedule_timezone)), EpisodeSourceReader(self.runner)),
+            AniListPage(self.runner),
             *(recorder, BatchRecorder(self.engine, recorder), plays.PlayReader(self.runner)),
             views.ViewRecorder(self.runner, self.engine),
             HealthReader(self.engine, self.runner, media),

@@ -8,6 +8,7 @@ from litestar import Controller
 
 from kitsu.controllers.accounts import auth, users
 from kitsu.controllers.catalogue import anime, facets, history, merges, releases, reviews, search
+from kitsu.controllers.front_end import gateway
 from kitsu.controllers.media import avatars
 from kitsu.controllers.operations import docs, health, metrics
 from kitsu.controllers.viewer import collections, exports, favorites, library, plays, views, watch_progress
@@ -30,6 +31,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     collections.CollectionController,
     library.LibraryController,
     exports.ExportController,
+    gateway.GatewayController,
     avatars.AvatarController,
     health.HealthController,
     metrics.MetricsController,

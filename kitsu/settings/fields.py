@@ -112,6 +112,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Origins of the front end, for CORS: no *, no path, no trailing slash."""
     app_name: Annotated[parsers.Text, Shown("Service")] = "Kitsu"
     """Title of the API documentation and of the admin site."""
+    schedule_timezone: parsers.Timezone = "UTC"
+    """IANA time zone of the days in /api/schedule."""
     admin_enabled: parsers.Flag = True
     """Serve the admin site at /admin."""
     host: parsers.Text = "127.0.0.1"

@@ -40,6 +40,7 @@ TAGS = {
     "`editor` or `admin`.",
     "Viewer": "A viewer's favourites, progress, history, collections and library. Lists take `updated_since` and "
     "`deleted`, so that a device fetches only what changed.",
+    "Front end": "What the front end calls beside the API.",
     "Media": "Files of users: their avatars.",
     "Health": "For load balancers and operators.",
 }

@@ -129,6 +129,10 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/releases"): PUBLIC,
     ("GET", "/releases/{release_id}"): Row(anyone(200), parameters=lambda _: {"release_id": RELEASE}),
     ("GET", "/episodes"): Row(anyone(200), query=f"?release_id={RELEASE}"),
+    ("GET", "/api/schedule"): PUBLIC,
+    ("GET", "/api/episode/servers"): Row(anyone(200), query=f"?animeEpisodeId={EPISODE}"),
+    ("GET", "/api/episode/sources"): Row(anyone(200), query=f"?animeEpisodeId={EPISODE}"),
+    ("POST", "/api/import/{provider}"): Row(anyone(200), lambda _: {"animes": [{}]}, lambda _: {"provider": "anilist"}),
     ("POST", "/anime"): Row(editor(201), lambda _: {"title": "New"}),
     ("PATCH", "/anime/{anime_id}"): Row(editor(200), lambda _: {"year": 2001}, the_anime),
     ("DELETE", "/anime/{anime_id}"): Row(editor(200), parameters=the_anime, query="?dry_run=true"),
@@ -192,6 +196,9 @@ VIEWER: dict[tuple[str, str], Row] = {
     ("PATCH", "/collections/{collection_id}"): Row(owner(200), lambda _: {"name": "Mine"}, the_collection),
     ("DELETE", "/collections/{collection_id}"): Row(owner(204), parameters=the_collection),
     ("GET", "/collections/{collection_id}/anime"): Row((404, 404, 200, 404, 404, 404, 401), parameters=the_collection),
+    ("PUT", "/collections/{collection_id}/order"): Row(
+        (401, 404, 422, 404, 404, 404, 401), lambda _: {"anime_ids": [UNKNOWN_ID]}, the_collection
+    ),
     ("PUT", "/collections/{collection_id}/anime/{anime_id}"): Row(owner(204), parameters=the_collection),
     ("DELETE", "/collections/{collection_id}/anime/{anime_id}"): Row(owner(204), parameters=the_collection),
     ("GET", "/library"): Row(bearer(200)),

@@ -56,6 +56,11 @@ def calls(anime: str, spare: str, episode: str, collection: str, others: str, vi
         ("changeCollection", "PATCH", one, {"json": {"name": "y"}, **stale}),
         *(("putCollectionAnime", "PUT", f"{it}/anime/{anime}", {}) for it in (one, unknown, "/collections/x", others)),
         ("putCollectionAnime", "PUT", f"{one}/anime/{anime}", stale),
+        *(
+            ("orderCollection", "PUT", f"{it}/order", {"json": {"anime_ids": [anime]}})
+            for it in (one, unknown, "/collections/x", others)
+        ),
+        ("orderCollection", "PUT", f"{one}/order", {"json": {"anime_ids": [anime]}, **stale}),
         *(("getCollection", "GET", it, {}) for it in (one, unknown, "/collections/x", others)),
         *(("listCollectionAnime", "GET", f"{it}/anime", {}) for it in (one, unknown, "/collections/x")),
         *(("putLibraryEntry", "PUT", it, {"json": {"status": "watching"}}) for it in (entry, f"/library/{UNKNOWN_ID}")),

@@ -20,6 +20,7 @@ VIEWER = {
     "addCollection": ("/collections", {"201", "403", "422"}),
     "changeCollection": ("/collections/{collection_id}", {"200", "403", "404", "412", "422"}),
     "removeCollection": ("/collections/{collection_id}", {"204", "403", "404", "422"}),
+    "orderCollection": ("/collections/{collection_id}/order", {"200", "403", "404", "412", "413", "422"}),
     "putCollectionAnime": ("/collections/{collection_id}/anime/{anime_id}", {"204", "403", "404", "412", "422"}),
     "removeCollectionAnime": ("/collections/{collection_id}/anime/{anime_id}", {"204", "403", "404", "422"}),
     "listLibrary": ("/library", {"200", "422"}),
@@ -38,7 +39,7 @@ GUESTS_TOO = {
 }
 BODIES = {
     *("addFavorite", "postWatchProgress", "postWatchProgressBatch", "postView", "addCollection", "changeCollection"),
-    *("putLibraryEntry", "changeLibraryEntry"),
+    *("putLibraryEntry", "changeLibraryEntry", "orderCollection"),
 }
 """Operations with a JSON body."""
 FORMS = {
