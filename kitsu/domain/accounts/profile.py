@@ -16,7 +16,7 @@ Timezone = Annotated[str, described("An IANA time zone: the days of the library 
 
 
 class ProfileChange(msgspec.Struct, frozen=True, kw_only=True):
-    """Changes of one's own account. Omitted fields keep their value."""
+    """Changes of the current user. Omitted fields keep their value."""
 
     username: str | UnsetType = UNSET
     timezone: str | UnsetType = UNSET

@@ -64,7 +64,7 @@ async def test_next_episode_of_an_unknown_count_is_the_next_known_one(backend: B
         await insert(backend.rows, "episodes", {"release_id": release_id, "number": number})
     for episode, expected in ((1, 2), (2, 5), (3, 5), (5, None), (6, None)):
         assert (await watch(viewer, anime_id, episode, progress_percent=90))["next_episode"] == expected
-        # It stays: nobody knows that this was the last one.
+        # It stays: this may not have been the last one.
         assert [each["next_episode"] for each in await viewer.read("/watch/continue")] == [expected]
 
 

@@ -40,7 +40,7 @@ async def test_late_report_changes_no_newer_place(backend: Backend, viewer: View
     entry = await viewer.read(f"/library/{anime_id}")
     assert (entry["status"], entry["episodes_watched"], entry["started_on"]) == ("watching", 4, ago(days=2)[:10])
     assert await plays(viewer) == [(anime_id, 4)]
-    # One that is newer than the place is none that comes late.
+    # One that is newer than the place replaces it.
     await viewer.write("DELETE", f"/watch/progress/{anime_id}", status=204)
     for hours, episode in ((9, 1), (7, 2), (8, 1)):
         place = await watch(viewer, anime_id, episode, 10, watched_at=ago(hours=hours))
