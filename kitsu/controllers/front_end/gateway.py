@@ -109,8 +109,8 @@ class GatewayController(Controller):
     async def get_episode_sources(
         self,
         anime_episode_id: EpisodeId,
-        server: Annotated[str | None, query("A server's id or name.", "1", max_length=64)] = None,  # noqa: ARG002 - there are none
-        category: Annotated[Literal["sub", "dub", "raw"], query("The kind.", title="EpisodeKind")] = "sub",  # noqa: ARG002 - there are none
+        server: Annotated[str | None, query("A server's id or name.", "1", max_length=64)] = None,  # noqa: ARG002 - see the docstring
+        category: Annotated[Literal["sub", "dub", "raw"], query("The kind.", title="EpisodeKind")] = "sub",  # noqa: ARG002 - see the docstring
     ) -> SourcesAnswer:
         """Get the sources of an episode. They are empty: the catalogue has no links to episodes."""
         return SourcesAnswer(await self.episodes.sources(anime_episode_id))
