@@ -4,7 +4,7 @@ from contextlib import suppress
 from datetime import date, datetime, timedelta
 from typing import Annotated, Literal
 from uuid import UUID
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 import msgspec
 from litestar import Controller, Response, get, post
@@ -14,6 +14,7 @@ from kitsu.domain.accounts.sessions import Identity, SessionReader
 from kitsu.domain.catalogue.episode_sources import EpisodeServers, EpisodeSourceReader, EpisodeSources
 from kitsu.domain.catalogue.schedule import ScheduledAnime, ScheduleReader
 from kitsu.domain.fields import described
+from kitsu.domain.timezones import timezones
 from kitsu.domain.versions import content_tag
 from kitsu.domain.viewer.anilist_page import AniListList, AniListPage, ImportedAnime
 from kitsu.domain.viewer.list_import.entries import ListFileError
@@ -151,7 +152,7 @@ class GatewayController(Controller):
 
 
 def _zone(name: str) -> ZoneInfo:
-    if name not in available_timezones():
+    if name not in timezones():
         raise InvalidRequest([{"field": "tz", "message": "Expected an IANA time zone, such as Europe/Berlin"}])
     return ZoneInfo(name)
 

@@ -2,12 +2,12 @@
 
 import re
 from typing import Annotated
-from zoneinfo import available_timezones
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from kitsu.domain.fields import described
+from kitsu.domain.timezones import timezones
 from kitsu.errors import InvalidRequest
 
 USERNAME = r"^[A-Za-z0-9_-]{3,32}$"
@@ -27,7 +27,7 @@ class ProfileChange(msgspec.Struct, frozen=True, kw_only=True):
         if self.username is not UNSET and not re.fullmatch(USERNAME, self.username):
             message = "Must be 3 to 32 letters, digits, underscores or hyphens"
             wrong.append({"field": "username", "message": message})
-        if self.timezone is not UNSET and self.timezone not in available_timezones():
+        if self.timezone is not UNSET and self.timezone not in timezones():
             wrong.append({"field": "timezone", "message": "Expected an IANA time zone, such as Europe/Berlin"})
         if wrong:
             raise InvalidRequest(wrong)
