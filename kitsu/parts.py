@@ -34,6 +34,7 @@ from kitsu.domain.viewer import collections, favorites, library, views, watch_pr
 from kitsu.domain.viewer.exports import Exporter
 from kitsu.domain.viewer.list_import.importing import ListImporter
 from kitsu.domain.viewer.moderation import PublicCollectionReader
+from kitsu.domain.viewer.statistics import StatisticsReader
 from kitsu.observability.metrics import Metrics, Samples
 from kitsu.observability.tracing import create_spans
 from kitsu.settings import Settings
@@ -98,6 +99,7 @@ class Parts(dict[type, Any]):
             *(library.LibraryReader(self.runner), Exporter(self.runner, users)),
             watch_progress.WatchProgressRecorder(self.runner, self.engine),
             views.ViewRecorder(self.runner, self.engine),
+            StatisticsReader(self.runner),
             HealthReader(self.engine, self.runner, media),
             *(OverviewReader(self.runner), DailyNumbersReader(self.runner), MissedSearches(self.runner)),
             *(AdminLogReader(self.runner), audit.AuditReader(self.runner), PublicCollectionReader(self.runner)),

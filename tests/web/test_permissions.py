@@ -195,6 +195,7 @@ VIEWER: dict[tuple[str, str], Row] = {
     ("POST", "/library/import"): Row(bearer(200), lambda _: {"lists": []}),
     ("GET", "/library/export"): Row(bearer(200)),
     ("GET", "/users/me/export"): Row(bearer(200)),
+    ("GET", "/users/me/statistics"): Row(bearer(200)),
 }
 TABLE |= VIEWER
 TABLE |= {("OPTIONS", path): Row(anyone(204), parameters=row.parameters) for (_, path), row in list(TABLE.items())}

@@ -77,6 +77,7 @@ def calls(anime: str, spare: str, episode: str, collection: str, others: str, vi
         ("clearViews", "DELETE", "/views", {}),
         *((f"list{name}", "GET", f"{path}{since}", {}) for name, path in lists.items()),
         ("exportMe", "GET", "/users/me/export", {}),
+        ("getStatistics", "GET", "/users/me/statistics", {}),
     ]
 
 

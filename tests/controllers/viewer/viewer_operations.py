@@ -24,6 +24,7 @@ VIEWER = {
     "importLibrary": ("/library/import", {"200", "403", "413", "422"}),
     "exportLibrary": ("/library/export", {"200", "422"}),
     "exportMe": ("/users/me/export", {"200"}),
+    "getStatistics": ("/users/me/statistics", {"200"}),
 }
 GUESTS_TOO = {
     "listCollections": ("/collections", {"200", "422"}),
