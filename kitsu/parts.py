@@ -30,10 +30,11 @@ from kitsu.domain.operations.health import HealthReader
 from kitsu.domain.operations.jobs import JobReader, QueueStates
 from kitsu.domain.operations.overview import OverviewReader
 from kitsu.domain.rate_limits import Policy, RateLimiter
-from kitsu.domain.viewer import collections, favorites, library, views, watch_progress
+from kitsu.domain.viewer import collections, favorites, library, plays, views, watch_progress
 from kitsu.domain.viewer.exports import Exporter
 from kitsu.domain.viewer.list_import.importing import ListImporter
 from kitsu.domain.viewer.moderation import PublicCollectionReader
+from kitsu.domain.viewer.progress_batch import BatchRecorder
 from kitsu.domain.viewer.statistics import StatisticsReader
 from kitsu.observability.metrics import Metrics, Samples
 from kitsu.observability.tracing import create_spans
@@ -87,6 +88,7 @@ class Parts(dict[type, Any]):
         imports = ListImporter(self.engine)
         self.metrics = self._metrics(imports.outcomes.counts, limits) if settings.metrics_enabled else None
         users = UserReader(self.runner, self.accounts.media_url)
+        recorder = watch_progress.WatchProgressRecorder(self.runner, self.engine)
         parts = [
             *(self.runner, self.accounts, self.accounts.access_tokens, self.accounts.session_rules),
             AdminSessions(self.runner, self.accounts.admin_tokens),
@@ -97,7 +99,7 @@ class Parts(dict[type, Any]):
             *(favorites.FavoriteReader(self.runner), watch_progress.WatchProgressReader(self.runner)),
             *(views.ViewReader(self.runner), collections.CollectionReader(self.runner)),
             *(library.LibraryReader(self.runner), Exporter(self.runner, users)),
-            watch_progress.WatchProgressRecorder(self.runner, self.engine),
+            *(recorder, BatchRecorder(self.engine, recorder), plays.PlayReader(self.runner)),
             views.ViewRecorder(self.runner, self.engine),
             StatisticsReader(self.runner),
             HealthReader(self.engine, self.runner, media),
@@ -206,7 +208,7 @@ def _account_context(settings: Settings, runner: StatementRunner, orphans: Orpha
             secret_key=settings.secret_key,
         ),
         orphans=orphans,
-        media_url=settings.media_public_url or "/media",
+        media_url=settings.media_public_url or (f"{settings.public_url}/media" if settings.public_url else None),
         refusal_seconds=settings.login_refusal_ms / 1000,
         refuse_common_passwords=settings.refuse_common_passwords,
     )

@@ -10,7 +10,7 @@ from kitsu.controllers.accounts import auth, users
 from kitsu.controllers.catalogue import anime, facets, history, merges, releases, reviews, search
 from kitsu.controllers.media import avatars
 from kitsu.controllers.operations import docs, health, metrics
-from kitsu.controllers.viewer import collections, exports, favorites, library, statistics, views, watch_progress
+from kitsu.controllers.viewer import collections, exports, favorites, library, plays, statistics, views, watch_progress
 
 CONTROLLERS: tuple[type[Controller], ...] = (
     auth.AuthController,
@@ -26,6 +26,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     favorites.FavoriteController,
     watch_progress.WatchProgressController,
     views.ViewController,
+    plays.PlayController,
     collections.CollectionController,
     library.LibraryController,
     exports.ExportController,

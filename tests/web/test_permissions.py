@@ -22,6 +22,7 @@ from tests.application import client_of
 from tests.databases import connect, copy_of
 from tests.factories import VIEWER_TABLES, insert, insert_one_of_each, sign_in, viewer_rows
 from tests.media_locations import folder_at
+from tests.values import UNKNOWN_ID
 
 KEY = "k" * 32
 PASSWORD = "the password of all users"
@@ -116,6 +117,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ),
     ("GET", "/users/me"): Row(bearer(200)),
     ("PATCH", "/users/me"): Row(bearer(200), lambda _: {"username": uuid4().hex}),
+    ("DELETE", "/users/me/avatar"): Row(bearer(204)),
     ("DELETE", "/users/me"): Row(bearer(204), lambda _: {"password": PASSWORD}),
     ("GET", "/users"): Row(admin(200)),
     ("POST", "/users"): Row(admin(201), lambda _: {"email": f"{uuid4()}@example.org", "password": PASSWORD}),
@@ -173,11 +175,16 @@ VIEWER: dict[tuple[str, str], Row] = {
     ("DELETE", "/favorites/{anime_id}"): Row(bearer(204), parameters=the_anime),
     ("GET", "/watch/progress"): Row(bearer(200)),
     ("POST", "/watch/progress"): Row(bearer(200), lambda _: {"anime_id": ANIME, "episode": 2, "position_seconds": 1}),
+    ("POST", "/watch/progress/batch"): Row(bearer(200), lambda _: {"reports": [{}]}),
+    ("DELETE", "/watch/progress/{anime_id}"): Row(bearer(204), parameters=the_anime),
     ("GET", "/watch/continue"): Row(bearer(200)),
     ("DELETE", "/watch/continue/{anime_id}"): Row(bearer(204), parameters=the_anime),
     ("GET", "/views"): Row(bearer(200)),
     ("POST", "/views"): Row(bearer(201), lambda _: {"episode_id": EPISODE, "progress": 2}),
     ("DELETE", "/views"): Row(bearer(204)),
+    ("GET", "/history"): Row(bearer(200)),
+    ("DELETE", "/history"): Row(bearer(204)),
+    ("DELETE", "/history/{play_id}"): Row(bearer(404), parameters=lambda it: {"play_id": it.view_id}),
     ("DELETE", "/views/{view_id}"): Row(owner(204), parameters=lambda it: {"view_id": it.view_id}),
     ("GET", "/collections"): Row((200, 200, 200, 200, 200, 200, 401)),
     ("POST", "/collections"): Row(bearer(201), lambda _: {"name": "Mine"}),
@@ -191,6 +198,7 @@ VIEWER: dict[tuple[str, str], Row] = {
     # The path names the caller's own entry.
     ("GET", "/library/{anime_id}"): Row((401, 404, 200, 200, 404, 404, 401), parameters=the_anime),
     ("PUT", "/library/{anime_id}"): Row(bearer(200), lambda _: {"status": "dropped"}, the_anime),
+    ("PATCH", "/library/{anime_id}"): Row(bearer(404), lambda _: {"score": 3}, lambda _: {"anime_id": UNKNOWN_ID}),
     ("DELETE", "/library/{anime_id}"): Row(bearer(204), parameters=the_anime),
     ("POST", "/library/import"): Row(bearer(200), lambda _: {"lists": []}),
     ("GET", "/library/export"): Row(bearer(200)),

@@ -17,7 +17,7 @@ from kitsu.domain.catalogue.anime import EXTERNAL_IDS, ExternalIds
 from kitsu.domain.fields import described
 from kitsu.domain.mapping import Rows, columns_of, mapper
 from kitsu.domain.pagination import Listing, PageRequest, ascending
-from kitsu.domain.viewer import collections, favorites, library, views, watch_progress
+from kitsu.domain.viewer import collections, favorites, library, plays, views, watch_progress
 from kitsu.domain.viewer.list_import.myanimelist import EXPORT_TAIL, export_entry, export_head
 from kitsu.domain.viewer.rows import USER_ID
 
@@ -70,7 +70,8 @@ class AccountExport(msgspec.Struct):
     sessions: Annotated[list[ExportedSession], described("The sessions, also those that ended.")]
     favorites: Annotated[list[favorites.Favorite], described("The favourites.")]
     watch_progress: Annotated[list[watch_progress.WatchProgress], described("The position in each anime.")]
-    views: Annotated[list[views.View], described("The history.")]
+    views: Annotated[list[views.View], described("How far each episode was watched.")]
+    history: Annotated[list[plays.Play], described("Each time that an episode was watched to its end.")]
     library: Annotated[list[library.LibraryEntry], described("The library.")]
     collections: Annotated[list[collections.Collection], described("The collections.")]
     collection_items: Annotated[list[ExportedItem], described("The anime of all collections.")]
@@ -113,6 +114,7 @@ _LISTS: dict[str, Listing[Any]] = {
     "favorites": _listing(favorites.Favorite, favorites.ROWS, models.Favorite.id),
     "watch_progress": _listing(watch_progress.WatchProgress, watch_progress.ROWS, models.WatchProgress.id),
     "views": _listing(views.View, views.ROWS, models.View.id),
+    "history": _listing(plays.Play, plays.ROWS, models.Play.id),
     "library": _listing(library.LibraryEntry, library.ROWS, models.LibraryEntry.id),
     "collections": _listing(collections.Collection, collections.ROWS, _collection.id),
     "collection_items": _listing(ExportedItem, _ITEMS, _item.collection_id, _item.position, _item.anime_id),

@@ -49,6 +49,7 @@ SIGNED_IN = {
     "changePassword": ("/auth/password", {"204", "422", "429"}),
     "getMe": ("/users/me", {"200"}),
     "changeMe": ("/users/me", {"200", "400", "403", "413", "415", "422", "429"}),
+    "deleteMyAvatar": ("/users/me/avatar", {"204", "403"}),
     "deleteMe": ("/users/me", {"204", "400", "403", "422", "429"}),
     "listUsers": ("/users", {"200", "403", "422"}),
     "addUser": ("/users", {"201", "400", "403", "422"}),

@@ -19,11 +19,12 @@ Call = tuple[str, str, str, dict[str, Any]]
 NOT_TO_BE_HAD = {"403", "413"}
 
 
-def calls(anime: str, spare: str, episode: str, collection: str, others: str, view: str) -> list[Call]:
+def calls(anime: str, spare: str, episode: str, collection: str, others: str, view: str, play: str) -> list[Call]:
     """Return each operation with a call for each status that a client can cause, in this order."""
     favorite, progress = {"anime_id": anime}, {"anime_id": anime, "episode": 1, "position_seconds": 1}
     entry, one, unknown = f"/library/{anime}", f"/collections/{collection}", f"/collections/{UNKNOWN_ID}"
     view_body, stale = {"episode_id": episode, "progress": 1}, {"headers": {"If-Match": '"x"'}}
+    batches: tuple[Any, ...] = ({"reports": [progress]}, {"reports": []})
     imports: tuple[Any, ...] = ({"lists": []}, 1)
     since = "?updated_since=2000-01-01T00:00:00Z&deleted=true"
     lists = {"Favorites": "/favorites", "WatchProgress": "/watch/progress", "Views": "/views", "Library": "/library"}
@@ -39,8 +40,10 @@ def calls(anime: str, spare: str, episode: str, collection: str, others: str, vi
         ),
         *(
             ("postWatchProgress", "POST", "/watch/progress", {"json": progress | it})
-            for it in ({"anime_id": UNKNOWN_ID}, {"episode": "x"})
+            for it in ({"anime_id": UNKNOWN_ID}, {"episode": "x"}, {"progress_percent": 100})
         ),
+        *(("postWatchProgressBatch", "POST", "/watch/progress/batch", {"json": it}) for it in batches),
+        ("postView", "POST", "/views", {"json": view_body | {"watched_at": "2999-01-01T00:00:00Z"}}),
         *(
             ("postView", "POST", "/views", {"json": it})
             for it in (view_body, view_body | {"episode_id": UNKNOWN_ID}, 1)
@@ -57,6 +60,12 @@ def calls(anime: str, spare: str, episode: str, collection: str, others: str, vi
         *(("listCollectionAnime", "GET", f"{it}/anime", {}) for it in (one, unknown, "/collections/x")),
         *(("putLibraryEntry", "PUT", it, {"json": {"status": "watching"}}) for it in (entry, f"/library/{UNKNOWN_ID}")),
         ("putLibraryEntry", "PUT", entry, {"json": {"status": "x"}}),
+        *(("changeLibraryEntry", "PATCH", it, {"json": {"score": 7.5}}) for it in (entry, f"/library/{UNKNOWN_ID}")),
+        ("changeLibraryEntry", "PATCH", entry, {"json": {"score": 7.25}}),
+        ("changeLibraryEntry", "PATCH", entry, {"json": {"score": 7}, **stale}),
+        *(("listPlays", "GET", f"/history{it}", {}) for it in ("", "?limit=0")),
+        *(("removePlay", "DELETE", f"/history/{it}", {}) for it in (play, UNKNOWN_ID, "x")),
+        ("clearPlays", "DELETE", "/history", {}),
         ("putLibraryEntry", "PUT", entry, {"json": {"status": "watching"}, **stale}),
         *(("getLibraryEntry", "GET", it, {}) for it in (entry, f"/library/{spare}", "/library/x")),
         *((f"list{name}", "GET", path, {}) for name, path in lists.items()),
@@ -66,6 +75,7 @@ def calls(anime: str, spare: str, episode: str, collection: str, others: str, vi
         *(("importLibrary", "POST", "/library/import", {"json": it}) for it in imports),
         *(("exportLibrary", "GET", f"/library/export{it}", {}) for it in ("", "?format=x")),
         *(("hideFromContinueWatching", "DELETE", f"/watch/continue/{it}", {}) for it in (anime, "x")),
+        *(("removeWatchProgress", "DELETE", f"/watch/progress/{it}", {}) for it in (anime, "x")),
         *(("removeFavorite", "DELETE", f"/favorites/{it}", {}) for it in (anime, "x")),
         *(("removeLibraryEntry", "DELETE", f"/library/{it}", {}) for it in (anime, "x")),
         *(
@@ -99,11 +109,13 @@ async def test_responses_match_the_description(server: URL, template: URL) -> No
         anime, spare = await backend.animes(2)
         episode = await backend.episode(anime)
         view = await viewer.write("POST", "/views", {"episode_id": await backend.episode(anime), "progress": 1}, 201)
+        await viewer.write("POST", "/watch/progress", {"anime_id": spare, "episode": 1, "progress_percent": 100})
+        (play,) = await viewer.read("/history")
         mine = await viewer.write("POST", "/collections", {"name": "x"}, 201)
         others = await other.write("POST", "/collections", {"name": "x", "is_public": True}, 201)
         seen = set()
         for name, method, path, more in calls(
-            *(anime, spare, episode, mine["id"], f"/collections/{others['id']}", view["id"])
+            *(anime, spare, episode, mine["id"], f"/collections/{others['id']}", view["id"], play["id"])
         ):
             guest = await backend.client.request(method, path, headers={"Authorization": "Bearer x"})
             check(schema, operations[name], guest)

@@ -42,7 +42,7 @@ class LibraryFields(msgspec.Struct, frozen=True, kw_only=True):
     """The columns of the library that a list fills, as in `LibraryEntry`."""
 
     status: Status
-    score: int | None = None
+    score: float | None = None
     notes: str | None = None
     episodes_watched: int = 0
     started_on: str | None = None

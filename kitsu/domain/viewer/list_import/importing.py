@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import ARRAY, Text, Uuid, and_, bindparam, func, select, text
+from sqlalchemy import ARRAY, Text, Uuid, and_, bindparam, case, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from uuid_utils.compat import uuid7
@@ -57,9 +57,11 @@ _EXISTING = (
     .with_for_update()
 )
 _new = insert(_entry)
+_is_same_status = and_(_new.excluded.status == _entry.status, _new.excluded.is_rewatching == _entry.is_rewatching)
 _UPSERT = _new.on_conflict_do_update(
     index_elements=[_entry.user_id, _entry.anime_id],
-    set_={**{name: _new.excluded[name] for name in _FIELDS}, "version": _entry.version + 1, "updated_at": func.now()},
+    set_={**{name: _new.excluded[name] for name in _FIELDS}, "version": _entry.version + 1, "updated_at": func.now()}
+    | {"status_set_at": case((_is_same_status, _entry.status_set_at), else_=func.now())},
 )
 _SUGGEST = text("""
 SELECT wanted.n, found.id, found.title

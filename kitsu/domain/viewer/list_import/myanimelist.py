@@ -1,5 +1,6 @@
 """MyAnimeList's export, as that site and others write it: a reader of its rows, and a writer."""
 
+import math
 import re
 from collections.abc import Mapping
 from xml.sax.saxutils import escape
@@ -55,7 +56,7 @@ def export_entry(entry: LibraryEntry, myanimelist_id: str) -> bytes:
         "my_start_date": _full_date(entry.started_on or ""),
         "my_finish_date": _full_date(entry.completed_on or ""),
         "my_rated": "",
-        "my_score": entry.score or 0,
+        "my_score": math.floor((entry.score or 0) + 0.5),  # whole points there
         "my_storage": "",
         "my_storage_value": "0.00",
         "my_status": _STATUS_WORDS[entry.status],
