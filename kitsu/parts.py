@@ -34,6 +34,7 @@ from kitsu.domain.viewer import collections, favorites, library, plays, views, w
 from kitsu.domain.viewer.exports import Exporter
 from kitsu.domain.viewer.list_import.importing import ListImporter
 from kitsu.domain.viewer.moderation import PublicCollectionReader
+from kitsu.domain.viewer.profiles import ProfileReader
 from kitsu.domain.viewer.progress_batch import BatchRecorder
 from kitsu.domain.viewer.statistics import StatisticsReader
 from kitsu.observability.metrics import Metrics, Samples
@@ -88,6 +89,7 @@ class Parts(dict[type, Any]):
         imports = ListImporter(self.engine)
         self.metrics = self._metrics(imports.outcomes.counts, limits) if settings.metrics_enabled else None
         users = UserReader(self.runner, self.accounts.media_url)
+        statistics = StatisticsReader(self.runner)
         recorder = watch_progress.WatchProgressRecorder(self.runner, self.engine)
         parts = [
             *(self.runner, self.accounts, self.accounts.access_tokens, self.accounts.session_rules),
@@ -101,7 +103,7 @@ class Parts(dict[type, Any]):
             *(library.LibraryReader(self.runner), Exporter(self.runner, users)),
             *(recorder, BatchRecorder(self.engine, recorder), plays.PlayReader(self.runner)),
             views.ViewRecorder(self.runner, self.engine),
-            StatisticsReader(self.runner),
+            *(statistics, ProfileReader(self.runner, users, statistics)),
             HealthReader(self.engine, self.runner, media),
             *(OverviewReader(self.runner), DailyNumbersReader(self.runner), MissedSearches(self.runner)),
             *(AdminLogReader(self.runner), audit.AuditReader(self.runner), PublicCollectionReader(self.runner)),

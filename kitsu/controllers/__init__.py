@@ -10,7 +10,17 @@ from kitsu.controllers.accounts import auth, users
 from kitsu.controllers.catalogue import anime, facets, history, merges, releases, reviews, search
 from kitsu.controllers.media import avatars
 from kitsu.controllers.operations import docs, health, metrics
-from kitsu.controllers.viewer import collections, exports, favorites, library, plays, statistics, views, watch_progress
+from kitsu.controllers.viewer import (
+    collections,
+    exports,
+    favorites,
+    library,
+    plays,
+    profiles,
+    statistics,
+    views,
+    watch_progress,
+)
 
 CONTROLLERS: tuple[type[Controller], ...] = (
     auth.AuthController,
@@ -31,6 +41,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     library.LibraryController,
     exports.ExportController,
     statistics.StatisticsController,
+    profiles.ProfileController,
     avatars.AvatarController,
     health.HealthController,
     metrics.MetricsController,

@@ -65,7 +65,13 @@ ENTRANCE = {
 }
 FILES = {"getAvatar": ("/media/avatars/{name}", {"200", "206", "304", "404", "416"})}
 KNOWN = SIGNED_IN | editing_operations.EDITING | viewer_operations.VIEWER | viewer_operations.GUESTS_TOO
-ALL = {**OPERATIONS, **ENTRANCE, **FILES, **{name: (path, {*it, "401"}) for name, (path, it) in KNOWN.items()}}
+ALL = {
+    **OPERATIONS,
+    **ENTRANCE,
+    **FILES,
+    **viewer_operations.EVERYONE,
+    **{name: (path, {*it, "401"}) for name, (path, it) in KNOWN.items()},
+}
 BODIES = {
     *viewer_operations.BODIES,
     *editing_operations.BODIES,

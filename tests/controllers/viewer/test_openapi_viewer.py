@@ -128,6 +128,26 @@ async def test_responses_match_the_description(server: URL, template: URL) -> No
     assert {(name, status) for name, status in seen if status not in NOT_TO_BE_HAD} == expected
 
 
+async def test_profiles_match_the_description(server: URL, template: URL) -> None:
+    async with backend_of(server, template) as backend:
+        schema = (await backend.client.get("/openapi.json")).json()
+        viewer = await backend.viewer()
+        await viewer.write("PUT", f"/library/{await backend.anime()}", {"status": "watching", "score": 8.5})
+        path = f"/profiles/{(await viewer.write('PATCH', '/users/me', {'is_public': True}))['username']}"
+        for sent, status in ((path, 200), ("/profiles/unknown", 404)):
+            response = await backend.client.get(sent)
+            check(schema, schema["paths"]["/profiles/{username}"]["get"], response)
+            assert response.status_code == status
+        for sent, status in (
+            (f"{path}/library", 200),
+            ("/profiles/unknown/library", 404),
+            (f"{path}/library?limit=0", 422),
+        ):
+            response = await backend.client.get(sent)
+            check(schema, schema["paths"]["/profiles/{username}/library"]["get"], response)
+            assert response.status_code == status
+
+
 def test_body_fields_and_dependencies_have_different_names() -> None:
     # Litestar would report an invalid field of that name as its own error, with status 500.
     app = create_app(Settings(secret_key="k" * 32, database_url=URL.create("postgresql+asyncpg")))

@@ -1,4 +1,4 @@
-"""GET /users/me/statistics: each number, from rows that are written by hand."""
+"""GET /users/me/statistics: each number, from inserted rows."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -37,6 +37,11 @@ GUESTS_TOO = {
     "getCollection": ("/collections/{collection_id}", {"200", "404", "422"}),
     "listCollectionAnime": ("/collections/{collection_id}/anime", {"200", "404", "422"}),
 }
+EVERYONE = {
+    "getProfile": ("/profiles/{username}", {"200", "404"}),
+    "listProfileLibrary": ("/profiles/{username}/library", {"200", "404", "422"}),
+}
+"""Operations that ignore a token."""
 BODIES = {
     *("addFavorite", "postWatchProgress", "postWatchProgressBatch", "postView", "addCollection", "changeCollection"),
     *("putLibraryEntry", "changeLibraryEntry"),
