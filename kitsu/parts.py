@@ -38,7 +38,9 @@ from kitsu.domain.viewer.anilist_page import AniListPage
 from kitsu.domain.viewer.exports import Exporter
 from kitsu.domain.viewer.list_import.importing import ListImporter
 from kitsu.domain.viewer.moderation import PublicCollectionReader
+from kitsu.domain.viewer.profiles import ProfileReader
 from kitsu.domain.viewer.progress_batch import BatchRecorder
+from kitsu.domain.viewer.statistics import StatisticsReader
 from kitsu.observability.metrics import Metrics, Samples
 from kitsu.observability.tracing import create_spans
 from kitsu.settings import Settings
@@ -92,6 +94,7 @@ class Parts(dict[type, Any]):
         self.metrics = self._metrics(imports.outcomes.counts, limits) if settings.metrics_enabled else None
         users = UserReader(self.runner, self.accounts.media_url)
         anime_reader = anime.AnimeReader(self.runner)
+        statistics = StatisticsReader(self.runner)
         recorder = watch_progress.WatchProgressRecorder(self.runner, self.engine)
         parts = [
             *(self.runner, self.accounts, self.accounts.access_tokens, self.accounts.session_rules),
@@ -107,6 +110,7 @@ class Parts(dict[type, Any]):
             AniListPage(self.runner),
             *(recorder, BatchRecorder(self.engine, recorder), plays.PlayReader(self.runner)),
             views.ViewRecorder(self.runner, self.engine),
+            *(statistics, ProfileReader(self.runner, users, statistics)),
             HealthReader(self.engine, self.runner, media),
             *(OverviewReader(self.runner), DailyNumbersReader(self.runner), MissedSearches(self.runner)),
             *(AdminLogReader(self.runner), audit.AuditReader(self.runner), PublicCollectionReader(self.runner)),

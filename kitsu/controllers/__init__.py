@@ -11,7 +11,17 @@ from kitsu.controllers.catalogue import anime, facets, history, merges, releases
 from kitsu.controllers.front_end import gateway
 from kitsu.controllers.media import avatars
 from kitsu.controllers.operations import docs, health, metrics
-from kitsu.controllers.viewer import collections, exports, favorites, library, plays, views, watch_progress
+from kitsu.controllers.viewer import (
+    collections,
+    exports,
+    favorites,
+    library,
+    plays,
+    profiles,
+    statistics,
+    views,
+    watch_progress,
+)
 
 CONTROLLERS: tuple[type[Controller], ...] = (
     auth.AuthController,
@@ -32,6 +42,8 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     library.LibraryController,
     exports.ExportController,
     gateway.GatewayController,
+    statistics.StatisticsController,
+    profiles.ProfileController,
     avatars.AvatarController,
     health.HealthController,
     metrics.MetricsController,

@@ -97,6 +97,10 @@ def the_episode(_: Accounts) -> dict[str, object]:
     return {"episode_id": EPISODE}
 
 
+def the_name(accounts: Accounts) -> dict[str, object]:
+    return {"username": accounts.owner_id.hex}
+
+
 def the_user(accounts: Accounts) -> dict[str, object]:
     return {"user_id": accounts.owner_id}
 
@@ -210,6 +214,10 @@ VIEWER: dict[tuple[str, str], Row] = {
     ("POST", "/library/import"): Row(bearer(200), lambda _: {"lists": []}),
     ("GET", "/library/export"): Row(bearer(200)),
     ("GET", "/users/me/export"): Row(bearer(200)),
+    ("GET", "/users/me/statistics"): Row(bearer(200)),
+    # The owner's profile is private.
+    ("GET", "/profiles/{username}"): Row(anyone(404), parameters=the_name),
+    ("GET", "/profiles/{username}/library"): Row(anyone(404), parameters=the_name),
 }
 TABLE |= VIEWER
 TABLE |= {("OPTIONS", path): Row(anyone(204), parameters=row.parameters) for (_, path), row in list(TABLE.items())}

@@ -59,7 +59,12 @@ _avatar = file(
     "take more memory, between 9 and 30. Of an animation the first frame is used."
 )
 _timezone = Schema(type=OpenAPIType.STRING, description="An IANA time zone.", examples=["Asia/Tokyo"])
-_fields: dict[str, Any] = {"username": _username, "timezone": _timezone}
+_is_public = Schema(
+    type=OpenAPIType.BOOLEAN,
+    description="Whether everyone may see the profile and the library; in a form the text `true` or `false`.",
+    examples=[True],
+)
+_fields: dict[str, Any] = {"username": _username, "timezone": _timezone, "is_public": _is_public}
 _change = form("ProfileChange", "Changes of the current user.", **_fields)
 _with_file = form("ProfileForm", "Changes of the current user, with a file.", **_fields, avatar=_avatar)
 PROFILE = operation_with_body({MULTIPART: _with_file, URL_ENCODED: _change, JSON: _change})
@@ -164,10 +169,20 @@ async def _profile(request: Request[Any, Any, Any]) -> tuple[ProfileChange, byte
         fields = MultiDict(content)
     elif body:
         raise UnsupportedMediaType
-    given = {name: _single(fields, name, str, "text") for name in ProfileChange.__struct_fields__}
+    given: dict[str, Any] = {name: _single(fields, name, str, "text") for name in ("username", "timezone")}
+    given["is_public"] = _flag(fields, "is_public", bool if media_type == JSON else str)
     change = ProfileChange(**{name: value for name, value in given.items() if value is not None})
     avatar = _single(fields, "avatar", UploadFile, "file") if media_type == MULTIPART else None
     return change, None if avatar is None else await avatar.read()
+
+
+def _flag(fields: FormMultiDict | MultiDict[Any], name: str, kind: type[Any]) -> bool | None:
+    """Return the only value of a field as a boolean, None without one. Raises InvalidRequest."""
+    value = _single(fields, name, kind, "boolean")
+    try:
+        return None if value is None else msgspec.convert(value, bool, strict=False)
+    except msgspec.ValidationError:
+        raise InvalidRequest([{"field": name, "message": "Expected true or false"}]) from None
 
 
 def _single(fields: FormMultiDict | MultiDict[Any], name: str, kind: type[T], description: str) -> T | None:

@@ -13,6 +13,7 @@ from kitsu.errors import InvalidRequest
 USERNAME = r"^[A-Za-z0-9_-]{3,32}$"
 
 Timezone = Annotated[str, described("An IANA time zone: the days of the library are days there.", "Asia/Tokyo")]
+IsPublic = Annotated[bool, described("Whether everyone may see the profile and the library, under `/profiles`.")]
 
 
 class ProfileChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,6 +21,7 @@ class ProfileChange(msgspec.Struct, frozen=True, kw_only=True):
 
     username: str | UnsetType = UNSET
     timezone: str | UnsetType = UNSET
+    is_public: bool | UnsetType = UNSET
 
     def check(self) -> None:
         """Raise InvalidRequest for values that are not allowed."""

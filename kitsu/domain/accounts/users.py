@@ -26,7 +26,7 @@ from kitsu.db.statements import StatementRunner
 from kitsu.domain.accounts.access_tokens import AccessTokens
 from kitsu.domain.accounts.passwords import PasswordHasher, check_new
 from kitsu.domain.accounts.permissions import Role
-from kitsu.domain.accounts.profile import USERNAME, ProfileChange, Timezone
+from kitsu.domain.accounts.profile import USERNAME, IsPublic, ProfileChange, Timezone
 from kitsu.domain.accounts.sessions import SessionRules, SessionService
 from kitsu.domain.admin_log import log_action
 from kitsu.domain.fields import described
@@ -60,6 +60,7 @@ class User(msgspec.Struct, kw_only=True):
     avatar: Annotated[str | None, described("`uploads/avatars/<name>`.", "uploads/avatars/5f0c6a7be1d24d0f.webp")]
     avatar_url: Annotated[str | None, _AVATAR_URL]
     timezone: Timezone
+    is_public: IsPublic
     created_at: Annotated[datetime, described("When the account was created.")]
 
 
@@ -111,6 +112,11 @@ _user = models.User
 _COLUMNS = columns_of(User, _user)
 _FIELDS = [column.key for column in _COLUMNS]
 _ONE = select(*_COLUMNS).where(_user.id == bindparam("user_id", type_=Uuid))
+_PUBLIC = select(*_COLUMNS).where(
+    func.lower(_user.username) == func.lower(bindparam("username", type_=Text)),
+    _user.is_public.is_(True),
+    _user.is_active.is_(True),
+)
 _start, _end = bindparam("start", type_=Text), bindparam("end", type_=Text)
 _MATCHES = union(
     *(
@@ -144,6 +150,14 @@ class UserReader:
         row = await self._runner.row(_ONE, {"user_id": user_id})
         if row is None:
             raise NotFound("User not found")
+        return self._user_of(row)
+
+    async def public(self, username: str) -> User:
+        """Return the active user of a name, in any case, whose profile is public. Raises NotFound."""
+        # PostgreSQL takes no text with NUL.
+        row = await self._runner.row(_PUBLIC, {"username": username}) if re.fullmatch(USERNAME, username) else None
+        if row is None:
+            raise NotFound("Profile not found")
         return self._user_of(row)
 
 

@@ -254,8 +254,8 @@ async def test_openapi_describes_the_avatar_as_a_file(api: httpx.AsyncClient) ->
     names = {media_type: body["schema"]["$ref"].rpartition("/")[2] for media_type, body in content.items()}
     assert names.pop("multipart/form-data") == "ProfileForm"
     assert set(names.values()) == {"ProfileChange"}
-    assert set(schemas["ProfileForm"]["properties"]) == {"username", "timezone", "avatar"}
-    assert set(schemas["ProfileChange"]["properties"]) == {"username", "timezone"}
+    assert set(schemas["ProfileForm"]["properties"]) == {"username", "timezone", "is_public", "avatar"}
+    assert set(schemas["ProfileChange"]["properties"]) == {"username", "timezone", "is_public"}
     assert schemas["ProfileForm"]["properties"]["avatar"]["format"] == "binary"
     for status in ("200", "206"):
         assert list(paths["/media/avatars/{name}"]["get"]["responses"][status]["content"]) == ["image/webp"]

@@ -74,6 +74,7 @@ ALL = {
     **ENTRANCE,
     **IMPORTS,
     **FILES,
+    **viewer_operations.EVERYONE,
     **{name: (path, {*it, "401"}) for name, (path, it) in KNOWN.items()},
 }
 BODIES = {

@@ -92,6 +92,7 @@ def calls(anime: str, spare: str, episode: str, collection: str, others: str, vi
         ("clearViews", "DELETE", "/views", {}),
         *((f"list{name}", "GET", f"{path}{since}", {}) for name, path in lists.items()),
         ("exportMe", "GET", "/users/me/export", {}),
+        ("getStatistics", "GET", "/users/me/statistics", {}),
     ]
 
 
@@ -130,6 +131,26 @@ async def test_responses_match_the_description(server: URL, template: URL) -> No
     every = viewer_operations.VIEWER | viewer_operations.GUESTS_TOO
     expected = {(name, status) for name, (_, statuses) in every.items() for status in statuses - NOT_TO_BE_HAD}
     assert {(name, status) for name, status in seen if status not in NOT_TO_BE_HAD} == expected
+
+
+async def test_profiles_match_the_description(server: URL, template: URL) -> None:
+    async with backend_of(server, template) as backend:
+        schema = (await backend.client.get("/openapi.json")).json()
+        viewer = await backend.viewer()
+        await viewer.write("PUT", f"/library/{await backend.anime()}", {"status": "watching", "score": 8.5})
+        path = f"/profiles/{(await viewer.write('PATCH', '/users/me', {'is_public': True}))['username']}"
+        for sent, status in ((path, 200), ("/profiles/unknown", 404)):
+            response = await backend.client.get(sent)
+            check(schema, schema["paths"]["/profiles/{username}"]["get"], response)
+            assert response.status_code == status
+        for sent, status in (
+            (f"{path}/library", 200),
+            ("/profiles/unknown/library", 404),
+            (f"{path}/library?limit=0", 422),
+        ):
+            response = await backend.client.get(sent)
+            check(schema, schema["paths"]["/profiles/{username}/library"]["get"], response)
+            assert response.status_code == status
 
 
 def test_body_fields_and_dependencies_have_different_names() -> None:

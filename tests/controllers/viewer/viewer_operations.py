@@ -31,12 +31,18 @@ VIEWER = {
     "importLibrary": ("/library/import", {"200", "403", "413", "422"}),
     "exportLibrary": ("/library/export", {"200", "422"}),
     "exportMe": ("/users/me/export", {"200"}),
+    "getStatistics": ("/users/me/statistics", {"200"}),
 }
 GUESTS_TOO = {
     "listCollections": ("/collections", {"200", "422"}),
     "getCollection": ("/collections/{collection_id}", {"200", "404", "422"}),
     "listCollectionAnime": ("/collections/{collection_id}/anime", {"200", "404", "422"}),
 }
+EVERYONE = {
+    "getProfile": ("/profiles/{username}", {"200", "404"}),
+    "listProfileLibrary": ("/profiles/{username}/library", {"200", "404", "422"}),
+}
+"""Operations that ignore a token."""
 BODIES = {
     *("addFavorite", "postWatchProgress", "postWatchProgressBatch", "postView", "addCollection", "changeCollection"),
     *("putLibraryEntry", "changeLibraryEntry", "orderCollection"),
