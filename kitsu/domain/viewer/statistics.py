@@ -76,8 +76,10 @@ class Statistics(Totals):
 # With an array, the anime are looked up by their ids: for a join, PostgreSQL would read the whole table. One of unknown
 # length has at least the episodes that are watched now.
 _WATCHED = """
-    WITH played AS (
-        SELECT anime_id, count(*) AS plays FROM plays WHERE user_id = :user_id GROUP BY anime_id
+    WITH own_plays AS (
+        SELECT anime_id, watched_at FROM plays WHERE user_id = :user_id
+    ), played AS (
+        SELECT anime_id, count(*) AS plays FROM own_plays GROUP BY anime_id
     ), entries AS (
         SELECT * FROM library_entries WHERE user_id = :user_id
     ), watched AS (
@@ -117,14 +119,13 @@ _MONTHS = f"""(
             ) AS starts
         FROM users u, LATERAL (
             SELECT timezone(u.timezone, min(watched_at)) AS first, timezone(u.timezone, max(watched_at)) AS last
-            FROM plays WHERE user_id = :user_id
+            FROM own_plays
         ) p, generate_series(date_trunc('month', p.first), p.last, interval '1 month') start
         WHERE u.id = :user_id
     ), counted AS (
         SELECT width_bucket(watched_at, (SELECT starts FROM months)) AS number, count(*) AS episodes,
             coalesce(sum(seconds), 0) AS seconds
-        FROM plays JOIN watched ON watched.id = plays.anime_id
-        WHERE user_id = :user_id
+        FROM own_plays JOIN watched ON watched.id = own_plays.anime_id
         GROUP BY number ORDER BY number DESC LIMIT {MAX_MONTHS}
     )
     SELECT 'months', names[number], 0, episodes, round(CAST(seconds AS numeric) / 60), NULL, 0, 0 FROM counted, months
