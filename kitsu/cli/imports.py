@@ -59,6 +59,11 @@ def import_catalogue(file: Path, *, dry_run: bool) -> None:
 def _echo_catalogue_report(report: Report, *, dry_run: bool) -> None:
     for number, reason in report.refused:
         click.echo(f"refused {number}: {reason}", err=True)
+    for number, text in report.remarks:
+        click.echo(f"entry {number}: {text}", err=True)
+    for title, numbers in report.kept_episodes:
+        shown = ", ".join(map(str, numbers))
+        click.echo(f"kept of {title}: {shown}, beyond its new number of episodes but watched or edited", err=True)
     _echo_counts(report, f"{len(report.refused):,} refused", dry_run=dry_run)
     if report.from_sample:
         click.echo(f"{report.from_sample:,} of those added took the place of sample titles.")
@@ -72,6 +77,8 @@ def _echo_catalogue_report(report: Report, *, dry_run: bool) -> None:
     ):
         if count:
             click.echo(f"{count:,} {what}")
+    if report.values_left_out:
+        click.echo(f"{report.values_left_out:,} wrong values were left out of their entries.")
     if report.left_out:
         click.echo(f"{report.left_out:,} entries were left out, because an editor deleted their anime.")
 

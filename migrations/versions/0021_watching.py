@@ -18,6 +18,12 @@ JOIN anime a ON a.id = r.anime_id
 WHERE e.number > 0 AND a.duration_seconds > 0 AND v.progress::bigint * 100 >= a.duration_seconds::bigint * 90
 """
 
+# What is no field of an editor in the history.
+FIELDS = """
+CREATE OR REPLACE FUNCTION kitsu_fields(record jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN jsonb_strip_nulls(record) - '{{{names}}}'::text[]
+"""
+
 
 def upgrade() -> None:
     time = sa.DateTime(timezone=True)
@@ -35,6 +41,9 @@ def upgrade() -> None:
     op.create_index("ix_plays_episode", "plays", ["anime_id", "user_id", "episode", "watched_at"])
 
     op.create_index("ix_episodes_airs_at", "episodes", ["airs_at"], postgresql_where=sa.text("airs_at IS NOT NULL"))
+
+    op.add_column("episodes", sa.Column("imported_airs_at", time))
+    op.execute(FIELDS.format(names="updated_at,edited_fields,title_key,genre_keys,imported_airs_at"))
 
     # Devices in step hear of views that come late.
     op.add_column("views", sa.Column("updated_at", time, server_default=sa.func.now(), nullable=False))
@@ -55,5 +64,7 @@ def downgrade() -> None:
     op.drop_column("library_entries", "episodes_set_at")
     op.drop_column("library_entries", "status_set_at")
     op.drop_index("ix_episodes_airs_at", "episodes")
+    op.execute(FIELDS.format(names="updated_at,edited_fields,title_key,genre_keys"))
+    op.drop_column("episodes", "imported_airs_at")
     op.drop_column("views", "updated_at")
     op.drop_table("plays")

@@ -113,6 +113,8 @@ class Episode(Entity):
     number: Mapped[int]
     title: Mapped[str | None] = mapped_column(String(255))
     airs_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    imported_airs_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    """The value of the last import. Where an editor has set another one, imports leave it alone."""
 
 
 class CatalogueImport(DefaultBase):
