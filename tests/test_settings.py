@@ -44,7 +44,7 @@ ACCEPTED: dict[str, dict[str, object]] = {
     "DB_POOL_PRE_PING": {"true": True, "Off": False},
     "DEBUG": {"1": True, "no": False},
     "ALGORITHM": {"HS512": "HS512"},
-    "REFRESH_RETRY": {"same": "same"},
+    "REFRESH_RETRY": {"refuse": "refuse"},
     "LOG_LEVEL": {"WARNING": "warning"},
     "APP_NAME": {" Кицунэ ": "Кицунэ"},
     "HOST": {"::1": "::1"},

@@ -66,10 +66,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Lifetime of an access token."""
     refresh_token_expire_days: Annotated[int, parsers.integer(1, 3650, "days")] = 14
     """Lifetime of a refresh token."""
+    refresh_retry: Annotated[str, parsers.one_of("refuse", "same")] = "same"
+    """Response to a refresh token that is sent again, by another tab or since its response was lost: while the new
+    refresh token is unused the same one again, or 401."""
     refresh_leeway_seconds: Annotated[int, parsers.integer(0, 300, "seconds")] = 10
-    """Time after its use in which a refresh token may be sent again without ending the session (two tabs)."""
-    refresh_retry: Annotated[str, parsers.one_of("refuse", "same")] = "refuse"
-    """Response to a token sent again in that time: 401, or the same new refresh token as the first time."""
+    """With REFRESH_RETRY=refuse the time after its use in which that does not end the session."""
     algorithm: Annotated[str, parsers.one_of("HS256", "HS384", "HS512")] = "HS256"
     """Algorithm that signs access tokens."""
     password_threads: Annotated[int, parsers.integer(1, 64)] = 1

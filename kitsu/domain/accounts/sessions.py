@@ -83,7 +83,8 @@ class SessionRules(msgspec.Struct, frozen=True):
 
     lifetime: timedelta
     leeway: timedelta
-    same_child: bool  # within the leeway a repeated refresh gets the same tokens again, instead of 401
+    same_child: bool
+    """A repeated refresh gets the same refresh token again while that is unused. Otherwise 401 within the leeway."""
     secret_key: str
 
 
@@ -101,6 +102,7 @@ _TOKEN = (
     .join(User, User.id == AuthSession.user_id)
     .where(_has_hash)
 )
+_IS_NEWEST = select(func.count()).where(_has_hash, RefreshToken.used_at.is_(None))
 _is_active = (AuthSession.revoked_at.is_(None), AuthSession.expires_at > _clock)
 _IDENTITIES: Rows = (
     select(User.id.label("user_id"), AuthSession.id.label("session_id"), User.role)
@@ -190,11 +192,12 @@ class SessionService(SQLAlchemyAsyncRepositoryService[AuthSession]):
             raise Unauthorized
         child = self._child_of(token) if self._rules.same_child else token_urlsafe(32)
         if found.used_at is not None:
-            is_parent = found.generation == session.generation - 1
-            if is_parent and found.now - found.used_at <= self._rules.leeway:
-                if not self._rules.same_child:
-                    raise Unauthorized
+            is_parent = found.generation == session.generation - 1  # the newest token is unused
+            # Its child may have been made while the other rule was set.
+            if is_parent and await self._session.scalar(_IS_NEWEST, {"hash": _hash(child)}):
                 return Tokens(self._access_tokens.issue(session.user_id, session.id), child)
+            if is_parent and found.now - found.used_at <= self._rules.leeway:
+                raise Unauthorized
             await self._revoke("reuse", AuthSession.id == session.id)
             await self._session.commit()
             log.warning("refresh token reused", user_id=str(session.user_id), session_id=str(session.id))
