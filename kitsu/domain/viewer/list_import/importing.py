@@ -1,6 +1,7 @@
 """Import of a list into a viewer's library: the anime of each entry, and the policy for existing entries."""
 
 import asyncio
+import math
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
@@ -114,7 +115,7 @@ async def _import(
         else:
             known[anime_id] = entry
     changed = [
-        {"id": uuid7(), "user_id": user_id, "anime_id": anime_id, **{name: getattr(entry, name) for name in _FIELDS}}
+        {"id": uuid7(), "user_id": user_id, "anime_id": anime_id, **_columns(entry)}
         for anime_id, entry in known.items()
         if _is_to_store(entry, existing.get(anime_id), policy)
     ]
@@ -134,10 +135,16 @@ async def _find_anime(connection: AsyncConnection, entries: Iterable[ListEntry])
     return {(row.provider, row.external_id): row.anime_id for row in rows}
 
 
+def _columns(entry: ListEntry) -> dict[str, Any]:
+    """Return the columns of an entry; the score in whole points."""
+    columns = {name: getattr(entry, name) for name in _FIELDS}
+    return {**columns, "score": entry.score and math.floor(entry.score + 0.5)}
+
+
 def _is_to_store(entry: ListEntry, old: Any, policy: Policy) -> bool:
     if old is None:
         return True
-    if all(getattr(entry, name) == getattr(old, name) for name in _FIELDS):
+    if all(value == getattr(old, name) for name, value in _columns(entry).items()):
         return False
     if policy != "newer":
         return policy == "replace"
