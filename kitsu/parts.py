@@ -33,6 +33,7 @@ from kitsu.domain.rate_limits import Policy, RateLimiter
 from kitsu.domain.viewer import collections, favorites, library, views, watch_progress
 from kitsu.domain.viewer.exports import Exporter
 from kitsu.domain.viewer.list_import.importing import ListImporter
+from kitsu.domain.viewer.list_import.runs import LibraryImportReader
 from kitsu.domain.viewer.moderation import PublicCollectionReader
 from kitsu.observability.metrics import Metrics, Samples
 from kitsu.observability.tracing import create_spans
@@ -101,7 +102,7 @@ class Parts(dict[type, Any]):
             HealthReader(self.engine, self.runner, media),
             *(OverviewReader(self.runner), DailyNumbersReader(self.runner), MissedSearches(self.runner)),
             *(AdminLogReader(self.runner), audit.AuditReader(self.runner), PublicCollectionReader(self.runner)),
-            *(JobReader(self.runner), ImportRunReader(self.runner)),
+            *(JobReader(self.runner), ImportRunReader(self.runner), LibraryImportReader(self.runner)),
             *([self.metrics] if self.metrics else []),
         ]
         super().__init__({type(part): part for part in parts})

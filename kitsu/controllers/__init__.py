@@ -10,7 +10,7 @@ from kitsu.controllers.accounts import auth, users
 from kitsu.controllers.catalogue import anime, facets, history, merges, releases, reviews, search
 from kitsu.controllers.media import avatars
 from kitsu.controllers.operations import docs, health, metrics
-from kitsu.controllers.viewer import collections, exports, favorites, library, views, watch_progress
+from kitsu.controllers.viewer import collections, exports, favorites, imports, library, views, watch_progress
 
 CONTROLLERS: tuple[type[Controller], ...] = (
     auth.AuthController,
@@ -28,6 +28,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     views.ViewController,
     collections.CollectionController,
     library.LibraryController,
+    imports.LibraryImportController,
     exports.ExportController,
     avatars.AvatarController,
     health.HealthController,

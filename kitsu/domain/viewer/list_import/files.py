@@ -14,6 +14,7 @@ from kitsu.domain.viewer.list_import import (
     kitsu_api,
     myanimelist_api,
     own,
+    own_csv,
     shikimori,
     simkl,
     trakt,
@@ -50,7 +51,7 @@ _JSON_FORMATS = [
     _JsonFormat(trakt.matches, trakt.read),
     _JsonFormat(anilist.matches, anilist.read),
 ]
-_CSV_FORMATS = [(yamtrack.COLUMNS, yamtrack.read)]
+_CSV_FORMATS = [(own_csv.COLUMNS, own_csv.read), (yamtrack.COLUMNS, yamtrack.read)]
 """The columns that a format has, and its reader."""
 
 

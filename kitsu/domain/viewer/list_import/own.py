@@ -50,9 +50,14 @@ def _read_row(number: int, title: str, values: dict[str, Any]) -> ListEntry:
     external = mapping(values.get("external_ids") or entry.get("external_ids") or anime.get("external_ids"))
     ids = [(str(provider), each) for provider, each in external.items() if isinstance(each, str)]
     changed_at = entry.get("updated_at")
-    anime_id = _uuid(entry.get("anime_id"))
     return row.entry(
-        number, title, ids, anime_id=anime_id, year=anime.get("year"), updated_at=changed_at, has_exact_numbers=True
+        number,
+        title,
+        ids,
+        anime_id=_uuid(entry.get("anime_id")),
+        year=anime.get("year"),
+        updated_at=changed_at,
+        has_exact_numbers=not entry.get("all_episodes"),
     )
 
 
