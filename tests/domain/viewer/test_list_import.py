@@ -220,7 +220,7 @@ async def test_import_with_invalid_rows_stores_the_others(real: tuple[httpx.Asyn
     anime = real_anime()
     good = block(1, anime[0])
     rows = [
-        block(1, anime[1]).replace("<my_score>1<", "<my_score>11<"),
+        block(1, anime[1]).replace("<series_animedb_id>", "<series_animedb_id>x"),
         good,
         good,
         block(1, anime[2]).replace("<my_status>Completed<", "<my_status>Eaten<"),

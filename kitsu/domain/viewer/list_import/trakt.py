@@ -58,14 +58,14 @@ class _Medium:
         """Take what a row says."""
         self._times += [row[name] for name in _TIMES if isinstance(row.get(name), str) and read_time(row[name])]
         episode = mapping(row.get("episode"))
-        kind = "season" if row.get("season") and not episode else "episode" if episode else ""
+        kind = "an episode" if episode else "a season" if row.get("season") else ""
         if "rated_at" in row:
             self._rate(row, kind)
         elif "listed_at" in row:
             self._state |= {"listed": True} if not kind else {}
             self._state |= {"notes": row["notes"]} if row.get("notes") else {}
             if kind:
-                self._remarks[f"A {kind} of it on the watchlist was left out."] = None
+                self._remarks[f"That {kind} of it is on the watchlist was left out."] = None
         elif self._kind == "movie":
             self._play(1, 1, row.get("plays", 1))
         elif episode:
@@ -76,7 +76,7 @@ class _Medium:
 
     def _rate(self, row: Mapping[str, Any], kind: str) -> None:
         if kind:
-            self._remarks[f"The rating of a {kind} of it was left out."] = None
+            self._remarks[f"The rating of {kind} of it was left out."] = None
         else:
             self._state["rating"] = row.get("rating")
 
@@ -85,7 +85,7 @@ class _Medium:
             self._plays.setdefault(season, Counter())[episode] += plays
 
     def result(self) -> ListEntry | NotImported:
-        """Return the entry, or why there is none."""
+        """Return the entry, or the reason why it can't be imported."""
         try:
             return self._entry()
         except EntryError as error:
