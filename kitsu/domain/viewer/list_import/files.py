@@ -50,7 +50,7 @@ _JSON_FORMATS = [
     _JsonFormat(trakt.matches, trakt.read),
     _JsonFormat(anilist.matches, anilist.read),
 ]
-_CSV_FORMATS = [(yamtrack.COLUMNS, yamtrack.read), (own.CSV_COLUMNS, own.read_csv)]
+_CSV_FORMATS = [(yamtrack.COLUMNS, yamtrack.read)]
 """The columns that a format has, and its reader."""
 
 

@@ -1,19 +1,12 @@
-"""Kitsu's own exports: the library as JSON and CSV, the JSON of an account, and pages of `GET /library`."""
+"""Kitsu's own JSON: `GET /library/export`, `GET /users/me/export`, and pages of `GET /library`."""
 
-import re
-from collections.abc import Iterable, Mapping
-from typing import Any, get_args
+from typing import Any
 from uuid import UUID
 
-from kitsu.domain.catalogue.anime import Provider
 from kitsu.domain.viewer.list_import.entries import ListEntry
 from kitsu.domain.viewer.list_import.json_values import Value, items, mapping, members
 from kitsu.domain.viewer.list_import.rows import Row, Rows, read_rows
 from kitsu.domain.viewer.list_import.values import first_title
-
-CSV_COLUMNS = {"title", "status"}
-_PROVIDERS = get_args(Provider)
-_PAIR = re.compile(r"([a-z0-9_.-]+):([^\s,;]+)")
 
 
 def matches(document: Value) -> bool:
@@ -27,24 +20,6 @@ def matches(document: Value) -> bool:
 def read(document: Value) -> Rows:
     """Return the entries. Raises ListTooLarge."""
     return read_rows(_rows(document), lambda values: first_title(_anime(values).get("title")), _read_row)
-
-
-def read_csv(rows: Iterable[Mapping[str, Any]]) -> Rows:
-    """Return the entries of lines, which have the fields of an entry, and external ids. Raises ListTooLarge."""
-    return read_rows(map(_of_line, rows), lambda values: first_title(_anime(values).get("title")), _read_row)
-
-
-def _of_line(line: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a line as an entry of the JSON. Ids have a column for each provider, or are in one as `provider:id`."""
-    of_columns = {name: line.get(name) or line.get(f"{name}_id") for name in _PROVIDERS}
-    external_ids = {
-        **{name: value for name, value in of_columns.items() if value},
-        **dict(_PAIR.findall(line.get("external_ids") or "")),
-    }
-    return {
-        "entry": {**line, "anime": {"title": line.get("title"), "year": line.get("year")}},
-        "external_ids": external_ids,
-    }
 
 
 def _rows(document: Value) -> list[Value]:

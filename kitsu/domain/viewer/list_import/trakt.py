@@ -113,9 +113,8 @@ class _Medium:
             row.remark(remark)
         if values.keys() <= {"rating"}:
             row.remark("The file has only its rating, so it counts as completed.")
-        ids = [("trakt", read_id(mapping(self._values.get("ids")).get("trakt")))]
         changed_at = max(self._times, default=None)
-        return row.entry(self._number, self._title, ids, year=self._values.get("year"), updated_at=changed_at)
+        return row.entry(self._number, self._title, (), year=self._values.get("year"), updated_at=changed_at)
 
     def _status(self, first: Counter[int]) -> str:
         if not first:
