@@ -35,7 +35,7 @@ def block(number: int, anime: dict[str, Any]) -> str:
     status = STATUSES[number % 5]
     begun = date(2015, 1, 1) + timedelta(days=number)
     # A completed entry without a number has all episodes, and none has more than there are.
-    watched = min(number % 30 or (status == "Completed"), anime["episodes"] or 30)
+    watched = min(number % 30 or int(status == "Completed"), anime["episodes"] or 30)
     note = f"Notes & more of <{number}> ü 鋼" if number % 3 == 0 else ""
     dates = (
         "0000-00-00" if number % 7 == 0 else f"{begun.year}-00-00" if number % 11 == 0 else begun.isoformat(),
@@ -223,7 +223,7 @@ async def test_import_with_invalid_rows_stores_the_others(real: tuple[httpx.Asyn
     anime = real_anime()
     good = block(1, anime[0])
     rows = [
-        block(1, {**anime[1], "id": "x"}),
+        block(1, anime[1]).replace("<series_animedb_id>", "<series_animedb_id>x"),
         good,
         good,
         block(1, anime[2]).replace("<my_status>Completed<", "<my_status>Eaten<"),

@@ -4,14 +4,14 @@ from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-import msgspec
-
-from kitsu.domain.viewer.list_import.entries import EntryError, ListEntry, ListFileError, NotImported
+from kitsu.domain.viewer.list_import.entries import EntryError, LibraryFields, ListEntry, ListFileError, NotImported
 from kitsu.domain.viewer.list_import.json_values import Value, decoded, items, mapping, members
 from kitsu.domain.viewer.list_import.rows import Row, Scale, of_hundred, of_ten
 from kitsu.domain.viewer.list_import.values import MANGA, first_title, is_manga, numbered, read_id, read_number
 
 _MAX_DEPTH = 4  # `[{"data": {"alias": {"lists": …}}}]`, where several responses are in one file
+_MAX_RESPONSES = 2_000  # of 50 entries; a longer array has other items than responses
+_MAX_ALIASES = 100
 _LISTS = ("lists", "animes")
 _PAGE = "mediaList"
 
@@ -77,7 +77,8 @@ def _collections(value: Value, context: _Context, depth: int = 0) -> Iterator[tu
     """Yield each object that has lists or a page of entries, whatever the query called it."""
     if depth > _MAX_DEPTH:
         return
-    for item in items(value):
+    responses = items(value) if depth == 0 else []
+    for item in responses if len(responses) <= _MAX_RESPONSES else []:
         yield from _collections(item, context, depth + 1)
     fields = members(value)
     own = (_score_format(fields.get(name)) for name in ("user", "User", "Viewer"))
@@ -87,9 +88,9 @@ def _collections(value: Value, context: _Context, depth: int = 0) -> Iterator[tu
     if any(name in fields for name in (*_LISTS, _PAGE)):
         yield fields, context
         return
-    for name, child in fields.items():
+    for name, child in fields.items() if len(fields) <= _MAX_ALIASES else ():
         is_of_manga = context.is_manga or "manga" in name.lower()
-        yield from _collections(child, context._replace(is_manga=is_of_manga), depth + 1)
+        yield from _collections(child, _Context(context.score_format, is_of_manga), depth + 1)
 
 
 def _score_format(user: Value) -> str | None:
@@ -139,7 +140,7 @@ def _ranked_entry(number: int, source: _Source) -> tuple[object, _Ranked]:
         entry = row.entry(number, title, ids, year=media.get("seasonYear"), updated_at=values.get("updatedAt"))
     except EntryError as error:
         return key, ((False, False, 0), NotImported(number, title or None, str(error), None))
-    fullness = sum(map(bool, msgspec.structs.astuple(entry)))
+    fullness = sum(bool(getattr(entry, name)) for name in LibraryFields.__struct_fields__)
     return key, ((True, bool(values.get("status")), fullness), entry)
 
 

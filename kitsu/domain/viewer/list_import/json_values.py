@@ -51,7 +51,12 @@ def pages(document: Value) -> list[Value]:
 
 def decoded(value: Value) -> Any:
     """Return the whole value as Python's objects. Raises ListFileError."""
-    return _decode(bytes(value)) if isinstance(value, Raw) else value
+    if not isinstance(value, Raw):
+        return value
+    try:
+        return msgspec.json.decode(value)
+    except (msgspec.MsgspecError, RecursionError):
+        return _decode(bytes(value))
 
 
 def mapping(value: Any) -> dict[str, Any]:

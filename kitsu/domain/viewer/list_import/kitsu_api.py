@@ -28,31 +28,37 @@ def _of_five(stars: float) -> float | None:
 
 
 class _Included:
-    """The anime and mappings that a page includes, by type and id."""
+    """What a page includes about anime and mappings, by their ids."""
 
     def __init__(self, resources: Sequence[Value]) -> None:
-        self._found: dict[tuple[Any, Any], dict[str, Any]] = {}
+        self._anime: dict[str, tuple[str, str, list[str]]] = {}
+        self._mappings: dict[str, tuple[str, str | None]] = {}
         for resource in map(members, resources):
-            if (kind := decoded(resource.get("type"))) in {"anime", "mappings"}:
-                key = kind, str(decoded(resource.get("id")))
-                self._found[key] = {name: decoded(resource.get(name)) for name in ("attributes", "relationships")}
+            kind = decoded(resource.get("type"))
+            if kind in {"anime", "mappings"}:
+                found = mapping(decoded(resource.get("attributes")))
+                resource_id = str(decoded(resource.get("id")))
+                if kind == "anime":
+                    title = first_title(found.get("canonicalTitle"), *mapping(found.get("titles")).values())
+                    linked = _linked(decoded(resource.get("relationships")), "mappings")
+                    year = str(found.get("startDate") or "")[:4]
+                    self._anime[resource_id] = title, year, [str(mapping(each).get("id")) for each in linked]
+                elif provider := _SITES.get(squeezed(found.get("externalSite"))):
+                    self._mappings[resource_id] = provider, read_id(found.get("externalId"))
 
-    def attributes(self, identifier: Any) -> dict[str, Any]:
-        return mapping(self._resource(identifier).get("attributes"))
+    def title_and_year(self, anime_id: object) -> tuple[str, str]:
+        return self._anime.get(str(anime_id), ("", "", []))[:2]
 
-    def related(self, identifier: Any, name: str) -> list[Any]:
-        return _linked(mapping(self._resource(identifier).get("relationships")), name)
-
-    def _resource(self, identifier: Any) -> dict[str, Any]:
-        identifier = mapping(identifier)
-        return self._found.get((identifier.get("type"), str(identifier.get("id"))), {})
+    def ids(self, anime_id: object) -> list[tuple[str, str | None]]:
+        """Return the ids of an anime at other sites."""
+        mappings = self._anime.get(str(anime_id), ("", "", []))[2]
+        return [self._mappings[each] for each in mappings if each in self._mappings]
 
 
 def matches(document: Value) -> bool:
-    """Return whether the file has pages of resources with attributes."""
-    return any(
-        "attributes" in members(each) for page in pages(document)[:1] for each in items(members(page).get("data"))[:1]
-    )
+    """Return whether the file has pages of library entries."""
+    first = [members(each) for page in pages(document)[:1] for each in items(members(page).get("data"))[:1]]
+    return any(squeezed(decoded(each.get("type"))) == "libraryentries" for each in first)
 
 
 def read(document: Value) -> Rows:
@@ -67,26 +73,26 @@ def _rows(document: Value) -> Iterator[dict[str, Any]]:
             values = mapping(decoded(each))
             relationships = mapping(values.get("relationships"))
             anime = next((item for name in ("anime", "media") for item in _linked(relationships, name)), None)
-            attributes = included.attributes(anime)
+            anime_id = mapping(anime).get("id")
+            title, year = included.title_and_year(anime_id)
             yield {
                 "attributes": mapping(values.get("attributes")),
-                "anime": mapping(anime),
-                "is_manga": bool(_linked(relationships, "manga")),
-                "title": first_title(attributes.get("canonicalTitle"), *mapping(attributes.get("titles")).values()),
-                "year": str(attributes.get("startDate") or "")[:4],
-                "mappings": [included.attributes(item) for item in included.related(anime, "mappings")],
+                "is_manga": bool(_linked(relationships, "manga")) or is_manga(mapping(anime).get("type")),
+                "title": title,
+                "year": year,
+                "ids": [("kitsu", read_id(anime_id)), *included.ids(anime_id)],
             }
 
 
-def _linked(relationships: dict[str, Any], name: str) -> list[Any]:
+def _linked(relationships: Any, name: str) -> list[Any]:
     """Return the identifiers of a relationship to one resource or to several."""
-    data = mapping(relationships.get(name)).get("data")
+    data = mapping(mapping(relationships).get(name)).get("data")
     return data if isinstance(data, list) else [data] if data else []
 
 
 def _read_row(number: int, title: str, values: dict[str, Any]) -> ListEntry:
-    attributes, anime = values["attributes"], values["anime"]
-    if values["is_manga"] or is_manga(anime.get("type")):
+    attributes = values["attributes"]
+    if values["is_manga"]:
         raise EntryError(MANGA)
     row = Row(attributes)
     row.status(attributes.get("status"))
@@ -98,13 +104,7 @@ def _read_row(number: int, title: str, values: dict[str, Any]) -> ListEntry:
     row.count("times_rewatched", "reconsumeCount")
     row.date("started_on", "startedAt")
     row.date("completed_on", "finishedAt")
-    ids = [("kitsu", read_id(anime.get("id")))]
-    ids += [
-        (provider, read_id(each.get("externalId")))
-        for each in values["mappings"]
-        if (provider := _SITES.get(squeezed(each.get("externalSite"))))
-    ]
-    return row.entry(number, title, ids, year=values["year"], updated_at=attributes.get("updatedAt"))
+    return row.entry(number, title, values["ids"], year=values["year"], updated_at=attributes.get("updatedAt"))
 
 
 def _rating(attributes: dict[str, Any]) -> tuple[str, Scale]:

@@ -126,7 +126,8 @@ class _Reader:
         """Where in the text the first CDATA section begins and the last one ends."""
 
     def start_element(self, name: str, attributes: dict[str, str]) -> None:
-        self.count_names(name, *attributes)
+        if attributes or name not in self._names:
+            self.count_names(name, *attributes)
         self._path.append(name)
         depth = len(self._path)
         if depth == 3:

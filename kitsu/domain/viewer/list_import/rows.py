@@ -72,10 +72,10 @@ class Row:
             return
         self._fields[field] = math.floor(number)
         if number != math.floor(number):
-            self._remarks.append(f"Its `{name}` {quote(value)} is not a whole number; {number:.0f} was kept.")
+            self._remarks.append(f"Its `{name}` {quote(value)} is not a whole number; {math.floor(number)} was kept.")
 
     def score(self, name: str, scale: Scale = of_ten) -> None:
-        """Read a score; 0 is none."""
+        """Read a score; 0 means no score."""
         if name not in self.values:
             return
         value = self.values[name]

@@ -58,14 +58,14 @@ class _Medium:
         """Take what a row says."""
         self._times += [row[name] for name in _TIMES if isinstance(row.get(name), str) and read_time(row[name])]
         episode = mapping(row.get("episode"))
-        kind = "season" if row.get("season") and not episode else "episode" if episode else ""
+        kind = "an episode" if episode else "a season" if row.get("season") else ""
         if "rated_at" in row:
             self._rate(row, kind)
         elif "listed_at" in row:
             self._state |= {"listed": True} if not kind else {}
             self._state |= {"notes": row["notes"]} if row.get("notes") else {}
             if kind:
-                self._remarks[f"A {kind} of it on the watchlist was left out."] = None
+                self._remarks[f"That {kind} of it is on the watchlist was left out."] = None
         elif self._kind == "movie":
             self._play(1, 1, row.get("plays", 1))
         elif episode:
@@ -76,7 +76,7 @@ class _Medium:
 
     def _rate(self, row: Mapping[str, Any], kind: str) -> None:
         if kind:
-            self._remarks[f"The rating of a {kind} of it was left out."] = None
+            self._remarks[f"The rating of {kind} of it was left out."] = None
         else:
             self._state["rating"] = row.get("rating")
 
@@ -85,7 +85,7 @@ class _Medium:
             self._plays.setdefault(season, Counter())[episode] += plays
 
     def result(self) -> ListEntry | NotImported:
-        """Return the entry, or why there is none."""
+        """Return the entry, or the reason why it can't be imported."""
         try:
             return self._entry()
         except EntryError as error:
@@ -113,9 +113,8 @@ class _Medium:
             row.remark(remark)
         if values.keys() <= {"rating"}:
             row.remark("The file has only its rating, so it counts as completed.")
-        ids = [("trakt", read_id(mapping(self._values.get("ids")).get("trakt")))]
         changed_at = max(self._times, default=None)
-        return row.entry(self._number, self._title, ids, year=self._values.get("year"), updated_at=changed_at)
+        return row.entry(self._number, self._title, (), year=self._values.get("year"), updated_at=changed_at)
 
     def _status(self, first: Counter[int]) -> str:
         if not first:

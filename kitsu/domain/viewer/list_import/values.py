@@ -49,6 +49,8 @@ def clean_text(text: str) -> str:
 
 def text_of_html(text: str) -> str:
     """Return a text with its line breaks and entities of HTML as characters. Other markup stays."""
+    if "&" not in text and "<" not in text:
+        return text
     return clean_text(_ENTITY.sub(lambda found: html.unescape(found[0]), _BREAK.sub("\n", text)))
 
 
@@ -108,9 +110,11 @@ def read_number(value: object) -> float | None:
     """Return a number or a text with one; None for anything else, also for NaN and infinity."""
     if isinstance(value, str) and _DECIMAL.fullmatch(value.strip()):
         value = float(value.strip().replace(",", "."))
-    if not isinstance(value, int | float) or isinstance(value, bool):
+    if isinstance(value, bool):
         return None
-    return value if math.isfinite(value) else None
+    if isinstance(value, int):
+        return value if abs(value) < 1 << 63 else None
+    return value if isinstance(value, float) and math.isfinite(value) else None
 
 
 def one_decimal(score: float) -> float:
