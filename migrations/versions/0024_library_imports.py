@@ -11,7 +11,6 @@ revision = "0024"
 down_revision = "0021"
 
 STATES = ("waiting", "running", "done", "failed")
-UNFINISHED = "state IN ('waiting', 'running')"
 
 
 def upgrade() -> None:
@@ -42,7 +41,7 @@ def upgrade() -> None:
         "library_imports",
         ["user_id"],
         unique=True,
-        postgresql_where=sa.text(UNFINISHED),
+        postgresql_where=sa.text("finished_at IS NULL"),
     )
     op.create_table(
         "library_import_chunks",

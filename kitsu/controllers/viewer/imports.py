@@ -12,7 +12,7 @@ from litestar.response import Stream
 
 from kitsu.controllers.viewer.exports import ExportOperation, attachment
 from kitsu.domain.pagination import PageRequest
-from kitsu.domain.viewer.exports import LibraryExport
+from kitsu.domain.viewer.list_export.not_imported import UnknownRows
 from kitsu.domain.viewer.list_import.entries import ListFileError, ListTooLarge
 from kitsu.domain.viewer.list_import.files import MAX_BYTES
 from kitsu.domain.viewer.list_import.importing import ListImporter, NeedsJob
@@ -76,7 +76,7 @@ class LibraryImportController(Controller):
         response_headers=[documented_header("Location", "With 202: the path of the import.", required=False)],
         responses={
             200: body_of(ImportReport, "The list was imported."),
-            202: body_of(LibraryImport, "A job imports the list. `GET /library/imports/{id}` has its progress."),
+            202: body_of(LibraryImportDetail, "A job imports the list. `GET /library/imports/{id}` has its progress."),
             **errors(Conflict),
         },
     )
@@ -133,7 +133,7 @@ class LibraryImportController(Controller):
         middleware=[STREAMED],
         operation_class=ExportOperation,
         responses={
-            200: body_of(LibraryExport, "The rows. After an upload of XML or CSV, in that format."),
+            200: body_of(UnknownRows, "The rows. After an upload of XML or CSV, in that format."),
             **errors(NotFound),
         },
     )

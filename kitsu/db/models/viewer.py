@@ -190,7 +190,7 @@ Index(
     "uq_library_imports_unfinished",
     LibraryImport.user_id,
     unique=True,
-    postgresql_where=LibraryImport.state.in_(("waiting", "running")),
+    postgresql_where=LibraryImport.finished_at.is_(None),
 )
 Index("ix_tombstones_changes", Tombstone.user_id, Tombstone.kind, Tombstone.deleted_at, Tombstone.id)
 Index("ix_tombstones_deleted_at", Tombstone.deleted_at)

@@ -2,14 +2,33 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
+from kitsu.domain.catalogue.anime import ExternalIds
+from kitsu.domain.fields import described
 from kitsu.domain.viewer.list_export import comma_separated, myanimelist
 from kitsu.domain.viewer.list_import.entries import LibraryFields, ListEntry
 
 Format = Literal["xml", "csv", "json"]
+
+
+class UnknownRow(msgspec.Struct):
+    """A row whose anime was not in the catalogue."""
+
+    entry: Annotated[
+        dict[str, Any],
+        described("The fields that the upload had.", {"status": "watching", "anime": {"title": "New", "year": 2026}}),
+    ]
+    external_ids: ExternalIds
+
+
+class UnknownRows(msgspec.Struct):
+    """The rows of an import whose anime was not in the catalogue, in the form of a library's export."""
+
+    exported_at: Annotated[datetime, described("When the list was imported.")]
+    entries: Annotated[list[UnknownRow], described("The rows.")]
 
 
 def write(entries: Sequence[ListEntry], form: Format) -> Iterator[bytes]:
@@ -24,7 +43,7 @@ def write(entries: Sequence[ListEntry], form: Format) -> Iterator[bytes]:
         yield comma_separated.header(columns)
         yield from (comma_separated.lines([entry], columns) for entry in entries)
     else:
-        yield msgspec.json.encode({"exported_at": datetime.now(UTC), "entries": []})[:-2]
+        yield msgspec.json.encode(UnknownRows(datetime.now(UTC), []))[:-2]
         yield from _separated(msgspec.json.encode(_json_entry(entry)) for entry in entries)
         yield b"]}"
 
@@ -41,11 +60,11 @@ def _separated(pieces: Iterable[bytes]) -> Iterator[bytes]:
         separator = b","
 
 
-def _json_entry(entry: ListEntry) -> dict[str, Any]:
+def _json_entry(entry: ListEntry) -> UnknownRow:
     names = [name for name in LibraryFields.__struct_fields__ if name not in entry.absent]
     fields: dict[str, Any] = {name: getattr(entry, name) for name in names}
     for name in ("anime_id", "updated_at", "all_episodes"):
         if value := getattr(entry, name):
             fields[name] = value
     fields["anime"] = {"title": entry.title, "year": entry.year}
-    return {"entry": fields, "external_ids": dict(reversed(entry.ids))}
+    return UnknownRow(fields, dict(reversed(entry.ids)))

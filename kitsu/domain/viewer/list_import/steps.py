@@ -27,6 +27,8 @@ async def import_upload(engine: AsyncEngine, import_id: UUID) -> None:
         items = await asyncio.to_thread(read_list, upload.data)
     except ListFileError as error:
         await fail_import(engine, import_id, str(error))
+        async with engine.begin() as connection:
+            await connection.execute(delete(LibraryImportChunk).where(LibraryImportChunk.import_id == import_id))
         return
     await _update(engine, import_id, {"rows_total": len(items)})
 
@@ -41,10 +43,8 @@ async def import_upload(engine: AsyncEngine, import_id: UUID) -> None:
 
 
 async def fail_import(engine: AsyncEngine, import_id: UUID, error: str) -> None:
-    """Store why an import failed, and delete the uploaded file."""
+    """Store why an import failed. The file is kept, so that the job can be retried."""
     await _update(engine, import_id, {"state": "failed", "error": error, "finished_at": func.now()})
-    async with engine.begin() as connection:
-        await connection.execute(delete(LibraryImportChunk).where(LibraryImportChunk.import_id == import_id))
 
 
 async def _begin(engine: AsyncEngine, import_id: UUID) -> Upload | None:

@@ -27,7 +27,6 @@ _MARKS = b"\0\xef\xbb\xbf\xff\xfe"
 """Bytes of byte order marks and of UTF-16."""
 
 _import, _chunk = models.LibraryImport, models.LibraryImportChunk
-_FINISHED = ("done", "failed")
 
 
 class Upload(NamedTuple):
@@ -39,7 +38,7 @@ class Upload(NamedTuple):
     dry_run: bool
 
 
-async def add_import(connection: AsyncConnection, upload: Upload, state: str) -> UUID:
+async def add_import(connection: AsyncConnection, upload: Upload, state: Literal["waiting", "done"]) -> UUID:
     """Store a new import, without files, in place of the oldest ones."""
     import_id = uuid7()
     values = {
@@ -49,6 +48,7 @@ async def add_import(connection: AsyncConnection, upload: Upload, state: str) ->
         "dry_run": upload.dry_run,
         "size": len(upload.data),
         "state": state,
+        "finished_at": func.now() if state == "done" else None,
     }
     newest = (
         select(_import.id)
@@ -56,7 +56,7 @@ async def add_import(connection: AsyncConnection, upload: Upload, state: str) ->
         .order_by(_import.created_at.desc(), _import.id.desc())
         .limit(MAX_IMPORTS - 1)
     )
-    oldest = (_import.user_id == upload.user_id, _import.state.in_(_FINISHED), _import.id.not_in(newest))
+    oldest = (_import.user_id == upload.user_id, _import.finished_at.is_not(None), _import.id.not_in(newest))
     await connection.execute(delete(_import).where(*oldest))
     await connection.execute(insert(_import).values(values))
     return import_id
