@@ -1,10 +1,14 @@
 """Lists of other sites than MyAnimeList's XML and AniList's API, each in a small file."""
 
+import copy
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import product
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 
 from kitsu.domain.viewer.list_import.entries import LibraryFields, ListEntry, ListFileError, NotImported
@@ -484,3 +488,48 @@ def test_row_of_another_form_is_reported_or_read(file: Any) -> None:
     assert found
     assert len({each.number for each in found}) == len(found)
     assert all(each.reason.endswith(".") for each in found if isinstance(each, NotImported))
+
+
+DOCUMENTS: dict[str, Any] = {
+    "anilist": {
+        "data": {"a": {"lists": [{"status": "CURRENT", "entries": [{"mediaId": 1, "startedAt": {"year": 1}}]}]}}
+    },
+    "download": {"lists": [{"series_type": 0, "series_id": 5, "status": 2, "score": 85, "finished_on": 20150203}]},
+    "shikimori": [{"target_title": "T", "target_type": "Anime", "target_id": 5, "status": "planned", "text": "x"}],
+    "myanimelist": {"data": [{"node": {"id": 5, "title": "T"}, "list_status": STATE}]},
+    "kitsu.io": {"data": [library_entry(notes="x")], "included": [{"id": "265", "type": "anime", "attributes": {}}]},
+    "simkl": {"anime": [{"status": "hold", "show": {"title": "T", "ids": {"mal": 1}}, "memo": {"text": "x"}}]},
+    "trakt": [*WATCHED, *RATINGS, *WATCHLIST],
+    "own": {"entries": [{"entry": OWN, "external_ids": IDS}]},
+}
+ODD = [None, True, -1, 1.5, 10**400, "", "\0\ud800", "9" * 5000, "2020-02-31", [], [None], {}, {"year": -1}]
+ODD += [float("nan"), float("inf")]
+
+
+def paths(value: Any) -> Iterator[list[Any]]:
+    """Yield the keys and indexes that lead to each part of a value."""
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, child in children:
+        yield [key]
+        yield from ([key, *rest] for rest in paths(child))
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_file_with_any_value_replaced_is_read_or_rejected(name: str) -> None:
+    """No other exception is raised, and each entry fits the database."""
+    for path, odd in product(paths(DOCUMENTS[name]), ODD):
+        changed = copy.deepcopy(DOCUMENTS[name])
+        parent = changed
+        for key in path[:-1]:
+            parent = parent[key]
+        parent[path[-1]] = odd
+        try:
+            found = read(changed)
+        except ListFileError:
+            continue
+        assert b"\\u0000" not in msgspec.json.encode(found), (path, odd)
+        for each in found:
+            if isinstance(each, ListEntry):
+                assert each.score is None or 1 <= each.score <= 10, (path, odd)
+                assert 0 <= each.episodes_watched < 2**31, (path, odd)
+                assert each.ids or each.title or each.anime_id, (path, odd)

@@ -35,7 +35,7 @@ class _Included:
         self._mappings: dict[str, tuple[str, str | None]] = {}
         for resource in map(members, resources):
             kind = decoded(resource.get("type"))
-            if kind in {"anime", "mappings"}:
+            if kind in ("anime", "mappings"):
                 found = mapping(decoded(resource.get("attributes")))
                 resource_id = str(decoded(resource.get("id")))
                 if kind == "anime":
