@@ -79,6 +79,7 @@ def test_list_of_shikimori_is_read() -> None:
         {"target_title": "", "target_title_ru": "Врата", "target_id": 9253, "status": "rewatching", "rewatches": 1},
         {"target_title": "Monster", "target_type": "Manga", "target_id": 1, "status": "completed"},
         {"target_title": "A", "target_type": "Ranobe", "target_id": 1, "status": "planned"},
+        {"target_title": "B", "target_id": 1, "status": "completed", "chapters": 162, "volumes": 18},
     ]  # fmt: skip
     found = read(rows)
     assert found[0] == ListEntry(
@@ -95,7 +96,9 @@ def test_list_of_shikimori_is_read() -> None:
     second = found[1]
     assert isinstance(second, ListEntry)
     assert (second.title, second.status, second.is_rewatching) == ("Врата", "watching", True)
-    assert reasons(found) == [(3, "Monster", "It is a manga."), (4, "A", "It is a manga.")]
+    assert reasons(found) == [
+        (number, title, "It is a manga.") for number, title in enumerate(("Monster", "A", "B"), 3)
+    ]
 
 
 def test_rates_of_shikimoris_api_are_read() -> None:
@@ -184,7 +187,7 @@ def test_json_api_of_kitsu_io_is_read() -> None:
         "finishedAt": None,
         "updatedAt": "2020-09-13T12:26:40Z",
     }
-    included = [
+    included: list[Json] = [
         {"id": "265", "type": "anime", "attributes": {"canonicalTitle": "Bebop", "startDate": "1998-04-03"},
          "relationships": {"mappings": {"data": [{"type": "mappings", "id": str(n)} for n in (7, 8, 9)]}}},
         {"id": "7", "type": "mappings", "attributes": {"externalSite": "myanimelist/anime", "externalId": "5"}},
@@ -207,6 +210,10 @@ def test_json_api_of_kitsu_io_is_read() -> None:
     )
     assert entries(page) == [expected]
     assert len(entries([page, page])) == 2
+    for mapping in included[1:]:
+        mapping["relationships"] = {"item": {"data": {"type": "anime", "id": "265"}}}
+    del included[0]["relationships"]
+    assert entries(page) == [expected]
 
 
 @pytest.mark.parametrize(
