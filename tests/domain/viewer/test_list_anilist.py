@@ -178,6 +178,7 @@ def test_entry_without_media_id_is_rejected() -> None:
         {"media": medium(format="MANGA")},
         {"media": medium(format="ONE_SHOT")},
         {"media": medium(chapters=162)},
+        {"media": medium(30_101, idMal=101, title={"english": "Anime 1"})},
         {"progressVolumes": 3},
     ],
 )

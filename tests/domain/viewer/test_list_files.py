@@ -144,8 +144,7 @@ data = Path(sys.argv[1]).read_bytes()
 unit = 1 if sys.platform == "darwin" else 1024
 before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
 try:
-    for _ in read_list(data):
-        pass
+    print(len(read_list(data)))
 except ListFileError as error:
     print(type(error).__name__)
 print(time.process_time() - start, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit)
@@ -189,6 +188,22 @@ def test_decompression_bomb_is_rejected_within_limits(tmp_path: Path, name: str)
     assert outcome == "ListTooLarge"
     assert seconds < 1
     assert peak < most
+
+
+ROW = XML[XML.index(b"<anime>") : XML.index(b"</myanimelist>")].replace(b"B", b"A title of an anime " * 10)
+ENTRY = {"status": "COMPLETED", "score": 8.5, "notes": "so " * 50, "media": {"id": 1, "title": {"english": "A" * 200}}}
+
+
+@pytest.mark.parametrize("name", ["xml", "json"])
+def test_20_000_rows_take_less_than_100_mb(tmp_path: Path, name: str) -> None:
+    entries = [{**ENTRY, "mediaId": number, "media": {"id": number}} for number in range(1, 20_001)]
+    files = {
+        "xml": b"<myanimelist>" + ROW * 20_000 + b"</myanimelist>",
+        "json": json.dumps({"data": {"MediaListCollection": {"lists": [{"entries": entries}]}}}).encode(),
+    }
+    outcome, _, peak = measured(tmp_path / "list", files[name])
+    assert outcome == "20000"
+    assert peak < 100e6
 
 
 @pytest.mark.parametrize(

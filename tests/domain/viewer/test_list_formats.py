@@ -1,10 +1,14 @@
 """Lists of other sites than MyAnimeList's XML and AniList's API, each in a small file."""
 
+import copy
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import product
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 
 from kitsu.domain.viewer.list_import.entries import LibraryFields, ListEntry, ListFileError, NotImported
@@ -75,6 +79,7 @@ def test_list_of_shikimori_is_read() -> None:
         {"target_title": "", "target_title_ru": "Врата", "target_id": 9253, "status": "rewatching", "rewatches": 1},
         {"target_title": "Monster", "target_type": "Manga", "target_id": 1, "status": "completed"},
         {"target_title": "A", "target_type": "Ranobe", "target_id": 1, "status": "planned"},
+        {"target_title": "B", "target_id": 1, "status": "completed", "chapters": 162, "volumes": 18},
     ]  # fmt: skip
     found = read(rows)
     assert found[0] == ListEntry(
@@ -91,7 +96,9 @@ def test_list_of_shikimori_is_read() -> None:
     second = found[1]
     assert isinstance(second, ListEntry)
     assert (second.title, second.status, second.is_rewatching) == ("Врата", "watching", True)
-    assert reasons(found) == [(3, "Monster", "It is a manga."), (4, "A", "It is a manga.")]
+    assert reasons(found) == [
+        (number, title, "It is a manga.") for number, title in enumerate(("Monster", "A", "B"), 3)
+    ]
 
 
 def test_rates_of_shikimoris_api_are_read() -> None:
@@ -180,7 +187,7 @@ def test_json_api_of_kitsu_io_is_read() -> None:
         "finishedAt": None,
         "updatedAt": "2020-09-13T12:26:40Z",
     }
-    included = [
+    included: list[Json] = [
         {"id": "265", "type": "anime", "attributes": {"canonicalTitle": "Bebop", "startDate": "1998-04-03"},
          "relationships": {"mappings": {"data": [{"type": "mappings", "id": str(n)} for n in (7, 8, 9)]}}},
         {"id": "7", "type": "mappings", "attributes": {"externalSite": "myanimelist/anime", "externalId": "5"}},
@@ -203,6 +210,10 @@ def test_json_api_of_kitsu_io_is_read() -> None:
     )
     assert entries(page) == [expected]
     assert len(entries([page, page])) == 2
+    for mapping in included[1:]:
+        mapping["relationships"] = {"item": {"data": {"type": "anime", "id": "265"}}}
+    del included[0]["relationships"]
+    assert entries(page) == [expected]
 
 
 @pytest.mark.parametrize(
@@ -484,3 +495,48 @@ def test_row_of_another_form_is_reported_or_read(file: Any) -> None:
     assert found
     assert len({each.number for each in found}) == len(found)
     assert all(each.reason.endswith(".") for each in found if isinstance(each, NotImported))
+
+
+DOCUMENTS: dict[str, Any] = {
+    "anilist": {
+        "data": {"a": {"lists": [{"status": "CURRENT", "entries": [{"mediaId": 1, "startedAt": {"year": 1}}]}]}}
+    },
+    "download": {"lists": [{"series_type": 0, "series_id": 5, "status": 2, "score": 85, "finished_on": 20150203}]},
+    "shikimori": [{"target_title": "T", "target_type": "Anime", "target_id": 5, "status": "planned", "text": "x"}],
+    "myanimelist": {"data": [{"node": {"id": 5, "title": "T"}, "list_status": STATE}]},
+    "kitsu.io": {"data": [library_entry(notes="x")], "included": [{"id": "265", "type": "anime", "attributes": {}}]},
+    "simkl": {"anime": [{"status": "hold", "show": {"title": "T", "ids": {"mal": 1}}, "memo": {"text": "x"}}]},
+    "trakt": [*WATCHED, *RATINGS, *WATCHLIST],
+    "own": {"entries": [{"entry": OWN, "external_ids": IDS}]},
+}
+ODD = [None, True, -1, 1.5, 10**400, "", "\0\ud800", "9" * 5000, "2020-02-31", [], [None], {}, {"year": -1}]
+ODD += [float("nan"), float("inf")]
+
+
+def paths(value: Any) -> Iterator[list[Any]]:
+    """Yield the keys and indexes that lead to each part of a value."""
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, child in children:
+        yield [key]
+        yield from ([key, *rest] for rest in paths(child))
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_file_with_any_value_replaced_is_read_or_rejected(name: str) -> None:
+    """No other exception is raised, and each entry fits the database."""
+    for path, odd in product(paths(DOCUMENTS[name]), ODD):
+        changed = copy.deepcopy(DOCUMENTS[name])
+        parent = changed
+        for key in path[:-1]:
+            parent = parent[key]
+        parent[path[-1]] = odd
+        try:
+            found = read(changed)
+        except ListFileError:
+            continue
+        assert b"\\u0000" not in msgspec.json.encode(found), (path, odd)
+        for each in found:
+            if isinstance(each, ListEntry):
+                assert each.score is None or 1 <= each.score <= 10, (path, odd)
+                assert 0 <= each.episodes_watched < 2**31, (path, odd)
+                assert each.ids or each.title or each.anime_id, (path, odd)

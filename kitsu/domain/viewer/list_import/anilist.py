@@ -12,6 +12,8 @@ from kitsu.domain.viewer.list_import.values import MANGA, first_title, is_manga,
 _MAX_DEPTH = 4  # `[{"data": {"alias": {"lists": …}}}]`, where several responses are in one file
 _MAX_RESPONSES = 2_000  # of 50 entries; a longer array has other items than responses
 _MAX_ALIASES = 100
+_MANGA_OFFSET = 30_000
+"""AniList gave the first manga their ids of MyAnimeList plus this. No anime has such a pair of ids."""
 _LISTS = ("lists", "animes")
 _PAGE = "mediaList"
 
@@ -147,8 +149,13 @@ def _ranked_entry(number: int, source: _Source) -> tuple[object, _Ranked]:
 def _is_manga(values: dict[str, Any], media: dict[str, Any]) -> bool:
     if kind := media.get("type"):
         return is_manga(kind)
-    has_volumes = any(media.get(name) is not None for name in ("chapters", "volumes"))
-    return is_manga(media.get("format")) or has_volumes or bool(read_number(values.get("progressVolumes")))
+    if any(media.get(name) is not None for name in ("chapters", "volumes")) or read_number(
+        values.get("progressVolumes")
+    ):
+        return True
+    anilist_id, myanimelist_id = read_number(media.get("id")), read_number(media.get("idMal"))
+    has_id_of_manga = bool(anilist_id and myanimelist_id) and anilist_id == (myanimelist_id or 0) + _MANGA_OFFSET
+    return has_id_of_manga or is_manga(media.get("format"))
 
 
 def _row(values: dict[str, Any], media: dict[str, Any], source: _Source) -> Row:

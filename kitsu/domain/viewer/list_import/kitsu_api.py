@@ -33,9 +33,11 @@ class _Included:
     def __init__(self, resources: Sequence[Value]) -> None:
         self._anime: dict[str, tuple[str, str, list[str]]] = {}
         self._mappings: dict[str, tuple[str, str | None]] = {}
+        self._of_items: dict[str, list[str]] = {}
+        """The mappings that name their anime, where it does not name them."""
         for resource in map(members, resources):
             kind = decoded(resource.get("type"))
-            if kind in {"anime", "mappings"}:
+            if kind in ("anime", "mappings"):
                 found = mapping(decoded(resource.get("attributes")))
                 resource_id = str(decoded(resource.get("id")))
                 if kind == "anime":
@@ -45,13 +47,15 @@ class _Included:
                     self._anime[resource_id] = title, year, [str(mapping(each).get("id")) for each in linked]
                 elif provider := _SITES.get(squeezed(found.get("externalSite"))):
                     self._mappings[resource_id] = provider, read_id(found.get("externalId"))
+                    for each in _linked(decoded(resource.get("relationships")), "item"):
+                        self._of_items.setdefault(str(mapping(each).get("id")), []).append(resource_id)
 
     def title_and_year(self, anime_id: object) -> tuple[str, str]:
         return self._anime.get(str(anime_id), ("", "", []))[:2]
 
     def ids(self, anime_id: object) -> list[tuple[str, str | None]]:
         """Return the ids of an anime at other sites."""
-        mappings = self._anime.get(str(anime_id), ("", "", []))[2]
+        mappings = self._anime.get(str(anime_id), ("", "", []))[2] or self._of_items.get(str(anime_id), [])
         return [self._mappings[each] for each in mappings if each in self._mappings]
 
 

@@ -130,7 +130,7 @@ class Row:
 
         Without `has_exact_numbers` a completed entry that has no number of episodes, or 0, has all of them watched.
         """
-        known_ids = tuple((provider, value) for provider, value in ids if value)
+        known_ids = tuple((clean_text(provider), clean_text(value)) for provider, value in ids if value)
         if not (known_ids or anime_id or title):
             raise EntryError("Nothing says which anime it is.")
         fields = self._fields

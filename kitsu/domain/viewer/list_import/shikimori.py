@@ -5,7 +5,7 @@ from typing import Any
 from kitsu.domain.viewer.list_import.entries import EntryError, ListEntry
 from kitsu.domain.viewer.list_import.json_values import Value, items, mapping, members
 from kitsu.domain.viewer.list_import.rows import Row, Rows, read_rows
-from kitsu.domain.viewer.list_import.values import MANGA, first_title, is_manga, read_id
+from kitsu.domain.viewer.list_import.values import MANGA, first_title, is_manga, read_id, read_number
 
 
 def matches(document: Value) -> bool:
@@ -27,7 +27,8 @@ def _title(values: dict[str, Any]) -> str:
 
 
 def _read_row(number: int, title: str, values: dict[str, Any]) -> ListEntry:
-    if is_manga(values.get("target_type")) or values.get("manga"):
+    is_read = any(read_number(values.get(name)) for name in ("chapters", "volumes"))
+    if is_manga(values.get("target_type")) or values.get("manga") or is_read:
         raise EntryError(MANGA)
     row = Row(values)
     row.status(values.get("status"))
