@@ -155,6 +155,23 @@ async def test_anime_is_found_by_title_only_where_it_is_certain(backend: Backend
     assert report["remarks"][0]["remarks"] == ["Its anime was found by the title."]
 
 
+async def test_low_anilist_id_is_looked_up_at_myanimelist(backend: Backend) -> None:
+    viewer, (plain, titled, conflicting) = await backend.viewer(), (next(NUMBERS), next(NUMBERS), next(NUMBERS))
+    ids = [await known_anime(backend, number) for number in (plain, titled, conflicting, 20_001)]
+    await backend.rows.execute(
+        "INSERT INTO external_ids (provider, external_id, anime_id) VALUES ('anilist', '99999', $1)", UUID(ids[2])
+    )
+
+    def of_anilist(number: int, title: str | None = None) -> dict[str, Any]:
+        return {"entry": {"status": "watching", "anime": {"title": title}}, "external_ids": {"anilist": str(number)}}
+
+    rows = (plain, None), (titled, "Another title"), (titled, f"title {titled}"), (conflicting, None), (20_001, None)
+    report = await bring(viewer, as_json(*(of_anilist(*each) for each in rows)))
+    assert counts(report) == (2, 0, 0, 0, 3)
+    assert [each["number"] for each in report["not_imported"]] == [2, 4, 5]
+    assert [each["anime_id"] for each in report["remarks"]] == ids[:2]
+
+
 async def test_same_anime_twice_is_imported_once(backend: Backend) -> None:
     viewer, number = await backend.viewer(), next(NUMBERS)
     await known_anime(backend, number)

@@ -137,8 +137,8 @@ def _sort(
             not_imported.append(NotImported(item.number, item.title or None, reason, None))
         else:
             values, remarks = values_of(item, match.episode_count)
-            if match.by_title:
-                remarks.append("Its anime was found by the title.")
+            if match.remark:
+                remarks.append(match.remark)
             wanted[match.anime_id] = _Wanted(item, match.anime_id, values, remarks)
     return list(wanted.values()), unknown, not_imported
 

@@ -1,11 +1,16 @@
-"""The anime of each entry: by its id at Kitsu, by ids of other sites, or by a title that only one anime has."""
+"""The anime of each entry: by its id at Kitsu, by ids of other sites, or by a title that only one anime has.
+
+AniList took over MyAnimeList's ids of older anime. So where the catalogue does not know an anime's AniList id, a low
+AniList id in a file is looked up as one of MyAnimeList.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Text, Uuid, and_, any_, bindparam, func, select, text
+from sqlalchemy import ARRAY, Text, Uuid, and_, any_, bindparam, exists, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.orm import aliased
 
 from kitsu.db import models
 from kitsu.domain.catalogue.anime import current_id
@@ -19,12 +24,18 @@ BATCH_TITLES = 200
 """The title search takes up to 3 ms for each."""
 
 
+MAX_SHARED_ID = 19_999
+"""Up to here AniList's ids are those of MyAnimeList."""
+BY_TITLE = "Its anime was found by the title."
+BY_SHARED_ID = f"Its AniList id was taken for MyAnimeList's: up to {MAX_SHARED_ID:,} they are the same."
+
+
 class Match(NamedTuple):
-    """The anime of an entry."""
+    """The anime of an entry, and a remark unless it was found by an id that the catalogue has."""
 
     anime_id: UUID
     episode_count: int | None
-    by_title: bool
+    remark: str | None
 
 
 _anime, _known = models.Anime, models.ExternalId
@@ -40,6 +51,12 @@ _OWN_IDS = select(_own.c.anime_id, _anime.id).join(_anime, _anime.id == current_
 _wanted = _unnested(provider=Text, external_id=Text)
 _IDS = select(_known.provider, _known.external_id, _known.anime_id).join(
     _wanted, and_(_known.provider == _wanted.c.provider, _known.external_id == _wanted.c.external_id)
+)
+_other = aliased(_known)
+_WITHOUT_ANILIST = select(_known.external_id, _known.anime_id).where(
+    _known.provider == "myanimelist",
+    _known.external_id == any_(bindparam("ids", type_=ARRAY(Text))),
+    ~exists().where(_other.anime_id == _known.anime_id, _other.provider == "anilist"),
 )
 # No anime of an entry is deleted or merged until the import ends.
 _COUNTS = (
@@ -71,13 +88,17 @@ async def find_anime(connection: AsyncConnection, entries: Sequence[ListEntry]) 
         anime_id = own.get(entry.anime_id) or next((known[each] for each in entry.ids if each in known), None)
         if anime_id is not None:
             found[entry.number] = anime_id
-    titled = await _by_title(connection, [each for each in entries if each.number not in found and not each.ids])
+    others = [entry for entry in entries if entry.number not in found]
+    titled = await _by_title(connection, [entry for entry in others if not entry.ids])
+    shared = await _by_shared_id(connection, others)
+    remarks = dict.fromkeys(titled, BY_TITLE) | dict.fromkeys(shared, BY_SHARED_ID)
+    found |= titled | shared
     counts: dict[UUID, int | None] = {}
-    for ids in _batches(sorted({*found.values(), *titled.values()}), BATCH_IDS):
+    for ids in _batches(sorted({*found.values()}), BATCH_IDS):
         counts |= {row.id: row.episode_count for row in await connection.execute(_COUNTS, {"ids": ids})}
     return {
-        number: Match(anime_id, counts[anime_id], number in titled)
-        for number, anime_id in (found | titled).items()
+        number: Match(anime_id, counts[anime_id], remarks.get(number))
+        for number, anime_id in found.items()
         if anime_id in counts
     }
 
@@ -106,16 +127,43 @@ async def _by_ids(connection: AsyncConnection, entries: Sequence[ListEntry]) -> 
     return found
 
 
+async def _by_shared_id(connection: AsyncConnection, entries: Sequence[ListEntry]) -> dict[int, UUID]:
+    """Return the anime of entries with an AniList id that MyAnimeList has too. A title in the file has to agree."""
+    wanted = {entry.number: shared for entry in entries if (shared := _shared_id(entry))}
+    found: dict[str, UUID] = {}
+    for ids in _batches(sorted({*wanted.values()}), BATCH_IDS):
+        found |= {row.external_id: row.anime_id for row in await connection.execute(_WITHOUT_ANILIST, {"ids": ids})}
+    candidates = [entry for entry in entries if wanted.get(entry.number) in found]
+    titles = await _with_title(connection, candidates)
+    anime = {entry.number: found[wanted[entry.number]] for entry in candidates}
+    return {
+        entry.number: anime[entry.number]
+        for entry in candidates
+        if not entry.title or anime[entry.number] in titles.get(entry.number, ())
+    }
+
+
+def _shared_id(entry: ListEntry) -> str | None:
+    ids = dict(entry.ids)
+    number = ids.get("anilist", "")
+    is_shared = "myanimelist" not in ids and number.isdigit() and int(number) <= MAX_SHARED_ID
+    return number if is_shared else None
+
+
 async def _by_title(connection: AsyncConnection, entries: Sequence[ListEntry]) -> dict[int, UUID]:
     """Return the anime of entries that only have a title, where a single anime has the title and the year."""
-    found: dict[int, UUID] = {}
+    titles = await _with_title(connection, entries)
+    return {number: ids[0] for number, ids in titles.items() if len(ids) == 1}
+
+
+async def _with_title(connection: AsyncConnection, entries: Sequence[ListEntry]) -> dict[int, list[UUID]]:
+    """Return all anime that have the title of an entry, and its year where both are known."""
+    found: dict[int, list[UUID]] = {}
     for batch in _batches([entry for entry in entries if entry.title], BATCH_TITLES):
-        candidates: dict[int, list[UUID]] = {}
         for row in await connection.execute(_BY_TITLE, {"titles": [entry.title for entry in batch]}):
             entry = batch[row.n - 1]
             if entry.year is None or row.year in {None, entry.year}:
-                candidates.setdefault(entry.number, []).append(row.id)
-        found |= {number: ids[0] for number, ids in candidates.items() if len(ids) == 1}
+                found.setdefault(entry.number, []).append(row.id)
     return found
 
 
