@@ -1,6 +1,7 @@
 """The import of an uploaded list by a job."""
 
 import asyncio
+import io
 from typing import Any
 from uuid import UUID
 
@@ -9,10 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from kitsu.db.models import LibraryImport, LibraryImportChunk
 from kitsu.domain.progress import stored_progress
-from kitsu.domain.viewer.list_import.entries import ListFileError
+from kitsu.domain.viewer.list_export.not_imported import Format
+from kitsu.domain.viewer.list_import.entries import ListEntry, ListFileError, NotImported
 from kitsu.domain.viewer.list_import.files import read_list
 from kitsu.domain.viewer.list_import.importing import import_rows
-from kitsu.domain.viewer.list_import.storage import Upload, finish
+from kitsu.domain.viewer.list_import.storage import finish, format_of
 
 # The state of an import whose worker was killed is `running` already; a retry by hand begins with `failed`.
 _BEFORE = ("waiting", "running", "failed")
@@ -20,11 +22,11 @@ _BEFORE = ("waiting", "running", "failed")
 
 async def import_upload(engine: AsyncEngine, import_id: UUID) -> None:
     """Import a stored file. A file that is no list makes the import `failed`."""
-    upload = await _begin(engine, import_id)
-    if upload is None:
+    run = await _begin(engine, import_id)
+    if run is None:
         return
     try:
-        items = await asyncio.to_thread(read_list, upload.data)
+        items, form = await _read(engine, import_id)
     except ListFileError as error:
         await fail_import(engine, import_id, str(error))
         async with engine.begin() as connection:
@@ -37,9 +39,9 @@ async def import_upload(engine: AsyncEngine, import_id: UUID) -> None:
 
     async with engine.begin() as connection:
         async with stored_progress(store) as progress:
-            result = await import_rows(connection, upload.user_id, items, upload.policy, upload.dry_run, progress)
+            result = await import_rows(connection, run.user_id, items, run.policy, run.dry_run, progress)
         # In the transaction of the import: it is done if, and only if, its rows are stored.
-        await finish(connection, import_id, upload, result)
+        await finish(connection, import_id, form, result, dry_run=run.dry_run)
 
 
 async def fail_import(engine: AsyncEngine, import_id: UUID, error: str) -> None:
@@ -47,19 +49,27 @@ async def fail_import(engine: AsyncEngine, import_id: UUID, error: str) -> None:
     await _update(engine, import_id, {"state": "failed", "error": error, "finished_at": func.now()})
 
 
-async def _begin(engine: AsyncEngine, import_id: UUID) -> Upload | None:
-    """Return the upload, or None if it was deleted with its user, or is done."""
+async def _begin(engine: AsyncEngine, import_id: UUID) -> Any:
+    """Return the import, or None if it was deleted with its user, or is done."""
     one = LibraryImport
     statement = update(one).where(one.id == import_id, one.state.in_(_BEFORE)).values(state="running", rows_done=0)
+    async with engine.begin() as connection:
+        return (await connection.execute(statement.returning(one.user_id, one.policy, one.dry_run))).one_or_none()
+
+
+async def _read(engine: AsyncEngine, import_id: UUID) -> tuple[list[ListEntry | NotImported], Format]:
+    """Return the rows and the format of the file, which may be large and is in memory only here."""
     chunks = select(LibraryImportChunk.data).where(
         LibraryImportChunk.import_id == import_id, LibraryImportChunk.file == "upload"
     )
-    async with engine.begin() as connection:
-        row = (await connection.execute(statement.returning(one.user_id, one.policy, one.dry_run))).one_or_none()
-        if row is None:
-            return None
-        pieces = (await connection.scalars(chunks.order_by(LibraryImportChunk.number))).all()
-    return Upload(row.user_id, b"".join(pieces), row.policy, row.dry_run)
+    file, number = io.BytesIO(), 0
+    async with engine.connect() as connection:
+        # One by one, since the driver would buffer all of them.
+        while (data := await connection.scalar(chunks.where(LibraryImportChunk.number == number))) is not None:
+            file.write(data)
+            number += 1
+    content = file.getvalue()
+    return await asyncio.to_thread(read_list, content), format_of(content)
 
 
 async def _update(engine: AsyncEngine, import_id: UUID, values: dict[str, Any]) -> None:

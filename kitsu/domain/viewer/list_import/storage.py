@@ -64,16 +64,19 @@ async def add_import(connection: AsyncConnection, upload: Upload, state: Literal
 
 async def add_finished(connection: AsyncConnection, upload: Upload, result: Result) -> ImportReport:
     """Store an import that a request has done, and return its report."""
-    return await finish(connection, await add_import(connection, upload, "done"), upload, result)
+    import_id = await add_import(connection, upload, "done")
+    return await finish(connection, import_id, format_of(upload.data), result, dry_run=upload.dry_run)
 
 
-async def finish(connection: AsyncConnection, import_id: UUID, upload: Upload, result: Result) -> ImportReport:
+async def finish(
+    connection: AsyncConnection, import_id: UUID, uploaded: Format, result: Result, *, dry_run: bool
+) -> ImportReport:
     """Store the report and the files of an import, and delete the uploaded file."""
-    report = result.report(import_id, dry_run=upload.dry_run)
+    report = result.report(import_id, dry_run=dry_run)
     await connection.execute(delete(_chunk).where(_chunk.import_id == import_id))
     rows = await asyncio.to_thread(lambda: list(_chunks(_json_array(result.rows))))
     await add_chunks(connection, import_id, "rows", rows)
-    form = form_of(_format_of(upload.data), result.unknown)
+    form = form_of(uploaded, result.unknown)
     if result.unknown:
         left = await asyncio.to_thread(lambda: list(_chunks(write(result.unknown, form))))
         await add_chunks(connection, import_id, "not_imported", left)
@@ -102,7 +105,7 @@ def split(data: bytes) -> Iterator[bytes]:
     return _chunks([data])
 
 
-def _format_of(data: bytes) -> Format:
+def format_of(data: bytes) -> Format:
     """Return the format of a file that was read."""
     if data.startswith(b"PK"):
         return "json"  # of the files of an archive
