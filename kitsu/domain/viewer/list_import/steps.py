@@ -16,7 +16,7 @@ from kitsu.domain.viewer.list_import.files import read_list
 from kitsu.domain.viewer.list_import.importing import import_rows
 from kitsu.domain.viewer.list_import.storage import finish, format_of
 
-# The state of an import whose worker was killed is `running` already; that of one that is retried on the admin site is `failed`.
+# After a killed worker the state is `running` already, and `failed` when the job is retried on the admin site.
 _BEFORE = ("waiting", "running", "failed")
 
 
