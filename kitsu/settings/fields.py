@@ -97,7 +97,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rate_limit_avatar: parsers.Rate = (30, 3600)
     """Avatar uploads of one user."""
     trusted_proxies: parsers.Networks = ()
-    """Proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted."""
+    """Proxies whose X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host are trusted."""
     media_url: Annotated[parsers.MediaURL, Shown("Avatars")] = "file://./uploads"
     """Where avatars are stored."""
     media_s3_endpoint: parsers.WebURL = None
@@ -105,10 +105,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     the environment alone."""
     media_public_url: parsers.WebURL = None
     """Address such as a CDN's for avatar_url, which ends with /avatars/NAME; by default /media of this service."""
+    public_url: parsers.WebURL = None
+    """Address of this service for browsers, with its path prefix, for avatar_url. By default it has the scheme and the
+    host of the request; TRUSTED_PROXIES may change them."""
     allowed_origins: Annotated[parsers.Origins, Shown("Browsers", preset="http://localhost:3000")] = ()
     """Origins of the front end, for CORS: no *, no path, no trailing slash."""
     app_name: Annotated[parsers.Text, Shown("Service")] = "Kitsu"
     """Title of the API documentation and of the admin site."""
+    schedule_timezone: parsers.Timezone = "UTC"
+    """IANA time zone of the days in /api/schedule."""
     admin_enabled: parsers.Flag = True
     """Serve the admin site at /admin."""
     host: parsers.Text = "127.0.0.1"

@@ -1,4 +1,4 @@
-"""Watching: plays, the times of a viewer's own edits, scores with a decimal, time zones, public profiles.
+"""Watching: plays, the times of a viewer's own edits, scores with a decimal, time zones, public profiles, the schedule.
 
 Revises: 0020
 """
@@ -34,9 +34,14 @@ def upgrade() -> None:
     op.create_index("ix_plays_newest", "plays", ["user_id", sa.text("watched_at DESC"), sa.text("id DESC")])
     op.create_index("ix_plays_episode", "plays", ["anime_id", "user_id", "episode", "watched_at"])
 
+    op.create_index("ix_episodes_airs_at", "episodes", ["airs_at"], postgresql_where=sa.text("airs_at IS NOT NULL"))
+
+    # Devices in step hear of views that come late.
+    op.add_column("views", sa.Column("updated_at", time, server_default=sa.func.now(), nullable=False))
+    op.create_index("ix_views_changes", "views", ["user_id", "updated_at", "id"])
+
     op.add_column("library_entries", sa.Column("status_set_at", time, server_default=sa.func.now(), nullable=False))
     op.add_column("library_entries", sa.Column("episodes_set_at", time))
-    op.execute("UPDATE library_entries SET status_set_at = updated_at")
     op.alter_column("library_entries", "score", type_=sa.Float(), existing_type=sa.SmallInteger())
 
     op.add_column("users", sa.Column("timezone", sa.String(64), server_default="UTC", nullable=False))
@@ -49,4 +54,6 @@ def downgrade() -> None:
     op.alter_column("library_entries", "score", type_=sa.SmallInteger(), existing_type=sa.Float())
     op.drop_column("library_entries", "episodes_set_at")
     op.drop_column("library_entries", "status_set_at")
+    op.drop_index("ix_episodes_airs_at", "episodes")
+    op.drop_column("views", "updated_at")
     op.drop_table("plays")

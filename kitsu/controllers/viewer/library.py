@@ -3,13 +3,20 @@
 from typing import Annotated
 from uuid import UUID
 
-from litestar import Controller, Response, delete, get, put
+from litestar import Controller, Response, delete, get, patch, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from kitsu.domain.changes import ListRequest, Tombstone
 from kitsu.domain.versions import Expected
-from kitsu.domain.viewer.library import LibraryEntry, LibraryReader, LibraryService, NewLibraryEntry, Status
+from kitsu.domain.viewer.library import (
+    LibraryChange,
+    LibraryEntry,
+    LibraryReader,
+    LibraryService,
+    NewLibraryEntry,
+    Status,
+)
 from kitsu.errors import InvalidRequest, NotFound, PreconditionFailed
 from kitsu.web.guards import WRITES
 from kitsu.web.openapi import errors, query
@@ -61,10 +68,30 @@ class LibraryController(Controller):
         library: NamedDependency[LibraryService],
         expected: NamedDependency[Expected | None],
     ) -> Response[LibraryEntry]:
-        """Create or update a library entry. Sets status, score and notes. Dates and watched episodes follow from the
-        status and never go back.
+        """Create or update a library entry. Omitted score and notes become null. Other omitted fields keep their value:
+        with a new status `watching` or `completed` the days and the watched episodes follow, where they are not given.
         """
         return tagged(await library.put(request.user.user_id, anime_id, data, expected))
+
+    @patch(
+        "/{anime_id:str}",
+        guards=WRITES,
+        dependencies=EXPECTED,
+        response_headers=[ETAG],
+        responses=errors(NotFound, PreconditionFailed),
+    )
+    async def change_library_entry(
+        self,
+        request: ViewerRequest,
+        anime_id: FromPath[UUID],
+        data: JSONBody[LibraryChange],
+        library: NamedDependency[LibraryService],
+        expected: NamedDependency[Expected | None],
+    ) -> Response[LibraryEntry]:
+        """Update a library entry. Changes only the given fields, and what follows from a new status. Later watch
+        progress counts from there.
+        """
+        return tagged(await library.change(request.user.user_id, anime_id, data, expected))
 
     @delete("/{anime_id:str}", guards=WRITES)
     async def remove_library_entry(

@@ -233,6 +233,7 @@ Index("ix_anime_titles_key", AnimeTitle.key, postgresql_using="gin", postgresql_
 Index("ix_anime_titles_words", AnimeTitle.words, postgresql_using="gin")
 Index("ix_title_words_word", TitleWord.word, postgresql_using="gin", postgresql_ops={"word": "gin_trgm_ops"})
 Index("ix_releases_created_at", Release.created_at.desc(), Release.id.desc())
+Index("ix_episodes_airs_at", Episode.airs_at, postgresql_where=Episode.airs_at.is_not(None))
 Index("ix_anime_edited", Anime.id, postgresql_where=text("cardinality(edited_fields) > 0"))
 Index("ix_catalogue_changes_anime_id", CatalogueChange.anime_id, CatalogueChange.id.desc())
 _is_removed_id = and_(CatalogueChange.entity == "external_id", CatalogueChange.action == "delete")

@@ -53,6 +53,7 @@ class View(Entity):
     progress: Mapped[int]  # seconds
     device: Mapped[str | None] = mapped_column(String(128))
     last_viewed_at: Mapped[CurrentTimestamp]
+    updated_at: Mapped[CurrentTimestamp]  # later than `last_viewed_at` where a report came late
 
 
 class Play(Entity):
@@ -177,6 +178,7 @@ Index("ix_favorites_newest", Favorite.user_id, Favorite.created_at.desc(), Favor
 Index("ix_favorites_changes", Favorite.user_id, Favorite.updated_at, Favorite.id)
 Index("ix_watch_progress_newest", WatchProgress.user_id, WatchProgress.last_watched_at.desc(), WatchProgress.id.desc())
 Index("ix_views_newest", View.user_id, View.last_viewed_at.desc(), View.id.desc())
+Index("ix_views_changes", View.user_id, View.updated_at, View.id)
 Index("ix_plays_newest", Play.user_id, Play.watched_at.desc(), Play.id.desc())
 Index("ix_plays_episode", Play.anime_id, Play.user_id, Play.episode, Play.watched_at)
 _newest = (Collection.created_at.desc(), Collection.id.desc())

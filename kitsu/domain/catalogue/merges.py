@@ -116,7 +116,7 @@ class MergeService(AnimeService):
         if row is None:
             raise NotFound("Merge not found")
         # The anime before the merge, as merges lock them.
-        into = await self.get_one_or_none(id=row.into_id, with_for_update=True)
+        into = await self.get_one_or_none(id=row.into_id, with_for_update={"key_share": True})
         await session.refresh(row, with_for_update=True)
         if row.undone_at is not None:
             raise Conflict("Already undone")

@@ -85,14 +85,15 @@ WITH old AS (
     RETURNING into_row
 ), moved AS (
     INSERT INTO library_entries AS l (id, user_id, anime_id, status, score, notes, episodes_watched, started_on,
-                                      completed_on, times_rewatched, is_rewatching, tags, version, created_at,
-                                      updated_at)
+                                      completed_on, times_rewatched, is_rewatching, tags, status_set_at,
+                                      episodes_set_at, version, created_at, updated_at)
     SELECT gen_random_uuid(), n.user_id, $2, n.status, coalesce(n.score, o.score),
            CASE WHEN o.notes = n.notes THEN n.notes
                 ELSE left(nullif(concat_ws(E'\n\n', n.notes, o.notes), ''), 10000) END,
            greatest(n.episodes_watched, o.episodes_watched), least(n.started_on, o.started_on),
            coalesce(n.completed_on, o.completed_on), greatest(n.times_rewatched, o.times_rewatched), n.is_rewatching,
-           coalesce(n.tags, o.tags), coalesce((into_row).version, (old).version) + 1, least(n.created_at, o.created_at),
+           coalesce(n.tags, o.tags), n.status_set_at, greatest(n.episodes_set_at, o.episodes_set_at),
+           coalesce((into_row).version, (old).version) + 1, least(n.created_at, o.created_at),
            now()
     FROM pairs,
          LATERAL (SELECT coalesce((old).updated_at > (into_row).updated_at, true) AS old_is_newer) c,
@@ -100,10 +101,10 @@ WITH old AS (
          LATERAL (SELECT (CASE WHEN old_is_newer THEN into_row ELSE old END).*) o
     ON CONFLICT (user_id, anime_id) DO UPDATE
     SET (status, score, notes, episodes_watched, started_on, completed_on, times_rewatched, is_rewatching, tags,
-         version, created_at, updated_at) = ROW (
+         status_set_at, episodes_set_at, version, created_at, updated_at) = ROW (
         excluded.status, excluded.score, excluded.notes, excluded.episodes_watched, excluded.started_on,
-        excluded.completed_on, excluded.times_rewatched, excluded.is_rewatching, excluded.tags, excluded.version,
-        excluded.created_at, excluded.updated_at
+        excluded.completed_on, excluded.times_rewatched, excluded.is_rewatching, excluded.tags, excluded.status_set_at,
+        excluded.episodes_set_at, excluded.version, excluded.created_at, excluded.updated_at
     )
 )
 SELECT count(*) FILTER (WHERE into_row IS NULL) AS moved, count(into_row) AS combined FROM saved
@@ -123,6 +124,13 @@ WITH old AS (
     ON CONFLICT (collection_id, anime_id) DO NOTHING
 )
 SELECT count(*) FILTER (WHERE into_row IS NULL) AS moved, count(into_row) AS combined FROM saved
+
+-- name: plays
+WITH moved AS (
+    UPDATE plays SET anime_id = $2 WHERE anime_id = $1 RETURNING id, user_id
+)
+INSERT INTO merged_rows (merge_id, kind, user_id, old_row)
+SELECT $3, 'plays', user_id, jsonb_agg(id) FROM moved GROUP BY user_id
 
 -- name: anime
 -- The catalogue's own rows; what was moved is returned for an undo.
@@ -178,6 +186,11 @@ WHERE m.merge_id = $3 AND n.into_id IN ($1, $2) AND n.id <> $3 AND n.undone_at I
   AND e.merge_id = n.id AND e.kind = m.kind AND e.user_id = m.user_id
   AND e.result_at = ((CASE n.into_id WHEN $1 THEN m.old_row ELSE m.into_row END)->>'updated_at')::timestamptz
 
+-- name: restore_plays
+UPDATE plays SET anime_id = $1
+FROM merged_rows m, jsonb_array_elements_text(m.old_row) moved
+WHERE m.merge_id = $3 AND m.kind = 'plays' AND plays.id = moved::uuid AND plays.anime_id = $2
+
 -- name: restore_favorites
 -- A viewer who removed or changed a moved row since has decided about both anime.
 WITH saved AS (
@@ -224,17 +237,17 @@ WITH saved AS (
 ), restored AS (
     UPDATE library_entries l
     SET (status, score, notes, episodes_watched, started_on, completed_on, times_rewatched, is_rewatching, tags,
-         version, created_at, updated_at) = ROW (
+         status_set_at, episodes_set_at, version, created_at, updated_at) = ROW (
         i.status, i.score, i.notes, i.episodes_watched, i.started_on, i.completed_on, i.times_rewatched,
-        i.is_rewatching, i.tags, l.version + 1, i.created_at, now()
+        i.is_rewatching, i.tags, coalesce(i.status_set_at, now()), i.episodes_set_at, l.version + 1, i.created_at, now()
     )
     FROM saved s, jsonb_populate_record(NULL::library_entries, s.into_row) i
     WHERE s.into_row IS NOT NULL AND l.user_id = s.user_id AND l.anime_id = $2 AND l.updated_at = s.result_at
 )
 INSERT INTO library_entries (id, user_id, anime_id, status, score, notes, episodes_watched, started_on, completed_on,
-                             times_rewatched, is_rewatching, tags, version, created_at)
+                             times_rewatched, is_rewatching, tags, status_set_at, episodes_set_at, version, created_at)
 SELECT gen_random_uuid(), user_id, $1, status, score, notes, episodes_watched, started_on, completed_on, times_rewatched,
-       is_rewatching, tags, version + 1, created_at
+       is_rewatching, tags, coalesce(status_set_at, now()), episodes_set_at, version + 1, created_at
 FROM saved WHERE into_row IS NOT NULL OR user_id IN (SELECT user_id FROM undone)
 
 -- name: restore_collection_items

@@ -17,7 +17,7 @@ from kitsu.domain.catalogue.anime import EXTERNAL_IDS, ExternalIds
 from kitsu.domain.fields import described
 from kitsu.domain.mapping import Rows, columns_of, mapper
 from kitsu.domain.pagination import Listing, PageRequest, ascending
-from kitsu.domain.viewer import collections, favorites, library, views, watch_progress
+from kitsu.domain.viewer import collections, favorites, library, plays, views, watch_progress
 from kitsu.domain.viewer.list_export import comma_separated, myanimelist
 from kitsu.domain.viewer.list_import import runs
 from kitsu.domain.viewer.list_import.entries import LibraryFields, ListEntry
@@ -77,7 +77,8 @@ class AccountExport(msgspec.Struct):
     sessions: Annotated[list[ExportedSession], described("The sessions, also those that ended.")]
     favorites: Annotated[list[favorites.Favorite], described("The favourites.")]
     watch_progress: Annotated[list[watch_progress.WatchProgress], described("The position in each anime.")]
-    views: Annotated[list[views.View], described("The history.")]
+    views: Annotated[list[views.View], described("How far each episode was watched.")]
+    history: Annotated[list[plays.Play], described("Each time that an episode was watched to its end.")]
     library: Annotated[list[AccountEntry], described("The library.")]
     library_imports: Annotated[list[runs.LibraryImport], described("The last imports of lists.")]
     collections: Annotated[list[collections.Collection], described("The collections.")]
@@ -129,6 +130,7 @@ _LISTS: dict[str, Listing[Any]] = {
     "favorites": _listing(favorites.Favorite, favorites.ROWS, models.Favorite.id),
     "watch_progress": _listing(watch_progress.WatchProgress, watch_progress.ROWS, models.WatchProgress.id),
     "views": _listing(views.View, views.ROWS, models.View.id),
+    "history": _listing(plays.Play, plays.ROWS, models.Play.id),
     "library": _listing(_account_entry, _WITH_IDS, models.LibraryEntry.id),
     "library_imports": runs.LISTING,
     "collections": _listing(collections.Collection, collections.ROWS, _collection.id),
