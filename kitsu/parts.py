@@ -37,6 +37,7 @@ from kitsu.domain.viewer import collections, favorites, library, plays, views, w
 from kitsu.domain.viewer.anilist_page import AniListPage
 from kitsu.domain.viewer.exports import Exporter
 from kitsu.domain.viewer.list_import.importing import ListImporter
+from kitsu.domain.viewer.list_import.runs import LibraryImportReader
 from kitsu.domain.viewer.moderation import PublicCollectionReader
 from kitsu.domain.viewer.profiles import ProfileReader
 from kitsu.domain.viewer.progress_batch import BatchRecorder
@@ -114,7 +115,7 @@ class Parts(dict[type, Any]):
             HealthReader(self.engine, self.runner, media),
             *(OverviewReader(self.runner), DailyNumbersReader(self.runner), MissedSearches(self.runner)),
             *(AdminLogReader(self.runner), audit.AuditReader(self.runner), PublicCollectionReader(self.runner)),
-            *(JobReader(self.runner), ImportRunReader(self.runner)),
+            *(JobReader(self.runner), ImportRunReader(self.runner), LibraryImportReader(self.runner)),
             *([self.metrics] if self.metrics else []),
         ]
         super().__init__({type(part): part for part in parts})

@@ -131,6 +131,7 @@ async function keepLibrary(client: Client<paths>): Promise<void> {
   assert.deepEqual([entry.version, entry.score], [ok(read).version + 1, 8]);
   failed(await client.PUT("/library/{anime_id}", change), 412, "PRECONDITION_FAILED");
   const report = ok(await client.POST("/library/import", { body: list, headers: { "Content-Type": "application/json" } }));
+  assert.ok("added" in report);
   assert.deepEqual([report.added, report.not_imported], [1, []]);
   const exported = ok(await client.GET("/library/export"));
   assert.ok(typeof exported === "object");

@@ -19,6 +19,7 @@ from kitsu.domain.versions import content_tag
 from kitsu.domain.viewer.anilist_page import AniListList, AniListPage, ImportedAnime
 from kitsu.domain.viewer.list_import.entries import ListFileError
 from kitsu.domain.viewer.list_import.importing import ListImporter
+from kitsu.domain.viewer.list_import.storage import Upload
 from kitsu.errors import BadRequest, InvalidRequest, NotFound, Unauthorized
 from kitsu.web.authentication import PUBLIC
 from kitsu.web.middleware.response_cache import CACHED, has_tag
@@ -139,7 +140,8 @@ class GatewayController(Controller):
         identity = await self._viewer(request)
         if identity is not None and identity.may("write:content"):
             with suppress(ListFileError):  # a list that has nothing for a library
-                await self.importer.run(identity.user_id, await request.body(), "keep", dry_run=False)
+                upload = Upload(identity.user_id, await request.body(), "keep", dry_run=False)
+                await self.importer.run(upload, has_limits=False)
         return AniListAnswer(found or None)
 
     async def _viewer(self, request: GuestRequest) -> Identity | None:

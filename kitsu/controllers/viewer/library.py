@@ -1,12 +1,10 @@
 """The paths under /library."""
 
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
-from litestar import Controller, Request, Response, delete, get, patch, post, put
-from litestar.datastructures import UploadFile
+from litestar import Controller, Response, delete, get, patch, put
 from litestar.di import NamedDependency
-from litestar.openapi.spec import OpenAPIType, Schema
 from litestar.params import FromPath, JSONBody
 
 from kitsu.domain.changes import ListRequest, Tombstone
@@ -19,34 +17,13 @@ from kitsu.domain.viewer.library import (
     NewLibraryEntry,
     Status,
 )
-from kitsu.domain.viewer.list_import.entries import ListFileError, ListTooLarge
-from kitsu.domain.viewer.list_import.files import MAX_BYTES
-from kitsu.domain.viewer.list_import.importing import ImportReport, ListImporter, Policy
-from kitsu.errors import InvalidRequest, NotFound, PayloadTooLarge, PreconditionFailed
+from kitsu.errors import InvalidRequest, NotFound, PreconditionFailed
 from kitsu.web.guards import WRITES
-from kitsu.web.openapi import errors, file, form, operation_with_body, query
+from kitsu.web.openapi import errors, query
 from kitsu.web.pagination import CHANGES_HEADERS, LISTS, list_response, page_response, refuse_null
 from kitsu.web.preconditions import ETAG, EXPECTED, tagged
 from kitsu.web.request import ViewerRequest
 from kitsu.web.services import service
-
-FORM_BYTES = 64 * 1024  # of a form beside its file
-MAX_FORM_BYTES = MAX_BYTES + FORM_BYTES
-MULTIPART = "multipart/form-data"
-
-_anilist = Schema(
-    title="AniListExport",
-    description="A list as AniList's API returns it.",
-    type=OpenAPIType.OBJECT,
-    additional_properties=Schema(),
-    examples=[{"lists": [{"entries": [{"media": {"idMal": 1535}, "status": "CURRENT", "progress": 7}]}]}],
-)
-_form = form("LibraryImportForm", "A list as a file.", ["file"], file=file("The XML or JSON."))
-LIST_FILE = operation_with_body(
-    {"application/xml": file(), "application/gzip": file(), "application/json": _anilist, MULTIPART: _form},
-    description="The XML of MyAnimeList, gzip-compressed or not, or the JSON of AniList.",
-    required=True,
-)
 
 
 class LibraryController(Controller):
@@ -54,7 +31,6 @@ class LibraryController(Controller):
     tags = ["Viewer"]
     dependencies = {"library": service(LibraryService)}
     reader: LibraryReader
-    list_importer: ListImporter
 
     @get("/", dependencies=LISTS, response_headers=CHANGES_HEADERS)
     async def list_library(
@@ -123,32 +99,3 @@ class LibraryController(Controller):
     ) -> None:
         """Remove a library entry. It is not an error if it does not exist. The watch progress stays."""
         await library.remove(request.user.user_id, anime_id)
-
-    @post("/import", status_code=200, guards=WRITES, request_max_body_size=MAX_FORM_BYTES, operation_class=LIST_FILE)
-    async def import_library(
-        self,
-        request: ViewerRequest,
-        policy: Annotated[Policy, query("Whether to keep or replace existing entries.", title="ImportPolicy")] = "keep",
-        dry_run: Annotated[bool, query("Whether to import nothing and only report.")] = False,  # noqa: FBT002 - a query parameter
-    ) -> ImportReport:
-        """Import a library. Takes a list of MyAnimeList or AniList. Anime are matched by their ids there; an anime that
-        is known only by its title is suggested in the report and not imported. An entry of the file is newer than an
-        existing one by its time of change, else by the day it was completed or begun. The policy `newer` replaces older
-        entries.
-        """
-        try:
-            return await self.list_importer.run(request.user.user_id, await _file(request), policy, dry_run=dry_run)
-        except ListTooLarge as error:
-            raise PayloadTooLarge from error
-        except ListFileError as error:
-            raise InvalidRequest([{"field": "file", "message": str(error)}]) from error
-
-
-async def _file(request: Request[Any, Any, Any]) -> bytes:
-    """Return the file, which is the body or a field of a form. Raises InvalidRequest."""
-    if request.content_type[0] != MULTIPART:
-        return await request.body()
-    files = (await request.form()).getall("file", [])
-    if len(files) != 1 or not isinstance(files[0], UploadFile):
-        raise InvalidRequest([{"field": "file", "message": "Expected one file"}])
-    return await files[0].read()

@@ -1,9 +1,14 @@
-"""The tables of viewers: favourites, watch progress, views, plays, collections, the library and what sync needs."""
+"""The tables of viewers: favourites, watch progress, views, plays, collections, the library and what sync needs.
 
+The imports of lists into the library are here too.
+"""
+
+from typing import Any
 from uuid import UUID
 
 from advanced_alchemy.base import DefaultBase
 from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kitsu.db.columns import AnimeRef, CurrentTimestamp, Entity, Id, Timestamp, UserRef
@@ -112,6 +117,38 @@ class LibraryEntry(Entity):
     updated_at: Mapped[CurrentTimestamp]
 
 
+class LibraryImport(Entity):
+    """An import of a list into the library, by a request or by a job."""
+
+    __tablename__ = "library_imports"
+    __table_args__ = (CheckConstraint("state IN ('waiting', 'running', 'done', 'failed')", name="state"),)
+
+    user_id: Mapped[UserRef]
+    policy: Mapped[str] = mapped_column(String(16))
+    dry_run: Mapped[bool]
+    format: Mapped[str | None] = mapped_column(String(8))
+    """Of the file `not_imported`: xml, csv or json."""
+    size: Mapped[int]  # of the uploaded file, in bytes
+    state: Mapped[str] = mapped_column(String(16))
+    rows_total: Mapped[int | None]  # unknown until the file is read
+    rows_done: Mapped[int] = mapped_column(server_default="0")
+    report: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    error: Mapped[str | None] = mapped_column(Text)
+    finished_at: Mapped[Timestamp | None]
+
+
+class LibraryImportChunk(DefaultBase):
+    """A piece of a file of an import."""
+
+    __tablename__ = "library_import_chunks"
+
+    import_id: Mapped[UUID] = mapped_column(ForeignKey("library_imports.id", ondelete="CASCADE"), primary_key=True)
+    file: Mapped[str] = mapped_column(String(16), primary_key=True)
+    """`upload` until a job has imported it, `rows` (what became of each row) or `not_imported`."""
+    number: Mapped[int] = mapped_column(primary_key=True)
+    data: Mapped[bytes] = mapped_column(LargeBinary)
+
+
 class Tombstone(DefaultBase):
     """A deleted row, without its contents."""
 
@@ -149,6 +186,14 @@ Index("ix_collections_newest", Collection.user_id, *_newest)
 Index("ix_collections_public", *_newest, postgresql_where=Collection.is_public.is_(True))
 Index("ix_collection_items_position", CollectionItem.collection_id, CollectionItem.position)
 Index("ix_library_entries_newest", LibraryEntry.user_id, LibraryEntry.updated_at.desc(), LibraryEntry.id.desc())
+Index("ix_library_imports_newest", LibraryImport.user_id, LibraryImport.created_at.desc(), LibraryImport.id.desc())
+Index("ix_library_imports_created_at", LibraryImport.created_at)
+Index(
+    "uq_library_imports_unfinished",
+    LibraryImport.user_id,
+    unique=True,
+    postgresql_where=LibraryImport.finished_at.is_(None),
+)
 Index("ix_tombstones_changes", Tombstone.user_id, Tombstone.kind, Tombstone.deleted_at, Tombstone.id)
 Index("ix_tombstones_deleted_at", Tombstone.deleted_at)
 Index("ix_idempotency_keys_created_at", IdempotencyKey.created_at)

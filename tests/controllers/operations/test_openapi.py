@@ -124,7 +124,7 @@ def operations(schema: Schema) -> dict[str, Schema]:
 
 
 def content(response: Schema) -> Schema:
-    assert set(response["content"]) <= {"application/json", "application/xml"}
+    assert set(response["content"]) <= {"application/json", "application/xml", "text/csv"}
     body: Schema = response["content"]["application/json"]
     return body
 

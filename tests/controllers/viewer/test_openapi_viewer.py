@@ -19,7 +19,15 @@ Call = tuple[str, str, str, dict[str, Any]]
 NOT_TO_BE_HAD = {"403", "413"}
 
 
-def calls(anime: str, spare: str, episode: str, collection: str, others: str, view: str, play: str) -> list[Call]:
+LARGE = b" " * (5 << 20) + b"{}"
+"""A file that needs a job."""
+UNKNOWN = {"lists": [{"status": "CURRENT", "entries": [{"media": {"id": 1}}]}]}
+"""A list of an anime that is not in the catalogue."""
+
+
+def calls(
+    anime: str, spare: str, episode: str, collection: str, others: str, view: str, play: str, import_: str
+) -> list[Call]:
     """Return each operation with a call for each status that a client can cause, in this order."""
     favorite, progress = {"anime_id": anime}, {"anime_id": anime, "episode": 1, "position_seconds": 1}
     entry, one, unknown = f"/library/{anime}", f"/collections/{collection}", f"/collections/{UNKNOWN_ID}"
@@ -29,6 +37,7 @@ def calls(anime: str, spare: str, episode: str, collection: str, others: str, vi
     since = "?updated_since=2000-01-01T00:00:00Z&deleted=true"
     lists = {"Favorites": "/favorites", "WatchProgress": "/watch/progress", "Views": "/views", "Library": "/library"}
     lists |= {"Collections": "/collections"}
+    import_paths = tuple(f"/library/imports/{it}" for it in (import_, UNKNOWN_ID, "x"))
     return [
         *(
             ("addFavorite", "POST", "/favorites", {"json": it})
@@ -78,6 +87,11 @@ def calls(anime: str, spare: str, episode: str, collection: str, others: str, vi
         *((f"list{name}", "GET", f"{path}?limit=0", {}) for name, path in lists.items()),
         *(("listContinueWatching", "GET", f"/watch/continue{it}", {}) for it in ("", "?limit=0")),
         *(("importLibrary", "POST", "/library/import", {"json": it}) for it in imports),
+        *(("importLibrary", "POST", "/library/import", {"content": LARGE}) for _ in range(2)),
+        *(("listLibraryImports", "GET", f"/library/imports{it}", {}) for it in ("", "?limit=0")),
+        *(("getLibraryImport", "GET", it, {}) for it in import_paths),
+        *(("listImportedRows", "GET", f"{it}/rows", {}) for it in import_paths),
+        *(("downloadNotImported", "GET", f"{it}/not-imported", {}) for it in import_paths),
         *(("exportLibrary", "GET", f"/library/export{it}", {}) for it in ("", "?format=x")),
         *(("hideFromContinueWatching", "DELETE", f"/watch/continue/{it}", {}) for it in (anime, "x")),
         *(("removeWatchProgress", "DELETE", f"/watch/progress/{it}", {}) for it in (anime, "x")),
@@ -118,9 +132,10 @@ async def test_responses_match_the_description(server: URL, template: URL) -> No
         (play,) = await viewer.read("/history")
         mine = await viewer.write("POST", "/collections", {"name": "x"}, 201)
         others = await other.write("POST", "/collections", {"name": "x", "is_public": True}, 201)
+        imported = await viewer.write("POST", "/library/import", UNKNOWN)
         seen = set()
         for name, method, path, more in calls(
-            *(anime, spare, episode, mine["id"], f"/collections/{others['id']}", view["id"], play["id"])
+            *(anime, spare, episode, mine["id"], f"/collections/{others['id']}", view["id"], play["id"], imported["id"])
         ):
             guest = await backend.client.request(method, path, headers={"Authorization": "Bearer x"})
             check(schema, operations[name], guest)

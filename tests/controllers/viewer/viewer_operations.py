@@ -28,7 +28,11 @@ VIEWER = {
     "putLibraryEntry": ("/library/{anime_id}", {"200", "403", "404", "412", "422"}),
     "changeLibraryEntry": ("/library/{anime_id}", {"200", "403", "404", "412", "422"}),
     "removeLibraryEntry": ("/library/{anime_id}", {"204", "403", "422"}),
-    "importLibrary": ("/library/import", {"200", "403", "413", "422"}),
+    "importLibrary": ("/library/import", {"200", "202", "403", "409", "413", "422"}),
+    "listLibraryImports": ("/library/imports", {"200", "422"}),
+    "getLibraryImport": ("/library/imports/{import_id}", {"200", "404", "422"}),
+    "listImportedRows": ("/library/imports/{import_id}/rows", {"200", "404", "422"}),
+    "downloadNotImported": ("/library/imports/{import_id}/not-imported", {"200", "404", "422"}),
     "exportLibrary": ("/library/export", {"200", "422"}),
     "exportMe": ("/users/me/export", {"200"}),
     "getStatistics": ("/users/me/statistics", {"200"}),
@@ -50,5 +54,8 @@ BODIES = {
 """Operations with a JSON body."""
 FORMS = {
     "changeMe": {"application/json", "multipart/form-data", "application/x-www-form-urlencoded"},
-    "importLibrary": {"application/json", "application/xml", "application/gzip", "multipart/form-data"},
+    "importLibrary": {
+        *("application/json", "application/xml", "text/csv"),
+        *("application/gzip", "application/zip", "multipart/form-data"),
+    },
 }
