@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
-revision = "0024"
+revision = "0022"
 down_revision = "0021"
 
 STATES = ("waiting", "running", "done", "failed")
