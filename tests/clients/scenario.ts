@@ -146,7 +146,9 @@ async function setAvatar(client: Client<paths>, picture: Buffer): Promise<void> 
       body: { username: "typescript", avatar: new Blob([new Uint8Array(picture)], { type: "image/png" }) },
       bodySerializer(body) {
         const form = new FormData();
-        for (const [name, value] of Object.entries(body ?? {})) form.append(name, value);
+        for (const [name, value] of Object.entries(body ?? {})) {
+          form.append(name, typeof value === "boolean" ? String(value) : value);
+        }
         return form;
       },
     }),
