@@ -54,7 +54,7 @@ FULL = item(
     5,
     id=77,
     status="COMPLETED",
-    score=85,
+    score=90,
     progress=12,
     repeat=2,
     notes="good\nso",
@@ -69,7 +69,7 @@ READ = ListEntry(
     title="Anime 5",
     ids=(("anilist", "5"), ("myanimelist", "105")),
     status="completed",
-    score=8.5,
+    score=9.0,
     notes="good\nso",
     episodes_watched=12,
     started_on="2019-12-31",
@@ -136,9 +136,9 @@ def test_status_of_list_or_entry_is_read(word: str, status: str) -> None:
     ("scores", "expected"),
     [
         ([0, None, 1, 5, 10], [None, None, 1, 5, 10]),
-        ([7.5, 7.44, 0.1, 10.0], [7.5, 7.4, 1, 10]),
-        ([100, 85, 84, 10, 7, 1, 0], [10, 8.5, 8.4, 1, 1, 1, None]),
-        ([10.5, 5], [1.1, 1]),
+        ([7.5, 7.44, 0.1, 10.0], [8, 7, 1, 10]),
+        ([100, 85, 84, 10, 7, 1, 0], [10, 9, 8, 1, 1, 1, None]),
+        ([10.5, 5], [1, 1]),
         ([3, 5], [3, 5]),
     ],
 )
@@ -267,12 +267,12 @@ def test_optional_field_that_can_not_be_read_is_left_out_with_a_remark(wrong: Js
 @pytest.mark.parametrize(
     ("score_format", "scores", "expected"),
     [
-        ("POINT_100", [9, 85, 100, 3], [1.0, 8.5, 10.0, 1.0]),
-        ("POINT_10_DECIMAL", [8.5, 10, 0.5], [8.5, 10.0, 1.0]),
+        ("POINT_100", [9, 85, 84, 100, 3], [1.0, 9.0, 8.0, 10.0, 1.0]),
+        ("POINT_10_DECIMAL", [8.5, 10, 0.5], [9.0, 10.0, 1.0]),
         ("POINT_10", [8, 1], [8.0, 1.0]),
         ("POINT_5", [1, 2, 3, 4, 5, 0], [1.0, 3.0, 5.0, 7.0, 9.0, None]),
-        ("POINT_3", [1, 2, 3, None], [3.5, 6.0, 8.5, None]),
-        ("POINT_5", [70, 35], [7.0, 3.5]),
+        ("POINT_3", [1, 2, 3, None], [4.0, 6.0, 9.0, None]),
+        ("POINT_5", [70, 35], [7.0, 4.0]),
         ("POINT_10", [70, 9], [7.0, 1.0]),
         ("POINT_NEW", [8], [8.0]),
     ],
@@ -293,7 +293,7 @@ def test_scale_of_the_file_is_used(score_format: str, scores: list[Any], expecte
 
 def test_score_of_automail_has_100_points() -> None:
     assert entry(item(scoreRaw=9)).score == 1.0
-    assert entry(item(scoreRaw=85, score=4)).score == 8.5
+    assert entry(item(scoreRaw=80, score=4)).score == 8.0
     assert entry(item(scoreRaw=0, score=4)).score == 4.0
 
 

@@ -35,7 +35,7 @@ def reasons(found: list[ListEntry | NotImported]) -> list[tuple[int, str | None,
 
 def test_download_of_anilist_is_read() -> None:
     rows = [
-        {"series_type": 0, "series_id": 5, "status": 2, "score": 85, "progress": 37, "repeat": 1, "notes": "so",
+        {"series_type": 0, "series_id": 5, "status": 2, "score": 90, "progress": 37, "repeat": 1, "notes": "so",
          "started_on": 20150100, "finished_on": 20150203, "updated_at": "2016-01-02 03:04:05"},
         *({"series_type": 0, "series_id": 10 + status, "status": status} for status in (0, 1, 3, 4, 5)),
         {"series_type": 1, "series_id": 30001, "status": 2},
@@ -48,7 +48,7 @@ def test_download_of_anilist_is_read() -> None:
         title="",
         ids=(("anilist", "5"),),
         status="completed",
-        score=8.5,
+        score=9.0,
         notes="so",
         episodes_watched=37,
         started_on="2015-01",
@@ -170,7 +170,7 @@ def test_manga_of_myanimelists_api_is_reported() -> None:
 
 
 def library_entry(**more: Any) -> Json:
-    attributes = {"status": "current", "progress": 3, "ratingTwenty": 17, "reconsuming": False, "reconsumeCount": 0}
+    attributes = {"status": "current", "progress": 3, "ratingTwenty": 18, "reconsuming": False, "reconsumeCount": 0}
     anime = {"data": {"type": "anime", "id": "265"}}
     return {
         "id": "1",
@@ -201,7 +201,7 @@ def test_json_api_of_kitsu_io_is_read() -> None:
         ids=(("kitsu", "265"), ("myanimelist", "5"), ("anilist", "4")),
         year=1998,
         status="watching",
-        score=8.5,
+        score=9.0,
         notes="so",
         episodes_watched=3,
         started_on="2015-01-02",
@@ -363,7 +363,7 @@ YAMTRACK = "media_id,source,media_type,title,score,status,notes,start_date,end_d
 
 def test_csv_of_yamtrack_is_read() -> None:
     lines = [
-        '"1535","mal","anime","Death Note","8.5","Completed","a\nb, c","2020-05-01 00:00:00+00:00","2020-06-01","37"',
+        '"1535","mal","anime","Death Note","9.0","Completed","a\nb, c","2020-05-01 00:00:00+00:00","2020-06-01","37"',
         "x,manual,anime,Some Title,,In progress,,,,2",
         "550,tmdb,movie,Fight Club,9,Completed,,,,",
         "1,mal,manga,Monster,9,Completed,,,,",
@@ -375,7 +375,7 @@ def test_csv_of_yamtrack_is_read() -> None:
         title="Death Note",
         ids=(("myanimelist", "1535"),),
         status="completed",
-        score=8.5,
+        score=9.0,
         notes="a\nb, c",
         episodes_watched=37,
         started_on="2020-05-01",

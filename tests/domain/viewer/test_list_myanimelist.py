@@ -158,22 +158,17 @@ def test_optional_field_that_can_not_be_read_is_left_out_with_a_remark(name: str
 
 
 @pytest.mark.parametrize(
-    ("text", "score"),
-    [
-        ("0", None),
-        ("", None),
-        ("8.5", 8.5),
-        ("85", 8.5),
-        ("9.0", 9.0),
-        ("8,5", 8.5),
-        ("0.2", 1.0),
-        ("7.25", 7.3),
-        ("100", 10.0),
-    ],
+    ("text", "score"), [("0", None), ("", None), ("9.0", 9.0), ("90", 9.0), ("9,0", 9.0), ("100", 10.0)]
 )
-def test_score_of_10_or_100_points_has_one_decimal(text: str, score: float | None) -> None:
+def test_score_of_10_or_100_points_is_read(text: str, score: float | None) -> None:
     read = entry(my_score=text)
     assert (read.score, read.remarks, "score" in read.absent) == (score, (), False)
+
+
+@pytest.mark.parametrize(("text", "score"), [("8.5", 9), ("85", 9), ("8,4", 8), ("84", 8), ("0.2", 1)])
+def test_score_is_rounded_with_a_remark(text: str, score: float) -> None:
+    read = entry(my_score=text)
+    assert (read.score, read.remarks) == (score, (f'Its `my_score` "{text}" is {score} of 10.',))
 
 
 def test_number_with_decimals_is_read() -> None:

@@ -40,7 +40,7 @@ def _read_row(number: int, title: str, values: dict[str, Any]) -> ListEntry:
     row = Row(entry)
     row.status(entry.get("status"))
     row.rewatching("is_rewatching")
-    row.score("score")
+    row.score("score", keeps_decimal=True)
     for name in ("notes", "tags"):
         row.text(name, name)
     for name in ("episodes_watched", "times_rewatched"):

@@ -34,7 +34,7 @@ def _read_row(number: int, title: str, values: dict[str, Any]) -> ListEntry:
     row = Row(values)
     row.status(values.get("status"))
     row.rewatching("is_rewatching")
-    row.score("score")
+    row.score("score", keeps_decimal=True)
     for name in ("notes", "tags"):
         row.text(name, name)
     for name in ("episodes_watched", "times_rewatched"):

@@ -13,12 +13,12 @@ from kitsu.domain.viewer.list_import.values import (
     MAX_TAGS,
     clean_text,
     numbered,
-    one_decimal,
     quote,
     read_date,
     read_number,
     read_status,
     read_time,
+    rounded_score,
 )
 
 _FIELDS = frozenset(LibraryFields.__struct_fields__)
@@ -74,8 +74,8 @@ class Row:
         if number != math.floor(number):
             self._remarks.append(f"Its `{name}` {quote(value)} is not a whole number; {math.floor(number)} was kept.")
 
-    def score(self, name: str, scale: Scale = of_ten) -> None:
-        """Read a score; 0 means no score."""
+    def score(self, name: str, scale: Scale = of_ten, *, keeps_decimal: bool = False) -> None:
+        """Read a score, in whole points: scores of 5, 20 or 100 points are no more exact. 0 means no score."""
         if name not in self.values:
             return
         value = self.values[name]
@@ -84,7 +84,10 @@ class Row:
         if score is None:
             self._leave_out(name, "a score")
         else:
-            self._fields["score"] = one_decimal(score) if number else None
+            rounded = rounded_score(score, 1 if keeps_decimal else 0) if number else None
+            self._fields["score"] = rounded
+            if rounded is not None and not math.isclose(rounded, score):
+                self._remarks.append(f"Its `{name}` {quote(value)} is {rounded:g} of 10.")
 
     def date(self, field: str, name: str) -> None:
         """Read a date that may be known in part. What is certain of an impossible one is kept."""

@@ -117,9 +117,10 @@ def read_number(value: object) -> float | None:
     return value if isinstance(value, float) and math.isfinite(value) else None
 
 
-def one_decimal(score: float) -> float:
-    """Return a score from 1.0 to 10.0, rounded half up. The tiny summand undoes the error of binary fractions."""
-    return min(10.0, max(1.0, math.floor(score * 10 + 0.5 + 1e-9) / 10))
+def rounded_score(score: float, decimals: int) -> float:
+    """Return a score from 1 to 10, rounded half up. The tiny summand undoes the error of binary fractions."""
+    factor = 10**decimals
+    return min(10.0, max(1.0, math.floor(score * factor + 0.5 + 1e-9) / factor))
 
 
 def read_date(value: Any) -> tuple[str | None, bool]:
