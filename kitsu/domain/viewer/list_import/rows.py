@@ -84,7 +84,7 @@ class Row:
         if score is None:
             self._leave_out(name, "a score")
         else:
-            rounded = rounded_score(score, 1 if keeps_decimal else 0) if number else None
+            rounded = rounded_score(score, keeps_decimal=keeps_decimal) if number else None
             self._fields["score"] = rounded
             if rounded is not None and not math.isclose(rounded, score):
                 self._remarks.append(f"Its `{name}` {quote(value)} is {rounded:g} of 10.")

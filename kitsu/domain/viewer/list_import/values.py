@@ -117,9 +117,9 @@ def read_number(value: object) -> float | None:
     return value if isinstance(value, float) and math.isfinite(value) else None
 
 
-def rounded_score(score: float, decimals: int) -> float:
+def rounded_score(score: float, *, keeps_decimal: bool) -> float:
     """Return a score from 1 to 10, rounded half up. The tiny summand undoes the error of binary fractions."""
-    factor = 10**decimals
+    factor = 10 if keeps_decimal else 1
     return min(10.0, max(1.0, math.floor(score * factor + 0.5 + 1e-9) / factor))
 
 
