@@ -18,7 +18,7 @@ ETAG = documented_header("ETag", "The version of the resource. Send it as `If-Ma
 IDEMPOTENT: dict[str, Any] = {"idempotent": True}
 """`opt` of a handler that calls `idempotent_request`; `/openapi.json` lists the header for it."""
 _EXAMPLE_TAG = '"019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b.3"'
-_TAG = re.compile(r'\s*(\*|"?[^"\s*]+"?)\s*')
+_TAG = re.compile(r'\s*(\*|(?:W/)?"?[^"\s*]+"?)\s*')
 
 
 def provide_expected(
@@ -26,11 +26,14 @@ def provide_expected(
         str | None, parameter(HeaderParameter, "The last `ETag`; 412 if it has changed.", _EXAMPLE_TAG, name="If-Match")
     ] = None,
 ) -> Expected | None:
-    """Return the versions that `If-Match` names, or None without the header. Weak and malformed tags never match."""
+    """Return the versions that `If-Match` names, or None without the header. Malformed tags never match.
+
+    Weak tags do: they name versions of a row, and a proxy that compresses makes them weak.
+    """
     if if_match is None:
         return None
     tags = (_TAG.fullmatch(part) for part in if_match.split(","))
-    return Expected(frozenset(tag[1].strip('"') for tag in tags if tag))
+    return Expected(frozenset(tag[1].removeprefix("W/").strip('"') for tag in tags if tag))
 
 
 EXPECTED = {"expected": Provide(provide_expected, sync_to_thread=False)}

@@ -91,7 +91,7 @@ _anime_id: Any = bindparam("anime_id", type_=Uuid)
 _status: Any = bindparam("status", type_=String)
 
 ROWS = rows_with_anime(LibraryEntry, _entry)
-_OF_STATUS = newest_first(LibraryEntry, ROWS, _entry.updated_at, _entry.status == _status)
+_OF_STATUS = newest_first(LibraryEntry, ROWS, _entry.updated_at, _entry.status == _status, moves=True)
 _ONE = ROWS.where(_entry.anime_id == current_id(_anime_id))
 
 
@@ -107,7 +107,7 @@ _ANIME = select(_anime.id, _anime.episode_count, day_of(func.now(), USER_ID).lab
 
 
 class LibraryReader(OwnListReader[LibraryEntry]):
-    listing = newest_first(LibraryEntry, ROWS, _entry.updated_at)
+    listing = newest_first(LibraryEntry, ROWS, _entry.updated_at, moves=True)
     changes = ChangesListing(LibraryEntry, ROWS, _entry.updated_at)
 
     async def of_status(self, user_id: UUID, status: Status, request: PageRequest) -> Page[LibraryEntry]:

@@ -48,8 +48,8 @@ class ProfileEntry(msgspec.Struct):
 _entry = models.LibraryEntry
 _status: Any = bindparam("status", type_=String)
 _ROWS = rows_with_anime(ProfileEntry, _entry)
-_LIBRARY = newest_first(ProfileEntry, _ROWS, _entry.updated_at)
-_OF_STATUS = newest_first(ProfileEntry, _ROWS, _entry.updated_at, _entry.status == _status)
+_LIBRARY = newest_first(ProfileEntry, _ROWS, _entry.updated_at, moves=True)
+_OF_STATUS = newest_first(ProfileEntry, _ROWS, _entry.updated_at, _entry.status == _status, moves=True)
 
 
 class ProfileReader:

@@ -18,7 +18,7 @@ from kitsu.domain.catalogue.anime import LIST_COLUMNS
 from kitsu.domain.changes import Changes, ChangesListing, ListRequest
 from kitsu.domain.idempotency import IdempotentRequest
 from kitsu.domain.mapping import Rows, columns_of, mapper, nested
-from kitsu.domain.pagination import Listing, Page, descending
+from kitsu.domain.pagination import Listing, MovingListing, Page, descending
 from kitsu.domain.viewer.constraints import viewer_constraints
 from kitsu.errors import NotFound
 
@@ -51,12 +51,13 @@ def rows_with_anime(kind: type[msgspec.Struct], model: Any) -> Rows:
 
 
 def newest_first(
-    kind: type[T], rows: Rows, time: InstrumentedAttribute[datetime], *filters: ColumnElement[bool]
+    kind: type[T], rows: Rows, time: InstrumentedAttribute[datetime], *filters: ColumnElement[bool], moves: bool = False
 ) -> Listing[T]:
-    """Return a list of a viewer's own rows, sorted by a time of theirs."""
+    """Return a list of a viewer's own rows, sorted by a time of theirs. `moves`: a change of a row sets it."""
     model: Any = time.class_
     counted = select(model.id).where(model.user_id == USER_ID, *filters)
-    return Listing(kind, rows.where(*filters), descending(time), descending(model.id), counted=counted)
+    keys = (descending(time), descending(model.id))
+    return (MovingListing if moves else Listing)(kind, rows.where(*filters), *keys, counted=counted)
 
 
 def new_value(column: Any) -> Any:

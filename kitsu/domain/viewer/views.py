@@ -103,7 +103,7 @@ POST: Rows = (
 
 
 class ViewReader(OwnListReader[View]):
-    listing = newest_first(View, ROWS, _view.last_viewed_at)
+    listing = newest_first(View, ROWS, _view.last_viewed_at, moves=True)
     changes = ChangesListing(View, ROWS, _view.updated_at)
 
 

@@ -18,7 +18,7 @@ from kitsu.domain.catalogue.anime import LIST_COLUMNS, AnimeListItem, current_id
 from kitsu.domain.changes import ChangesListing
 from kitsu.domain.fields import EpisodeNumber, Position, described
 from kitsu.domain.mapping import Rows, columns_of, nested
-from kitsu.domain.pagination import Listing, Page, PageRequest, descending
+from kitsu.domain.pagination import MovingListing, Page, PageRequest, descending
 from kitsu.domain.viewer.library import day_of
 from kitsu.domain.viewer.plays import (
     FINISHED_PERCENT,
@@ -102,7 +102,7 @@ _is_left = (
     .exists()
 )
 _CONTINUED = ROWS.where(_progress.hidden.is_(False), ~_is_ended, ~_is_left)
-CONTINUE = Listing(
+CONTINUE = MovingListing(
     WatchProgress,
     _CONTINUED,
     descending(_progress.last_watched_at),
@@ -200,7 +200,7 @@ _POST_UNFINISHED = _post(may_finish=False)  # of most reports, in less time
 
 
 class WatchProgressReader(OwnListReader[WatchProgress]):
-    listing = newest_first(WatchProgress, ROWS, _progress.last_watched_at)
+    listing = newest_first(WatchProgress, ROWS, _progress.last_watched_at, moves=True)
     changes = ChangesListing(WatchProgress, ROWS, _progress.updated_at)
 
     async def to_continue(self, user_id: UUID, request: PageRequest) -> Page[WatchProgress]:
