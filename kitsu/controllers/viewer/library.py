@@ -10,16 +10,15 @@ from litestar.openapi.spec import OpenAPIType, Schema
 from litestar.params import FromPath, JSONBody
 
 from kitsu.domain.changes import ListRequest, Tombstone
-from kitsu.domain.versions import Expected
 from kitsu.domain.viewer.library import LibraryEntry, LibraryReader, LibraryService, NewLibraryEntry, Status
 from kitsu.domain.viewer.list_import.entries import ListFileError, ListTooLarge
 from kitsu.domain.viewer.list_import.files import MAX_BYTES
 from kitsu.domain.viewer.list_import.importing import ImportReport, ListImporter, Policy
 from kitsu.errors import InvalidRequest, NotFound, PayloadTooLarge, PreconditionFailed
-from kitsu.web.guards import WRITES
+from kitsu.web.guards import WRITES, known_query
 from kitsu.web.openapi import errors, file, form, operation_with_body, query
 from kitsu.web.pagination import CHANGES_HEADERS, LISTS, list_response, page_response, refuse_null
-from kitsu.web.preconditions import ETAG, EXPECTED, tagged
+from kitsu.web.preconditions import ETAG, EXPECTED, IfMatch, tagged
 from kitsu.web.request import ViewerRequest
 from kitsu.web.services import service
 
@@ -49,7 +48,7 @@ class LibraryController(Controller):
     reader: LibraryReader
     list_importer: ListImporter
 
-    @get("/", dependencies=LISTS, response_headers=CHANGES_HEADERS)
+    @get("/", guards=[known_query], dependencies=LISTS, response_headers=CHANGES_HEADERS)
     async def list_library(
         self,
         request: ViewerRequest,
@@ -83,19 +82,23 @@ class LibraryController(Controller):
         anime_id: FromPath[UUID],
         data: JSONBody[NewLibraryEntry],
         library: NamedDependency[LibraryService],
-        expected: NamedDependency[Expected | None],
+        expected: IfMatch,
     ) -> Response[LibraryEntry]:
         """Create or update a library entry. Sets status, score and notes. Dates and watched episodes follow from the
         status and never go back.
         """
         return tagged(await library.put(request.user.user_id, anime_id, data, expected))
 
-    @delete("/{anime_id:str}", guards=WRITES)
+    @delete("/{anime_id:str}", guards=WRITES, dependencies=EXPECTED, responses=errors(PreconditionFailed))
     async def remove_library_entry(
-        self, request: ViewerRequest, anime_id: FromPath[UUID], library: NamedDependency[LibraryService]
+        self,
+        request: ViewerRequest,
+        anime_id: FromPath[UUID],
+        library: NamedDependency[LibraryService],
+        expected: IfMatch,
     ) -> None:
         """Remove a library entry. It is not an error if it does not exist. The watch progress stays."""
-        await library.remove(request.user.user_id, anime_id)
+        await library.remove(request.user.user_id, anime_id, expected)
 
     @post("/import", status_code=200, guards=WRITES, request_max_body_size=MAX_FORM_BYTES, operation_class=LIST_FILE)
     async def import_library(
