@@ -67,9 +67,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     refresh_token_expire_days: Annotated[int, parsers.integer(1, 3650, "days")] = 14
     """Lifetime of a refresh token."""
     refresh_leeway_seconds: Annotated[int, parsers.integer(0, 300, "seconds")] = 10
-    """Time after its use in which a refresh token may be sent again without ending the session (two tabs)."""
-    refresh_retry: Annotated[str, parsers.one_of("refuse", "same")] = "refuse"
-    """Response to a token sent again in that time: 401, or the same new refresh token as the first time."""
+    """With REFRESH_RETRY=refuse: time after its use in which a refresh token sent again does not end the session."""
+    refresh_retry: Annotated[str, parsers.one_of("refuse", "same")] = "same"
+    """Response to a refresh token sent again (a lost response, two tabs): the same new refresh token as the first time,
+    while that is unused, or 401."""
     algorithm: Annotated[str, parsers.one_of("HS256", "HS384", "HS512")] = "HS256"
     """Algorithm that signs access tokens."""
     password_threads: Annotated[int, parsers.integer(1, 64)] = 1

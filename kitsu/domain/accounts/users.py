@@ -26,7 +26,9 @@ from kitsu.domain.accounts.access_tokens import AccessTokens
 from kitsu.domain.accounts.passwords import PasswordHasher, check_new
 from kitsu.domain.accounts.permissions import Role
 from kitsu.domain.accounts.sessions import SessionRules, SessionService
+from kitsu.domain.accounts.usernames import check_username, is_allowed
 from kitsu.domain.admin_log import log_action
+from kitsu.domain.checks import check_all
 from kitsu.domain.fields import described
 from kitsu.domain.mapping import columns_of, given
 from kitsu.domain.outcomes import Outcomes
@@ -39,7 +41,6 @@ log = structlog.get_logger("kitsu.security")
 MAX_EMAIL_LENGTH = 255
 MAX_FOUND = 50  # users that a search returns
 LAST_CHARACTER = "\U0010ffff"
-USERNAME = r"^[A-Za-z0-9_-]{3,32}$"
 
 
 class User(msgspec.Struct, kw_only=True):
@@ -55,7 +56,7 @@ class User(msgspec.Struct, kw_only=True):
     created_at: Annotated[datetime, described("When the account was created.")]
 
 
-class UserChange(msgspec.Struct):
+class UserChange(msgspec.Struct, forbid_unknown_fields=True):
     """A change by an administrator. Fields that are left out keep their value."""
 
     is_active: Annotated[bool, described("Whether the user may log in. False ends all sessions.")] | UnsetType = UNSET
@@ -210,8 +211,10 @@ class UserService(SQLAlchemyAsyncRepositoryService[models.User]):
             await self._context.orphans.tidy(avatar)
 
     async def _insert(self, email: str, password: str, role: Role) -> models.User:
-        address = valid_email(email)
-        check_new(password, "password", refuse_common=self._context.refuse_common_passwords)
+        is_strict = self._context.refuse_common_passwords
+        address, _ = check_all(
+            lambda: valid_email(email), lambda: check_new(password, "password", refuse_common=is_strict)
+        )
         return await insert_user(self._session, address, await self._context.hasher.hash(password), role)
 
     async def _locked(self, user_id: UUID) -> models.User:
@@ -243,7 +246,7 @@ async def insert_user(session: AsyncSession, email: str, password_hash: str, rol
     local_part = re.sub(r"[^A-Za-z0-9_-]", "", email.split("@", maxsplit=1)[0])
     username = local_part[:32]
     while True:
-        if not re.fullmatch(USERNAME, username):
+        if not is_allowed(username):
             username = f"{(local_part or 'user')[:19]}-{token_hex(6)}"
         user = models.User(email=email, username=username, password_hash=password_hash, role=role)
         try:
@@ -260,13 +263,6 @@ def user_of(row: Mapping[str, Any], *, media_url: str) -> User:
     avatar = row["avatar"]
     avatar_url = avatar and f"{media_url}/avatars/{quote(avatar.rpartition('/')[2])}"
     return User(**{name: row[name] for name in _FIELDS}, avatar_url=avatar_url)
-
-
-def check_username(username: str) -> None:
-    """Raise InvalidRequest for a name that is not allowed."""
-    if not re.fullmatch(USERNAME, username):
-        message = "Must be 3 to 32 letters, digits, underscores or hyphens"
-        raise InvalidRequest([{"field": "username", "message": message}])
 
 
 def valid_email(email: str) -> str:

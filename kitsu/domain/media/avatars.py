@@ -10,7 +10,8 @@ from PIL import Image, ImageCms, ImageOps
 from PIL.ImageFile import ImageFile
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from kitsu.domain.accounts.users import AccountContext, User, UserService, check_username
+from kitsu.domain.accounts.usernames import check_username
+from kitsu.domain.accounts.users import AccountContext, User, UserService
 from kitsu.domain.media.orphans import AVATARS, OrphanFiles, key_of
 from kitsu.domain.media.store import Media, MediaStore, PutOutcomeUnknown
 from kitsu.domain.threads import Threads

@@ -185,8 +185,11 @@ class SessionMachine(RuleBasedStateMachine):
             return 401, None
         if token.used_at is None:
             return 200, None
-        if token.generation == session.generation - 1 and self.now - token.used_at <= LEEWAY:
-            return (200, token.child) if self.service.same_child else (401, None)
+        if token.generation == session.generation - 1:
+            if self.service.same_child:
+                return 200, token.child
+            if self.now - token.used_at <= LEEWAY:
+                return 401, None
         session.is_revoked = True
         return 401, None
 
