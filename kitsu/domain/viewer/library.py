@@ -50,7 +50,7 @@ class LibraryEntry(msgspec.Struct):
     anime: AnimeListItem
 
 
-class NewLibraryEntry(msgspec.Struct, frozen=True):
+class NewLibraryEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Status, score and notes of an anime. Omitted fields become null."""
 
     status: Status
@@ -142,10 +142,15 @@ class LibraryService(SQLAlchemyAsyncRepositoryService[models.LibraryEntry]):
             row = (await session.execute(_PUT, parameters)).first()
         if row is None:
             raise NotFound("Anime not found")
+        entry = _put_entry_of(row)
+        if expected is not None and expected.is_new:
+            expected.check(entry if entry.version > 1 else None)  # another request may have created it meanwhile
         await session.commit()
-        return _put_entry_of(row)
+        return entry
 
-    async def remove(self, user_id: UUID, anime_id: UUID) -> None:
-        """Remove an entry, if there is one."""
+    async def remove(self, user_id: UUID, anime_id: UUID, expected: Expected | None) -> None:
+        """Remove an entry, if there is one. Raises PreconditionFailed."""
         wanted = (_entry.user_id == user_id, _entry.anime_id == current_id(anime_id))
+        if expected is not None:
+            expected.check(await self.get_one_or_none(*wanted, with_for_update=True))
         await self.delete_where(*wanted, sanity_check=False, auto_commit=True)

@@ -67,6 +67,9 @@ def calls(anime: str, spare: str, episode: str, collection: str, others: str, vi
         *(("exportLibrary", "GET", f"/library/export{it}", {}) for it in ("", "?format=x")),
         *(("hideFromContinueWatching", "DELETE", f"/watch/continue/{it}", {}) for it in (anime, "x")),
         *(("removeFavorite", "DELETE", f"/favorites/{it}", {}) for it in (anime, "x")),
+        ("removeLibraryEntry", "DELETE", entry, stale),
+        ("removeCollection", "DELETE", one, stale),
+        ("removeCollectionAnime", "DELETE", f"{one}/anime/{anime}", stale),
         *(("removeLibraryEntry", "DELETE", f"/library/{it}", {}) for it in (anime, "x")),
         *(
             ("removeCollectionAnime", "DELETE", f"{it}/anime/{anime}", {})
