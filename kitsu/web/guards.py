@@ -14,7 +14,8 @@ from litestar.types import Guard
 from kitsu.domain.accounts.permissions import Permission
 from kitsu.domain.accounts.sessions import Identity
 from kitsu.domain.rate_limits import RateLimiter, network_of
-from kitsu.errors import AppError, Forbidden, RateLimited, Unauthorized
+from kitsu.errors import AppError, Forbidden, InvalidRequest, RateLimited, Unauthorized
+from kitsu.web.validation import invalid_parameters, unknown_parameters
 
 
 def raises(*errors: type[AppError]) -> Callable[[Guard], Guard]:
@@ -56,3 +57,10 @@ def rate_limited(policy: str) -> Guard:
         await limiter.hit(policy, network_of(connection.client.host if connection.client else ""))
 
     return guard
+
+
+@raises(InvalidRequest)
+async def known_query(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Raise InvalidRequest for an unknown query parameter: without its filter, a list is not what the client wants."""
+    if connection.scope["query_string"] and (unknown := unknown_parameters(connection, handler)):
+        raise InvalidRequest.of(*unknown, *invalid_parameters(connection, handler))

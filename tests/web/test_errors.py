@@ -107,7 +107,7 @@ PATHS = {
     **dict.fromkeys(("/search/anime", "/health", "/health/live", "/health/ready"), CHANGES),
     **dict.fromkeys(("/docs", "/docs/assets/swagger-ui.css", "/openapi.json"), CHANGES),
 }
-UNKNOWN_METHODS = ("HEAD", "TRACE", "CONNECT", "KITSU", "PROPFIND", "X" * 200)
+UNKNOWN_METHODS = ("TRACE", "CONNECT", "KITSU", "PROPFIND", "X" * 200)
 
 NUMBERS = (
     *("", "%20", "abc", "1.5", "0x10", "1_0", "1,0", "%2B", "-", "NaN", "true", "null", "%00", "%ff", "%zz"),
@@ -147,7 +147,7 @@ INVALID: list[tuple[str, str | None, tuple[str, ...]]] = [
     ("/releases/", "release_id", ("x", "%00", f"urn:uuid:{UNKNOWN_ID}")),
     ("/releases?anime_id=", "anime_id", (*WRONG_IDS, "")),
     ("/episodes?release_id=", "release_id", ("x", "%00", "")),
-    ("/episodes", "release_id", ("", "?", "?release_id", "?x=1", f"?RELEASE_ID={UNKNOWN_ID}")),
+    ("/episodes", "release_id", ("", "?", "?release_id", "?_=1")),
 ]
 
 
@@ -167,12 +167,9 @@ async def test_wrong_method_is_405_with_allow(reader: httpx.AsyncClient, path: s
         for method in (*PATHS[path], *UNKNOWN_METHODS):
             response = await send(reader, target, method)
             allowed = {name.strip() for name in response.headers["allow"].split(",")}
-            assert "GET" in allowed
+            assert allowed >= {"GET", "HEAD", "OPTIONS"}
             assert method not in allowed
-            if method == "HEAD":
-                assert response.status_code == 405
-            else:
-                check_error(response, 405)
+            check_error(response, 405)
 
 
 @pytest.mark.parametrize(("start", "field", "values"), INVALID, ids=[f"{row[0]}-{row[1]}" for row in INVALID])

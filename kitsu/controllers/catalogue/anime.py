@@ -23,7 +23,7 @@ from kitsu.domain.catalogue.edits import AnimeChange, Deletion, NewAnime
 from kitsu.domain.pagination import PageRequest
 from kitsu.errors import Conflict, InvalidRequest, NotFound, PreconditionFailed
 from kitsu.web.authentication import PUBLIC
-from kitsu.web.guards import EDITS
+from kitsu.web.guards import EDITS, known_query
 from kitsu.web.middleware.response_cache import CACHED
 from kitsu.web.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors, query
 from kitsu.web.pagination import LIST_HEADERS, Cursor, Limit, Offset, Total, page_response, refuse_null
@@ -73,6 +73,7 @@ class AnimeController(Controller):
     @get(
         "/",
         opt=PUBLIC | CACHED,
+        guards=[known_query],
         dependencies=ANIME_LIST,
         response_headers=LIST_RESPONSE_HEADERS,
         responses=NOT_MODIFIED,

@@ -14,15 +14,15 @@ from sqlalchemy.dialects.postgresql import insert
 from kitsu.db import models
 from kitsu.domain.catalogue.anime import LIST_COLUMNS, AnimeListItem, current_id
 from kitsu.domain.changes import ChangesListing
-from kitsu.domain.fields import Version, described
+from kitsu.domain.fields import VISIBLE, Version, described
 from kitsu.domain.mapping import Rows, columns_of, given
 from kitsu.domain.pagination import Listing, Page, PageRequest, ascending, descending
-from kitsu.domain.versions import Expected
+from kitsu.domain.versions import AlreadyThere, Expected
 from kitsu.domain.viewer.constraints import viewer_constraints
 from kitsu.domain.viewer.rows import USER_ID, OwnListReader, newest_first
 from kitsu.errors import Forbidden, InvalidRequest, NotFound
 
-Name = Annotated[str, described("The name.", "Rainy days", min_length=1, max_length=255)]
+Name = Annotated[str, described("The name.", "Rainy days", min_length=1, max_length=255, pattern=VISIBLE)]
 Description = Annotated[str, described("A text about the collection.", "Best with tea", max_length=10_000)]
 IsPublic = Annotated[bool, described("Whether other users and guests may see it.")]
 
@@ -46,7 +46,7 @@ class CollectionItem(AnimeListItem):
     added_at: Annotated[datetime, described("When the anime was added to the collection.")]
 
 
-class NewCollection(msgspec.Struct, frozen=True):
+class NewCollection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A collection to create."""
 
     name: Name
@@ -54,7 +54,7 @@ class NewCollection(msgspec.Struct, frozen=True):
     is_public: IsPublic = False
 
 
-class CollectionChange(msgspec.Struct, frozen=True):
+class CollectionChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Changes of a collection. Omitted fields keep their value."""
 
     name: Name | UnsetType = UNSET
@@ -141,20 +141,23 @@ class CollectionService(SQLAlchemyAsyncRepositoryService[models.Collection]):
         touch(collection)
         return await self._committed(collection_id)
 
-    async def remove(self, user_id: UUID, collection_id: UUID) -> None:
-        """Delete a viewer's own collection. Raises NotFound, Forbidden."""
-        await self._own(user_id, collection_id)
+    async def remove(self, user_id: UUID, collection_id: UUID, expected: Expected | None) -> None:
+        """Delete a viewer's own collection. Raises NotFound, Forbidden, PreconditionFailed."""
+        await self._own(user_id, collection_id, expected)
         await self.delete(collection_id, auto_commit=True)
 
     async def put_item(
         self, user_id: UUID, collection_id: UUID, anime_id: UUID, position: int | None, expected: Expected | None
     ) -> None:
         """Put an anime into a viewer's own collection, by default where it is or at the end. Raises as `change`."""
-        collection = await self._own(user_id, collection_id, expected)
+        collection = await self._own(user_id, collection_id, expected and expected.of_parent())
         session = self.repository.session
         inside = _item.collection_id == collection_id
         end = select(func.coalesce(func.max(_item.position) + 1, 0)).where(inside).scalar_subquery()
         wanted = current_id(anime_id)
+        existing = select(_item.anime_id).where(inside, _item.anime_id == wanted)
+        if expected is not None and expected.is_new and await session.scalar(existing) is not None:
+            raise AlreadyThere
         new = insert(_item).values(collection_id=collection_id, anime_id=wanted)
         with viewer_constraints():
             if position is None:
@@ -194,9 +197,9 @@ class CollectionService(SQLAlchemyAsyncRepositoryService[models.Collection]):
         touch(collection)
         return await self._committed(collection_id)
 
-    async def take_out(self, user_id: UUID, collection_id: UUID, anime_id: UUID) -> None:
-        """Remove an anime from a viewer's own collection, if it is in it. Raises NotFound, Forbidden."""
-        await self._own(user_id, collection_id)
+    async def take_out(self, user_id: UUID, collection_id: UUID, anime_id: UUID, expected: Expected | None) -> None:
+        """Remove an anime from a viewer's own collection, if it is in it. Raises as `remove`."""
+        await self._own(user_id, collection_id, expected and expected.of_parent())
         session = self.repository.session
         # A trigger changes the collection's version when a row is deleted, here or with its anime.
         wanted = (_item.collection_id == collection_id, _item.anime_id == current_id(anime_id))

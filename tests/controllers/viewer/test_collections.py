@@ -76,7 +76,7 @@ async def test_omitted_fields_keep_their_value(viewer: Viewer) -> None:
         {"name": "All", "description": "", "is_public": True},
     )
     for version, change in enumerate(changes, 2):
-        changed = await viewer.write("PATCH", path, EXTRA | change)
+        changed = await viewer.write("PATCH", path, change)
         assert changed["updated_at"] > known["updated_at"]
         assert changed == known | change | {"version": version, "updated_at": changed["updated_at"]}
         assert await viewer.read(path) == changed
@@ -99,14 +99,22 @@ async def test_invalid_body_is_422(viewer: Viewer) -> None:
     assert await viewer.read("/collections") == known
 
 
-async def test_unknown_fields_are_ignored(backend: Backend, viewer: Viewer) -> None:
-    other = await backend.viewer()
-    extra = EXTRA | {"user_id": str(other.id), "item_count": 5, "updated_at": "2000-01-01T00:00:00Z"}
-    path = await make(viewer, **extra)
-    made = await viewer.read(path)
-    assert (made["item_count"], made["version"], made["updated_at"]) == (0, 1, made["created_at"])
-    assert path != ONE
-    assert await other.read("/collections") == []
+async def test_unknown_field_is_422(viewer: Viewer) -> None:
+    path = await make(viewer)
+    known = await viewer.read("/collections")
+    bodies = [{"name": "x", name: value} for name, value in {**EXTRA, "item_count": 5}.items()]
+    await check_bodies_refused(viewer, "POST", "/collections", bodies)
+    await check_bodies_refused(viewer, "PATCH", path, bodies)
+    assert await viewer.read("/collections") == known
+
+
+@pytest.mark.parametrize("name", [" ", "\t\n", "\u200b", "\u3000\u3164", "\u2800\ufeff\xa0", "\u202e\u00ad"])
+async def test_name_without_visible_character_is_422(viewer: Viewer, name: str) -> None:
+    path = await make(viewer)
+    for method, target in (("POST", "/collections"), ("PATCH", path)):
+        response = await viewer.request(method, target, json={"name": name})
+        assert response.json()["details"] == [{"field": "name", "message": "Must have a visible character"}]
+    assert await viewer.write("PATCH", path, {"name": f"{name}雨"})
 
 
 async def test_unknown_collection_or_anime_is_404(backend: Backend, viewer: Viewer) -> None:
