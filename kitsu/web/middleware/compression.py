@@ -1,6 +1,6 @@
 """Compression of responses, for clients that ask for it.
 
-Not Litestar's `CompressionConfig`: it compresses inside the response cache, and each cached response anew.
+Not Litestar's `CompressionConfig`: it compresses inside the response cache.
 """
 
 import sys
