@@ -17,7 +17,7 @@ from kitsu.domain.viewer.library import (
     Status,
 )
 from kitsu.errors import InvalidRequest, NotFound, PreconditionFailed
-from kitsu.web.guards import WRITES, known_query
+from kitsu.web.guards import WRITES, filters
 from kitsu.web.openapi import errors, query
 from kitsu.web.pagination import CHANGES_HEADERS, LISTS, list_response, page_response, refuse_null
 from kitsu.web.preconditions import ETAG, EXPECTED, IfMatch, tagged
@@ -31,7 +31,7 @@ class LibraryController(Controller):
     dependencies = {"library": service(LibraryService)}
     reader: LibraryReader
 
-    @get("/", guards=[known_query], dependencies=LISTS, response_headers=CHANGES_HEADERS)
+    @get("/", guards=[filters], dependencies=LISTS, response_headers=CHANGES_HEADERS)
     async def list_library(
         self,
         request: ViewerRequest,
