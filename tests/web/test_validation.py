@@ -8,6 +8,7 @@ import pytest
 
 from tests.assertions import assert_error
 from tests.factories import Backend, Viewer
+from tests.values import UNKNOWN_ID
 
 
 def fields(response: httpx.Response) -> set[str]:
@@ -18,9 +19,7 @@ def fields(response: httpx.Response) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize(
-    "path", ["/anime?mal_id=1535", "/search/anime?q=death&kind=TV", "/releases?anime=x", "/episodes?number=1"]
-)
+@pytest.mark.parametrize("path", ["/anime?mal_id=1535", "/search/anime?q=death&kind=TV", "/releases?anime=x"])
 async def test_unknown_filter_is_422_with_its_name(reader: httpx.AsyncClient, path: str) -> None:
     unknown = path.rpartition("?")[2].rpartition("&")[2].partition("=")[0]
     assert unknown in fields(await reader.get(path))
@@ -34,6 +33,8 @@ async def test_unknown_filter_of_the_library_is_422(viewer: Viewer) -> None:
 async def test_unknown_parameter_with_underscore_or_without_filters_is_ignored(viewer: Viewer) -> None:
     for path in ("/anime?_=1&_mal_id=2", "/library?_=1", "/favorites?page=2", "/watch/continue?page=2"):
         assert (await viewer.request("GET", path)).status_code == 200, path
+    # The episodes of a release are all in one response, whatever page a client asks for.
+    assert_error(await viewer.request("GET", f"/episodes?limit=100&release_id={UNKNOWN_ID}"), 404)
 
 
 @pytest.mark.parametrize(
@@ -48,8 +49,9 @@ async def test_all_wrong_parameters_are_named(reader: httpx.AsyncClient, query: 
     assert fields(await reader.get(f"/anime?{query}")) == wrong
 
 
-async def test_missing_parameter_is_named_beside_others(reader: httpx.AsyncClient) -> None:
-    assert fields(await reader.get("/episodes?number=1")) == {"number", "release_id"}
+async def test_missing_parameter_is_named(reader: httpx.AsyncClient) -> None:
+    assert fields(await reader.get("/releases?anime_id=x&limit=0")) == {"anime_id", "limit"}
+    assert fields(await reader.get("/episodes?limit=100")) == {"release_id"}
 
 
 BODIES: list[tuple[str, str, Any, set[str]]] = [

@@ -95,13 +95,7 @@ class EpisodeController(Controller):
     dependencies = {"editing": service(EpisodeService)}
     releases: ReleaseReader
 
-    @get(
-        "/",
-        opt=PUBLIC | CACHED,
-        guards=[filters],
-        response_headers=CATALOGUE_HEADERS,
-        responses=NOT_MODIFIED | errors(NotFound),
-    )
+    @get("/", opt=PUBLIC | CACHED, response_headers=CATALOGUE_HEADERS, responses=NOT_MODIFIED | errors(NotFound))
     async def list_episodes(self, release_id: Annotated[UUID, query("The release.")]) -> list[EpisodeListItem]:
         """List the episodes of a release. Returns all episodes, sorted by number."""
         return await self.releases.episodes(release_id)
