@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from functools import lru_cache
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 from litestar.connection import ASGIConnection
@@ -23,9 +24,27 @@ _PLACE = re.compile(r" - at `(?:key in )?\$(.*)`$", re.DOTALL)
 
 def unknown_parameters(connection: Connection, handler: BaseRouteHandler) -> list[ErrorDetail]:
     """Return the query parameters that a handler does not have. Those that begin with `_` are ignored."""
-    known = {_name_of(field) for source in _sources(handler) for field in _fields(source, QueryParameter)}
+    known = query_choices(handler)
     sent = dict.fromkeys(connection.query_params)
     return [ErrorDetail(name, "Unknown parameter") for name in sent if name not in known and not name.startswith("_")]
+
+
+@lru_cache(maxsize=256)
+def query_choices(handler: BaseRouteHandler) -> dict[str, dict[str, str]]:
+    """Return the query parameters of a handler, each with its choices by their lower case, if it has any."""
+    return {
+        _name_of(field): {choice.lower(): choice for choice in _choices(field.annotation)}
+        for source in _sources(handler)
+        for field in _fields(source, QueryParameter)
+    }
+
+
+def _choices(annotation: Any) -> Iterator[str]:
+    if get_origin(annotation) is Literal:
+        yield from get_args(annotation)
+    else:
+        for inner in get_args(annotation):
+            yield from _choices(inner)
 
 
 def invalid_parameters(connection: Connection, handler: BaseRouteHandler) -> list[ErrorDetail]:

@@ -62,7 +62,7 @@ BODIES: list[tuple[str, str, Any, set[str]]] = [
     ("POST", "/auth/password", {"password": "x"}, {"current_password", "new_password", "password"}),
     ("DELETE", "/users/me", {"pass": "x"}, {"password", "pass"}),
     ("POST", "/auth/register", {"email": 1}, {"email", "password"}),
-    ("POST", "/auth/register", {"email": "nobody", "password": "short"}, {"email", "password"}),
+    ("POST", "/auth/register", {"email": "no address", "password": "short"}, {"email", "password"}),
 ]
 
 
@@ -84,3 +84,24 @@ async def test_paths_of_the_first_contract_ignore_unknown_fields(viewer: Viewer,
     progress = {**body, "episode": 1, "position_seconds": 1}
     assert (await viewer.request("POST", "/watch/progress", json=progress)).status_code == 200
     assert (await viewer.request("PATCH", "/users/me", json={"theme": "dark"})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "same"),
+    [
+        ("type=tv&season=Fall", "type=TV&season=FALL"),
+        ("sort=-SCORE&status=finished", "sort=-score&status=FINISHED"),
+        ("genres=Mystery", "genres=mystery"),
+        ("source=MyAnimeList&external_id=1535", "source=myanimelist&external_id=1535"),
+    ],
+)
+async def test_filters_take_any_case(reader: httpx.AsyncClient, query: str, same: str) -> None:
+    first, second = await reader.get(f"/anime?{query}"), await reader.get(f"/anime?{same}")
+    assert first.status_code == 200
+    assert first.json() == second.json() != []
+
+
+async def test_library_status_takes_any_case(backend: Backend, viewer: Viewer) -> None:
+    entry = await viewer.write("PUT", f"/library/{await backend.anime()}", {"status": "on_hold"})
+    assert await viewer.read("/library?status=On_Hold&_=ü%26") == [entry]
+    assert await viewer.read("/library?status=DROPPED") == []

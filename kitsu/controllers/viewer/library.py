@@ -15,7 +15,7 @@ from kitsu.domain.viewer.list_import.entries import ListFileError, ListTooLarge
 from kitsu.domain.viewer.list_import.files import MAX_BYTES
 from kitsu.domain.viewer.list_import.importing import ImportReport, ListImporter, Policy
 from kitsu.errors import InvalidRequest, NotFound, PayloadTooLarge, PreconditionFailed
-from kitsu.web.guards import WRITES, known_query
+from kitsu.web.guards import WRITES, filters
 from kitsu.web.openapi import errors, file, form, operation_with_body, query
 from kitsu.web.pagination import CHANGES_HEADERS, LISTS, list_response, page_response, refuse_null
 from kitsu.web.preconditions import ETAG, EXPECTED, IfMatch, tagged
@@ -48,7 +48,7 @@ class LibraryController(Controller):
     reader: LibraryReader
     list_importer: ListImporter
 
-    @get("/", guards=[known_query], dependencies=LISTS, response_headers=CHANGES_HEADERS)
+    @get("/", guards=[filters], dependencies=LISTS, response_headers=CHANGES_HEADERS)
     async def list_library(
         self,
         request: ViewerRequest,

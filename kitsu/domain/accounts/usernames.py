@@ -8,7 +8,7 @@ USERNAME = r"^[A-Za-z0-9_-]{3,32}$"
 _WORDS = """
 abuse account accounts admin administration administrator anonymous api app auth billing bot collections contact deleted
 docs everyone favorites feedback ftp guest health help helpdesk hostmaster imap info kitsu legal library localhost login
-logout mail me media metrics mod moderation moderator nobody noreply null official owner password pop postmaster privacy
+logout mail me media metrics mod moderation moderator noreply null official owner password pop postmaster privacy
 register releases root sales search security self service settings signin signup smtp staff status superuser support
 sysadmin system team terms undefined unknown user username users verified views watch webmaster www
 """

@@ -8,7 +8,7 @@ import msgspec
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from msgspec import UNSET, UnsetType
-from sqlalchemy import Uuid, bindparam, delete, func, or_, select, update
+from sqlalchemy import Uuid, and_, bindparam, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from kitsu.db import models
@@ -69,7 +69,8 @@ _item_count = select(func.count()).where(_item.collection_id == _collection.id).
 _ALL: Rows = select(*columns_of(Collection, _collection, item_count=_item_count))
 _is_own = _collection.user_id == USER_ID
 ROWS = _ALL.where(_is_own)
-_is_public = _collection.is_public.is_(True)
+_owner_is_active = select(models.User.id).where(models.User.id == _collection.user_id, models.User.is_active).exists()
+_is_public = and_(_collection.is_public.is_(True), _owner_is_active)
 _PUBLIC = Listing(
     Collection,
     _ALL.where(_is_public),
@@ -180,9 +181,12 @@ class CollectionService(SQLAlchemyAsyncRepositoryService[models.Collection]):
     async def _own(self, user_id: UUID, collection_id: UUID, expected: Expected | None = None) -> models.Collection:
         """Return a viewer's own collection, locked. Another user's raises Forbidden if it is public, else NotFound."""
         collection = await self.get_one_or_none(id=collection_id, with_for_update=True)
-        if collection is None or (collection.user_id != user_id and not collection.is_public):
+        if collection is None:
             raise NotFound("Collection not found")
         if collection.user_id != user_id:
+            parameters = {"collection_id": collection_id, "user_id": user_id}
+            if await self.repository.session.scalar(_VISIBLE_ID, parameters) is None:
+                raise NotFound("Collection not found")
             raise Forbidden
         if expected is not None:
             expected.check(collection)

@@ -10,7 +10,7 @@ from kitsu.domain.rate_limits import tightest_limit
 
 EXPOSED = b"ETag, Link, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID, X-Total-Count, X-Updated-Until"
 METHODS = b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
-PREFLIGHT_MAX_AGE_SECONDS = b"600"
+PREFLIGHT_MAX_AGE_SECONDS = b"7200"  # browsers cap it: Chromium at two hours
 
 Headers = tuple[tuple[bytes, bytes], ...]
 CorsHeaders = Mapping[bytes, Headers]  # origin to the headers of its responses

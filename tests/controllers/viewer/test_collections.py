@@ -234,3 +234,17 @@ async def test_concurrent_adds_all_get_a_position(backend: Backend, viewer: View
     assert (await viewer.read(path))["item_count"] == 6
     await asyncio.gather(*(viewer.write("DELETE", f"{path}/anime/{it}", status=204) for it in (*animes, *animes)))
     assert (await viewer.read(path))["item_count"] == 0
+
+
+async def test_public_collection_of_a_deactivated_account_is_hidden(backend: Backend, viewer: Viewer) -> None:
+    owner, admin = await backend.viewer(), await backend.viewer("admin")
+    path = await make(owner, is_public=True)
+    for is_active in (False, True):
+        await admin.write("PATCH", f"/users/{owner.id}", {"is_active": is_active})
+        status = 200 if is_active else 404
+        for target in (path, f"{path}/anime"):
+            assert (await backend.client.get(target)).status_code == status
+            assert (await viewer.request("GET", target)).status_code == status
+        assert (await viewer.request("DELETE", path)).status_code == (403 if is_active else 404)
+        listed = (await backend.client.get("/collections?limit=100&total=true")).json()
+        assert (path.rpartition("/")[2] in {each["id"] for each in listed}) is is_active
