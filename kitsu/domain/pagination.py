@@ -72,7 +72,8 @@ class Listing(Generic[T]):
         columns = list(rows.selected_columns)
         self._positions = [next(at for at, column in enumerate(columns) if _is_same(column, key)) for key in keys]
         types = [key.column.type.python_type for key in keys]
-        self._after = _limited(rows.where(_is_after(keys, 0)), keys)
+        self.after = _limited(rows.where(_is_after(keys, 0)), keys)
+        """The statement of a page behind the values `after_0` …"""
         self._has_unknown = keys[0].unknown_last
         if self._has_unknown:
             types[0] |= None
@@ -95,8 +96,12 @@ class Listing(Generic[T]):
         total = await runner.value(self.count, parameters) if request.total else None
         page = rows[: request.limit]
         has_more = len(rows) > request.limit
-        cursor = encode_cursor([page[-1][at] for at in self._positions]) if has_more else None
+        cursor = encode_cursor(self.key_of(page[-1])) if has_more else None
         return Page([self.struct_of(row) for row in page], cursor, total)
+
+    def key_of(self, row: Sequence[Any]) -> list[Any]:
+        """Return the values that a row is sorted by."""
+        return [row[at] for at in self._positions]
 
     async def _rows_after(self, runner: StatementRunner, parameters: dict[str, Any], cursor: str) -> Sequence[Any]:
         try:
@@ -106,7 +111,7 @@ class Listing(Generic[T]):
         parameters |= {f"after_{number}": value for number, value in enumerate(place)}
         if place[0] is None:
             return await runner.rows(self._unknown_after, parameters)
-        rows = await runner.rows(self._after, parameters)
+        rows = await runner.rows(self.after, parameters)
         left = parameters["limit"] - len(rows)
         if self._has_unknown and left:
             rows = [*rows, *await runner.rows(self._unknown, {**parameters, "limit": left})]

@@ -8,7 +8,7 @@ import msgspec
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from msgspec import Meta
-from sqlalchemy import SmallInteger, String, Text, Uuid, bindparam, case, func, select
+from sqlalchemy import ColumnElement, SmallInteger, String, Text, Uuid, bindparam, case, func, select
 from sqlalchemy.dialects.postgresql import insert
 from uuid_utils.compat import uuid7
 
@@ -20,7 +20,8 @@ from kitsu.domain.mapping import Rows, columns_of, mapper, nested
 from kitsu.domain.pagination import Page, PageRequest
 from kitsu.domain.versions import Expected
 from kitsu.domain.viewer.constraints import viewer_constraints
-from kitsu.domain.viewer.rows import USER_ID, OwnListReader, newest_first, rows_with_anime
+from kitsu.domain.viewer.last_changed import LastChangedListing
+from kitsu.domain.viewer.rows import USER_ID, OwnListReader, rows_with_anime
 from kitsu.errors import NotFound
 
 Status = Annotated[
@@ -64,7 +65,14 @@ _status: Any = bindparam("status", type_=String)
 _COLUMNS = columns_of(LibraryEntry, _entry)
 
 ROWS = rows_with_anime(LibraryEntry, _entry)
-_OF_STATUS = newest_first(LibraryEntry, ROWS, _entry.updated_at, _entry.status == _status)
+
+
+def _last_changed(*filters: ColumnElement[bool]) -> LastChangedListing[LibraryEntry]:
+    counted = select(_entry.id).where(_entry.user_id == USER_ID, *filters)
+    return LastChangedListing(LibraryEntry, ROWS.where(*filters), _entry.updated_at, _entry.id, counted=counted)
+
+
+_OF_STATUS = _last_changed(_entry.status == _status)
 _ONE = ROWS.where(_entry.anime_id == current_id(_anime_id))
 
 TODAY: Any = func.to_char(func.timezone("UTC", func.now()), "YYYY-MM-DD", type_=Text)
@@ -111,7 +119,7 @@ _put_entry_of = mapper(LibraryEntry, _PUT)
 
 
 class LibraryReader(OwnListReader[LibraryEntry]):
-    listing = newest_first(LibraryEntry, ROWS, _entry.updated_at)
+    listing = _last_changed()
     changes = ChangesListing(LibraryEntry, ROWS, _entry.updated_at)
 
     async def of_status(self, user_id: UUID, status: Status, request: PageRequest) -> Page[LibraryEntry]:

@@ -1,6 +1,7 @@
-"""Lists that change while they are read by cursors: no row is left out or returned twice."""
+"""Lists that change while they are read by cursors: no row is left out."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from random import Random
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
@@ -10,6 +11,7 @@ import pytest
 
 from tests.assertions import read_pages
 from tests.controllers.viewer.crowd import EARLIEST, EPISODE_NUMBERS, FAR_AHEAD, MOMENTS, Crowd, asking, next_of
+from tests.databases import connect
 from tests.factories import Viewer, insert
 
 
@@ -44,13 +46,16 @@ KINDS = [
     Kind("/favorites", "favorites", "created_at", DOWN),
     Kind("/watch/progress", "watch_progress", "last_watched_at", DOWN),
     Kind("/watch/continue", "watch_progress", "last_watched_at", DOWN),
-    Kind("/library", "library_entries", "updated_at", DOWN),
-    Kind("/library?status=watching", "library_entries", "updated_at", DOWN),
     Kind("/views", "views", "last_viewed_at", DOWN),
     Kind("/collections", "collections", "created_at", DOWN),
     Kind("/collections/{collection_id}/anime", "collection_items", "position", (-1, 3, 4, 5)),
     Kind("/users", "users", "created_at", DOWN),
 ]
+LAST_CHANGED = [
+    Kind("/library", "library_entries", "updated_at", DOWN),
+    Kind("/library?status=watching", "library_entries", "updated_at", DOWN),
+]
+"""Lists that end with the rows that changed meanwhile."""
 
 
 class Rows:
@@ -166,7 +171,7 @@ async def test_rows_added_before_the_cursor_change_nothing(busy: Crowd, kind: Ki
     assert len(await own_ids(viewer, rows)) >= 14 + 6
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=kind_name)
+@pytest.mark.parametrize("kind", [*KINDS, *LAST_CHANGED], ids=kind_name)
 async def test_cursor_at_deleted_row_continues(busy: Crowd, kind: Kind) -> None:
     rows, viewer = await rows_of(busy, kind)
     every = await own_ids(viewer, rows)
@@ -190,7 +195,7 @@ async def test_cursor_at_row_that_moved_to_the_front_continues(busy: Crowd, kind
     assert await own_ids(viewer, rows) != every
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=kind_name)
+@pytest.mark.parametrize("kind", [*KINDS, *LAST_CHANGED], ids=kind_name)
 async def test_cursor_at_row_that_moved_to_the_end_continues(busy: Crowd, kind: Kind) -> None:
     rows, viewer = await rows_of(busy, kind)
     every, moved = await own_ids(viewer, rows), set()
@@ -219,3 +224,49 @@ async def test_deleted_or_moved_rows_are_left_out_of_later_pages(busy: Crowd, ki
 
     assert await seen_with(viewer, rows, go) == [row for row in every if row not in gone]
     assert len(gone) >= 4
+
+
+@pytest.mark.parametrize("kind", LAST_CHANGED, ids=kind_name)
+@pytest.mark.parametrize("times", [1, 3])
+async def test_rows_that_move_to_the_front_are_listed_at_the_end(busy: Crowd, kind: Kind, times: int) -> None:
+    rows, viewer = await rows_of(busy, kind)
+    every = await own_ids(viewer, rows)
+    moved: list[str] = []
+    added: list[str] = []
+
+    async def change(_: list[str]) -> None:
+        rest = [row for row in every[3:] if row not in moved]
+        for row in rest[-times:]:
+            await rows.move(row, datetime.now(UTC))
+            moved.append(row)
+        if len(added) < 2:
+            added.append(await rows.add(datetime.now(UTC)))
+
+    seen = await seen_with(viewer, rows, change)
+    assert set(seen) == {*every, *added}
+    assert len(moved) >= 4
+    assert seen[:3] == every[:3]
+    assert set(await own_ids(viewer, rows)) == {*every, *added}
+
+
+@pytest.mark.parametrize("kind", LAST_CHANGED, ids=kind_name)
+async def test_row_of_a_transaction_that_began_before_the_first_page_is_listed(busy: Crowd, kind: Kind) -> None:
+    rows, viewer = await rows_of(busy, kind)
+    every = await own_ids(viewer, rows)
+    other = await connect(busy.backend.url)
+    transaction = other.transaction()
+    await transaction.start()
+    await other.fetchval("SELECT now()")
+    for row in every[:2]:
+        await rows.move(row, datetime.now(UTC))
+    committed = False
+
+    async def commit(_: list[str]) -> None:
+        nonlocal committed
+        if not committed:
+            committed = True
+            await other.execute("UPDATE library_entries SET updated_at = now() WHERE id = $1", UUID(every[-1]))
+            await transaction.commit()
+
+    assert set(await seen_with(viewer, rows, commit)) == set(every)
+    await other.close()
