@@ -20,6 +20,7 @@ from kitsu.web.authentication import PUBLIC, AuthenticationMiddleware
 from kitsu.web.exception_handlers import EXCEPTION_HANDLERS
 from kitsu.web.methods import AllowMiddleware, add_head
 from kitsu.web.middleware.client import Client
+from kitsu.web.middleware.compression import Compression
 from kitsu.web.middleware.concurrency import ConcurrencyLimit, DeadlineMiddleware
 from kitsu.web.middleware.mount import MountMiddleware
 from kitsu.web.middleware.request_log import RequestLog
@@ -67,7 +68,7 @@ def create_app(settings: Settings) -> Litestar:
     handler = parts.spans.trace_requests(handler) if parts.spans else handler
     handler = RequestLog(handler, parts.metrics.count_request if parts.metrics else None)
     handler = ConcurrencyLimit(handler, parts.concurrency, parts.cache, cors_headers)
-    app.asgi_handler = Client(handler, settings.trusted_proxies, settings.body_timeout_seconds)
+    app.asgi_handler = Client(Compression(handler), settings.trusted_proxies, settings.body_timeout_seconds)
     return app
 
 

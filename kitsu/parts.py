@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from sqlalchemy.engine import URL
 
@@ -18,8 +19,10 @@ from kitsu.domain.accounts.sessions import SessionReader, SessionRules
 from kitsu.domain.accounts.users import AccountContext, UserReader
 from kitsu.domain.admin_log import AdminLogReader
 from kitsu.domain.catalogue import anime, audit, facets, history, merges, releases, reviews, search
+from kitsu.domain.catalogue.episode_sources import EpisodeSourceReader
 from kitsu.domain.catalogue.importing.runs import ImportRunReader
 from kitsu.domain.catalogue.missed_searches import MissedSearches
+from kitsu.domain.catalogue.schedule import ScheduleReader
 from kitsu.domain.concurrency import ConcurrencyLimiter
 from kitsu.domain.media.avatars import AvatarFiles
 from kitsu.domain.media.orphans import OrphanFiles
@@ -30,10 +33,15 @@ from kitsu.domain.operations.health import HealthReader
 from kitsu.domain.operations.jobs import JobReader, QueueStates
 from kitsu.domain.operations.overview import OverviewReader
 from kitsu.domain.rate_limits import Policy, RateLimiter
-from kitsu.domain.viewer import collections, favorites, library, views, watch_progress
+from kitsu.domain.viewer import collections, favorites, library, plays, views, watch_progress
+from kitsu.domain.viewer.anilist_page import AniListPage
 from kitsu.domain.viewer.exports import Exporter
 from kitsu.domain.viewer.list_import.importing import ListImporter
+from kitsu.domain.viewer.list_import.runs import LibraryImportReader
 from kitsu.domain.viewer.moderation import PublicCollectionReader
+from kitsu.domain.viewer.profiles import ProfileReader
+from kitsu.domain.viewer.progress_batch import BatchRecorder
+from kitsu.domain.viewer.statistics import StatisticsReader
 from kitsu.observability.metrics import Metrics, Samples
 from kitsu.observability.tracing import create_spans
 from kitsu.settings import Settings
@@ -86,22 +94,28 @@ class Parts(dict[type, Any]):
         imports = ListImporter(self.engine)
         self.metrics = self._metrics(imports.outcomes.counts, limits) if settings.metrics_enabled else None
         users = UserReader(self.runner, self.accounts.media_url)
+        anime_reader = anime.AnimeReader(self.runner)
+        statistics = StatisticsReader(self.runner)
+        recorder = watch_progress.WatchProgressRecorder(self.runner, self.engine)
         parts = [
             *(self.runner, self.accounts, self.accounts.access_tokens, self.accounts.session_rules),
             AdminSessions(self.runner, self.accounts.admin_tokens),
             *(self.accounts.limiter, self.sessions, users, self.files, imports),
-            *(anime.AnimeReader(self.runner), search.SearchReader(self.runner), facets.FacetReader(self.runner)),
+            *(anime_reader, search.SearchReader(self.runner, anime_reader), facets.FacetReader(self.runner)),
             *(releases.ReleaseReader(self.runner), history.HistoryReader(self.runner)),
             *(merges.MergeReader(self.runner), reviews.ReviewReader(self.runner)),
             *(favorites.FavoriteReader(self.runner), watch_progress.WatchProgressReader(self.runner)),
             *(views.ViewReader(self.runner), collections.CollectionReader(self.runner)),
             *(library.LibraryReader(self.runner), Exporter(self.runner, users)),
-            watch_progress.WatchProgressRecorder(self.runner, self.engine),
+            *(ScheduleReader(self.runner, ZoneInfo(settings.schedule_timezone)), EpisodeSourceReader(self.runner)),
+            AniListPage(self.runner),
+            *(recorder, BatchRecorder(self.engine, recorder), plays.PlayReader(self.runner)),
             views.ViewRecorder(self.runner, self.engine),
+            *(statistics, ProfileReader(self.runner, users, statistics)),
             HealthReader(self.engine, self.runner, media),
             *(OverviewReader(self.runner), DailyNumbersReader(self.runner), MissedSearches(self.runner)),
             *(AdminLogReader(self.runner), audit.AuditReader(self.runner), PublicCollectionReader(self.runner)),
-            *(JobReader(self.runner), ImportRunReader(self.runner)),
+            *(JobReader(self.runner), ImportRunReader(self.runner), LibraryImportReader(self.runner)),
             *([self.metrics] if self.metrics else []),
         ]
         super().__init__({type(part): part for part in parts})
@@ -204,7 +218,7 @@ def _account_context(settings: Settings, runner: StatementRunner, orphans: Orpha
             secret_key=settings.secret_key,
         ),
         orphans=orphans,
-        media_url=settings.media_public_url or "/media",
+        media_url=settings.media_public_url or (f"{settings.public_url}/media" if settings.public_url else None),
         refusal_seconds=settings.login_refusal_ms / 1000,
         refuse_common_passwords=settings.refuse_common_passwords,
     )

@@ -28,7 +28,12 @@ async def client_of(url: URL, **settings: object) -> AsyncIterator[httpx.AsyncCl
         app = create_app(Settings(**{**values, "media_url": f"file://{uploads}", **settings}))  # type: ignore[arg-type] # the values are of many types
         # A real server turns an unhandled error into a 500.
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)  # type: ignore[arg-type] # Litestar types scopes closer
-        async with _running(app), httpx.AsyncClient(transport=transport, base_url="http://kitsu.test") as client:
+        async with (
+            _running(app),
+            httpx.AsyncClient(
+                transport=transport, base_url="http://kitsu.test", headers={"Accept-Encoding": "identity"}
+            ) as client,
+        ):
             yield client
 
 

@@ -5,7 +5,10 @@ import struct
 import zlib
 from typing import Any
 
+import pillow_heif
 from PIL import Image
+
+pillow_heif.register_heif_opener()  # lets Pillow write HEIC
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
 HTML = b"<!doctype html><script>alert(1)</script>"
@@ -46,8 +49,17 @@ def blank_png(side: int) -> bytes:
     """Return a black square PNG, which takes few bytes at any size."""
     compressor = zlib.compressobj(9)
     rows = b"".join(compressor.compress(bytes(1 + (side + 7) // 8)) for _ in range(side)) + compressor.flush()
-    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    return _png((side, side), 1, 0, rows)
+
+
+def deep_png(size: tuple[int, int], rows: bytes) -> bytes:
+    """Return a PNG of three channels of 16 bits. Each row begins with a zero."""
+    return _png(size, 16, 2, zlib.compress(rows))
+
+
+def _png(size: tuple[int, int], depth: int, colour_type: int, compressed_rows: bytes) -> bytes:
+    header = struct.pack(">IIBBBBB", *size, depth, colour_type, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", compressed_rows) + chunk(b"IEND", b"")
 
 
 def huge_webp() -> bytes:
@@ -55,6 +67,13 @@ def huge_webp() -> bytes:
     data = bytearray(plain("WEBP", exif=b"Exif\0\0"))  # metadata causes the extended header
     data[24:30] = b"\xfe\x3f\0" * 2
     return bytes(data)
+
+
+def huge_avif() -> bytes:
+    """Return an AVIF whose header declares 4000 pixels a side."""
+    data = plain("AVIF")
+    at = data.index(b"ispe") + 8
+    return data[:at] + struct.pack(">II", 4000, 4000) + data[at + 8 :]
 
 
 def many_scans() -> bytes:

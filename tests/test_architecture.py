@@ -33,6 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "controllers.catalogue": CONTROLLER | {"domain.catalogue"},
     "controllers.media": CONTROLLER | {"domain.media"},
     "controllers.viewer": CONTROLLER | {"domain.viewer"},
+    "controllers.front_end": CONTROLLER | {"domain.catalogue", "domain.viewer"},
     "controllers.operations": CONTROLLER | {"domain.operations", "observability"},
     "admin": {"domain", "errors", "observability", "web"} | set(DOMAIN),
     "jobs": SHARED | set(DOMAIN),

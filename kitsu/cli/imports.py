@@ -18,7 +18,10 @@ from kitsu.domain.catalogue.importing import CatalogueFileError, ImportBusyError
 from kitsu.domain.operations import command_runs
 from kitsu.domain.viewer.list_import.entries import ListFileError
 from kitsu.domain.viewer.list_import.files import MAX_BYTES
-from kitsu.domain.viewer.list_import.importing import ImportReport, ListImporter, Policy
+from kitsu.domain.viewer.list_import.importing import ListImporter
+from kitsu.domain.viewer.list_import.policies import Policy
+from kitsu.domain.viewer.list_import.reports import ImportReport
+from kitsu.domain.viewer.list_import.storage import Upload
 
 file_argument = click.argument("file", type=click.Path(path_type=Path))
 dry_run_option = click.option("--dry-run", is_flag=True, help="Report what would be done, and write nothing.")
@@ -59,6 +62,11 @@ def import_catalogue(file: Path, *, dry_run: bool) -> None:
 def _echo_catalogue_report(report: Report, *, dry_run: bool) -> None:
     for number, reason in report.refused:
         click.echo(f"refused {number}: {reason}", err=True)
+    for number, text in report.remarks:
+        click.echo(f"entry {number}: {text}", err=True)
+    for title, numbers in report.kept_episodes:
+        shown = ", ".join(map(str, numbers))
+        click.echo(f"kept of {title}: {shown}, beyond its new number of episodes but watched or edited", err=True)
     _echo_counts(report, f"{len(report.refused):,} refused", dry_run=dry_run)
     if report.from_sample:
         click.echo(f"{report.from_sample:,} of those added took the place of sample titles.")
@@ -72,6 +80,8 @@ def _echo_catalogue_report(report: Report, *, dry_run: bool) -> None:
     ):
         if count:
             click.echo(f"{count:,} {what}")
+    if report.values_left_out:
+        click.echo(f"{report.values_left_out:,} wrong values were left out of their entries.")
     if report.left_out:
         click.echo(f"{report.left_out:,} entries were left out, because an editor deleted their anime.")
 
@@ -84,14 +94,13 @@ def _echo_catalogue_report(report: Report, *, dry_run: bool) -> None:
     type=click.Choice(get_args(Policy)),
     default="keep",
     show_default=True,
-    help="What to do with an entry that is in the library already.",
+    help="What to do with an entry that differs from the one in the library.",
 )
 @dry_run_option
 def import_list(file: Path, email: str, policy: Policy, *, dry_run: bool) -> None:
     """Import the list of FILE into a user's library.
 
-    FILE is an export of MyAnimeList (XML, gzip-compressed or not) or a list of AniList (JSON). The exit code is 1 when
-    an entry was not imported.
+    FILE is what POST /library/import takes. The exit code is 1 when an entry was not imported.
     """
     try:
         with file.open("rb") as opened:
@@ -103,17 +112,25 @@ def import_list(file: Path, email: str, policy: Policy, *, dry_run: bool) -> Non
         user_id = await find_user_id(engine, email)
         if user_id is None:
             raise click.ClickException(f"There is no user with the e-mail {email}.")
-        return await ListImporter(engine).run(user_id, data, policy, dry_run=dry_run)
+        return await ListImporter(engine).run(Upload(user_id, data, policy, dry_run), has_limits=False)
 
     try:
         report = with_database(work, is_migrated=True)
     except ListFileError as error:
         raise click.ClickException(f"{file}: {error} Nothing was imported.") from error
+    for row in report.remarks:
+        click.echo(f"{row.number} {row.title or ''}: {' '.join(row.remarks)}", err=True)
     for item in report.not_imported:
         hint = f" Is it {item.suggestion.title!r} ({item.suggestion.anime_id})?" if item.suggestion else ""
         click.echo(f"not imported {item.number} {item.title or ''}: {item.reason}{hint}", err=True)
-    _echo_counts(report, f"{len(report.not_imported):,} not imported", dry_run=dry_run)
-    sys.exit(bool(report.not_imported))
+    cut = report.remarks_count - len(report.remarks) + report.not_imported_count - len(report.not_imported)
+    if cut:
+        click.echo(
+            f"{cut:,} further lines: GET /library/imports/{report.id}/rows returns all rows to the user.", err=True
+        )
+    rest = f"{report.kept_different:,} kept different, {report.not_imported_count:,} not imported"
+    _echo_counts(report, rest, dry_run=dry_run)
+    sys.exit(bool(report.not_imported_count))
 
 
 def _echo_counts(report: Report | ImportReport, rest: str, *, dry_run: bool) -> None:

@@ -8,9 +8,21 @@ from litestar import Controller
 
 from kitsu.controllers.accounts import auth, users
 from kitsu.controllers.catalogue import anime, facets, history, merges, releases, reviews, search
+from kitsu.controllers.front_end import gateway
 from kitsu.controllers.media import avatars
 from kitsu.controllers.operations import docs, health, metrics
-from kitsu.controllers.viewer import collections, exports, favorites, library, views, watch_progress
+from kitsu.controllers.viewer import (
+    collections,
+    exports,
+    favorites,
+    imports,
+    library,
+    plays,
+    profiles,
+    statistics,
+    views,
+    watch_progress,
+)
 
 CONTROLLERS: tuple[type[Controller], ...] = (
     auth.AuthController,
@@ -26,9 +38,14 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     favorites.FavoriteController,
     watch_progress.WatchProgressController,
     views.ViewController,
+    plays.PlayController,
     collections.CollectionController,
     library.LibraryController,
+    imports.LibraryImportController,
     exports.ExportController,
+    gateway.GatewayController,
+    statistics.StatisticsController,
+    profiles.ProfileController,
     avatars.AvatarController,
     health.HealthController,
     metrics.MetricsController,

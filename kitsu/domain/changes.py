@@ -61,7 +61,7 @@ class Changes(msgspec.Struct, Generic[T], frozen=True):
 
 # The start of the oldest transaction: what earlier ones wrote is visible. PostgreSQL shows transactions of other roles
 # without their start; while there are any, `until` stays at `since`.
-UNTIL = text("""
+_UNTIL = text("""
     SELECT CASE
         WHEN EXISTS (
             SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
@@ -96,7 +96,7 @@ class ChangesListing(Generic[T]):
         """Return the requested page of changes, oldest first."""
         after = request.after
         # Read before the rows: what is committed in between is listed again next time, rather than never.
-        until = after.until if after else await runner.value(UNTIL, {"since": request.since})
+        until = after.until if after else await runner.value(_UNTIL, {"since": request.since})
         parameters = {
             "user_id": user_id,
             "since": request.since,

@@ -2,11 +2,12 @@
 
 registry.py   a job's function, with its retries and its time limit
 catalogue.py  the functions of the jobs of the catalogue
+viewer.py     the functions of the jobs of viewers
 executor.py   one run of a job
 worker.py     the process
 schema.py     whether the tables fit the version of pgqueuer
 """
 
-from kitsu.jobs import catalogue
+from kitsu.jobs import catalogue, viewer
 
-__all__ = ["catalogue"]
+__all__ = ["catalogue", "viewer"]

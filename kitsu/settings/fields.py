@@ -66,11 +66,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Lifetime of an access token."""
     refresh_token_expire_days: Annotated[int, parsers.integer(1, 3650, "days")] = 14
     """Lifetime of a refresh token."""
-    refresh_leeway_seconds: Annotated[int, parsers.integer(0, 300, "seconds")] = 10
-    """With REFRESH_RETRY=refuse: time after its use in which a refresh token sent again does not end the session."""
     refresh_retry: Annotated[str, parsers.one_of("refuse", "same")] = "same"
-    """Response to a refresh token sent again (a lost response, two tabs): the same new refresh token as the first time,
-    while that is unused, or 401."""
+    """Response to a refresh token that is sent again, by another tab or since its response was lost: while the new
+    refresh token is unused the same one again, or 401."""
+    refresh_leeway_seconds: Annotated[int, parsers.integer(0, 300, "seconds")] = 10
+    """With REFRESH_RETRY=refuse the time after its use in which that does not end the session."""
     algorithm: Annotated[str, parsers.one_of("HS256", "HS384", "HS512")] = "HS256"
     """Algorithm that signs access tokens."""
     password_threads: Annotated[int, parsers.integer(1, 64)] = 1
@@ -98,7 +98,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rate_limit_avatar: parsers.Rate = (30, 3600)
     """Avatar uploads of one user."""
     trusted_proxies: parsers.Networks = ()
-    """Proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted."""
+    """Proxies whose X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host are trusted."""
     media_url: Annotated[parsers.MediaURL, Shown("Avatars")] = "file://./uploads"
     """Where avatars are stored."""
     media_s3_endpoint: parsers.WebURL = None
@@ -106,10 +106,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     the environment alone."""
     media_public_url: parsers.WebURL = None
     """Address such as a CDN's for avatar_url, which ends with /avatars/NAME; by default /media of this service."""
+    public_url: parsers.WebURL = None
+    """Address of this service for browsers, with its path prefix, for avatar_url. By default it has the scheme and the
+    host of the request; TRUSTED_PROXIES may change them."""
     allowed_origins: Annotated[parsers.Origins, Shown("Browsers", preset="http://localhost:3000")] = ()
     """Origins of the front end, for CORS: no *, no path, no trailing slash."""
     app_name: Annotated[parsers.Text, Shown("Service")] = "Kitsu"
     """Title of the API documentation and of the admin site."""
+    schedule_timezone: parsers.Timezone = "UTC"
+    """IANA time zone of the days in /api/schedule."""
     admin_enabled: parsers.Flag = True
     """Serve the admin site at /admin."""
     host: parsers.Text = "127.0.0.1"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Annotated, Any
+from zoneinfo import available_timezones
 
 import asyncpg
 import msgspec
@@ -146,6 +147,12 @@ def _web_url(text: str) -> re.Match[str]:
     return match
 
 
+def _timezone(text: str) -> str:
+    if text not in available_timezones():
+        raise ValueError(f"{text!r} is not the name of a time zone")
+    return text
+
+
 # Types of fields with the parser of each.
 Text = Annotated[str, Parser("text", str)]
 Flag = Annotated[bool, Parser("true or false", _boolean)]
@@ -159,4 +166,5 @@ MediaURL = Annotated[
     str,
     Parser("file://./folder, file:///absolute/folder or s3://bucket/prefix", lambda text: _match(_MEDIA_URL, text)[0]),
 ]
+Timezone = Annotated[str, Parser("an IANA name such as Asia/Tokyo", _timezone)]
 WebURL = Annotated[str | None, Parser("an http or https address", lambda text: _web_url(text)[0].rstrip("/"))]

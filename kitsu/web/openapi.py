@@ -38,8 +38,9 @@ TAGS = {
     "Accounts": "Registration, login and sessions, the user's own account, and the administration of users.",
     "Catalogue": "Anime, releases, episodes and the search for anime. Reading needs no token; changes need the role "
     "`editor` or `admin`.",
-    "Viewer": "A viewer's favourites, progress, history, collections and library. Lists take `updated_since` and "
-    "`deleted`, so that a device fetches only what changed.",
+    "Viewer": "A viewer's favourites, progress, history, collections, library and statistics, and public profiles. "
+    "Lists take `updated_since` and `deleted`, so that a device fetches only what changed.",
+    "Front end": "What the front end calls beside the API.",
     "Media": "Files of users: their avatars.",
     "Health": "For load balancers and operators.",
 }

@@ -25,7 +25,7 @@ from kitsu.db import migrations
 from kitsu.db.embedded import shared_server
 from kitsu.db.engine import Timeouts, create_engine
 from kitsu.db.statements import StatementRunner, compiled_statement
-from kitsu.domain.catalogue.anime import AnimeQuery
+from kitsu.domain.catalogue.anime import AnimeQuery, AnimeReader
 from kitsu.domain.catalogue.importing import import_catalogue
 from kitsu.domain.catalogue.search import SearchReader, listing_of
 from kitsu.domain.pagination import PageRequest
@@ -147,7 +147,7 @@ def search_by(connection: asyncpg.Connection, statement: str) -> Search:
 
 
 def search_of(runner: StatementRunner) -> Search:
-    reader = SearchReader(runner)
+    reader = SearchReader(runner, AnimeReader(runner))
 
     async def search(text: str) -> list[str]:
         return [anime.title for anime in (await reader.page(text, AnimeQuery(page=PageRequest()))).items]

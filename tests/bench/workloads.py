@@ -70,7 +70,8 @@ async def prepare_workloads(url: URL) -> dict[str, Workload]:
 
     no_filters = dict.fromkeys(("type", "status", "year", "season", "genres"))
     pages = [{"user_id": user, "limit": 21, "offset": 0} for user in users]
-    position = {"new_episode": 3, "new_position_seconds": 9, "new_progress_percent": None, "new_id": NEW}
+    report = {"new_id": NEW, "new_play_id": NEW, "new_watched_at": None}
+    position = {"new_episode": 3, "new_position_seconds": 9, "new_progress_percent": None, **report}
     workloads = [
         workload(
             "list",
@@ -109,13 +110,7 @@ async def prepare_workloads(url: URL) -> dict[str, Workload]:
             views.POST,
             post("/views", [{"episode_id": each, "progress": 9} for each in viewed]),
             [
-                {
-                    "new_user_id": users[user],
-                    "new_episode_id": each,
-                    "new_progress": 9,
-                    "new_device": None,
-                    "new_id": NEW,
-                }
+                {"new_user_id": users[user], "new_episode_id": each, "new_progress": 9, "new_device": None, **report}
                 for (user, _), each in zip(pairs, viewed, strict=True)
             ],
         ),

@@ -201,6 +201,10 @@ INSERT INTO import_runs (id, file_name, state, created_at) SELECT gen_random_uui
 FROM (VALUES ('old', 'checked', interval '8 days'), ('done', 'done', '8 days'), ('new', 'uploaded', '6 days'))
 AS runs (name, state, age);
 INSERT INTO import_chunks SELECT id, 0, 'x' FROM import_runs WHERE file_name <> 'done';
+INSERT INTO library_imports (id, user_id, policy, dry_run, size, state, created_at, finished_at)
+SELECT gen_random_uuid(), id, 'keep', false, days, 'done', now() - days * interval '1 day', now()
+FROM users, (VALUES (29), (31)) AS ago (days);
+INSERT INTO library_import_chunks SELECT id, 'rows', 0, '[]' FROM library_imports;
 INSERT INTO pgqueuer_log (job_id, status, entrypoint, priority, created)
 SELECT n, 'queued', 'old', 0, now() - interval '31 days' FROM generate_series(1, {MANY}) n;
 INSERT INTO pgqueuer_log (job_id, status, entrypoint, priority, created)
@@ -214,7 +218,8 @@ async def test_purge_deletes_old_rows_in_batches(database: URL, tmp_path: Path) 
     assert code == 0, errors
     assert output == (
         f"Removed {MANY + BATCH:,} sessions, {MANY:,} refresh tokens, 1 tombstones, 1 idempotency keys, 1 merged rows, "
-        f"1 missed searches, {MANY:,} counters, 1 unfinished imports, {MANY:,} job log lines, 0 stray files.\n"
+        f"1 missed searches, {MANY:,} counters, 1 unfinished imports, 1 library imports, "
+        f"{MANY:,} job log lines, 0 stray files.\n"
     )
     left = await fetch(database, "SELECT ip FROM auth_sessions ORDER BY ip")
     assert left == [("expired",), ("living",), ("revoked",)]
@@ -228,10 +233,11 @@ async def test_purge_deletes_old_rows_in_batches(database: URL, tmp_path: Path) 
     ]
     assert await fetch(database, "SELECT file_name FROM import_runs ORDER BY 1") == [("done",), ("new",)]
     assert await fetch(database, "SELECT count(*) FROM import_chunks") == [(1,)]
+    assert await fetch(database, "SELECT size FROM library_imports") == [(29,)]
     assert await fetch(database, "SELECT entrypoint FROM pgqueuer_log") == [("new",)]
     assert (await invoked(tmp_path, "purge", database=database))[1] == (
         "Removed 0 sessions, 0 refresh tokens, 0 tombstones, 0 idempotency keys, 0 merged rows, 0 missed searches, "
-        "0 counters, 0 unfinished imports, 0 job log lines, 0 stray files.\n"
+        "0 counters, 0 unfinished imports, 0 library imports, 0 job log lines, 0 stray files.\n"
     )
 
 

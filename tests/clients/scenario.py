@@ -38,6 +38,7 @@ from kitsu_client.models import (
     ErrorBody,
     ErrorCode,
     Favorite,
+    ImportReport,
     LibraryEntry,
     LibraryImportForm,
     LibraryStatus,
@@ -189,9 +190,11 @@ def keep_library(client: AuthenticatedClient) -> None:
     late = put_library_entry.sync_detailed(anime_id, client=client, body=scored, if_match=tag)
     failed(late, 412, ErrorCode.PRECONDITION_FAILED)
     file = File(io.BytesIO(LIST), file_name="animelist.xml", mime_type="application/xml")
-    report = ok(import_library.sync_detailed(client=client, body=LibraryImportForm(file)))
+    report = import_library.sync_detailed(client=client, body=LibraryImportForm(file)).parsed
+    assert isinstance(report, ImportReport)
     assert (report.added, report.not_imported) == (1, [])
-    report = ok(import_library.sync_detailed(client=client, body=File(io.BytesIO(LIST)), dry_run=True))
+    report = import_library.sync_detailed(client=client, body=File(io.BytesIO(LIST)), dry_run=True).parsed
+    assert isinstance(report, ImportReport)
     assert (report.added, report.unchanged) == (0, 1)
     exported = ok(export_library.sync_detailed(client=client))
     listed = ok(list_library.sync_detailed(client=client, status=LibraryStatus.WATCHING))

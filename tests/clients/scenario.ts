@@ -131,6 +131,7 @@ async function keepLibrary(client: Client<paths>): Promise<void> {
   assert.deepEqual([entry.version, entry.score], [ok(read).version + 1, 8]);
   failed(await client.PUT("/library/{anime_id}", change), 412, "PRECONDITION_FAILED");
   const report = ok(await client.POST("/library/import", { body: list, headers: { "Content-Type": "application/json" } }));
+  assert.ok("added" in report);
   assert.deepEqual([report.added, report.not_imported], [1, []]);
   const exported = ok(await client.GET("/library/export"));
   assert.ok(typeof exported === "object");
@@ -145,7 +146,9 @@ async function setAvatar(client: Client<paths>, picture: Buffer): Promise<void> 
       body: { username: "typescript", avatar: new Blob([new Uint8Array(picture)], { type: "image/png" }) },
       bodySerializer(body) {
         const form = new FormData();
-        for (const [name, value] of Object.entries(body ?? {})) form.append(name, value);
+        for (const [name, value] of Object.entries(body ?? {})) {
+          form.append(name, typeof value === "boolean" ? String(value) : value);
+        }
         return form;
       },
     }),

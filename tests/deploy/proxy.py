@@ -39,8 +39,8 @@ class Proxy(NamedTuple):
 
 
 @contextmanager
-def caddy(folder: Path, upstream: str) -> Iterator[Proxy]:
-    """Run Caddy as a proxy of `upstream`, with its files in a folder."""
+def caddy(folder: Path, upstream: str, file: str = "Caddyfile", **variables: str) -> Iterator[Proxy]:
+    """Run Caddy with a file of deploy/ as a proxy of `upstream`, with its files in a folder."""
     assert CADDY is not None, "KITSU_CADDY is set, but Caddy is not installed"
     http_port, port = free_port(), free_port()
     # The ports, the storage and the admin API of a Caddy of this machine may be in use.
@@ -49,7 +49,7 @@ def caddy(folder: Path, upstream: str) -> Iterator[Proxy]:
         f"\tskip_install_trust\n\tstorage file_system {folder / 'storage'}\n"
     )
     config = folder / "Caddyfile"
-    config.write_text((DEPLOY / "Caddyfile").read_text().replace("\n{\n", f"\n{options}", 1))
+    config.write_text((DEPLOY / file).read_text().replace("\n{\n", f"\n{options}", 1))
     with (folder / "caddy.log").open("wb") as log:
         process = subprocess.Popen(
             [CADDY, "run", "--config", str(config), "--adapter", "caddyfile"],
@@ -58,6 +58,7 @@ def caddy(folder: Path, upstream: str) -> Iterator[Proxy]:
                 "HOME": str(folder),
                 "KITSU_SITE": "localhost",
                 "KITSU_UPSTREAM": upstream,
+                **variables,
             },
             stdout=log,
             stderr=log,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from kitsu.cli import main
-from kitsu.controllers.viewer.library import FORM_BYTES
+from kitsu.controllers.viewer.imports import FORM_BYTES
 from kitsu.domain.media.avatars import MAX_BYTES as MAX_AVATAR_BYTES
 from kitsu.domain.viewer.list_import.files import MAX_BYTES as MAX_LIST_BYTES
 from kitsu.errors import NotFound, PayloadTooLarge, ServiceUnavailable

@@ -22,6 +22,7 @@ from tests.application import client_of
 from tests.databases import connect, copy_of
 from tests.factories import VIEWER_TABLES, insert, insert_one_of_each, sign_in, viewer_rows
 from tests.media_locations import folder_at
+from tests.values import UNKNOWN_ID
 
 KEY = "k" * 32
 PASSWORD = "the password of all users"
@@ -48,6 +49,7 @@ class Accounts:
     collection_id: UUID
     """A private collection."""
     view_id: UUID
+    import_id: UUID
     tokens: dict[str, str | None]
 
 
@@ -96,6 +98,10 @@ def the_episode(_: Accounts) -> dict[str, object]:
     return {"episode_id": EPISODE}
 
 
+def the_name(accounts: Accounts) -> dict[str, object]:
+    return {"username": accounts.owner_id.hex}
+
+
 def the_user(accounts: Accounts) -> dict[str, object]:
     return {"user_id": accounts.owner_id}
 
@@ -116,6 +122,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ),
     ("GET", "/users/me"): Row(bearer(200)),
     ("PATCH", "/users/me"): Row(bearer(200), lambda _: {"username": uuid4().hex}),
+    ("DELETE", "/users/me/avatar"): Row(bearer(204)),
     ("DELETE", "/users/me"): Row(bearer(204), lambda _: {"password": PASSWORD}),
     ("GET", "/users"): Row(admin(200)),
     ("POST", "/users"): Row(admin(201), lambda _: {"email": f"{uuid4()}@example.org", "password": PASSWORD}),
@@ -127,6 +134,10 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/releases"): PUBLIC,
     ("GET", "/releases/{release_id}"): Row(anyone(200), parameters=lambda _: {"release_id": RELEASE}),
     ("GET", "/episodes"): Row(anyone(200), query=f"?release_id={RELEASE}"),
+    ("GET", "/api/schedule"): PUBLIC,
+    ("GET", "/api/episode/servers"): Row(anyone(200), query=f"?animeEpisodeId={EPISODE}"),
+    ("GET", "/api/episode/sources"): Row(anyone(200), query=f"?animeEpisodeId={EPISODE}"),
+    ("POST", "/api/import/{provider}"): Row(anyone(200), lambda _: {"animes": [{}]}, lambda _: {"provider": "anilist"}),
     ("POST", "/anime"): Row(editor(201), lambda _: {"title": "New"}),
     ("PATCH", "/anime/{anime_id}"): Row(editor(200), lambda _: {"year": 2001}, the_anime),
     ("DELETE", "/anime/{anime_id}"): Row(editor(200), parameters=the_anime, query="?dry_run=true"),
@@ -173,11 +184,16 @@ VIEWER: dict[tuple[str, str], Row] = {
     ("DELETE", "/favorites/{anime_id}"): Row(bearer(204), parameters=the_anime),
     ("GET", "/watch/progress"): Row(bearer(200)),
     ("POST", "/watch/progress"): Row(bearer(200), lambda _: {"anime_id": ANIME, "episode": 2, "position_seconds": 1}),
+    ("POST", "/watch/progress/batch"): Row(bearer(200), lambda _: {"reports": [{}]}),
+    ("DELETE", "/watch/progress/{anime_id}"): Row(bearer(204), parameters=the_anime),
     ("GET", "/watch/continue"): Row(bearer(200)),
     ("DELETE", "/watch/continue/{anime_id}"): Row(bearer(204), parameters=the_anime),
     ("GET", "/views"): Row(bearer(200)),
     ("POST", "/views"): Row(bearer(201), lambda _: {"episode_id": EPISODE, "progress": 2}),
     ("DELETE", "/views"): Row(bearer(204)),
+    ("GET", "/history"): Row(bearer(200)),
+    ("DELETE", "/history"): Row(bearer(204)),
+    ("DELETE", "/history/{play_id}"): Row(bearer(404), parameters=lambda it: {"play_id": it.view_id}),
     ("DELETE", "/views/{view_id}"): Row(owner(204), parameters=lambda it: {"view_id": it.view_id}),
     ("GET", "/collections"): Row((200, 200, 200, 200, 200, 200, 401)),
     ("POST", "/collections"): Row(bearer(201), lambda _: {"name": "Mine"}),
@@ -185,16 +201,30 @@ VIEWER: dict[tuple[str, str], Row] = {
     ("PATCH", "/collections/{collection_id}"): Row(owner(200), lambda _: {"name": "Mine"}, the_collection),
     ("DELETE", "/collections/{collection_id}"): Row(owner(204), parameters=the_collection),
     ("GET", "/collections/{collection_id}/anime"): Row((404, 404, 200, 404, 404, 404, 401), parameters=the_collection),
+    ("PUT", "/collections/{collection_id}/order"): Row(
+        (401, 404, 422, 404, 404, 404, 401), lambda _: {"anime_ids": [UNKNOWN_ID]}, the_collection
+    ),
     ("PUT", "/collections/{collection_id}/anime/{anime_id}"): Row(owner(204), parameters=the_collection),
     ("DELETE", "/collections/{collection_id}/anime/{anime_id}"): Row(owner(204), parameters=the_collection),
     ("GET", "/library"): Row(bearer(200)),
     # The path names the caller's own entry.
     ("GET", "/library/{anime_id}"): Row((401, 404, 200, 200, 404, 404, 401), parameters=the_anime),
     ("PUT", "/library/{anime_id}"): Row(bearer(200), lambda _: {"status": "dropped"}, the_anime),
+    ("PATCH", "/library/{anime_id}"): Row(bearer(404), lambda _: {"score": 3}, lambda _: {"anime_id": UNKNOWN_ID}),
     ("DELETE", "/library/{anime_id}"): Row(bearer(204), parameters=the_anime),
     ("POST", "/library/import"): Row(bearer(200), lambda _: {"lists": []}),
+    ("GET", "/library/imports"): Row(bearer(200)),
+    ("GET", "/library/imports/{import_id}"): Row(owner(200), parameters=lambda it: {"import_id": it.import_id}),
+    ("GET", "/library/imports/{import_id}/rows"): Row(owner(200), parameters=lambda it: {"import_id": it.import_id}),
+    ("GET", "/library/imports/{import_id}/not-imported"): Row(
+        owner(200), parameters=lambda it: {"import_id": it.import_id}
+    ),
     ("GET", "/library/export"): Row(bearer(200)),
     ("GET", "/users/me/export"): Row(bearer(200)),
+    ("GET", "/users/me/statistics"): Row(bearer(200)),
+    # The owner's profile is private.
+    ("GET", "/profiles/{username}"): Row(anyone(404), parameters=the_name),
+    ("GET", "/profiles/{username}/library"): Row(anyone(404), parameters=the_name),
 }
 TABLE |= VIEWER
 TABLE |= {("HEAD", path): row for (method, path), row in list(TABLE.items()) if method == "GET"}
@@ -257,7 +287,19 @@ class Service:
         signed_in = {"user": user, "owner": owner, "other": other, "editor": editor, "admin": admin}
         for name, (user_id, session_id, _) in signed_in.items():
             tokens[name] = fresh.issue(user_id, session_id)
-        return Accounts(*owner, collection_id, view_id, tokens)
+        import_id = await self._import_of(owner[0])
+        await self._import_of(other[0])
+        return Accounts(*owner, collection_id, view_id, import_id, tokens)
+
+    async def _import_of(self, user_id: UUID) -> UUID:
+        """Insert a finished import, and return its id."""
+        columns = {"user_id": user_id, "policy": "keep", "dry_run": False, "size": 1, "state": "done", "format": "json"}
+        import_id = await insert(self.connection, "library_imports", columns)
+        for file in ("rows", "not_imported"):
+            await self.connection.execute(
+                "INSERT INTO library_import_chunks VALUES ($1, $2, 0, '[]')", UUID(import_id), file
+            )
+        return UUID(import_id)
 
     async def stored(self) -> list[Any]:
         """Return all rows that a request could change, as PostgreSQL writes them."""

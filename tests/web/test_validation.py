@@ -62,7 +62,7 @@ BODIES: list[tuple[str, str, Any, set[str]]] = [
     ("POST", "/auth/password", {"password": "x"}, {"current_password", "new_password", "password"}),
     ("DELETE", "/users/me", {"pass": "x"}, {"password", "pass"}),
     ("POST", "/auth/register", {"email": 1}, {"email", "password"}),
-    ("POST", "/auth/register", {"email": "no address", "password": "short"}, {"email", "password"}),
+    ("POST", "/auth/register", {"email": "no client", "password": "short"}, {"email", "password"}),
 ]
 
 

@@ -12,6 +12,7 @@ from litestar.params import FromPath, JSONBody
 
 from kitsu.controllers.accounts.auth import Accounts, ClientDevice, Email, Password
 from kitsu.domain.accounts.permissions import Role
+from kitsu.domain.accounts.profile import ProfileChange
 from kitsu.domain.accounts.sign_in import AccountService
 from kitsu.domain.accounts.usernames import USERNAME
 from kitsu.domain.accounts.users import User, UserChange, UserReader, UserService
@@ -54,9 +55,19 @@ class PasswordConfirmation(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _username = Schema(type=OpenAPIType.STRING, pattern=USERNAME, description="The new public name.", examples=["kaguya"])
-_avatar = file("A JPEG, PNG, GIF, WebP or BMP image of at most 5 MB and 4096 pixels a side.")
-_change = form("ProfileChange", "Changes of the current user.", username=_username)
-_with_file = form("ProfileForm", "Changes of the current user, with a file.", username=_username, avatar=_avatar)
+_avatar = file(
+    "A JPEG, PNG, GIF, WebP, BMP, AVIF or HEIC image of at most 5 MB. JPEGs may have 65 megapixels; the others, which "
+    "take more memory, between 9 and 30. Of an animation the first frame is used."
+)
+_timezone = Schema(type=OpenAPIType.STRING, description="An IANA time zone.", examples=["Asia/Tokyo"])
+_is_public = Schema(
+    type=OpenAPIType.BOOLEAN,
+    description="Whether everyone may see the profile and the library; in a form the text `true` or `false`.",
+    examples=[True],
+)
+_fields: dict[str, Any] = {"username": _username, "timezone": _timezone, "is_public": _is_public}
+_change = form("ProfileChange", "Changes of the current user.", **_fields)
+_with_file = form("ProfileForm", "Changes of the current user, with a file.", **_fields, avatar=_avatar)
 PROFILE = operation_with_body({MULTIPART: _with_file, URL_ENCODED: _change, JSON: _change})
 
 
@@ -86,12 +97,15 @@ class UserController(Controller):
         """Update the current user. Takes a form or JSON; a file only in a multipart form. Fields that are left out keep
         their value.
         """
-        username, avatar = await _profile(request)
+        change, avatar = await _profile(request)
         if avatar is not None:
-            return await avatars.set(request.user.user_id, avatar, username)
-        if username is not None:
-            return await users.rename(request.user.user_id, username)
-        return await self.reader.detail(request.user.user_id)
+            return await avatars.set(request.user.user_id, avatar, change)
+        return await users.change_profile(request.user.user_id, change)
+
+    @delete("/me/avatar", guards=[requires("write:profile")])
+    async def delete_my_avatar(self, request: ViewerRequest, avatars: NamedDependency[AvatarService]) -> None:
+        """Delete the avatar of the current user. The user need not have one."""
+        await avatars.clear(request.user.user_id)
 
     @delete("/me", guards=[requires("write:profile")], responses=errors(BadRequest, RateLimited))
     async def delete_me(
@@ -140,8 +154,8 @@ class UserController(Controller):
         await users.remove(user_id, by=request.user.user_id)
 
 
-async def _profile(request: Request[Any, Any, Any]) -> tuple[str | None, bytes | None]:
-    """Return `username` and `avatar` of a body. Raises PayloadTooLarge, UnsupportedMediaType, InvalidRequest."""
+async def _profile(request: Request[Any, Any, Any]) -> tuple[ProfileChange, bytes | None]:
+    """Return the changes and the avatar of a body. Raises PayloadTooLarge, UnsupportedMediaType, InvalidRequest."""
     media_type = request.content_type[0]
     body = await request.body()
     if media_type != MULTIPART and len(body) > MAX_BODY_BYTES:
@@ -156,14 +170,27 @@ async def _profile(request: Request[Any, Any, Any]) -> tuple[str | None, bytes |
         fields = MultiDict(content)
     elif body:
         raise UnsupportedMediaType
-    username = _single(fields, "username", str, "text")
+    given: dict[str, Any] = {name: _single(fields, name, str, "text") for name in ("username", "timezone")}
+    given["is_public"] = _flag(fields, "is_public", bool if media_type == JSON else str)
+    change = ProfileChange(**{name: value for name, value in given.items() if value is not None})
     avatar = _single(fields, "avatar", UploadFile, "file") if media_type == MULTIPART else None
-    return username, None if avatar is None else await avatar.read()
+    return change, None if avatar is None else await avatar.read()
+
+
+def _flag(fields: FormMultiDict | MultiDict[Any], name: str, kind: type[Any]) -> bool | None:
+    """Return the only value of a field as a boolean, None without one. Raises InvalidRequest."""
+    value = _single(fields, name, kind, "boolean")
+    try:
+        return None if value is None else msgspec.convert(value, bool, strict=False)
+    except msgspec.ValidationError:
+        raise InvalidRequest([{"field": name, "message": "Expected true or false"}]) from None
 
 
 def _single(fields: FormMultiDict | MultiDict[Any], name: str, kind: type[T], description: str) -> T | None:
     """Return the only value of a field, None without one. Raises InvalidRequest."""
     values = fields.getall(name, [])
+    if kind is UploadFile:
+        values = [value for value in values if value != ""]  # browsers send it for a file field without a file
     if len(values) > 1 or not all(isinstance(value, kind) for value in values):
         raise InvalidRequest([{"field": name, "message": f"Expected one {description}"}])
     return values[0] if values else None

@@ -20,7 +20,7 @@ SearchText = Annotated[
     str | None,
     query(
         f"Required: 2 to {MAX_LENGTH} characters of any title, in any script. Typing errors are forgiven. Punctuation, "
-        "case, accents and the order of words are ignored.",
+        "case, accents and the order of words are ignored. Two quotation marks stand for all anime.",
         "death note",
         max_length=MAX_LENGTH,
     ),

@@ -13,6 +13,7 @@ from kitsu.domain.viewer.collections import (
     Collection,
     CollectionChange,
     CollectionItem,
+    CollectionOrder,
     CollectionReader,
     CollectionService,
     NewCollection,
@@ -27,6 +28,9 @@ from kitsu.web.request import GuestRequest, ViewerRequest
 from kitsu.web.services import service
 
 Collections = NamedDependency[CollectionService]
+
+
+MAX_ORDER_BYTES = 1 << 20  # of 26,000 anime
 
 
 class CollectionController(Controller):
@@ -122,6 +126,26 @@ class CollectionController(Controller):
         collection stays where it is. Only the owner may do so.
         """
         await collections.put_item(request.user.user_id, collection_id, anime_id, position, expected)
+
+    @put(
+        "/{collection_id:str}/order",
+        guards=WRITES,
+        dependencies=EXPECTED,
+        request_max_body_size=MAX_ORDER_BYTES,
+        response_headers=[ETAG],
+        responses=errors(NotFound, PreconditionFailed),
+    )
+    async def order_collection(
+        self,
+        request: ViewerRequest,
+        collection_id: FromPath[UUID],
+        data: JSONBody[CollectionOrder],
+        expected: IfMatch,
+        collections: Collections,
+    ) -> Response[Collection]:
+        """Sort a collection. Takes all its anime in the new order. Only its owner may do so."""
+        viewer_id = request.user.user_id
+        return tagged(await collections.put_in_order(viewer_id, collection_id, data.anime_ids, expected))
 
     @delete(
         "/{collection_id:str}/anime/{anime_id:str}",

@@ -45,5 +45,5 @@ class FavoriteController(Controller):
 
     @delete("/{anime_id:str}", guards=WRITES)
     async def remove_favorite(self, request: ViewerRequest, anime_id: FromPath[UUID], favorites: Favorites) -> None:
-        """Remove a favourite. It is not an error if the anime is not a favourite."""
+        """Remove a favourite. Takes the id of the anime, or the favourite's own. It need not exist."""
         await favorites.remove(request.user.user_id, anime_id)

@@ -1,44 +1,28 @@
 """The paths under /library."""
 
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
-from litestar import Controller, Request, Response, delete, get, post, put
-from litestar.datastructures import UploadFile
+from litestar import Controller, Response, delete, get, patch, put
 from litestar.di import NamedDependency
-from litestar.openapi.spec import OpenAPIType, Schema
 from litestar.params import FromPath, JSONBody
 
 from kitsu.domain.changes import ListRequest, Tombstone
-from kitsu.domain.viewer.library import LibraryEntry, LibraryReader, LibraryService, NewLibraryEntry, Status
-from kitsu.domain.viewer.list_import.entries import ListFileError, ListTooLarge
-from kitsu.domain.viewer.list_import.files import MAX_BYTES
-from kitsu.domain.viewer.list_import.importing import ImportReport, ListImporter, Policy
-from kitsu.errors import InvalidRequest, NotFound, PayloadTooLarge, PreconditionFailed
+from kitsu.domain.viewer.library import (
+    LibraryChange,
+    LibraryEntry,
+    LibraryReader,
+    LibraryService,
+    NewLibraryEntry,
+    Status,
+)
+from kitsu.errors import InvalidRequest, NotFound, PreconditionFailed
 from kitsu.web.guards import WRITES, filters
-from kitsu.web.openapi import errors, file, form, operation_with_body, query
+from kitsu.web.openapi import errors, query
 from kitsu.web.pagination import CHANGES_HEADERS, LISTS, list_response, page_response, refuse_null
 from kitsu.web.preconditions import ETAG, EXPECTED, IfMatch, tagged
 from kitsu.web.request import ViewerRequest
 from kitsu.web.services import service
-
-FORM_BYTES = 64 * 1024  # of a form beside its file
-MAX_FORM_BYTES = MAX_BYTES + FORM_BYTES
-MULTIPART = "multipart/form-data"
-
-_anilist = Schema(
-    title="AniListExport",
-    description="A list as AniList's API returns it.",
-    type=OpenAPIType.OBJECT,
-    additional_properties=Schema(),
-    examples=[{"lists": [{"entries": [{"media": {"idMal": 1535}, "status": "CURRENT", "progress": 7}]}]}],
-)
-_form = form("LibraryImportForm", "A list as a file.", ["file"], file=file("The XML or JSON."))
-LIST_FILE = operation_with_body(
-    {"application/xml": file(), "application/gzip": file(), "application/json": _anilist, MULTIPART: _form},
-    description="The XML of MyAnimeList, gzip-compressed or not, or the JSON of AniList.",
-    required=True,
-)
 
 
 class LibraryController(Controller):
@@ -46,7 +30,6 @@ class LibraryController(Controller):
     tags = ["Viewer"]
     dependencies = {"library": service(LibraryService)}
     reader: LibraryReader
-    list_importer: ListImporter
 
     @get("/", guards=[filters], dependencies=LISTS, response_headers=CHANGES_HEADERS)
     async def list_library(
@@ -84,10 +67,30 @@ class LibraryController(Controller):
         library: NamedDependency[LibraryService],
         expected: IfMatch,
     ) -> Response[LibraryEntry]:
-        """Create or update a library entry. Sets status, score and notes. Dates and watched episodes follow from the
-        status and never go back.
+        """Create or update a library entry. Omitted score and notes become null. Other omitted fields keep their value:
+        with a new status `watching` or `completed` the days and the watched episodes follow, where they are not given.
         """
         return tagged(await library.put(request.user.user_id, anime_id, data, expected))
+
+    @patch(
+        "/{anime_id:str}",
+        guards=WRITES,
+        dependencies=EXPECTED,
+        response_headers=[ETAG],
+        responses=errors(NotFound, PreconditionFailed),
+    )
+    async def change_library_entry(
+        self,
+        request: ViewerRequest,
+        anime_id: FromPath[UUID],
+        data: JSONBody[LibraryChange],
+        library: NamedDependency[LibraryService],
+        expected: IfMatch,
+    ) -> Response[LibraryEntry]:
+        """Update a library entry. Changes only the given fields, and what follows from a new status. Later watch
+        progress counts from there.
+        """
+        return tagged(await library.change(request.user.user_id, anime_id, data, expected))
 
     @delete("/{anime_id:str}", guards=WRITES, dependencies=EXPECTED, responses=errors(PreconditionFailed))
     async def remove_library_entry(
@@ -99,32 +102,3 @@ class LibraryController(Controller):
     ) -> None:
         """Remove a library entry. It is not an error if it does not exist. The watch progress stays."""
         await library.remove(request.user.user_id, anime_id, expected)
-
-    @post("/import", status_code=200, guards=WRITES, request_max_body_size=MAX_FORM_BYTES, operation_class=LIST_FILE)
-    async def import_library(
-        self,
-        request: ViewerRequest,
-        policy: Annotated[Policy, query("Whether to keep or replace existing entries.", title="ImportPolicy")] = "keep",
-        dry_run: Annotated[bool, query("Whether to import nothing and only report.")] = False,  # noqa: FBT002 - a query parameter
-    ) -> ImportReport:
-        """Import a library. Takes a list of MyAnimeList or AniList. Anime are matched by their ids there; an anime that
-        is known only by its title is suggested in the report and not imported. An entry of the file is newer than an
-        existing one by its time of change, else by the day it was completed or begun. The policy `newer` replaces older
-        entries.
-        """
-        try:
-            return await self.list_importer.run(request.user.user_id, await _file(request), policy, dry_run=dry_run)
-        except ListTooLarge as error:
-            raise PayloadTooLarge from error
-        except ListFileError as error:
-            raise InvalidRequest([{"field": "file", "message": str(error)}]) from error
-
-
-async def _file(request: Request[Any, Any, Any]) -> bytes:
-    """Return the file, which is the body or a field of a form. Raises InvalidRequest."""
-    if request.content_type[0] != MULTIPART:
-        return await request.body()
-    files = (await request.form()).getall("file", [])
-    if len(files) != 1 or not isinstance(files[0], UploadFile):
-        raise InvalidRequest([{"field": "file", "message": "Expected one file"}])
-    return await files[0].read()

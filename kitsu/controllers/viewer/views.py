@@ -8,7 +8,7 @@ from litestar.params import FromPath, JSONBody
 
 from kitsu.domain.changes import ListRequest, Tombstone
 from kitsu.domain.viewer.views import NewView, View, ViewReader, ViewRecorder, ViewService
-from kitsu.errors import NotFound
+from kitsu.errors import BadRequest, NotFound
 from kitsu.web.guards import WRITES
 from kitsu.web.openapi import errors
 from kitsu.web.pagination import CHANGES_HEADERS, LISTS, list_response
@@ -30,20 +30,20 @@ class ViewController(Controller):
     async def list_views(
         self, request: ViewerRequest, list_request: NamedDependency[ListRequest]
     ) -> Response[list[View | Tombstone]]:
-        """List the history. The episodes that the user watched, last viewed first."""
+        """List views. The episodes that the user watched, each once, last viewed first."""
         return list_response(request, await self.reader.read(request.user.user_id, list_request))
 
-    @post("/", guards=WRITES, opt=IDEMPOTENT, responses=errors(NotFound))
+    @post("/", guards=WRITES, opt=IDEMPOTENT, responses=errors(BadRequest, NotFound))
     async def post_view(self, request: ViewerRequest, data: JSONBody[NewView]) -> View:
-        """Mark an episode as watched. There is one view per episode; a new one replaces it."""
+        """Mark an episode as watched. There is one view per episode; an older one changes no newer one."""
         return await self.recorder.record(request.user.user_id, data, idempotent_request(request, data))
 
     @delete("/", guards=WRITES)
     async def clear_views(self, request: ViewerRequest, views: Views) -> None:
-        """Clear the history."""
+        """Remove all views."""
         await views.clear(request.user.user_id)
 
     @delete("/{view_id:str}", guards=WRITES, responses=errors(NotFound))
     async def remove_view(self, request: ViewerRequest, view_id: FromPath[UUID], views: Views) -> None:
-        """Remove a view from the history."""
+        """Remove a view."""
         await views.remove(request.user.user_id, view_id)

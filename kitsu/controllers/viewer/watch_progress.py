@@ -8,6 +8,7 @@ from litestar.params import FromPath, JSONBody
 
 from kitsu.domain.changes import ListRequest, Tombstone
 from kitsu.domain.pagination import PageRequest
+from kitsu.domain.viewer.progress_batch import MAX_REPORTS, BatchRecorder, BatchResults, NewBatch
 from kitsu.domain.viewer.watch_progress import (
     NewProgress,
     WatchProgress,
@@ -23,6 +24,8 @@ from kitsu.web.preconditions import IDEMPOTENT, idempotent_request
 from kitsu.web.request import ViewerRequest
 from kitsu.web.services import service
 
+MAX_BATCH_BYTES = MAX_REPORTS * 1024
+
 
 class WatchProgressController(Controller):
     path = "/watch"
@@ -30,13 +33,28 @@ class WatchProgressController(Controller):
     dependencies = {"watch_progress": service(WatchProgressService)}
     reader: WatchProgressReader
     recorder: WatchProgressRecorder
+    batches: BatchRecorder
 
     @post("/progress", opt=IDEMPOTENT, status_code=200, guards=WRITES, responses=errors(BadRequest, NotFound))
     async def post_watch_progress(self, request: ViewerRequest, data: JSONBody[NewProgress]) -> WatchProgress:
-        """Update watch progress. There is one position per anime. The library entry of the anime follows: it becomes
-        `watching`, and `completed` when 90 % of the last episode are watched.
+        """Update watch progress. There is one position per anime; an older report changes no newer one. At 90 % an
+        episode is finished: it is recorded in the history, and the library entry of the anime follows.
         """
         return await self.recorder.record(request.user.user_id, data, idempotent_request(request, data))
+
+    @post("/progress/batch", opt=IDEMPOTENT, status_code=200, guards=WRITES, request_max_body_size=MAX_BATCH_BYTES)
+    async def post_watch_progress_batch(self, request: ViewerRequest, data: JSONBody[NewBatch]) -> BatchResults:
+        """Update watch progress of many episodes. For devices that were offline. Each report is stored, or refused with
+        an error of its own.
+        """
+        return await self.batches.record(request.user.user_id, data, idempotent_request(request, data))
+
+    @delete("/progress/{anime_id:str}", guards=WRITES)
+    async def remove_watch_progress(
+        self, request: ViewerRequest, anime_id: FromPath[UUID], watch_progress: NamedDependency[WatchProgressService]
+    ) -> None:
+        """Remove watch progress. It is not an error if it does not exist. The library and the history stay."""
+        await watch_progress.remove(request.user.user_id, anime_id)
 
     @get("/progress", dependencies=LISTS, response_headers=CHANGES_HEADERS)
     async def list_watch_progress(
@@ -49,7 +67,9 @@ class WatchProgressController(Controller):
     async def list_continue_watching(
         self, request: ViewerRequest, page_request: NamedDependency[PageRequest]
     ) -> Response[list[WatchProgress]]:
-        """List continue watching. Last watched first, without anime that are completed or dropped in the library."""
+        """List continue watching. What is begun and not ended, last watched first: without anime whose last episode is
+        finished, and without those that were completed or dropped in the library after they were last watched.
+        """
         return page_response(request, await self.reader.to_continue(request.user.user_id, page_request))
 
     @delete("/continue/{anime_id:str}", guards=WRITES)

@@ -27,6 +27,9 @@ from kitsu.db.models.viewer import CollectionItem as CollectionItem
 from kitsu.db.models.viewer import Favorite as Favorite
 from kitsu.db.models.viewer import IdempotencyKey as IdempotencyKey
 from kitsu.db.models.viewer import LibraryEntry as LibraryEntry
+from kitsu.db.models.viewer import LibraryImport as LibraryImport
+from kitsu.db.models.viewer import LibraryImportChunk as LibraryImportChunk
+from kitsu.db.models.viewer import Play as Play
 from kitsu.db.models.viewer import Tombstone as Tombstone
 from kitsu.db.models.viewer import View as View
 from kitsu.db.models.viewer import WatchProgress as WatchProgress

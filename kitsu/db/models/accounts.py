@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from advanced_alchemy.base import DefaultBase
-from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, Text, func, true
+from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, Text, false, func, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kitsu.db.columns import CurrentTimestamp, Entity, Timestamp, UserRef
@@ -20,6 +20,10 @@ class User(Entity):
     avatar: Mapped[str | None] = mapped_column(String(255))
     username: Mapped[str] = mapped_column(String(32))
     role: Mapped[str] = mapped_column(String(16), server_default="user")
+    timezone: Mapped[str] = mapped_column(String(64), server_default="UTC")
+    """An IANA name. The days of the library are days there."""
+    is_public: Mapped[bool] = mapped_column(server_default=false())
+    """Whether everyone may see the profile and the library."""
 
 
 class AuthSession(Entity):

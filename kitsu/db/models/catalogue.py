@@ -113,6 +113,8 @@ class Episode(Entity):
     number: Mapped[int]
     title: Mapped[str | None] = mapped_column(String(255))
     airs_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    imported_airs_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    """The value of the last import. Where an editor has set another one, imports leave it alone."""
 
 
 class CatalogueImport(DefaultBase):
@@ -186,6 +188,8 @@ class MergedRow(DefaultBase):
     old_row: Mapped[dict[str, Any]] = mapped_column(JSONB)
     into_row: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     """The viewer's row of the other anime, if there was one."""
+    result_at: Mapped[CurrentTimestamp]
+    """The `updated_at` of the row that the merge left."""
 
 
 class ImportReview(DefaultBase):
@@ -220,6 +224,8 @@ Index("ix_anime_score", Anime.score, Anime.id)
 Index("ix_anime_score_desc", Anime.score.desc().nulls_last(), Anime.id.desc())
 Index("ix_anime_type", Anime.type, *_NEWEST)
 Index("ix_anime_status", func.lower(Anime.status), *_NEWEST)
+Index("ix_anime_status_score", func.lower(Anime.status), Anime.score, Anime.id)
+Index("ix_anime_status_score_desc", func.lower(Anime.status), Anime.score.desc().nulls_last(), Anime.id.desc())
 Index("ix_anime_season", Anime.season, *_NEWEST)
 Index("ix_anime_year_newest", Anime.year, *_NEWEST)
 Index("ix_anime_genre_keys", Anime.genre_keys, postgresql_using="gin")
@@ -229,6 +235,7 @@ Index("ix_anime_titles_key", AnimeTitle.key, postgresql_using="gin", postgresql_
 Index("ix_anime_titles_words", AnimeTitle.words, postgresql_using="gin")
 Index("ix_title_words_word", TitleWord.word, postgresql_using="gin", postgresql_ops={"word": "gin_trgm_ops"})
 Index("ix_releases_created_at", Release.created_at.desc(), Release.id.desc())
+Index("ix_episodes_airs_at", Episode.airs_at, postgresql_where=Episode.airs_at.is_not(None))
 Index("ix_anime_edited", Anime.id, postgresql_where=text("cardinality(edited_fields) > 0"))
 Index("ix_catalogue_changes_anime_id", CatalogueChange.anime_id, CatalogueChange.id.desc())
 _is_removed_id = and_(CatalogueChange.entity == "external_id", CatalogueChange.action == "delete")
@@ -246,7 +253,7 @@ Index("ix_anime_merges_current_id", AnimeMerge.current_id, postgresql_where=_is_
 Index("ix_anime_merges_into_id", AnimeMerge.into_id)
 Index("ix_anime_merges_newest", AnimeMerge.merged_at.desc(), AnimeMerge.id.desc())
 Index("ix_anime_merges_user_id", AnimeMerge.user_id, postgresql_where=AnimeMerge.user_id.is_not(None))
-Index("ix_merged_rows_merge_id", MergedRow.merge_id, MergedRow.kind)
+Index("ix_merged_rows_merge_id", MergedRow.merge_id, MergedRow.kind, MergedRow.user_id)
 Index("ix_import_reviews_key", func.md5(ImportReview.key), unique=True)
 Index("ix_import_reviews_state", ImportReview.state, ImportReview.created_at, ImportReview.id)
 Index("ix_import_reviews_user_id", ImportReview.user_id, postgresql_where=ImportReview.user_id.is_not(None))

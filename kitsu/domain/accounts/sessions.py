@@ -102,6 +102,7 @@ _TOKEN = (
     .join(User, User.id == AuthSession.user_id)
     .where(_has_hash)
 )
+_IS_UNUSED = select(func.count()).where(_has_hash, RefreshToken.used_at.is_(None))
 _is_active = (AuthSession.revoked_at.is_(None), AuthSession.expires_at > _clock)
 _IDENTITIES: Rows = (
     select(User.id.label("user_id"), AuthSession.id.label("session_id"), User.role)
@@ -193,7 +194,8 @@ class SessionService(SQLAlchemyAsyncRepositoryService[AuthSession]):
         if found.used_at is not None:
             # The newest token is unused: its use would have made a newer one.
             is_parent_of_newest = found.generation == session.generation - 1
-            if is_parent_of_newest and self._rules.same_child:
+            # It may have been made while the other rule was set.
+            if is_parent_of_newest and await self._session.scalar(_IS_UNUSED, {"hash": _hash(child)}):
                 return self._tokens(session.user_id, session.id, child)
             if is_parent_of_newest and found.now - found.used_at <= self._rules.leeway:
                 raise Unauthorized

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -25,8 +26,9 @@ from kitsu.db.statements import StatementRunner
 from kitsu.domain.accounts.access_tokens import AccessTokens
 from kitsu.domain.accounts.passwords import PasswordHasher, check_new
 from kitsu.domain.accounts.permissions import Role
+from kitsu.domain.accounts.profile import IsPublic, ProfileChange, Timezone
 from kitsu.domain.accounts.sessions import SessionRules, SessionService
-from kitsu.domain.accounts.usernames import check_username, is_allowed
+from kitsu.domain.accounts.usernames import USERNAME, is_allowed
 from kitsu.domain.admin_log import log_action
 from kitsu.domain.checks import check_all
 from kitsu.domain.fields import described
@@ -42,6 +44,10 @@ MAX_EMAIL_LENGTH = 255
 MAX_FOUND = 50  # users that a search returns
 LAST_CHARACTER = "\U0010ffff"
 
+request_origin: ContextVar[str] = ContextVar("request_origin", default="")
+"""Scheme and host of the current request, for `avatar_url`."""
+_AVATAR_URL = described("Where the file is served.", "https://api.example.org/media/avatars/5f0c6a7be1d24d0f.webp")
+
 
 class User(msgspec.Struct, kw_only=True):
     """An account, as its owner and administrators see it."""
@@ -52,7 +58,9 @@ class User(msgspec.Struct, kw_only=True):
     role: Role
     is_active: Annotated[bool, described("Whether the user may log in.")]
     avatar: Annotated[str | None, described("`uploads/avatars/<name>`.", "uploads/avatars/5f0c6a7be1d24d0f.webp")]
-    avatar_url: Annotated[str | None, described("An absolute URL or a path.", "/media/avatars/5f0c6a7be1d24d0f.webp")]
+    avatar_url: Annotated[str | None, _AVATAR_URL]
+    timezone: Timezone
+    is_public: IsPublic
     created_at: Annotated[datetime, described("When the account was created.")]
 
 
@@ -82,7 +90,7 @@ class AccountContext:
     admin_tokens: AccessTokens
     session_rules: SessionRules
     orphans: OrphanNotes
-    media_url: str  # base URL of the media store for browsers, without a slash at its end
+    media_url: str | None  # base URL of the media store for browsers; None: `/media` of the host that a request names
     refusal_seconds: float
     """Duration of each refused login, so that its time does not tell how the password is stored."""
     refuse_common_passwords: bool
@@ -104,6 +112,11 @@ _user = models.User
 _COLUMNS = columns_of(User, _user)
 _FIELDS = [column.key for column in _COLUMNS]
 _ONE = select(*_COLUMNS).where(_user.id == bindparam("user_id", type_=Uuid))
+_PUBLIC = select(*_COLUMNS).where(
+    func.lower(_user.username) == func.lower(bindparam("username", type_=Text)),
+    _user.is_public.is_(True),
+    _user.is_active.is_(True),
+)
 _start, _end = bindparam("start", type_=Text), bindparam("end", type_=Text)
 _MATCHES = union(
     *(
@@ -116,7 +129,7 @@ _ADMINISTRATORS = select(_user.id).where(_user.role == "admin", _user.is_active)
 
 
 class UserReader:
-    def __init__(self, runner: StatementRunner, media_url: str) -> None:
+    def __init__(self, runner: StatementRunner, media_url: str | None) -> None:
         self._runner = runner
         self._user_of = partial(user_of, media_url=media_url)
         newest = (descending(_user.created_at), descending(_user.id))
@@ -137,6 +150,14 @@ class UserReader:
         row = await self._runner.row(_ONE, {"user_id": user_id})
         if row is None:
             raise NotFound("User not found")
+        return self._user_of(row)
+
+    async def public(self, username: str) -> User:
+        """Return the active user of a name, in any case, whose profile is public. Raises NotFound."""
+        # PostgreSQL takes no text with NUL.
+        row = await self._runner.row(_PUBLIC, {"username": username}) if re.fullmatch(USERNAME, username) else None
+        if row is None:
+            raise NotFound("Profile not found")
         return self._user_of(row)
 
 
@@ -162,10 +183,10 @@ class UserService(SQLAlchemyAsyncRepositoryService[models.User]):
         log.info("user created", user_id=str(user.id), role=role)
         return self._struct_of(user)
 
-    async def rename(self, user_id: UUID, username: str) -> User:
-        """Change the name of a user. Raises BadRequest when it is taken, InvalidRequest."""
-        check_username(username)
-        user = await self._change(await self._locked(user_id), {"username": username})
+    async def change_profile(self, user_id: UUID, change: ProfileChange) -> User:
+        """Change a user's own account. Raises BadRequest when the name is taken, InvalidRequest."""
+        change.check()
+        user = await self._change(await self._locked(user_id), given(change))
         await self._session.commit()
         return self._struct_of(user)
 
@@ -259,9 +280,10 @@ async def insert_user(session: AsyncSession, email: str, password_hash: str, rol
             return user
 
 
-def user_of(row: Mapping[str, Any], *, media_url: str) -> User:
+def user_of(row: Mapping[str, Any], *, media_url: str | None) -> User:
     avatar = row["avatar"]
-    avatar_url = avatar and f"{media_url}/avatars/{quote(avatar.rpartition('/')[2])}"
+    base_url = media_url or f"{request_origin.get()}/media"
+    avatar_url = avatar and f"{base_url}/avatars/{quote(avatar.rpartition('/')[2])}"
     return User(**{name: row[name] for name in _FIELDS}, avatar_url=avatar_url)
 
 

@@ -112,14 +112,17 @@ class MergeService(AnimeService):
         """Undo a merge, and return the anime that is there again. Raises NotFound, Conflict."""
         session = self.repository.session
         await edit_as(session, editor_id, source="undo")
-        row = await session.get(_merge, merge_id, with_for_update=True)
+        row = await session.get(_merge, merge_id)
         if row is None:
             raise NotFound("Merge not found")
+        # The anime before the merge, as merges lock them.
+        into = await self.get_one_or_none(id=row.into_id, with_for_update={"key_share": True})
+        await session.refresh(row, with_for_update=True)
         if row.undone_at is not None:
             raise Conflict("Already undone")
         if datetime.now(UTC) - row.merged_at > timedelta(days=UNDO_DAYS):
             raise Conflict(f"A merge can be undone for {UNDO_DAYS} days")
-        if await self.get_one_or_none(id=row.into_id, with_for_update=True) is None:
+        if into is None:
             raise Conflict(f"{row.into_title} was merged or deleted since; undo that first")
         with catalogue_constraints(), released_slot():
             await merging.undo(await driver_connection(session), merge_id, row.from_id, row.into_id)

@@ -51,9 +51,8 @@ async def lock_pair(connection: asyncpg.Connection, old: UUID, into: UUID) -> li
     """Lock two anime, in one order for all. Return their titles, None for one that does not exist."""
     titles = {}
     for each in sorted((old, into)):
-        # Viewers may refer to the other anime meanwhile: a merge that waited for them could block itself.
-        mode = "UPDATE" if each == old else "NO KEY UPDATE"
-        titles[each] = await connection.fetchval(f"SELECT title FROM anime WHERE id = $1 FOR {mode}", each)  # noqa: S608 - a constant
+        # Viewers may refer to them meanwhile: they may hold a row of theirs that the merge locks next.
+        titles[each] = await connection.fetchval("SELECT title FROM anime WHERE id = $1 FOR NO KEY UPDATE", each)
     return [titles[old], titles[into]]
 
 
@@ -71,9 +70,12 @@ async def merge(
     run = partial(connection.fetchrow, timeout=STATEMENT_SECONDS)
     await run(_SQL["lock"], old, into)
     await run(_SQL["lock_library"], old, into)
+    await run(_SQL["lock_collections"], old)
+    await run("SELECT FROM anime WHERE id = $1 FOR UPDATE", old)  # from now on no viewer can refer to it
     report = MergeReport()
     for name in _LISTS:
         setattr(report, name, Moved(**await run(_SQL[name], old, into, merge_id)))
+    await connection.execute(_SQL["plays"], old, into, merge_id, timeout=STATEMENT_SECONDS)
     moved: dict[str, list[str]] = dict(await run(_SQL["anime"], old, into, merge_id))
     report.releases, report.external_ids = len(moved["releases"]), len(moved["external_ids"])
     report.titles = moved["titles"]
@@ -90,7 +92,12 @@ async def undo(connection: asyncpg.Connection, merge_id: UUID, old: UUID, into: 
     """Undo a merge. The anime that the other one became is locked."""
     await connection.execute(_ALLOW_TIME)
     await connection.execute(_RESTORE_ANIME, merge_id)
-    for name in ("catalogue", *_LISTS):
-        await connection.execute(_SQL[f"restore_{name}"], old, into, merge_id, timeout=STATEMENT_SECONDS)
-    await connection.execute(_SQL["forget"], old, merge_id)
-    await connection.execute("DELETE FROM merged_rows WHERE merge_id = $1", merge_id, timeout=STATEMENT_SECONDS)
+    run = partial(connection.execute, timeout=STATEMENT_SECONDS)
+    for name in ("restore_catalogue", "keep_unchanged", "restore_plays", "restore_collection_items"):
+        await run(_SQL[name], old, into, merge_id)
+    # The planner's statistics may not know the viewers that a merge gave an anime: a nested loop would take minutes.
+    await run("SET LOCAL enable_nestloop = off")
+    for name in ("restore_favorites", "restore_watch_progress", "restore_library_entries"):
+        await run(_SQL[name], old, into, merge_id)
+    await run(_SQL["forget"], old, merge_id)
+    await run("DELETE FROM merged_rows WHERE merge_id = $1", merge_id)

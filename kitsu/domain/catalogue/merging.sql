@@ -1,6 +1,6 @@
 -- The statements of merges, which merging.py runs by the names of their sections. `$1` is the anime that is merged, `$2`
--- the anime that it becomes, `$3` the merge. `now()` is the same in all of them: a row with that `updated_at` was not
--- changed since.
+-- the anime that it becomes, `$3` the merge. `now()` is the same in all of them: a row whose `updated_at` is still the
+-- `result_at` of a saved row was not changed since.
 
 -- name: lock
 -- What viewers have of both, so that a change meanwhile is not lost; in the order in which viewers' requests lock.
@@ -19,6 +19,13 @@ WITH entries AS (
 )
 SELECT count(*) FROM entries
 
+-- name: lock_collections
+WITH locked AS (
+    SELECT FROM collections WHERE id IN (SELECT collection_id FROM collection_items WHERE anime_id = $1)
+    ORDER BY id FOR UPDATE
+)
+SELECT count(*) FROM locked
+
 -- name: favorites
 WITH old AS (
     DELETE FROM favorites WHERE anime_id = $1 RETURNING *
@@ -35,6 +42,7 @@ WITH old AS (
 SELECT count(*) FILTER (WHERE into_row IS NULL) AS moved, count(into_row) AS combined FROM saved
 
 -- name: watch_progress
+-- A row that the viewer adds meanwhile is the newest, and stays as it is.
 WITH old AS (
     DELETE FROM watch_progress WHERE anime_id = $1 RETURNING *
 ), pairs AS (
@@ -60,6 +68,7 @@ WITH old AS (
         excluded.episode, excluded.position_seconds, excluded.progress_percent, excluded.created_at,
         excluded.last_watched_at, excluded.updated_at, excluded.hidden
     )
+    WHERE (p.id, p.updated_at) IN (SELECT (into_row).id, (into_row).updated_at FROM pairs)
 )
 SELECT count(*) FILTER (WHERE into_row IS NULL) AS moved, count(into_row) AS combined FROM saved
 
@@ -76,14 +85,15 @@ WITH old AS (
     RETURNING into_row
 ), moved AS (
     INSERT INTO library_entries AS l (id, user_id, anime_id, status, score, notes, episodes_watched, started_on,
-                                      completed_on, times_rewatched, is_rewatching, tags, version, created_at,
-                                      updated_at)
+                                      completed_on, times_rewatched, is_rewatching, tags, status_set_at,
+                                      episodes_set_at, version, created_at, updated_at)
     SELECT gen_random_uuid(), n.user_id, $2, n.status, coalesce(n.score, o.score),
            CASE WHEN o.notes = n.notes THEN n.notes
                 ELSE left(nullif(concat_ws(E'\n\n', n.notes, o.notes), ''), 10000) END,
            greatest(n.episodes_watched, o.episodes_watched), least(n.started_on, o.started_on),
            coalesce(n.completed_on, o.completed_on), greatest(n.times_rewatched, o.times_rewatched), n.is_rewatching,
-           coalesce(n.tags, o.tags), coalesce((into_row).version, (old).version) + 1, least(n.created_at, o.created_at),
+           coalesce(n.tags, o.tags), n.status_set_at, greatest(n.episodes_set_at, o.episodes_set_at),
+           coalesce((into_row).version, (old).version) + 1, least(n.created_at, o.created_at),
            now()
     FROM pairs,
          LATERAL (SELECT coalesce((old).updated_at > (into_row).updated_at, true) AS old_is_newer) c,
@@ -91,10 +101,10 @@ WITH old AS (
          LATERAL (SELECT (CASE WHEN old_is_newer THEN into_row ELSE old END).*) o
     ON CONFLICT (user_id, anime_id) DO UPDATE
     SET (status, score, notes, episodes_watched, started_on, completed_on, times_rewatched, is_rewatching, tags,
-         version, created_at, updated_at) = ROW (
+         status_set_at, episodes_set_at, version, created_at, updated_at) = ROW (
         excluded.status, excluded.score, excluded.notes, excluded.episodes_watched, excluded.started_on,
-        excluded.completed_on, excluded.times_rewatched, excluded.is_rewatching, excluded.tags, excluded.version,
-        excluded.created_at, excluded.updated_at
+        excluded.completed_on, excluded.times_rewatched, excluded.is_rewatching, excluded.tags, excluded.status_set_at,
+        excluded.episodes_set_at, excluded.version, excluded.created_at, excluded.updated_at
     )
 )
 SELECT count(*) FILTER (WHERE into_row IS NULL) AS moved, count(into_row) AS combined FROM saved
@@ -114,6 +124,13 @@ WITH old AS (
     ON CONFLICT (collection_id, anime_id) DO NOTHING
 )
 SELECT count(*) FILTER (WHERE into_row IS NULL) AS moved, count(into_row) AS combined FROM saved
+
+-- name: plays
+WITH moved AS (
+    UPDATE plays SET anime_id = $2 WHERE anime_id = $1 RETURNING id, user_id
+)
+INSERT INTO merged_rows (merge_id, kind, user_id, old_row)
+SELECT $3, 'plays', user_id, jsonb_agg(id) FROM moved GROUP BY user_id
 
 -- name: anime
 -- The catalogue's own rows; what was moved is returned for an undo.
@@ -161,14 +178,27 @@ SELECT i.* FROM merged_rows m, jsonb_populate_record(NULL::catalogue_imports, m.
 WHERE m.merge_id = $3 AND m.kind = 'catalogue_imports'
   AND (i.release_id IS NULL OR EXISTS (SELECT FROM releases r WHERE r.id = i.release_id))
 
+-- name: keep_unchanged
+-- Rows that other merges left come back as they were then: those merges can still be undone.
+UPDATE merged_rows e SET result_at = now()
+FROM merged_rows m, anime_merges n
+WHERE m.merge_id = $3 AND n.into_id IN ($1, $2) AND n.id <> $3 AND n.undone_at IS NULL
+  AND e.merge_id = n.id AND e.kind = m.kind AND e.user_id = m.user_id
+  AND e.result_at = ((CASE n.into_id WHEN $1 THEN m.old_row ELSE m.into_row END)->>'updated_at')::timestamptz
+
+-- name: restore_plays
+UPDATE plays SET anime_id = $1
+FROM merged_rows m, jsonb_array_elements_text(m.old_row) moved
+WHERE m.merge_id = $3 AND m.kind = 'plays' AND plays.id = moved::uuid AND plays.anime_id = $2
+
 -- name: restore_favorites
 -- A viewer who removed or changed a moved row since has decided about both anime.
 WITH saved AS (
-    SELECT m.into_row, r.* FROM merged_rows m, jsonb_populate_record(NULL::favorites, m.old_row) r
+    SELECT m.into_row, m.result_at, r.* FROM merged_rows m, jsonb_populate_record(NULL::favorites, m.old_row) r
     WHERE m.merge_id = $3 AND m.kind = 'favorites'
 ), undone AS (
-    DELETE FROM favorites f USING anime_merges m, saved s
-    WHERE m.id = $3 AND s.into_row IS NULL AND f.user_id = s.user_id AND f.anime_id = $2 AND f.updated_at = m.merged_at
+    DELETE FROM favorites f USING saved s
+    WHERE s.into_row IS NULL AND f.user_id = s.user_id AND f.anime_id = $2 AND f.updated_at = s.result_at
     RETURNING f.user_id
 )
 INSERT INTO favorites (id, user_id, anime_id, created_at)
@@ -177,19 +207,19 @@ WHERE into_row IS NOT NULL OR user_id IN (SELECT user_id FROM undone)
 
 -- name: restore_watch_progress
 WITH saved AS (
-    SELECT m.into_row, r.* FROM merged_rows m, jsonb_populate_record(NULL::watch_progress, m.old_row) r
+    SELECT m.into_row, m.result_at, r.* FROM merged_rows m, jsonb_populate_record(NULL::watch_progress, m.old_row) r
     WHERE m.merge_id = $3 AND m.kind = 'watch_progress'
 ), undone AS (
-    DELETE FROM watch_progress p USING anime_merges m, saved s
-    WHERE m.id = $3 AND s.into_row IS NULL AND p.user_id = s.user_id AND p.anime_id = $2 AND p.updated_at = m.merged_at
+    DELETE FROM watch_progress p USING saved s
+    WHERE s.into_row IS NULL AND p.user_id = s.user_id AND p.anime_id = $2 AND p.updated_at = s.result_at
     RETURNING p.user_id
 ), restored AS (
     UPDATE watch_progress p
     SET (episode, position_seconds, progress_percent, created_at, last_watched_at, updated_at, hidden) = ROW (
         i.episode, i.position_seconds, i.progress_percent, i.created_at, i.last_watched_at, now(), i.hidden
     )
-    FROM anime_merges m, saved s, jsonb_populate_record(NULL::watch_progress, s.into_row) i
-    WHERE m.id = $3 AND s.into_row IS NOT NULL AND p.id = i.id AND p.updated_at = m.merged_at
+    FROM saved s, jsonb_populate_record(NULL::watch_progress, s.into_row) i
+    WHERE s.into_row IS NOT NULL AND p.user_id = s.user_id AND p.anime_id = $2 AND p.updated_at = s.result_at
 )
 INSERT INTO watch_progress (id, user_id, anime_id, episode, position_seconds, progress_percent, created_at,
                             last_watched_at, hidden)
@@ -198,33 +228,33 @@ FROM saved WHERE into_row IS NOT NULL OR user_id IN (SELECT user_id FROM undone)
 
 -- name: restore_library_entries
 WITH saved AS (
-    SELECT m.into_row, r.* FROM merged_rows m, jsonb_populate_record(NULL::library_entries, m.old_row) r
+    SELECT m.into_row, m.result_at, r.* FROM merged_rows m, jsonb_populate_record(NULL::library_entries, m.old_row) r
     WHERE m.merge_id = $3 AND m.kind = 'library_entries'
 ), undone AS (
-    DELETE FROM library_entries l USING anime_merges m, saved s
-    WHERE m.id = $3 AND s.into_row IS NULL AND l.user_id = s.user_id AND l.anime_id = $2 AND l.updated_at = m.merged_at
+    DELETE FROM library_entries l USING saved s
+    WHERE s.into_row IS NULL AND l.user_id = s.user_id AND l.anime_id = $2 AND l.updated_at = s.result_at
     RETURNING l.user_id
 ), restored AS (
     UPDATE library_entries l
     SET (status, score, notes, episodes_watched, started_on, completed_on, times_rewatched, is_rewatching, tags,
-         version, created_at, updated_at) = ROW (
+         status_set_at, episodes_set_at, version, created_at, updated_at) = ROW (
         i.status, i.score, i.notes, i.episodes_watched, i.started_on, i.completed_on, i.times_rewatched,
-        i.is_rewatching, i.tags, l.version + 1, i.created_at, now()
+        i.is_rewatching, i.tags, coalesce(i.status_set_at, now()), i.episodes_set_at, l.version + 1, i.created_at, now()
     )
-    FROM anime_merges m, saved s, jsonb_populate_record(NULL::library_entries, s.into_row) i
-    WHERE m.id = $3 AND s.into_row IS NOT NULL AND l.id = i.id AND l.updated_at = m.merged_at
+    FROM saved s, jsonb_populate_record(NULL::library_entries, s.into_row) i
+    WHERE s.into_row IS NOT NULL AND l.user_id = s.user_id AND l.anime_id = $2 AND l.updated_at = s.result_at
 )
 INSERT INTO library_entries (id, user_id, anime_id, status, score, notes, episodes_watched, started_on, completed_on,
-                             times_rewatched, is_rewatching, tags, version, created_at)
+                             times_rewatched, is_rewatching, tags, status_set_at, episodes_set_at, version, created_at)
 SELECT gen_random_uuid(), user_id, $1, status, score, notes, episodes_watched, started_on, completed_on, times_rewatched,
-       is_rewatching, tags, version + 1, created_at
+       is_rewatching, tags, coalesce(status_set_at, now()), episodes_set_at, version + 1, created_at
 FROM saved WHERE into_row IS NOT NULL OR user_id IN (SELECT user_id FROM undone)
 
 -- name: restore_collection_items
 WITH saved AS (
     SELECT m.into_row, r.* FROM merged_rows m, jsonb_populate_record(NULL::collection_items, m.old_row) r
     JOIN collections c ON c.id = r.collection_id
-    WHERE m.merge_id = $3 AND m.kind = 'collection_items'
+    WHERE m.merge_id = $3 AND m.kind = 'collection_items' ORDER BY c.id FOR UPDATE OF c
 ), undone AS (
     DELETE FROM collection_items i USING saved s
     WHERE s.into_row IS NULL AND i.collection_id = s.collection_id AND i.anime_id = $2

@@ -12,7 +12,16 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from kitsu.db import models
 from kitsu.db.statements import StatementRunner
-from kitsu.domain.catalogue.anime import LIST_COLUMNS, AnimeListItem, AnimeQuery, AnimeType, Sort, Year, order_of
+from kitsu.domain.catalogue.anime import (
+    LIST_COLUMNS,
+    AnimeListItem,
+    AnimeQuery,
+    AnimeReader,
+    AnimeType,
+    Sort,
+    Year,
+    order_of,
+)
 from kitsu.domain.fields import described
 from kitsu.domain.mapping import Rows, columns_of, mapper
 from kitsu.domain.pagination import Key, Listing, Page, ascending, descending
@@ -26,6 +35,8 @@ MAX_MEMBERS = 1000
 """Favourites, or library entries, of an anime that are counted; more would take too long."""
 MAX_COUNTED = 200
 """Anime, the best matches, whose members are counted."""
+_MARKS = '"\u201c\u201d\u201e\u201f\u00ab\u00bb\uff02 '
+"""Quotation marks, which visitors type around a title."""
 _KANA_OR_KANJI = re.compile("[\u3040-\u30ff\u3400-\u9fff]")
 _FILTERS: dict[str, Any] = {"type": Text, "status": Text, "year": Integer, "season": Text, "genres": ARRAY(Text)}
 
@@ -110,11 +121,17 @@ def listing_of(sort: Sort | None) -> Listing[AnimeListItem]:
 
 
 class SearchReader:
-    def __init__(self, runner: StatementRunner) -> None:
+    def __init__(self, runner: StatementRunner, anime: AnimeReader) -> None:
         self._runner = runner
+        self._anime = anime
 
     async def page(self, q: str | None, query: AnimeQuery) -> Page[AnimeListItem]:
-        """Return the anime with a title that matches `q`. Raises BadRequest for a short `q`, and InvalidRequest."""
+        """Return the anime with a title that matches `q`; all, best first, for quotation marks around nothing.
+
+        Raises BadRequest for a short `q`, and InvalidRequest.
+        """
+        if q is not None and (marked := q.strip()) and not marked.strip(_MARKS):
+            return await self._anime.page(msgspec.structs.replace(query, sort=query.sort or "-score"))
         filters = {name: value for name, value in query.filters().items() if name in _FILTERS}
         return await listing_of(query.sort).page(self._runner, {"q": _checked(q), **filters}, query.page)
 
@@ -126,7 +143,7 @@ class SearchReader:
 
 
 def _checked(q: str | None, shortest: int = MIN_LENGTH) -> str:
-    text = (q or "").strip()
+    text = (q or "").strip().strip(_MARKS)
     if "\ufffd" in text:  # Litestar's replacement for bytes that are not UTF-8, such as those of a lone surrogate
         raise InvalidRequest([{"field": "q", "message": "Expected UTF-8"}])
     if len(text) < shortest:

@@ -10,6 +10,7 @@ from kitsu.db.models import (
     AuthSession,
     IdempotencyKey,
     ImportRun,
+    LibraryImport,
     MergedRow,
     MissedSearch,
     RateLimit,
@@ -30,9 +31,12 @@ SESSION_DAYS = 30
 """Ended sessions are stored so long, so that requests with their tokens get "revoked" or "expired"."""
 IMPORT_DAYS = 7
 """An uploaded file is stored so long."""
+LIBRARY_IMPORT_DAYS = 30
+"""The report and the unknown rows of an import into a library are stored so long."""
 JOB_LOG_DAYS = 30
 
 _imports_since = func.now() - literal_column(f"interval '{IMPORT_DAYS} days'")
+_library_imports_since = func.now() - literal_column(f"interval '{LIBRARY_IMPORT_DAYS} days'")
 _job_log_since = func.now() - literal_column(f"interval '{JOB_LOG_DAYS} days'")
 _sessions_since = func.now() - literal_column(f"interval '{SESSION_DAYS} days'")
 _merges_since = func.now() - literal_column(f"interval '{UNDO_DAYS} days'")
@@ -60,6 +64,7 @@ _STATEMENTS = {
     "missed_searches": _batch(MissedSearch, MissedSearch.day < func.current_date() - MISSED_SEARCH_DAYS),
     "counters": _batch(RateLimit, RateLimit.ends_at < func.now()),
     "unfinished_imports": _batch(ImportRun, ImportRun.created_at < _imports_since, ImportRun.state != "done"),
+    "library_imports": _batch(LibraryImport, LibraryImport.created_at < _library_imports_since),
     "job_log_lines": delete(LOG).where(
         LOG.c.id.in_(select(LOG.c.id).where(LOG.c.created < _job_log_since).limit(BATCH))
     ),

@@ -8,7 +8,7 @@ import msgspec
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from msgspec import UNSET, UnsetType
-from sqlalchemy import Uuid, and_, bindparam, delete, func, or_, select, update
+from sqlalchemy import ARRAY, Uuid, and_, bindparam, delete, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from kitsu.db import models
@@ -20,7 +20,7 @@ from kitsu.domain.pagination import Listing, Page, PageRequest, ascending, desce
 from kitsu.domain.versions import AlreadyThere, Expected
 from kitsu.domain.viewer.constraints import viewer_constraints
 from kitsu.domain.viewer.rows import USER_ID, OwnListReader, newest_first
-from kitsu.errors import Forbidden, NotFound
+from kitsu.errors import Forbidden, InvalidRequest, NotFound
 
 Name = Annotated[str, described("The name.", "Rainy days", min_length=1, max_length=255, pattern=VISIBLE)]
 Description = Annotated[str, described("A text about the collection.", "Best with tea", max_length=10_000)]
@@ -60,6 +60,14 @@ class CollectionChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: Name | UnsetType = UNSET
     description: Description | UnsetType | None = UNSET
     is_public: IsPublic | UnsetType = UNSET
+
+
+class CollectionOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The anime of a collection in a new order."""
+
+    anime_ids: Annotated[
+        list[UUID], described("All anime of the collection, each once.", ["019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b"])
+    ]
 
 
 _collection, _item, _anime = models.Collection, models.CollectionItem, models.Anime
@@ -168,6 +176,27 @@ class CollectionService(SQLAlchemyAsyncRepositoryService[models.Collection]):
         if is_changed:
             touch(collection)
         await session.commit()
+
+    async def put_in_order(
+        self, user_id: UUID, collection_id: UUID, anime_ids: list[UUID], expected: Expected | None
+    ) -> Collection:
+        """Sort the anime of a viewer's own collection. Raises as `change`, and InvalidRequest for other anime."""
+        collection = await self._own(user_id, collection_id, expected)
+        session = self.repository.session
+        inside = set(await session.scalars(select(_item.anime_id).where(_item.collection_id == collection_id)))
+        if len(anime_ids) != len(inside) or inside != set(anime_ids):
+            missing, other = len(inside - set(anime_ids)), len(anime_ids) - len(inside & set(anime_ids))
+            message = f"Expected each anime of the collection once: {missing} are missing, {other} too many"
+            raise InvalidRequest([{"field": "anime_ids", "message": message}])
+        places = (
+            func.unnest(literal(anime_ids, ARRAY(Uuid)))
+            .table_valued("anime_id", with_ordinality="place")
+            .render_derived()
+        )
+        of_collection = (_item.collection_id == collection_id, _item.anime_id == places.c.anime_id)
+        await session.execute(update(_item).where(*of_collection).values(position=places.c.place - 1))
+        touch(collection)
+        return await self._committed(collection_id)
 
     async def take_out(self, user_id: UUID, collection_id: UUID, anime_id: UUID, expected: Expected | None) -> None:
         """Remove an anime from a viewer's own collection, if it is in it. Raises as `remove`."""

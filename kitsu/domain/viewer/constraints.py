@@ -16,6 +16,7 @@ _GONE: Mapping[str, Callable[[], AppError]] = {
 }
 _ERRORS: ConstraintErrors = {
     "uq_favorites_user_id": partial(Conflict, "Favorite already exists"),
+    "uq_library_imports_unfinished": partial(Conflict, "Another import of yours waits or runs: see /library/imports"),
     **{
         str(key.name): _GONE[key.referred_table.name]
         for table in models.User.metadata.sorted_tables

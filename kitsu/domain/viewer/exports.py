@@ -1,4 +1,4 @@
-"""Exports: all data of a user as JSON, and the library as JSON or as the XML that MyAnimeList imports."""
+"""Exports: all data of a user as JSON, and the library as JSON, CSV or the XML that MyAnimeList imports."""
 
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import exists, func, select
+from sqlalchemy import case, exists, func, select
 
 from kitsu.db import models
 from kitsu.db.statements import StatementRunner
@@ -17,14 +17,15 @@ from kitsu.domain.catalogue.anime import EXTERNAL_IDS, ExternalIds
 from kitsu.domain.fields import described
 from kitsu.domain.mapping import Rows, columns_of, mapper
 from kitsu.domain.pagination import Listing, PageRequest, ascending
-from kitsu.domain.viewer import collections, favorites, library, views, watch_progress
-from kitsu.domain.viewer.list_import.myanimelist import EXPORT_TAIL, export_entry, export_head
+from kitsu.domain.viewer import collections, favorites, library, plays, views, watch_progress
+from kitsu.domain.viewer.list_export import comma_separated, myanimelist
+from kitsu.domain.viewer.list_import import runs
+from kitsu.domain.viewer.list_import.entries import LibraryFields, ListEntry
 from kitsu.domain.viewer.rows import USER_ID
 
 T = TypeVar("T")
 
 CHUNK_ROWS = 50  # rows that an export reads at once; a client that reads slowly keeps them in memory as JSON or XML
-MYANIMELIST = "myanimelist"
 
 
 class ExportedSession(msgspec.Struct):
@@ -62,6 +63,12 @@ class ExportedChange(msgspec.Struct):
     fields: history.Fields
 
 
+class AccountEntry(library.LibraryEntry):
+    """A library entry with the ids of its anime, by which another installation finds the anime."""
+
+    external_ids: ExternalIds
+
+
 class AccountExport(msgspec.Struct):
     """All data that is stored about a user."""
 
@@ -70,8 +77,10 @@ class AccountExport(msgspec.Struct):
     sessions: Annotated[list[ExportedSession], described("The sessions, also those that ended.")]
     favorites: Annotated[list[favorites.Favorite], described("The favourites.")]
     watch_progress: Annotated[list[watch_progress.WatchProgress], described("The position in each anime.")]
-    views: Annotated[list[views.View], described("The history.")]
-    library: Annotated[list[library.LibraryEntry], described("The library.")]
+    views: Annotated[list[views.View], described("How far each episode was watched.")]
+    history: Annotated[list[plays.Play], described("Each time that an episode was watched to its end.")]
+    library: Annotated[list[AccountEntry], described("The library.")]
+    library_imports: Annotated[list[runs.LibraryImport], described("The last imports of lists.")]
     collections: Annotated[list[collections.Collection], described("The collections.")]
     collection_items: Annotated[list[ExportedItem], described("The anime of all collections.")]
     catalogue_changes: Annotated[list[ExportedChange], described("The changes of the catalogue by this user.")]
@@ -108,24 +117,33 @@ _ITEMS: Rows = (
     .where(_collection.user_id == USER_ID)
 )
 _CHANGES: Rows = select(*columns_of(ExportedChange, _change)).where(_change.user_id == USER_ID)
+_entry_of = mapper(library.LibraryEntry, library.ROWS)
+_WITH_IDS = library.ROWS.add_columns(EXTERNAL_IDS.label("external_ids"))
+
+
+def _account_entry(row: Any) -> AccountEntry:
+    return AccountEntry(**msgspec.structs.asdict(_entry_of(row)), external_ids=row["external_ids"])
+
+
 _LISTS: dict[str, Listing[Any]] = {
     "sessions": _listing(ExportedSession, _SESSIONS, _session.id),
     "favorites": _listing(favorites.Favorite, favorites.ROWS, models.Favorite.id),
     "watch_progress": _listing(watch_progress.WatchProgress, watch_progress.ROWS, models.WatchProgress.id),
     "views": _listing(views.View, views.ROWS, models.View.id),
-    "library": _listing(library.LibraryEntry, library.ROWS, models.LibraryEntry.id),
+    "history": _listing(plays.Play, plays.ROWS, models.Play.id),
+    "library": _listing(_account_entry, _WITH_IDS, models.LibraryEntry.id),
+    "library_imports": runs.LISTING,
     "collections": _listing(collections.Collection, collections.ROWS, _collection.id),
     "collection_items": _listing(ExportedItem, _ITEMS, _item.collection_id, _item.position, _item.anime_id),
     "catalogue_changes": _listing(ExportedChange, _CHANGES, _change.id),
 }
-_entry_of = mapper(library.LibraryEntry, library.ROWS)
-_WITH_IDS = library.ROWS.add_columns(EXTERNAL_IDS.label("external_ids"))
 # A title that changes meanwhile may move its entry out of the export, or into it twice.
 _BY_TITLE = _listing(
     lambda row: ExportedEntry(_entry_of(row), row["external_ids"]), _WITH_IDS, _anime.title_key, _anime.id
 )
-_has_id = exists().where(_external.anime_id == _entry.anime_id, _external.provider == MYANIMELIST)
-_TOTALS = select(_entry.status, func.count()).where(_entry.user_id == USER_ID, _has_id).group_by(_entry.status)
+_has_id = exists().where(_external.anime_id == _entry.anime_id, _external.provider == myanimelist.PROVIDER)
+_status = case((_entry.is_rewatching, "completed"), else_=_entry.status)
+_TOTALS = select(_status, _has_id, func.count()).where(_entry.user_id == USER_ID).group_by(_status, _has_id)
 
 
 class Exporter:
@@ -152,13 +170,23 @@ class Exporter:
             yield piece
         yield b"}"
 
+    async def library_csv(self, user_id: UUID) -> AsyncIterator[bytes]:
+        """Yield the library as CSV in pieces."""
+        yield comma_separated.header()
+        async for piece in self._encoded_rows(
+            _BY_TITLE, user_id, lambda items: comma_separated.lines(map(_list_entry, items))
+        ):
+            yield piece
+
     async def library_xml(self, user_id: UUID) -> AsyncIterator[bytes]:
         """Yield the XML that MyAnimeList imports in pieces, with the anime that have an id there."""
         user = await self._users.detail(user_id)
-        yield export_head(user.username, dict(await self._runner.rows(_TOTALS, {"user_id": user_id})))
+        totals = await self._runner.rows(_TOTALS, {"user_id": user_id})
+        left_out = sum(count for _, has_id, count in totals if not has_id)
+        yield myanimelist.head(user.username, {status: n for status, has_id, n in totals if has_id}, left_out)
         async for piece in self._encoded_rows(_BY_TITLE, user_id, _myanimelist_entries):
             yield piece
-        yield EXPORT_TAIL
+        yield myanimelist.TAIL
 
     async def _json_array(self, listing: Listing[Any], user_id: UUID) -> AsyncIterator[bytes]:
         separator = b"["
@@ -179,7 +207,25 @@ class Exporter:
             yield piece
 
 
-def _myanimelist_entries(items: list[ExportedEntry]) -> bytes:
-    return b"".join(
-        export_entry(item.entry, item.external_ids[MYANIMELIST]) for item in items if MYANIMELIST in item.external_ids
+def _list_entry(item: ExportedEntry) -> ListEntry:
+    entry = item.entry
+    return ListEntry(
+        number=0,
+        title=entry.anime.title,
+        ids=tuple(item.external_ids.items()),
+        anime_id=entry.anime_id,
+        year=entry.anime.year,
+        updated_at=entry.updated_at,
+        **{name: getattr(entry, name) for name in LibraryFields.__struct_fields__},
     )
+
+
+def _myanimelist_entries(items: list[ExportedEntry]) -> bytes:
+    pieces = []
+    for item in items:
+        entry, anime = _list_entry(item), item.entry.anime
+        has_id = myanimelist.PROVIDER in item.external_ids
+        pieces.append(
+            myanimelist.element(entry, anime.type, anime.episode_count) if has_id else myanimelist.left_out(entry)
+        )
+    return b"".join(pieces)

@@ -7,6 +7,7 @@ from uuid import UUID
 import msgspec
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
+from sqlalchemy import or_
 
 from kitsu.db import models
 from kitsu.domain.catalogue.anime import AnimeListItem, current_id, get_list_item
@@ -49,7 +50,7 @@ class FavoriteService(SQLAlchemyAsyncRepositoryService[models.Favorite]):
             row: Any = await self.create(new, auto_commit=True, auto_refresh=False)
         return Favorite(row.id, row.anime_id, row.created_at, anime)
 
-    async def remove(self, user_id: UUID, anime_id: UUID) -> None:
-        """Remove an anime, if it is a favourite."""
-        wanted = (_favorite.user_id == user_id, _favorite.anime_id == current_id(anime_id))
-        await self.delete_where(*wanted, sanity_check=False, auto_commit=True)
+    async def remove(self, user_id: UUID, wanted: UUID) -> None:
+        """Remove a favourite, if there is one with this id or of the anime with this id."""
+        is_wanted = or_(_favorite.anime_id == current_id(wanted), _favorite.id == wanted)
+        await self.delete_where(_favorite.user_id == user_id, is_wanted, sanity_check=False, auto_commit=True)

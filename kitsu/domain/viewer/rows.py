@@ -1,13 +1,14 @@
 """What the rows of all viewers' lists have in common: how they are read and recorded."""
 
 from datetime import datetime
+from functools import partial
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import asyncpg
 import msgspec
 from sqlalchemy import ColumnElement, Uuid, bindparam, select
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.orm import InstrumentedAttribute
 from uuid_utils.compat import uuid7
 
@@ -17,7 +18,7 @@ from kitsu.domain.catalogue.anime import LIST_COLUMNS
 from kitsu.domain.changes import Changes, ChangesListing, ListRequest
 from kitsu.domain.idempotency import IdempotentRequest
 from kitsu.domain.mapping import Rows, columns_of, mapper, nested
-from kitsu.domain.pagination import Listing, Page, descending
+from kitsu.domain.pagination import Listing, MovingListing, Page, descending
 from kitsu.domain.viewer.constraints import viewer_constraints
 from kitsu.errors import NotFound
 
@@ -50,12 +51,13 @@ def rows_with_anime(kind: type[msgspec.Struct], model: Any) -> Rows:
 
 
 def newest_first(
-    kind: type[T], rows: Rows, time: InstrumentedAttribute[datetime], *filters: ColumnElement[bool]
+    kind: type[T], rows: Rows, time: InstrumentedAttribute[datetime], *filters: ColumnElement[bool], moves: bool = False
 ) -> Listing[T]:
-    """Return a list of a viewer's own rows, sorted by a time of theirs."""
+    """Return a list of a viewer's own rows, sorted by a time of theirs. `moves`: a change of a row sets it."""
     model: Any = time.class_
     counted = select(model.id).where(model.user_id == USER_ID, *filters)
-    return Listing(kind, rows.where(*filters), descending(time), descending(model.id), counted=counted)
+    keys = (descending(time), descending(model.id))
+    return (MovingListing if moves else Listing)(kind, rows.where(*filters), *keys, counted=counted)
 
 
 def new_value(column: Any) -> Any:
@@ -77,25 +79,39 @@ class Recorder(Generic[NewT, T]):
         self._engine = engine
         self._struct_of = mapper(self.kind, self.statement)
 
+    def statement_of(self, new: NewT) -> Rows:  # noqa: ARG002 - for subclasses
+        """Return `statement`, or a cheaper one with the same columns that does the same for these values."""
+        return self.statement
+
+    def check(self, new: NewT) -> None:
+        """Raise BadRequest for values that break a rule."""
+
     async def record(self, user_id: UUID, new: NewT, idempotent: IdempotentRequest | None) -> T:
-        """Store a row, once for a repeated request. Raises NotFound; for a repeated request InvalidRequest."""
-        values = {**msgspec.structs.asdict(new), "id": uuid7(), "user_id": user_id}
-        parameters = {f"new_{name}": value for name, value in values.items()}
+        """Store a row, once for a repeated request. Raises BadRequest, NotFound, InvalidRequest."""
+        self.check(new)
         with viewer_constraints():
             if idempotent is None:
+                statement, parameters = self.statement_of(new), _parameters(user_id, new)
                 try:
-                    row = await self._runner.write(self.statement, parameters)
-                except asyncpg.ForeignKeyViolationError:  # its anime may have been merged into another one meanwhile
-                    row = await self._runner.write(self.statement, parameters)
+                    row = await self._runner.write(statement, parameters)
+                # Its anime may have been merged into another one or deleted meanwhile.
+                except (asyncpg.ForeignKeyViolationError, asyncpg.DeadlockDetectedError):
+                    row = await self._runner.write(statement, parameters)
                 return self._found(row)
             async with self._engine.begin() as connection:
-
-                async def work() -> T:
-                    return self._found((await connection.execute(self.statement, parameters)).first())
-
+                work = partial(self.record_on, connection, user_id, new)
                 return await idempotent.run(connection, user_id, self.kind, work)
+
+    async def record_on(self, connection: AsyncConnection, user_id: UUID, new: NewT) -> T:
+        """Store a row in a transaction of the caller. Raises NotFound."""
+        return self._found((await connection.execute(self.statement_of(new), _parameters(user_id, new))).first())
 
     def _found(self, row: Any) -> T:
         if row is None:
             raise NotFound(self.missing)
         return self._struct_of(row)
+
+
+def _parameters(user_id: UUID, new: msgspec.Struct) -> dict[str, Any]:
+    values = {**msgspec.structs.asdict(new), "id": uuid7(), "user_id": user_id, "play_id": uuid7()}
+    return {f"new_{name}": value for name, value in values.items()}

@@ -1,21 +1,23 @@
 """Views: the episodes that a viewer watched, and how far."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from msgspec import Meta
-from sqlalchemy import delete, func, select
+from sqlalchemy import case, delete, func, null, select
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import aliased
 
 from kitsu.db import models
 from kitsu.db.columns import MAX_INTEGER
 from kitsu.domain.changes import ChangesListing
 from kitsu.domain.fields import EpisodeNumber, Position, described
 from kitsu.domain.mapping import Rows, columns_of
+from kitsu.domain.viewer.plays import WATCHED_AT, WatchedAt, check_time, is_finished, is_newest, new_play
 from kitsu.domain.viewer.rows import USER_ID, OwnListReader, Recorder, new_value, newest_first
 from kitsu.errors import NotFound
 
@@ -39,9 +41,10 @@ class NewView(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     episode_id: UUID
     progress: Annotated[Position, Meta(ge=0, le=MAX_INTEGER)]
     device: Annotated[str, described("A name of the device.", "living room", max_length=128)] | None = None
+    watched_at: WatchedAt | None = None
 
 
-_view, _episode, _release = models.View, models.Episode, models.Release
+_view, _episode, _release, _anime = models.View, models.Episode, models.Release, models.Anime
 
 _joined = {"release_id": _episode.release_id, "anime_id": _release.anime_id, "episode_number": _episode.number}
 
@@ -53,37 +56,64 @@ ROWS: Rows = (
 )
 
 _watched = (
-    select(_episode.id, *(column.label(name) for name, column in _joined.items()))
+    select(_episode.id, *(column.label(name) for name, column in _joined.items()), _anime.duration_seconds)
     .join(_release, _release.id == _episode.release_id)
+    .join(_anime, _anime.id == _release.anime_id)
     .where(_episode.id == new_value(_view.episode_id))
     .cte("watched")
 )
+_names = ["id", "user_id", "episode_id", "progress", "device", "last_viewed_at"]
+_user_id, _progress, _device = map(new_value, [_view.user_id, _view.progress, _view.device])
 _new = insert(_view).from_select(
-    ["id", "user_id", "episode_id", "progress", "device"],
-    select(*map(new_value, [_view.id, _view.user_id]), _watched.c.id, *map(new_value, [_view.progress, _view.device])),
+    _names, select(new_value(_view.id), _user_id, _watched.c.id, _progress, _device, WATCHED_AT)
 )
+_is_newer = is_newest(_new.excluded.last_viewed_at, _view.last_viewed_at)
 _stored = (
     _new.on_conflict_do_update(
         index_elements=[_view.user_id, _view.episode_id],
-        set_={"progress": _new.excluded.progress, "device": _new.excluded.device, "last_viewed_at": func.now()},
+        set_={name: case((_is_newer, _new.excluded[name]), else_=getattr(_view, name)) for name in _names[3:5]}
+        | {
+            "last_viewed_at": func.greatest(_new.excluded.last_viewed_at, _view.last_viewed_at),
+            "updated_at": case((_is_newer, func.now()), else_=_view.updated_at),
+        },
     )
     .returning(_view.id, _view.episode_id, _view.progress, _view.device, _view.last_viewed_at)
     .cte("stored")
 )
-POST: Rows = select(*_stored.c, *(_watched.c[name] for name in _joined)).join_from(
-    _stored, _watched, _watched.c.id == _stored.c.episode_id
+
+
+def _is_finished(progress: Any) -> Any:
+    return is_finished(null(), progress, _watched.c.duration_seconds)
+
+
+def _begun_again(play: Any) -> Any:
+    before = aliased(_view)
+    since = (before.last_viewed_at > play.watched_at, before.last_viewed_at <= WATCHED_AT)
+    place = (before.user_id == _user_id, before.episode_id == _watched.c.id)
+    again = select(before.id).where(*place, *since, ~_is_finished(before.progress))
+    return again.correlate_except(before).exists()
+
+
+_play = new_play(_user_id, _watched, _watched.c.episode_number, _is_finished(_progress), _begun_again)
+POST: Rows = (
+    select(*_stored.c, *(_watched.c[name] for name in _joined))
+    .join_from(_stored, _watched, _watched.c.id == _stored.c.episode_id)
+    .add_cte(_play)
 )
 
 
 class ViewReader(OwnListReader[View]):
-    listing = newest_first(View, ROWS, _view.last_viewed_at)
-    changes = ChangesListing(View, ROWS, _view.last_viewed_at)
+    listing = newest_first(View, ROWS, _view.last_viewed_at, moves=True)
+    changes = ChangesListing(View, ROWS, _view.updated_at)
 
 
 class ViewRecorder(Recorder[NewView, View]):
     kind = View
     statement = POST
     missing = "Episode not found"
+
+    def check(self, new: NewView) -> None:
+        check_time(new.watched_at)
 
 
 class ViewService(SQLAlchemyAsyncRepositoryService[models.View]):

@@ -1,29 +1,37 @@
 """Watch progress: how far a viewer is in each anime, and what to continue."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from msgspec import Meta
-from sqlalchemy import BigInteger, Boolean, and_, case, cast, func, or_, select, update
+from sqlalchemy import ColumnElement, Integer, and_, case, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import aliased
 
 from kitsu.db import models
 from kitsu.db.columns import MAX_INTEGER
 from kitsu.domain.catalogue.anime import LIST_COLUMNS, AnimeListItem, current_id
 from kitsu.domain.changes import ChangesListing
 from kitsu.domain.fields import EpisodeNumber, Position, described
-from kitsu.domain.idempotency import IdempotentRequest
 from kitsu.domain.mapping import Rows, columns_of, nested
-from kitsu.domain.pagination import Page, PageRequest
-from kitsu.domain.viewer.library import TODAY
-from kitsu.domain.viewer.rows import OwnListReader, Recorder, new_value, newest_first, rows_with_anime
+from kitsu.domain.pagination import MovingListing, Page, PageRequest, descending
+from kitsu.domain.viewer.library import day_of
+from kitsu.domain.viewer.plays import (
+    FINISHED_PERCENT,
+    WATCHED_AT,
+    WatchedAt,
+    check_time,
+    is_finished,
+    is_newest,
+    new_play,
+)
+from kitsu.domain.viewer.rows import USER_ID, OwnListReader, Recorder, new_value, newest_first
 from kitsu.errors import BadRequest
 
-FINISHED_PERCENT = 90  # an episode counts as watched from here on: few watch the credits
 FITS_COLUMN = Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)
 Percent = Annotated[float, described("The watched part of the episode, 0 to 100.", 30.5)]
 
@@ -40,6 +48,10 @@ class WatchProgress(msgspec.Struct):
     last_watched_at: Annotated[datetime, described("When the anime was last played.")]
     updated_at: Annotated[datetime, described("When it last changed, by playing or otherwise.")]
     hidden: Annotated[bool, described("Whether continue watching leaves the anime out until it is played again.")]
+    next_episode: Annotated[
+        int | None,
+        described("The episode to play next. Null while this one is not finished, and when no later one is known.", 8),
+    ]
     anime: AnimeListItem
 
 
@@ -50,86 +62,145 @@ class NewProgress(msgspec.Struct, frozen=True):
     episode: Annotated[EpisodeNumber, FITS_COLUMN]
     position_seconds: Annotated[Position, FITS_COLUMN] | None = None
     progress_percent: Percent | None = None
+    watched_at: WatchedAt | None = None
 
 
 _progress, _anime, _entry = models.WatchProgress, models.Anime, models.LibraryEntry
-_COLUMNS = columns_of(WatchProgress, _progress)
+_episode, _release = models.Episode, models.Release
 
-ROWS = rows_with_anime(WatchProgress, _progress)
-# What is neither hidden nor completed or dropped in the library.
-CONTINUE = newest_first(
-    WatchProgress,
-    ROWS,
-    _progress.last_watched_at,
-    _progress.hidden.is_(False),
-    ~select(_entry.id)
+
+def _is_finished(place: Any, anime: Any) -> ColumnElement[bool]:
+    return is_finished(place.progress_percent, place.position_seconds, anime.duration_seconds)
+
+
+def _next_episode(place: Any, anime: Any) -> Any:
+    """Return the expression for the episode after a finished one: by the anime's count, else by the known episodes."""
+    known = (
+        select(func.min(_episode.number))
+        .join(_release, _release.id == _episode.release_id)
+        .where(_release.anime_id == anime.id, _episode.number > place.episode, anime.episode_count.is_(None))
+    ).scalar_subquery()
+    following = case((place.episode < anime.episode_count, place.episode + 1), else_=known)
+    return case((_is_finished(place, anime), following)).label("next_episode")
+
+
+_COLUMNS = columns_of(WatchProgress, _progress, next_episode=_next_episode(_progress, _anime))
+_ITEM = nested("anime", LIST_COLUMNS)
+ROWS: Rows = select(*_COLUMNS, *_ITEM).join(_anime, _anime.id == _progress.anime_id).where(_progress.user_id == USER_ID)
+_is_ended = and_(
+    _is_finished(_progress, _anime), _progress.episode >= func.coalesce(_anime.episode_count, _progress.episode + 1)
+)
+# Watched before the viewer, or an earlier report, ended the anime in the library.
+_is_left = (
+    select(_entry.id)
     .where(
         _entry.user_id == _progress.user_id,
         _entry.anime_id == _progress.anime_id,
         or_(_entry.status == "completed", _entry.status == "dropped"),
+        _entry.status_set_at >= _progress.last_watched_at,
     )
-    .exists(),
+    .exists()
+)
+_CONTINUED = ROWS.where(_progress.hidden.is_(False), ~_is_ended, ~_is_left)
+CONTINUE = MovingListing(
+    WatchProgress,
+    _CONTINUED,
+    descending(_progress.last_watched_at),
+    descending(_progress.id),
+    counted=_CONTINUED.with_only_columns(_progress.id),
 )
 
 
-def _post() -> Rows:
-    """Return the statement that stores progress and updates the library entry of the anime."""
+def _post(*, may_finish: bool) -> Rows:
+    """Return the statement that stores a place; with what a finished episode has as effects, or not."""
     user_id, episode = new_value(_progress.user_id), new_value(_progress.episode)
     position, percent = new_value(_progress.position_seconds), new_value(_progress.progress_percent)
     is_wanted = _anime.id == current_id(new_value(_progress.anime_id))
-    anime = select(*LIST_COLUMNS, _anime.duration_seconds).where(is_wanted).cte("wanted")
+    wanted = select(_anime.id.label("anime_id"), *LIST_COLUMNS, _anime.duration_seconds).where(is_wanted).cte("wanted")
+    anime = wanted.c
 
-    names = ["id", "user_id", "anime_id", "episode", "position_seconds", "progress_percent"]
-    values = select(new_value(_progress.id), user_id, anime.c.id, episode, position, percent)
+    names = ["id", "user_id", "anime_id", "episode", "position_seconds", "progress_percent", "last_watched_at"]
+    values = select(new_value(_progress.id), user_id, anime.id, episode, position, percent, WATCHED_AT)
     new = insert(_progress).from_select(names, values)
+    sent = new.excluded
+    is_newer = is_newest(sent.last_watched_at, _progress.last_watched_at)
     progress = (
         new.on_conflict_do_update(
             index_elements=[_progress.user_id, _progress.anime_id],
-            set_={name: new.excluded[name] for name in names[3:]}
-            | {"last_watched_at": func.now(), "updated_at": func.now(), "hidden": False},
+            set_={name: case((is_newer, sent[name]), else_=getattr(_progress, name)) for name in names[3:6]}
+            | {
+                "last_watched_at": func.greatest(sent.last_watched_at, _progress.last_watched_at),
+                "updated_at": case((is_newer, func.now()), else_=_progress.updated_at),
+                "hidden": and_(_progress.hidden, sent.last_watched_at <= _progress.updated_at),
+            },
         )
-        .returning(*_COLUMNS)
+        .returning(_progress)
         .cte("progress")
     )
 
-    is_finished = func.coalesce(
-        percent >= FINISHED_PERCENT,
-        cast(position, BigInteger) * 100 >= cast(anime.c.duration_seconds, BigInteger) * FINISHED_PERCENT,
-        False,
-        type_=Boolean,
-    )
-    watched = case((is_finished, episode), else_=episode - 1)
+    place = progress.c
+    columns = [
+        _next_episode(place, anime) if column.key == "next_episode" else place[column.key] for column in _COLUMNS
+    ]
+    listed = nested("anime", [anime[column.key] for column in LIST_COLUMNS])
+    stored = select(*columns, *listed).join_from(progress, wanted, anime.anime_id == place.anime_id)
+    if not may_finish:
+        return stored
+
+    finished = is_finished(percent, position, anime.duration_seconds)
     # An episode number above the anime's count is taken for the last episode.
-    is_completed = and_(is_finished, episode >= anime.c.episode_count, _entry.status != "completed")
-    is_begun = _entry.status == "plan_to_watch"
-    known = func.least(watched, anime.c.episode_count)
+    number = func.least(episode, anime.episode_count, type_=Integer)
+    before = aliased(_progress)
+
+    def begun_again(play: Any) -> Any:
+        place = (before.user_id == user_id, before.anime_id == anime.id, before.episode == episode)
+        since = (before.last_watched_at > play.watched_at, before.last_watched_at <= WATCHED_AT)
+        again = select(before.id).where(*place, *since, ~_is_finished(before, anime))
+        return again.correlate_except(before).exists()
+
+    play = new_play(user_id, wanted, number, finished, begun_again)
+
+    is_last = episode >= anime.episode_count
+    # What the viewer chose after a report was made stays.
+    is_news = _entry.status_set_at < WATCHED_AT
+    is_open = and_(or_(_entry.status == "watching", _entry.status == "plan_to_watch"), ~_entry.is_rewatching)
+    completes = and_(is_last, _entry.status != "completed", or_(is_news, is_open))
+    ends_rewatch = and_(is_last, _entry.is_rewatching, is_news)
+    begins = _entry.status == "plan_to_watch"
+    raises = and_(
+        number > _entry.episodes_watched, or_(_entry.episodes_set_at.is_(None), _entry.episodes_set_at < WATCHED_AT)
+    )
+    day = day_of(WATCHED_AT, user_id)
     entry = (
         update(_entry)
         .where(
+            finished,
             _entry.user_id == user_id,
-            _entry.anime_id == anime.c.id,
-            or_(is_completed, is_begun, known > _entry.episodes_watched),
+            _entry.anime_id == anime.id,
+            or_(completes, ends_rewatch, begins, raises),
         )
         .values(
-            status=case((is_completed, "completed"), (is_begun, "watching"), else_=_entry.status),
-            episodes_watched=func.greatest(_entry.episodes_watched, known),
-            started_on=case((is_begun, func.coalesce(_entry.started_on, TODAY)), else_=_entry.started_on),
-            completed_on=case((is_completed, func.coalesce(_entry.completed_on, TODAY)), else_=_entry.completed_on),
+            status=case((or_(completes, ends_rewatch), "completed"), (begins, "watching"), else_=_entry.status),
+            episodes_watched=case((raises, number), else_=_entry.episodes_watched),
+            started_on=case((begins, func.coalesce(_entry.started_on, day)), else_=_entry.started_on),
+            completed_on=case((completes, func.coalesce(_entry.completed_on, day)), else_=_entry.completed_on),
+            times_rewatched=case((ends_rewatch, _entry.times_rewatched + 1), else_=_entry.times_rewatched),
+            is_rewatching=and_(_entry.is_rewatching, ~ends_rewatch),
             version=_entry.version + 1,
             updated_at=func.now(),
         )
         .returning(_entry.id)
         .cte("entry")
     )
-    listed = nested("anime", [anime.c[column.key] for column in LIST_COLUMNS])
-    return select(*progress.c, *listed).join_from(progress, anime, anime.c.id == progress.c.anime_id).add_cte(entry)
+    return stored.add_cte(play, entry)
 
 
-POST = _post()
+POST = _post(may_finish=True)
+_POST_UNFINISHED = _post(may_finish=False)  # of most reports, in less time
 
 
 class WatchProgressReader(OwnListReader[WatchProgress]):
-    listing = newest_first(WatchProgress, ROWS, _progress.last_watched_at)
+    listing = newest_first(WatchProgress, ROWS, _progress.last_watched_at, moves=True)
     changes = ChangesListing(WatchProgress, ROWS, _progress.updated_at)
 
     async def to_continue(self, user_id: UUID, request: PageRequest) -> Page[WatchProgress]:
@@ -141,8 +212,11 @@ class WatchProgressRecorder(Recorder[NewProgress, WatchProgress]):
     statement = POST
     missing = "Anime not found"
 
-    async def record(self, user_id: UUID, new: NewProgress, idempotent: IdempotentRequest | None) -> WatchProgress:
-        """Store a position. Raises BadRequest, NotFound; for a repeated request InvalidRequest."""
+    def statement_of(self, new: NewProgress) -> Rows:
+        percent = new.progress_percent
+        return POST if percent is None or percent >= FINISHED_PERCENT else _POST_UNFINISHED
+
+    def check(self, new: NewProgress) -> None:
         if new.episode <= 0:
             raise BadRequest("Episode number must be positive")
         if new.position_seconds is None and new.progress_percent is None:
@@ -151,7 +225,7 @@ class WatchProgressRecorder(Recorder[NewProgress, WatchProgress]):
             raise BadRequest("Progress percent must be between 0 and 100")
         if new.position_seconds is not None and new.position_seconds < 0:
             raise BadRequest("Position in seconds must be non-negative")
-        return await super().record(user_id, new, idempotent)
+        check_time(new.watched_at)
 
 
 class WatchProgressService(SQLAlchemyAsyncRepositoryService[models.WatchProgress]):
@@ -159,6 +233,11 @@ class WatchProgressService(SQLAlchemyAsyncRepositoryService[models.WatchProgress
         model_type = models.WatchProgress
 
     repository_type = Repository
+
+    async def remove(self, user_id: UUID, anime_id: UUID) -> None:
+        """Remove the place in an anime, if there is one."""
+        wanted = (_progress.user_id == user_id, _progress.anime_id == current_id(anime_id))
+        await self.delete_where(*wanted, sanity_check=False, auto_commit=True)
 
     async def hide(self, user_id: UUID, anime_id: UUID) -> None:
         """Leave an anime out of "continue watching" until it is played again."""

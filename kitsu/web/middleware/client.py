@@ -1,4 +1,4 @@
-"""The client of a request: its address and scheme behind proxies, and the limits of the time and memory of its body."""
+"""The client of a request: its address, scheme and host behind proxies, and the limits of its body."""
 
 import asyncio
 import re
@@ -34,7 +34,7 @@ log = structlog.get_logger("kitsu.load")
 
 
 class Client:
-    """Puts the client's address and scheme in the scope, and limits bodies; `body_seconds` is their time limit.
+    """Puts the client's address, scheme and host in the scope, and limits bodies; `body_seconds` is their time limit.
 
     The headers of proxies are ignored unless they come from a trusted network: every client can send them.
     """
@@ -57,6 +57,10 @@ class Client:
             scope["client"] = (_nearest_untrusted(hops, self._trusted) or peer[0], 0)
             if headers.get(b"x-forwarded-proto") in {"http", "https"}:
                 scope["scheme"] = headers[b"x-forwarded-proto"]
+            # The proxy has written the last one; a client may have sent those before it.
+            if host := headers.get(b"x-forwarded-host", "").rpartition(",")[2].strip():
+                others = (header for header in scope["headers"] if header[0] != b"host")
+                scope["headers"] = [(b"host", host.encode("latin-1")), *others]
         body = _Body(self, receive)
 
         async def send_behind_body(message: Message) -> None:

@@ -2,21 +2,24 @@
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from kitsu.domain.accounts.users import request_origin
 from kitsu.domain.rate_limits import tightest_limit
 
 EXPOSED = b"ETag, Link, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID, X-Total-Count, X-Updated-Until"
 METHODS = b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
-PREFLIGHT_MAX_AGE_SECONDS = b"7200"  # browsers cap it: Chromium at two hours
+PREFLIGHT_MAX_AGE_SECONDS = b"7200"  # browsers keep it no longer
 
 Headers = tuple[tuple[bytes, bytes], ...]
 CorsHeaders = Mapping[bytes, Headers]  # origin to the headers of its responses
 SAME_ORIGIN_PATH = "/admin"
 """The beginning of paths without CORS: pages of the same site, such as the front end, would send the cookie along."""
 SLASHES = re.compile("/+")  # the routing joins them
+HOST = re.compile(rb"(?:[\w.-]+|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?")
 VARY = (b"vary", b"Origin")
 PREFLIGHT_HEADERS = {b"origin", b"access-control-request-method"}
 PREFLIGHT_VARY = (b"vary", b"Origin, Access-Control-Request-Method, Access-Control-Request-Headers")
@@ -55,6 +58,7 @@ class ResponseHeaders:
             return
         tightest_limit.set(None)
         request = dict(scope["headers"])
+        request_origin.set(_origin(scope["scheme"], request.get(b"host", b""), scope["server"]))
         is_open = not SLASHES.sub("/", scope["path"]).startswith(SAME_ORIGIN_PATH)
         allowed = self._cors_headers.get(request.get(b"origin", b""), ()) if is_open else ()
         is_preflight = scope["method"] == "OPTIONS" and request.keys() >= PREFLIGHT_HEADERS
@@ -81,6 +85,16 @@ class ResponseHeaders:
             await send_with_headers({"type": "http.response.body", "body": b"", "more_body": False})
         else:
             await self._app(scope, receive, send_with_headers)
+
+
+@lru_cache(maxsize=1024)
+def _origin(scheme: str, host: bytes, server: tuple[str, int | None] | None) -> str:
+    """Return the origin at which the client reaches the service, or "" if it is unknown."""
+    if HOST.fullmatch(host):
+        return f"{scheme}://{host.decode()}"
+    if server is None:
+        return ""
+    return f"{scheme}://{server[0]}" + (f":{server[1]}" if server[1] else "")
 
 
 def _preflight_headers(allowed: Headers, request: Mapping[bytes, bytes]) -> Headers:

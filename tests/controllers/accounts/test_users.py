@@ -14,7 +14,7 @@ from tests.databases import column, connect
 
 PASSWORD = "a long enough password"
 UNKNOWN_ID = "019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b"
-FIELDS = {"id", "email", "username", "role", "is_active", "avatar", "avatar_url", "created_at"}
+FIELDS = {"id", "email", "username", "role", "is_active", "avatar", "avatar_url", "timezone", "is_public", "created_at"}
 LAST = {"code": "VALIDATION_ERROR", "message": "The last administrator can't be removed or demoted", "details": None}
 
 
@@ -79,9 +79,9 @@ async def test_current_user_is_returned(api: httpx.AsyncClient) -> None:
 
 
 FORMS: dict[str, Any] = {
-    "json": lambda name: {"json": {"username": name}},
-    "urlencoded": lambda name: {"data": {"username": name}},
-    "multipart": lambda name: {"files": {"username": (None, name)}},
+    "json": lambda field, value: {"json": {field: value}},
+    "urlencoded": lambda field, value: {"data": {field: value}},
+    "multipart": lambda field, value: {"files": {field: (None, value)}},
 }
 
 
@@ -89,30 +89,43 @@ FORMS: dict[str, Any] = {
 async def test_username_is_changed_if_valid_and_free(api: httpx.AsyncClient, form: str) -> None:
     member, other = await person(api, "member"), await person(api, "other")
     for name in ("abc", "Ab_9-", "x" * 32, "MEMBER", "Member"):
-        response = await member.request("PATCH", "/users/me", **FORMS[form](name))
+        response = await member.request("PATCH", "/users/me", **FORMS[form]("username", name))
         assert (response.status_code, response.json()) == (200, member.user | {"username": name})
-    for name in (
-        "",
-        "ab",
-        "x" * 33,
-        "a b",
-        "имя",
-        "a.b",
-        "abc\n",
-        " abc",
-        "a/b",
-        "abc\t",
-        "admin",
-        "API",
-        "_Support-",
-        "no-reply",
-    ):
-        refused(await member.request("PATCH", "/users/me", **FORMS[form](name)), 422)
+    for name in ("", "ab", "x" * 33, "a b", "имя", "a.b", "abc\n", " abc", "a/b", "abc\t", "admin", "API", "_Support-"):
+        refused(await member.request("PATCH", "/users/me", **FORMS[form]("username", name)), 422)
     for name in ("other", "OTHER", "oTher"):
-        response = await member.request("PATCH", "/users/me", **FORMS[form](name))
+        response = await member.request("PATCH", "/users/me", **FORMS[form]("username", name))
         refused(response, 400, "Username already taken")
     assert (await member.request("GET", "/users/me")).json()["username"] == "Member"
     assert (await other.request("GET", "/users/me")).json() == other.user
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_timezone_is_changed_if_valid(api: httpx.AsyncClient, form: str) -> None:
+    member = await person(api, "member")
+    assert member.user["timezone"] == "UTC"
+    for name in ("Asia/Tokyo", "America/Argentina/Buenos_Aires", "UTC"):
+        response = await member.request("PATCH", "/users/me", **FORMS[form]("timezone", name))
+        assert (response.status_code, response.json()) == (200, member.user | {"timezone": name})
+    for name in ("", "asia/tokyo", "Mars/Olympus", "+09:00", "EST5EDT4", "../etc/passwd", "Asia/Tokyo "):
+        refused(await member.request("PATCH", "/users/me", **FORMS[form]("timezone", name)), 422)
+    assert (await member.request("GET", "/users/me")).json() == member.user
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_profile_is_private_until_it_is_made_public(api: httpx.AsyncClient, form: str) -> None:
+    member = await person(api, "member")
+    assert member.user["is_public"] is False
+    for value in (True, False, True):
+        sent = value if form == "json" else str(value).lower()
+        response = await member.request("PATCH", "/users/me", **FORMS[form]("is_public", sent))
+        assert (response.status_code, response.json()) == (200, member.user | {"is_public": value})
+    wrong: tuple[Any, ...] = (None, "true", 1, [True]) if form == "json" else ("", "yes", "null", "2")
+    for each in wrong:
+        response = await member.request("PATCH", "/users/me", **FORMS[form]("is_public", each))
+        refused(response, 422)
+        assert [it["field"] for it in response.json()["details"]] == ["is_public"]
+    assert (await member.request("GET", "/users/me")).json()["is_public"] is True
 
 
 async def test_registration_gives_no_reserved_name(api: httpx.AsyncClient) -> None:

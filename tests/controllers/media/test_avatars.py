@@ -1,4 +1,4 @@
-"""PATCH /users/me with an avatar: stored and refused uploads, and no file without a user."""
+"""PATCH /users/me with an avatar and DELETE /users/me/avatar: stored and refused uploads, no file without a user."""
 
 import asyncio
 import os
@@ -46,7 +46,10 @@ async def test_upload_sets_and_replaces_the_avatar(database: URL, location: Medi
         user = response.json()
         name = user["avatar"].removeprefix("uploads/avatars/")
         assert response.status_code == 200
-        assert user == member.user | {"avatar": f"uploads/avatars/{name}", "avatar_url": f"/media/avatars/{name}"}
+        assert user == member.user | {
+            "avatar": f"uploads/avatars/{name}",
+            "avatar_url": f"http://kitsu.test/media/avatars/{name}",
+        }
         assert (len(name), name[32:], int(name[:32], 16) > 0) == (37, ".webp", True)
         assert list(location.files()) == [name]
         served = await client.get(user["avatar_url"])
@@ -76,15 +79,63 @@ async def test_avatar_of_the_older_service_is_replaced(
         assert await column(database, NOTES) == []
 
 
-async def test_avatar_url_has_the_public_address(database: URL, folder: MediaLocation) -> None:
-    public = "https://cdn.example.org/kitsu"
-    async with client_of(database, **folder.settings, media_public_url=public) as client:
+FORM = {"Content-Type": "multipart/form-data; boundary=x"}
+
+
+def browser_form(*files: bytes) -> bytes:
+    """Return the form of a browser: a name, and file fields, of which an empty one has an empty file name."""
+    parts = [b'name="username"\r\n\r\nnew-name']
+    for data in files:
+        name = b"a.png" if data else b""
+        parts.append(b'name="avatar"; filename="%s"\r\nContent-Type: application/octet-stream\r\n\r\n%s' % (name, data))
+    return b"".join(b"--x\r\nContent-Disposition: form-data; %s\r\n" % part for part in parts) + b"--x--\r\n"
+
+
+async def test_form_with_empty_file_field_changes_the_other_fields(
+    api: httpx.AsyncClient, folder: MediaLocation
+) -> None:
+    member = await person(api, "member")
+    name = await uploaded(member)
+    headers = {**FORM, "Authorization": f"Bearer {member.tokens['access_token']}"}
+    for files in ([b""], [b"", b""]):
+        response = await api.patch("/users/me", content=browser_form(*files), headers=headers)
+        assert response.status_code == 200, response.text
+        assert response.json()["username"] == "new-name"
+        assert list(folder.files()) == [name]
+    response = await api.patch("/users/me", content=browser_form(b"", plain()), headers=headers)
+    assert response.status_code == 200, response.text
+    assert list(folder.files()) == [response.json()["avatar"].removeprefix("uploads/avatars/")] != [name]
+    refused(await upload(member, b"", username="another"), 400, "The avatar is empty")
+
+
+async def test_deleted_avatar_leaves_no_file(database: URL, location: MediaLocation) -> None:
+    async with client_of(database, **location.settings) as client:
+        member, other = await person(client, "member"), await person(client, "other")
+        others = await uploaded(other)
+        assert (await member.request("DELETE", "/users/me/avatar")).status_code == 204  # it does not exist
+        for _ in range(2):
+            url = (await upload(member, plain())).json()["avatar_url"]
+            response = await member.request("DELETE", "/users/me/avatar")
+            assert (response.status_code, response.content) == (204, b"")
+            assert (await member.request("GET", "/users/me")).json() == member.user
+            assert (await client.get(url)).status_code == 404
+            assert list(location.files()) == [others]
+        assert await column(database, NOTES) == []
+        refused(await client.delete("/users/me/avatar"), 401)
+
+
+async def test_delete_and_upload_at_once_leave_no_file_without_user(database: URL, location: MediaLocation) -> None:
+    async with client_of(database, **location.settings, db_pool_size=10) as client:
         member = await person(client, "member")
-        assert member.user["avatar_url"] is None
-        name = await uploaded(member)
-        assert (await member.request("GET", "/users/me")).json()["avatar_url"] == f"{public}/avatars/{name}"
-        await execute(database, "UPDATE users SET avatar = 'uploads/avatars/a b.jpg'")
-        assert (await member.request("GET", "/users/me")).json()["avatar_url"] == f"{public}/avatars/a%20b.jpg"
+        await uploaded(member)
+        responses = await asyncio.gather(
+            *(upload(member, plain(size=(number, 9))) for number in range(1, 5)),
+            *(member.request("DELETE", "/users/me/avatar") for _ in range(4)),
+        )
+        assert {response.status_code for response in responses} == {200, 204}
+        (avatar,) = await column(database, "SELECT avatar FROM users")
+        assert [f"uploads/avatars/{name}" for name in location.files()] == ([avatar] if avatar else [])
+        assert await column(database, NOTES) == []
 
 
 async def test_refused_upload_changes_nothing(api: httpx.AsyncClient, database: URL, folder: MediaLocation) -> None:
@@ -97,7 +148,8 @@ async def test_refused_upload_changes_nothing(api: httpx.AsyncClient, database: 
         (images.SVG, None),
         (images.HTML, None),
         (plain()[:-30], None),
-        (images.blank_png(13_000), "The avatar has more than 4096 pixels a side"),
+        (images.blank_png(9_000), "The avatar has 81 megapixels; the limit for PNG is 30"),
+        (images.blank_png(13_000), "The avatar has more than 65 megapixels"),
         (padded, "The avatar is larger than 5 MB"),
     ):
         refused(await upload(member, data, username="another"), 400, message)
@@ -105,7 +157,6 @@ async def test_refused_upload_changes_nothing(api: httpx.AsyncClient, database: 
     refused(await upload(member, plain(), username="a b"), 422)
     bad: tuple[Any, ...] = (
         {"files": {"avatar": (None, "a text")}},
-        {"files": {"avatar": (None, "")}},
         {"files": [("avatar", ("a.png", plain())), ("avatar", ("b.png", plain()))]},
         {"files": [("avatar", ("a.png", plain())), ("avatar", (None, "text"))]},
         {"files": {"avatar": ("a.png", plain()), "username": ("b.txt", b"another")}},
@@ -203,8 +254,8 @@ async def test_openapi_describes_the_avatar_as_a_file(api: httpx.AsyncClient) ->
     names = {media_type: body["schema"]["$ref"].rpartition("/")[2] for media_type, body in content.items()}
     assert names.pop("multipart/form-data") == "ProfileForm"
     assert set(names.values()) == {"ProfileChange"}
-    assert set(schemas["ProfileForm"]["properties"]) == {"username", "avatar"}
-    assert set(schemas["ProfileChange"]["properties"]) == {"username"}
+    assert set(schemas["ProfileForm"]["properties"]) == {"username", "timezone", "is_public", "avatar"}
+    assert set(schemas["ProfileChange"]["properties"]) == {"username", "timezone", "is_public"}
     assert schemas["ProfileForm"]["properties"]["avatar"]["format"] == "binary"
     for status in ("200", "206"):
         assert list(paths["/media/avatars/{name}"]["get"]["responses"][status]["content"]) == ["image/webp"]

@@ -37,6 +37,9 @@ OPERATIONS = {
     "listGenres": ("/genres", {"200", "304"}),
     "listStudios": ("/studios", {"200", "304"}),
     "listSeasons": ("/seasons", {"200", "304"}),
+    "getSchedule": ("/api/schedule", {"200", "304", "422"}),
+    "getEpisodeServers": ("/api/episode/servers", {"200", "304", "404", "422"}),
+    "getEpisodeSources": ("/api/episode/sources", {"200", "304", "404", "422"}),
     "getHealth": ("/health", {"200"}),
     "getLiveness": ("/health/live", {"200"}),
     "getReadiness": ("/health/ready", {"200"}),
@@ -49,6 +52,7 @@ SIGNED_IN = {
     "changePassword": ("/auth/password", {"204", "422", "429"}),
     "getMe": ("/users/me", {"200"}),
     "changeMe": ("/users/me", {"200", "400", "403", "413", "415", "422", "429"}),
+    "deleteMyAvatar": ("/users/me/avatar", {"204", "403"}),
     "deleteMe": ("/users/me", {"204", "400", "403", "422", "429"}),
     "listUsers": ("/users", {"200", "403", "422"}),
     "addUser": ("/users", {"201", "400", "403", "422"}),
@@ -62,13 +66,22 @@ ENTRANCE = {
     "refreshTokens": ("/auth/refresh", {"200", "401", "403", "422", "429"}),
     "logout": ("/auth/logout", {"204", "422"}),
 }
+IMPORTS = {"importList": ("/api/import/{provider}", {"200", "400", "404", "422"})}
 FILES = {"getAvatar": ("/media/avatars/{name}", {"200", "206", "304", "404", "416"})}
 KNOWN = SIGNED_IN | editing_operations.EDITING | viewer_operations.VIEWER | viewer_operations.GUESTS_TOO
-ALL = {**OPERATIONS, **ENTRANCE, **FILES, **{name: (path, {*it, "401"}) for name, (path, it) in KNOWN.items()}}
+ALL = {
+    **OPERATIONS,
+    **ENTRANCE,
+    **IMPORTS,
+    **FILES,
+    **viewer_operations.EVERYONE,
+    **{name: (path, {*it, "401"}) for name, (path, it) in KNOWN.items()},
+}
 BODIES = {
     *viewer_operations.BODIES,
     *editing_operations.BODIES,
     *ENTRANCE,
+    *IMPORTS,
     "changePassword",
     "changeMe",
     "deleteMe",
@@ -111,7 +124,7 @@ def operations(schema: Schema) -> dict[str, Schema]:
 
 
 def content(response: Schema) -> Schema:
-    assert set(response["content"]) <= {"application/json", "application/xml"}
+    assert set(response["content"]) <= {"application/json", "application/xml", "text/csv"}
     body: Schema = response["content"]["application/json"]
     return body
 
@@ -312,6 +325,12 @@ async def real_calls(client: httpx.AsyncClient) -> list[tuple[str, str]]:
         *(("searchAnime", f"/search/anime?q={q}") for q in ("no", "one&sort=title", "xyzzy", "a", "no&sort=x")),
         *(("suggestAnime", f"/search/suggest?q={q}") for q in ("no", "xyzzy", "a", "x" * 201)),
         *(("listGenres", "/genres"), ("listStudios", "/studios"), ("listSeasons", "/seasons")),
+        *(("getSchedule", f"/api/schedule{query}") for query in ("", "?date=x")),
+        *(
+            (f"getEpisode{kind}", f"/api/episode/{kind.lower()}?animeEpisodeId={it}")
+            for kind in ("Servers", "Sources")
+            for it in (items[0]["anime_id"], UNKNOWN_ID, "x")
+        ),
         *(("getHealth", "/health"), ("getLiveness", "/health/live"), ("getReadiness", "/health/ready")),
     ]
 

@@ -18,10 +18,9 @@ MOMENTS = [datetime(2024, 5, 6, 7, 8, 9, microsecond, tzinfo=UTC) for microsecon
 EARLIEST, FAR_AHEAD = datetime(1990, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 SHAPES = {
     "time": (
-        *("/anime", "/releases", "/favorites", "/watch/progress", "/watch/continue", "/views"),
+        *("/anime", "/releases", "/favorites", "/watch/progress", "/watch/continue", "/views", "/library"),
         *("/collections", "/users"),
     ),
-    "last changed": ("/library", "/library?status=watching"),
     "text": ("/anime?sort=title", "/anime?sort=-title", "/search/anime?q=ec&sort=title"),
     "year": ("/anime?sort=year", "/anime?sort=-year", "/anime?sort=year&type=TV"),
     "score": ("/anime?sort=score", "/anime?sort=-score", "/search/anime?q=eclair&sort=score"),

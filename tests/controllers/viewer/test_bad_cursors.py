@@ -95,11 +95,6 @@ FLOATS = (*INTEGERS, -1e308, 5e-324, -0.0, float("-inf"))
 IDS = (str(UUID(int=0)), str(UUID(int=2**128 - 1)), ID.replace("-", ""), ID.upper(), f"{{{ID}}}", "x", "\0", 1, None)
 PLACES: dict[str, list[list[Any]]] = {
     "time": [*([value, ID] for value in TIMES), *([TIMES[0], row] for row in IDS)],
-    "last changed": [
-        *([value, ID, TIMES[0], True] for value in TIMES),
-        *([TIMES[0], ID, value, False] for value in TIMES),
-        *([TIMES[0], row, TIMES[0], False] for row in IDS),
-    ],
     "text": [*([value, ID] for value in TEXTS), *(["eclair", row] for row in IDS)],
     "year": [*([value, ID] for value in INTEGERS), *([value, row] for row in IDS for value in (2000, None))],
     "score": [*([value, ID] for value in FLOATS), *([value, row] for row in IDS for value in (8.1, None))],

@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -30,11 +31,12 @@ async def put(viewer: Viewer, path: str, anime_id: str, position: int | None = N
 
 
 ONE = f"/collections/{UNKNOWN_ID}"
-CHANGES = [
+CHANGES: list[tuple[str, str, Any]] = [
     ("PATCH", "", {"name": "Mine"}),
     ("DELETE", "", None),
     ("PUT", f"/anime/{UNKNOWN_ID}", None),
     ("DELETE", f"/anime/{UNKNOWN_ID}", None),
+    ("PUT", "/order", {"anime_ids": []}),
 ]
 
 
@@ -234,6 +236,44 @@ async def test_concurrent_adds_all_get_a_position(backend: Backend, viewer: View
     assert (await viewer.read(path))["item_count"] == 6
     await asyncio.gather(*(viewer.write("DELETE", f"{path}/anime/{it}", status=204) for it in (*animes, *animes)))
     assert (await viewer.read(path))["item_count"] == 0
+
+
+async def test_owner_sorts_the_anime(backend: Backend, viewer: Viewer) -> None:
+    path, animes = await make(viewer), await backend.animes(4)
+    for anime_id in animes:
+        await put(viewer, path, anime_id)
+    wanted = [animes[at] for at in (2, 0, 3, 1)]
+    before = await viewer.read(path)
+    after = await viewer.write("PUT", f"{path}/order", {"anime_ids": wanted})
+    assert after == before | {"version": before["version"] + 1, "updated_at": after["updated_at"]}
+    assert await order(viewer, path) == wanted
+    await put(viewer, path, extra := await backend.anime())
+    await put(viewer, path, wanted[3], 0)
+    now = [wanted[3], *wanted[:3], extra]
+    assert await order(viewer, path) == now
+    bodies: list[Any] = [
+        *[{"anime_ids": it} for it in (now[:0], now[1:], [*now, UNKNOWN_ID], [*now, extra], [*now[1:], UNKNOWN_ID])],
+        *[{"anime_ids": it} for it in (None, [1], ["x"], 1)],
+        {"anime_ids": now, "more": 1},
+        {},
+    ]
+    await check_bodies_refused(viewer, "PUT", f"{path}/order", bodies)
+    assert await order(viewer, path) == now
+
+
+async def test_large_collection_is_sorted(backend: Backend, viewer: Viewer) -> None:
+    path = await make(viewer)
+    await backend.rows.execute(
+        "WITH made AS (INSERT INTO anime (id, title) SELECT gen_random_uuid(), 'A' FROM generate_series(1, 3000)"
+        " RETURNING id) INSERT INTO collection_items (collection_id, anime_id, position) SELECT $1, id, 0 FROM made",
+        UUID(path.rpartition("/")[2]),
+    )
+    rows = await backend.rows.fetch(
+        "SELECT anime_id FROM collection_items WHERE collection_id = $1 ORDER BY anime_id DESC", UUID(path[13:])
+    )
+    wanted = [str(row["anime_id"]) for row in rows]
+    await viewer.write("PUT", f"{path}/order", {"anime_ids": wanted})
+    assert await order(viewer, path) == wanted[:100]
 
 
 async def test_public_collection_of_a_deactivated_account_is_hidden(backend: Backend, viewer: Viewer) -> None:

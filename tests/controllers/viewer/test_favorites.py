@@ -142,3 +142,18 @@ async def test_concurrent_adds_store_one_favorite(backend: Backend, viewer: View
         )
         assert {response.status_code for response in removals} == {204}
         assert await backend.rows.fetchval(STORED, viewer.id) == 0
+
+
+async def test_favorite_is_removed_by_its_own_id(backend: Backend, viewer: Viewer) -> None:
+    other = await backend.viewer()
+    anime_id = await backend.anime()
+    own, kept, others = [
+        await each.write("POST", "/favorites", {"anime_id": it}, 201)
+        for each, it in ((viewer, anime_id), (viewer, await backend.anime()), (other, anime_id))
+    ]
+    for wanted in (own["id"], own["id"], others["id"], UNKNOWN_ID):
+        assert await viewer.write("DELETE", f"/favorites/{wanted}", status=204) is None
+        assert await viewer.read("/favorites") == [kept]
+    assert await other.read("/favorites") == [others]
+    since = "?updated_since=2000-01-01T00:00:00Z&deleted=true"
+    assert [it["id"] for it in await viewer.read(f"/favorites{since}") if "deleted_at" in it] == [own["id"]]

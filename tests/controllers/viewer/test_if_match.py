@@ -127,7 +127,7 @@ async def test_progress_changes_the_tag_of_an_entry(backend: Backend, viewer: Vi
     path = f"/library/{anime_id}"
     await viewer.write("PUT", path, {"status": "plan_to_watch"})
     tag = await tag_of(viewer, path)
-    await viewer.write("POST", "/watch/progress", {"anime_id": anime_id, "episode": 2, "position_seconds": 1})
+    await viewer.write("POST", "/watch/progress", {"anime_id": anime_id, "episode": 2, "progress_percent": 95})
     assert_error(await put_entry(viewer, path, tag, "x"), 412, STALE)
 
 

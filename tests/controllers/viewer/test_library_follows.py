@@ -31,10 +31,9 @@ async def watch(viewer: Viewer, anime_id: str, episode: int, more: Player) -> No
 @pytest.mark.parametrize(
     ("before", "posts", "after", "watched"),
     [
-        # Any progress starts a planned anime.
-        ("plan_to_watch", [(1, BEGUN)], "watching", 0),
-        ("plan_to_watch", [(1, {"position_seconds": 0})], "watching", 0),
-        ("plan_to_watch", [(5, BEGUN)], "watching", 4),
+        # A finished episode starts a planned anime.
+        ("plan_to_watch", [(1, LAST)], "watching", 1),
+        ("plan_to_watch", [(5, LAST)], "watching", 5),
         # The finished last episode completes it, by percentage or position.
         ("watching", [(12, LAST)], "completed", 12),
         ("watching", [(12, {"progress_percent": 100})], "completed", 12),
@@ -45,19 +44,19 @@ async def watch(viewer: Viewer, anime_id: str, episode: int, more: Player) -> No
         ("plan_to_watch", [(12, LAST)], "completed", 12),
         ("on_hold", [(12, LAST)], "completed", 12),
         ("dropped", [(12, LAST)], "completed", 12),
-        # An unfinished or earlier episode does not.
-        ("watching", [(12, {"progress_percent": 89.99})], "watching", 11),
-        ("watching", [(12, {"position_seconds": 1241})], "watching", 11),
-        ("watching", [(12, {"position_seconds": 0})], "watching", 11),
+        # An episode that is not finished changes nothing but the place.
+        ("plan_to_watch", [(1, BEGUN), (12, {"progress_percent": 89.99})], "plan_to_watch", 0),
+        ("watching", [(12, {"progress_percent": 89.99})], "watching", 0),
+        ("watching", [(12, {"position_seconds": 1241}), (11, {"position_seconds": 0})], "watching", 0),
+        ("watching", [(3, LAST), (12, BEGUN)], "watching", 3),
         ("watching", [(11, LAST)], "watching", 11),
-        ("plan_to_watch", [(12, {"progress_percent": 50})], "watching", 11),
         # Other statuses are kept.
-        ("on_hold", [(1, BEGUN), (3, LAST), (12, {"progress_percent": 89})], "on_hold", 11),
-        ("dropped", [(1, BEGUN), (3, LAST), (12, {"progress_percent": 89})], "dropped", 11),
+        ("on_hold", [(1, BEGUN), (3, LAST), (12, {"progress_percent": 89})], "on_hold", 3),
+        ("dropped", [(1, BEGUN), (3, LAST), (12, {"progress_percent": 89})], "dropped", 3),
         # An earlier episode lowers nothing.
         ("watching", [(12, LAST), (1, BEGUN), (3, LAST), (12, BEGUN)], "completed", 12),
         ("completed", [(1, BEGUN), (2, LAST)], "completed", 12),
-        ("watching", [(7, LAST), (2, BEGUN)], "watching", 7),
+        ("watching", [(7, LAST), (2, LAST)], "watching", 7),
     ],
 )
 async def test_progress_updates_the_entry(
@@ -68,7 +67,7 @@ async def test_progress_updates_the_entry(
     for episode, more in posts:
         await watch(viewer, anime_id, episode, more)
     entry = await viewer.read(f"/library/{anime_id}")
-    begun = before in {"watching", "plan_to_watch"}
+    begun = before == "watching" or (before == "plan_to_watch" and after != before)
     assert entry == first | {
         "status": after,
         "episodes_watched": watched,
@@ -143,14 +142,31 @@ async def test_progress_without_effect_keeps_the_version(backend: Backend, viewe
     assert await viewer.read(f"/library/{anime_id}") == entry
 
 
-async def test_anime_completed_by_progress_leaves_continue_watching(backend: Backend, viewer: Viewer) -> None:
+async def test_finished_rewatch_counts_once_and_keeps_the_days(backend: Backend, viewer: Viewer) -> None:
     anime_id = await backend.anime(episode_count=2)
-    await put(viewer, anime_id, "plan_to_watch")
-    for more, left in ((BEGUN, 1), ({"progress_percent": 89}, 1), (LAST, 0)):
-        await watch(viewer, anime_id, 2, more)
-        assert len(await viewer.read("/watch/continue")) == left
+    path = f"/library/{anime_id}"
+    first = {"status": "completed", "started_on": "2019", "completed_on": "2019-07-01", "times_rewatched": 4}
+    for status in ("completed", "watching"):
+        before = await viewer.write("PUT", path, first | {"status": status, "is_rewatching": True})
+        await watch(viewer, anime_id, 1, LAST)
+        assert (await viewer.read(path))["is_rewatching"] is True
+        for percent in (89, 90, 95, 100):
+            await watch(viewer, anime_id, 2, {"progress_percent": percent})
+        after = await viewer.read(path)
+        changed = {"status": "completed", "times_rewatched": 5, "is_rewatching": False, "episodes_watched": 2}
+        assert after == before | changed | {name: after[name] for name in ("version", "updated_at")}
+
+
+async def test_own_edit_wins_over_the_place(backend: Backend, viewer: Viewer) -> None:
+    anime_id = await backend.anime(episode_count=12)
+    path = f"/library/{anime_id}"
     await put(viewer, anime_id, "watching")
-    assert len(await viewer.read("/watch/continue")) == 1
+    await watch(viewer, anime_id, 9, LAST)
+    assert (await viewer.write("PATCH", path, {"episodes_watched": 2}))["episodes_watched"] == 2
+    await watch(viewer, anime_id, 9, BEGUN)
+    assert (await viewer.read(path))["episodes_watched"] == 2
+    await watch(viewer, anime_id, 3, LAST)
+    assert (await viewer.read(path))["episodes_watched"] == 3
 
 
 async def test_concurrent_progress_loses_no_update(backend: Backend, viewer: Viewer) -> None:

@@ -1,4 +1,4 @@
-"""/watch: watch progress and continue watching. Effects on the library are in test_library_follows.py."""
+"""/watch/progress. Continue watching is in test_continue.py, effects on the library are in test_library_follows.py."""
 
 import asyncio
 from typing import Any
@@ -11,7 +11,7 @@ from tests.values import BAD_IDS, EXTRA, MAX_INTEGER, NOT_INTEGERS, NOT_TEXTS, U
 
 FIELDS = {
     *("id", "anime_id", "episode", "position_seconds", "progress_percent", "created_at", "last_watched_at"),
-    *("updated_at", "hidden", "anime"),
+    *("updated_at", "hidden", "next_episode", "anime"),
 }
 NOT_NUMBERS: tuple[Any, ...] = (True, "x", [], {}, 10**400)
 POSITIVE = "Episode number must be positive"
@@ -119,12 +119,14 @@ async def test_non_finite_number_is_422(backend: Backend, viewer: Viewer, number
 async def test_progress_of_unknown_anime_is_404(viewer: Viewer) -> None:
     body = {"anime_id": UNKNOWN_ID, "episode": 1, "position_seconds": 1}
     assert_error(await viewer.request("POST", "/watch/progress", json=body), 404, "Anime not found")
-    assert await viewer.write("DELETE", f"/watch/continue/{UNKNOWN_ID}", status=204) is None
+    for path in ("/watch/continue", "/watch/progress"):
+        assert await viewer.write("DELETE", f"{path}/{UNKNOWN_ID}", status=204) is None
 
 
 @pytest.mark.parametrize("anime_id", BAD_IDS)
 async def test_path_without_valid_id_is_422(viewer: Viewer, anime_id: str) -> None:
-    assert_error(await viewer.request("DELETE", f"/watch/continue/{anime_id}"), 422)
+    for path in ("/watch/continue", "/watch/progress"):
+        assert_error(await viewer.request("DELETE", f"{path}/{anime_id}"), 422)
 
 
 async def test_unknown_fields_are_ignored(backend: Backend, viewer: Viewer) -> None:
@@ -162,37 +164,21 @@ async def test_progress_of_another_viewer_is_separate(backend: Backend, viewer: 
         assert await other.read(path) == [own]
 
 
-async def test_continue_watching_leaves_out_completed_and_dropped(backend: Backend, viewer: Viewer) -> None:
+@pytest.mark.parametrize("slash", ["", "/"])
+async def test_progress_is_removed(backend: Backend, viewer: Viewer, slash: str) -> None:
+    removed, kept = await backend.animes(2)
     other = await backend.viewer()
-    by_status = {}
-    for status in ("watching", "completed", "on_hold", "dropped", "plan_to_watch", None):
-        anime_id = by_status[status] = await backend.anime()
-        await watch(viewer, anime_id)
-        # Another viewer's library entries have no effect.
-        await other.write("PUT", f"/library/{anime_id}", {"status": "dropped"})
-        if status:
-            await viewer.write("PUT", f"/library/{anime_id}", {"status": status})
-    left = [by_status[status] for status in (None, "plan_to_watch", "on_hold", "watching")]
-    await check_list(viewer, "/watch/continue", left, "anime_id")
-    assert len(await viewer.read("/watch/progress")) == 6
-    for status in ("completed", "dropped"):
-        await viewer.write("DELETE", f"/library/{by_status[status]}", status=204)
-    assert len(await viewer.read("/watch/continue")) == 6
-
-
-async def test_hidden_anime_reappears_when_played_again(backend: Backend, viewer: Viewer) -> None:
-    hidden, other = await backend.animes(2)
-    progress, beside = await watch(viewer, hidden, 5, position_seconds=77), await watch(viewer, other)
-    for slash in ("", "/"):
-        assert await viewer.write("DELETE", f"/watch/continue/{hidden}{slash}", status=204) is None
-        assert await viewer.read("/watch/continue") == [beside]
-    response = await viewer.request("GET", "/watch/continue?total=true")
-    assert response.headers["x-total-count"] == "1"
-    kept = (await viewer.read("/watch/progress"))[1]
-    assert kept == progress | {"updated_at": kept["updated_at"], "hidden": True}
-    again = await watch(viewer, hidden, 5, position_seconds=80)
-    assert again["id"] == progress["id"]
-    assert await viewer.read("/watch/continue") == [again, beside]
+    for each in (viewer, other):
+        await watch(each, removed, progress_percent=95)
+    beside = await watch(viewer, kept)
+    entry = await viewer.write("PUT", f"/library/{removed}", {"status": "watching"})
+    for _ in range(2):
+        assert await viewer.write("DELETE", f"/watch/progress/{removed}{slash}", status=204) is None
+        assert await viewer.read("/watch/progress") == await viewer.read("/watch/continue") == [beside]
+    assert len(await other.read("/watch/progress")) == 1
+    assert await viewer.read("/library") == [entry]
+    assert len(await viewer.read("/history")) == 1
+    assert (await watch(viewer, removed, 2))["episode"] == 2
 
 
 async def test_concurrent_progress_leaves_one_row(backend: Backend, viewer: Viewer) -> None:

@@ -23,13 +23,68 @@ async def test_more_episodes_are_added(database: URL, tmp_path: Path) -> None:
     assert [row for row in after if row in before] == before
 
 
-async def test_fewer_episodes_remove_no_episode(database: URL, tmp_path: Path) -> None:
+async def test_fewer_episodes_remove_the_surplus_ones(database: URL, tmp_path: Path) -> None:
+    await import_entries(database, tmp_path, entry(1, episodes=4), entry(2, episodes=4))
+    await import_entries(database, tmp_path, entry(1, episodes=2), entry(2, episodes=4))
+    assert await rows(database, NUMBERS) == [1, 1, 2, 2, 3, 4]
+    # A number that is no longer known says nothing of the episodes.
+    assert await import_entries(database, tmp_path, entry(1, episodes=0), entry(2, episodes=4)) == Report(
+        updated=1, unchanged=1
+    )
+    assert await rows(database, NUMBERS) == [1, 1, 2, 2, 3, 4]
+    await import_entries(database, tmp_path, entry(1, episodes=3), entry(2, episodes=4))
+    assert await rows(database, NUMBERS) == [1, 1, 2, 2, 3, 3, 4]
+
+
+USER = "INSERT INTO users (id, email, username, password_hash) VALUES (gen_random_uuid(), 'a@example.org', 'abc', 'x')"
+WATCHED = {
+    "view": "INSERT INTO views (id, user_id, episode_id, progress) SELECT gen_random_uuid(), u.id, e.id, 5"
+    " FROM users u, episodes e WHERE number = 3",
+    "play": "INSERT INTO plays (id, user_id, anime_id, episode, watched_at)"
+    " SELECT gen_random_uuid(), u.id, a.id, 3, now() FROM users u, anime a",
+    "place": "INSERT INTO watch_progress (id, user_id, anime_id, episode, position_seconds)"
+    " SELECT gen_random_uuid(), u.id, a.id, 3, 5 FROM users u, anime a",
+    "title": "UPDATE episodes SET title = 'Finale' WHERE number = 3",
+    "time": "UPDATE episodes SET airs_at = now() WHERE number = 3",
+}
+
+
+@pytest.mark.parametrize("watched", WATCHED)
+async def test_surplus_episode_that_was_watched_or_edited_stays(database: URL, tmp_path: Path, watched: str) -> None:
     await import_entries(database, tmp_path, entry(1, episodes=4))
-    before = await rows(database, "SELECT e::text FROM episodes e ORDER BY id")
-    for count in (2, 0, 4):
-        assert await import_entries(database, tmp_path, entry(1, episodes=count)) == Report(updated=1)
-        assert await rows(database, "SELECT episode_count FROM anime") == [count or None]
-        assert await rows(database, "SELECT e::text FROM episodes e ORDER BY id") == before
+    await execute(database, USER)
+    await execute(database, WATCHED[watched])
+    report = await import_entries(database, tmp_path, entry(1, episodes=2))
+    assert report.kept_episodes == [("Anime 1", [3])]
+    assert await rows(database, NUMBERS) == [1, 2, 3]
+
+
+async def test_number_of_an_editor_removes_no_episode(database: URL, tmp_path: Path) -> None:
+    await import_entries(database, tmp_path, entry(1, episodes=4))
+    await execute(database, "UPDATE anime SET episode_count = 4, edited_fields = '{episode_count}'")
+    await import_entries(database, tmp_path, entry(1, episodes=2))
+    assert await rows(database, NUMBERS) == [1, 2, 3, 4]
+
+
+def airing(*times: int) -> list[dict[str, int]]:
+    return [{"episode": number, "airingAt": at} for number, at in enumerate(times, 1)]
+
+
+TIMES = "SELECT extract(epoch FROM airs_at)::bigint FROM episodes ORDER BY number"
+
+
+async def test_airing_times_are_set_and_corrected(database: URL, tmp_path: Path) -> None:
+    await import_entries(database, tmp_path, entry(1, episodes=3, airingSchedule=airing(100, 200, 300, 400)))
+    assert await rows(database, TIMES) == [100, 200, 300]
+    # An editor's value stays; one that the file no longer has, too.
+    await execute(database, "UPDATE episodes SET airs_at = to_timestamp(7) WHERE number = 2")
+    await execute(database, "UPDATE episodes SET airs_at = NULL WHERE number = 3")
+    again = entry(1, episodes=3, airingSchedule=airing(101, 201, 301))
+    assert await import_entries(database, tmp_path, again) == Report(updated=1)
+    assert await rows(database, TIMES) == [101, 7, None]
+    assert await import_entries(database, tmp_path, again) == Report(unchanged=1)
+    assert await import_entries(database, tmp_path, entry(1, episodes=3)) == Report(unchanged=1)
+    assert await rows(database, TIMES) == [101, 7, None]
 
 
 async def test_deleted_episode_is_not_added_again(database: URL, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from kitsu.db.engine import Timeouts
 from kitsu.db.statements import StatementRunner
+from kitsu.domain import progress
 from kitsu.domain.catalogue.importing import runs, steps
 from kitsu.domain.catalogue.importing.runs import ImportRunDetail, ImportRunReader, ImportRunService
 from kitsu.domain.pagination import PageRequest
@@ -148,7 +149,7 @@ async def test_report_lists_the_first_changes_and_counts_all(
 async def test_progress_grows_while_a_file_is_read(
     imports: Imports, database: URL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(steps, "PROGRESS_SECONDS", 0.01)
+    monkeypatch.setattr(progress, "PROGRESS_SECONDS", 0.01)
     run_id = await imports.upload_entries(*(entry(number, synonyms=["x" * 500] * 10) for number in range(1, 3000)))
     seen = set()
     async with working(database):

@@ -151,7 +151,7 @@ async def test_error_is_not_stored_under_the_key(backend: Backend, viewer: Viewe
 
 
 async def test_repeated_progress_changes_the_library_once(backend: Backend, viewer: Viewer) -> None:
-    body = await body_of(backend, "/watch/progress")
+    body = await body_of(backend, "/watch/progress") | {"progress_percent": 95}
     entry = f"/library/{body['anime_id']}"
     await viewer.write("PUT", entry, {"status": "plan_to_watch"})
     await post(viewer, "/watch/progress", "a key", body)

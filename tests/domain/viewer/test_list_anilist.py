@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kitsu.domain.viewer.list_import.entries import ListEntry, ListFileError, ListTooLarge, NotImported
+from kitsu.domain.viewer.list_import.entries import LibraryFields, ListEntry, ListFileError, ListTooLarge, NotImported
 from kitsu.domain.viewer.list_import.files import read_list
 from tests.domain.viewer.test_list_files import problem
 
@@ -54,7 +54,7 @@ FULL = item(
     5,
     id=77,
     status="COMPLETED",
-    score=85,
+    score=90,
     progress=12,
     repeat=2,
     notes="good\nso",
@@ -69,13 +69,14 @@ READ = ListEntry(
     title="Anime 5",
     ids=(("anilist", "5"), ("myanimelist", "105")),
     status="completed",
-    score=9,
+    score=9.0,
     notes="good\nso",
     episodes_watched=12,
     started_on="2019-12-31",
     completed_on="2020-05",
     times_rewatched=2,
     updated_at=datetime(2020, 9, 13, 12, 26, 40, tzinfo=UTC),
+    absent=frozenset({"tags"}),
 )
 
 
@@ -86,19 +87,29 @@ READ = ListEntry(
         {"user": {"name": "x"}, "lists": [listed(), {"name": "empty"}, listed(FULL), listed(status=None)]},
         {"data": {"MediaListCollection": {"lists": [listed(FULL)], "user": {}}}},
         {"animes": [listed(FULL)]},
+        {"data": {"anime": {"lists": [listed(FULL)]}}},
+        {"data": {"first": {"lists": []}, "second": {"lists": [listed(FULL)]}}},
+        {"data": {"Page": {"pageInfo": {"total": 1}, "mediaList": [FULL]}}},
+        {"data": {"p1": {"mediaList": []}, "p2": {"mediaList": [FULL]}}},
+        {"Page": {"mediaList": [FULL]}},
+        [{"data": {"Page": {"mediaList": [FULL]}}}, {"data": {"Page": {"mediaList": []}}}],
+        {"MediaListCollection": {"lists": [listed(FULL)]}, "User": {"name": "x"}, "version": "1.02", "type": "ANIME"},
     ],
 )
-def test_list_in_each_shape_is_read(file: Json) -> None:
+def test_list_in_each_shape_is_read(file: Any) -> None:
     assert list(read_list(json.dumps(file).encode())) == [READ]
 
 
 def test_list_of_the_front_end_is_read() -> None:
     media = [{"id": 1, "idMal": 11, "title": {"english": "One"}}, {"id": 2, "idMal": None, "title": {"english": None}}]
     file = {"animes": [{"name": "Planning", "status": "PLANNING", "entries": [{"media": each} for each in media]}]}
-    assert list(read_list(json.dumps(file).encode())) == [
-        ListEntry(number=1, title="One", ids=(("anilist", "1"), ("myanimelist", "11")), status="plan_to_watch"),
-        ListEntry(number=2, title="", ids=(("anilist", "2"),), status="plan_to_watch"),
-    ]
+    first, second = read_list(json.dumps(file).encode())
+    assert isinstance(first, ListEntry)
+    assert isinstance(second, ListEntry)
+    assert (first.title, first.ids) == ("One", (("anilist", "1"), ("myanimelist", "11")))
+    assert (second.title, second.ids) == ("", (("anilist", "2"),))
+    assert first.status == second.status == "plan_to_watch"
+    assert first.absent == second.absent == frozenset(LibraryFields.__struct_fields__) - {"status", "is_rewatching"}
 
 
 @pytest.mark.parametrize(
@@ -125,28 +136,30 @@ def test_status_of_list_or_entry_is_read(word: str, status: str) -> None:
     ("scores", "expected"),
     [
         ([0, None, 1, 5, 10], [None, None, 1, 5, 10]),
-        ([7.5, 7.4, 0.1, 10.0], [8, 7, 1, 10]),
+        ([7.5, 7.44, 0.1, 10.0], [8, 7, 1, 10]),
         ([100, 85, 84, 10, 7, 1, 0], [10, 9, 8, 1, 1, 1, None]),
         ([10.5, 5], [1, 1]),
         ([3, 5], [3, 5]),
     ],
 )
-def test_scores_on_either_scale_become_1_to_10(scores: list[float | None], expected: list[int | None]) -> None:
+def test_scores_on_either_scale_become_1_to_10(scores: list[float | None], expected: list[float | None]) -> None:
     found = entries(listed(*(item(number, score=score) for number, score in enumerate(scores, start=1))))
     assert [each.score for each in found] == expected
 
 
-@pytest.mark.parametrize("score", ["-1", "101", "NaN", "Infinity", "1e400", "true", '"9"', "[9]", "9" * 5000])
-def test_entry_with_invalid_score_is_rejected(score: str) -> None:
-    """The invalid score also has no effect on the scale of the others."""
+@pytest.mark.parametrize("score", ["-1", "101", "NaN", "Infinity", "1e400", "true", '"x"', "[9]", "9" * 5000, "9" * 30])
+def test_invalid_score_is_left_out_with_a_remark(score: str) -> None:
+    """It also has no effect on the scale of the others."""
     rows = [json.dumps(item(number, score=8)) for number in (1, 2, 3)]
     rows[1] = rows[1].replace(": 8", f": {score}")
     found = list(read_list(f'{{"lists": [{{"status": "CURRENT", "entries": [{", ".join(rows)}]}}]}}'.encode()))
-    assert [each.score if isinstance(each, ListEntry) else each.title for each in found] == [8, "Anime 2", 8]
+    assert [each.score for each in found if isinstance(each, ListEntry)] == [8, None, 8]
+    assert [len(each.remarks) for each in found if isinstance(each, ListEntry)] == [0, 1, 0]
+    assert "score" in getattr(found[1], "absent", ())
 
 
 def test_entry_without_media_id_is_rejected() -> None:
-    media: list[Any] = [None, {}, {"id": 0, "idMal": None}, {"id": -1}, {"id": "1"}, {"id": 2**31}, [1]]
+    media: list[Any] = [None, {}, {"id": 0, "idMal": None}, {"id": -1}, {"id": "x"}, {"id": True}, {"id": 2**31}, [1]]
     wrong: list[Any] = [{}, None, 5, "text", [], True, *({"media": each} for each in media)]
     for raw in wrong:
         found = refusal(raw)
@@ -157,20 +170,16 @@ def test_entry_without_media_id_is_rejected() -> None:
     "wrong",
     [
         {"status": 1},
-        {"status": "WATCHING"},
+        {"status": "READING"},
         {"status": "\ud800\0" + "x" * 1000},
-        {"progress": -1},
-        {"progress": 1.5},
-        {"progress": "1"},
-        {"progress": 2**31},
-        {"progress": 10**400},
-        {"repeat": True},
-        {"notes": 5},
         {"notes": "x" * 10_001},
-        {"startedAt": "2020-01-01"},
-        {"startedAt": {"year": "2020"}},
-        {"updatedAt": "now"},
         {"media": medium(type="MANGA")},
+        {"media": medium(type="manga", format="TV")},
+        {"media": medium(format="MANGA")},
+        {"media": medium(format="ONE_SHOT")},
+        {"media": medium(chapters=162)},
+        {"media": medium(30_101, idMal=101, title={"english": "Anime 1"})},
+        {"progressVolumes": 3},
     ],
 )
 def test_entry_with_invalid_field_is_rejected(wrong: Json) -> None:
@@ -194,8 +203,8 @@ def test_anime_in_several_lists_is_read_once() -> None:
     assert (found.number, found.status, found.notes) == (3, "dropped", None)
     [found] = entries(listed(plain, fuller, plain, status="COMPLETED"))
     assert (found.number, found.status, found.notes) == (2, "completed", "so")
-    [found] = entries(listed(item(), **custom), listed(item(score="x")), listed(item()), listed(item(), **custom))
-    assert (found.number, found.status) == (3, "watching")
+    [found] = entries(listed(item(), **custom), listed(item()), listed(item(), **custom))
+    assert (found.number, found.status) == (2, "watching")
     [refused] = read(listed(item(), **custom), listed(item(), **custom))
     assert isinstance(refused, NotImported)
     assert refused.number == 1
@@ -233,10 +242,84 @@ def test_characters_that_a_database_can_not_hold_are_removed() -> None:
     assert found.notes == "abc😀"
 
 
-def test_impossible_dates_are_left_out() -> None:
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"progress": -1}, "episodes_watched"),
+        ({"progress": "many"}, "episodes_watched"),
+        ({"progress": 2**31}, "episodes_watched"),
+        ({"progress": 10**400}, "episodes_watched"),
+        ({"repeat": True}, "times_rewatched"),
+        ({"repeat": [1]}, "times_rewatched"),
+        ({"notes": 5}, "notes"),
+        ({"startedAt": "soon"}, "started_on"),
+        ({"startedAt": {"year": "2020"}}, "started_on"),
+    ],
+)
+def test_optional_field_that_can_not_be_read_is_left_out_with_a_remark(wrong: Json, field: str) -> None:
+    found = entry(item(**wrong))
+    assert field in found.absent
+    [remark] = found.remarks
+    assert remark.endswith("it was left out.")
+    assert len(remark) < 200
+
+
+@pytest.mark.parametrize(
+    ("score_format", "scores", "expected"),
+    [
+        ("POINT_100", [9, 85, 84, 100, 3], [1.0, 9.0, 8.0, 10.0, 1.0]),
+        ("POINT_10_DECIMAL", [8.5, 10, 0.5], [9.0, 10.0, 1.0]),
+        ("POINT_10", [8, 1], [8.0, 1.0]),
+        ("POINT_5", [1, 2, 3, 4, 5, 0], [1.0, 3.0, 5.0, 7.0, 9.0, None]),
+        ("POINT_3", [1, 2, 3, None], [4.0, 6.0, 9.0, None]),
+        ("POINT_5", [70, 35], [7.0, 4.0]),
+        ("POINT_10", [70, 9], [7.0, 1.0]),
+        ("POINT_NEW", [8], [8.0]),
+    ],
+)
+def test_scale_of_the_file_is_used(score_format: str, scores: list[Any], expected: list[float | None]) -> None:
+    """A query can ask for scores of 100 points, whatever the user's scale is."""
+    user = {"mediaListOptions": {"scoreFormat": score_format}}
+    rows = [item(number, score=score) for number, score in enumerate(scores, start=1)]
+    for file in (
+        {"data": {"MediaListCollection": {"lists": [listed(*rows)], "user": user}}},
+        {"data": {"Viewer": user, "alias": {"lists": [listed(*rows)]}}},
+        {"MediaListCollection": {"lists": [listed(*rows)]}, "User": user},
+        {"data": {"Page": {"mediaList": [{**row, "status": "CURRENT", "user": user} for row in rows]}}},
+    ):
+        found = read_list(json.dumps(file).encode())
+        assert [each.score for each in found if isinstance(each, ListEntry)] == expected
+
+
+def test_score_of_automail_has_100_points() -> None:
+    assert entry(item(scoreRaw=9)).score == 1.0
+    assert entry(item(scoreRaw=80, score=4)).score == 8.0
+    assert entry(item(scoreRaw=0, score=4)).score == 4.0
+
+
+def test_collection_of_manga_is_reported() -> None:
+    raw = {"mediaId": 30001, "status": "COMPLETED"}
+    for file in (
+        {"data": {"manga": {"lists": [listed(raw)]}}},
+        {"MediaListCollection": {"lists": [listed(raw)]}, "type": "MANGA"},
+        {"data": {"mangaList": {"mediaList": [raw]}}},
+    ):
+        assert read_list(json.dumps(file).encode()) == [NotImported(1, None, "It is a manga.", None)]
+
+
+def test_media_id_alone_is_an_id_of_anilist() -> None:
+    assert entry({"mediaId": 7}).ids == (("anilist", "7"),)
+    assert entry({"mediaId": 7, "media": {"idMal": 8}}).ids == (("anilist", "7"), ("myanimelist", "8"))
+
+
+def test_impossible_date_keeps_what_is_certain_with_a_remark() -> None:
     found = entry(item(startedAt={"year": 2020, "month": 2, "day": 31}, completedAt={"year": None, "month": 2}))
-    assert (found.started_on, found.completed_on, found.updated_at) == (None, None, None)
-    assert entry(item(updatedAt=10**17)).updated_at is None
+    assert (found.started_on, found.completed_on, found.updated_at) == ("2020-02", None, None)
+    assert found.remarks == (
+        'Its `startedAt` "2020-2-31" is not a date; 2020-02 was kept.',
+        'Its `completedAt` "None-2" is not a date; it was left out.',
+    )
+    assert [entry(item(updatedAt=wrong)).updated_at for wrong in (10**17, "now", None)] == [None] * 3
 
 
 @pytest.mark.parametrize(
@@ -245,10 +328,11 @@ def test_impossible_dates_are_left_out() -> None:
         (b"{", "cut short"),
         (json.dumps({"lists": [listed(FULL)]}).encode()[:-20], "cut short"),
         (b'{"lists": []} x', "no JSON"),
-        (b"{}", "not a list of AniList"),
-        (b'{"lists": null, "data": null}', "not a list of AniList"),
-        (b'{"data": {"MediaListCollection": null}}', "not a list of AniList"),
-        (b'{"data": [1]}', "not a list of AniList"),
+        (b"{}", "not a list of MyAnimeList, AniList"),
+        (b'{"data": {"MediaListCollection": null}}', "not a list of MyAnimeList, AniList"),
+        (b'{"data": [1]}', "not a list of MyAnimeList, AniList"),
+        (b'{"errors": [{"message": "Private"}], "data": null}', "not a list of MyAnimeList, AniList"),
+        (json.dumps([{"x": 1}] * 3000).encode(), "not a list of MyAnimeList, AniList"),
         (b'{"lists": {}}', "not of the form"),
         (b'{"lists": [5]}', "not of the form"),
         (b'{"lists": [{"entries": {}}]}', "not of the form"),

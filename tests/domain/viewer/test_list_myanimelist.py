@@ -2,11 +2,12 @@
 
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kitsu.domain.viewer.list_import.entries import ListEntry, ListFileError, ListTooLarge, NotImported
+from kitsu.domain.viewer.list_import.entries import LibraryFields, ListEntry, ListFileError, ListTooLarge, NotImported
 from kitsu.domain.viewer.list_import.files import read_list
 from tests.domain.viewer.test_list_files import problem
 
@@ -88,6 +89,7 @@ def test_full_row_is_read() -> None:
             is_rewatching=True,
             tags="mystery, police",
             updated_at=datetime(2020, 9, 13, 12, 26, 40, tzinfo=UTC),
+            absent=frozenset(),
         )
     ]
 
@@ -95,18 +97,26 @@ def test_full_row_is_read() -> None:
 def test_minimal_row_is_read() -> None:
     assert rows(
         "<my_status>6</my_status><series_animedb_id>\n 0005 </series_animedb_id><unknown><deep/></unknown>"
-    ) == [ListEntry(number=1, title="", ids=(("myanimelist", "5"),), status="plan_to_watch")]
+    ) == [
+        ListEntry(
+            number=1,
+            title="",
+            ids=(("myanimelist", "5"),),
+            status="plan_to_watch",
+            absent=frozenset(LibraryFields.__struct_fields__) - {"status", "is_rewatching"},
+        )
+    ]
     assert list(read_list(b"<myanimelist/>")) == []
 
 
 @pytest.mark.parametrize(
     ("words", "status"),
     [
-        ("Watching|1| watching ", "watching"),
-        ("Completed|COMPLETED|2", "completed"),
-        ("On-Hold|On Hold|onhold|on_hold|3", "on_hold"),
+        ("Watching|1| watching |Currently Watching|Current|Rewatching|In progress", "watching"),
+        ("Completed|COMPLETED|2|Finished", "completed"),
+        ("On-Hold|On Hold|onhold|on_hold|3|Paused|Hold", "on_hold"),
         ("Dropped|4", "dropped"),
-        ("Plan to Watch|plantowatch|PLAN TO WATCH|6|\n6\n|<![CDATA[Plan to Watch]]>", "plan_to_watch"),
+        ("Plan to Watch|plantowatch|PLAN TO WATCH|6|\n6\n|<![CDATA[Plan to Watch]]>|Planned|Planning", "plan_to_watch"),
     ],
 )
 def test_status_in_any_spelling_is_read(words: str, status: str) -> None:
@@ -118,9 +128,6 @@ def test_status_in_any_spelling_is_read(words: str, status: str) -> None:
     [
         ("series_animedb_id", "|0|-1|x|2147483648|\uff11"),
         ("my_status", "| |5|0|7|Reading|Plan to Read|" + "x" * 5000),
-        ("my_score", "11|-1|x|8.5|1e1|0x1|" + "9" * 5000),
-        ("my_watched_episodes", "-1|x|1.0|2147483648|" + "9" * 5000),
-        ("my_times_watched", "-1|x|2147483648"),
         ("my_comments", "x" * 10_001 + "|" + "日" * 100_000),
         ("my_tags", "x" * 2_001),
     ],
@@ -130,6 +137,122 @@ def test_row_with_invalid_field_is_rejected(name: str, wrong: str) -> None:
         assert len(refusal(**{name: text})) < 200
 
 
+@pytest.mark.parametrize(
+    ("name", "field", "wrong"),
+    [
+        ("my_score", "score", "101|-1|x|1e1|0x1|" + "9" * 5000),
+        ("my_watched_episodes", "episodes_watched", "-1|x|2147483648|" + "9" * 5000),
+        ("my_times_watched", "times_rewatched", "-1|x|2147483648"),
+        ("my_start_date", "started_on", "yesterday|0000-05-07|05-07-20"),
+    ],
+)
+def test_optional_field_that_can_not_be_read_is_left_out_with_a_remark(name: str, field: str, wrong: str) -> None:
+    for text in wrong.split("|"):
+        read = entry(**{name: text})
+        assert field in read.absent
+        assert read == msgspec.structs.replace(entry(), remarks=read.remarks), text
+        [remark] = read.remarks
+        assert len(remark) < 200
+        assert remark.startswith(f"Its `{name}` ")
+        assert remark.endswith("it was left out.")
+
+
+@pytest.mark.parametrize(
+    ("text", "score"), [("0", None), ("", None), ("9.0", 9.0), ("90", 9.0), ("9,0", 9.0), ("100", 10.0)]
+)
+def test_score_of_10_or_100_points_is_read(text: str, score: float | None) -> None:
+    read = entry(my_score=text)
+    assert (read.score, read.remarks, "score" in read.absent) == (score, (), False)
+
+
+@pytest.mark.parametrize(("text", "score"), [("8.5", 9), ("85", 9), ("8,4", 8), ("84", 8), ("0.2", 1)])
+def test_score_is_rounded_with_a_remark(text: str, score: float) -> None:
+    read = entry(my_score=text)
+    assert (read.score, read.remarks) == (score, (f'Its `my_score` "{text}" is {score} of 10.',))
+
+
+def test_number_with_decimals_is_read() -> None:
+    read = entry(my_watched_episodes="37.0", my_times_watched="2.")
+    assert (read.episodes_watched, read.times_rewatched, read.remarks) == (37, 2, ())
+    read = entry(my_watched_episodes="37.5")
+    assert (read.episodes_watched, read.remarks) == (
+        37,
+        ('Its `my_watched_episodes` "37.5" is not a whole number; 37 was kept.',),
+    )
+
+
+def test_impossible_date_keeps_what_is_certain_with_a_remark() -> None:
+    read = entry(my_start_date="2014-00-17", my_finish_date="2015-02-30")
+    assert (read.started_on, read.completed_on) == ("2014", "2015-02")
+    assert read.remarks == (
+        'Its `my_start_date` "2014-00-17" is not a date; 2014 was kept.',
+        'Its `my_finish_date` "2015-02-30" is not a date; 2015-02 was kept.',
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_all"),
+    [
+        ({"my_status": "Completed"}, True),
+        ({"my_status": "Completed", "my_watched_episodes": "0"}, True),
+        ({"my_status": "Completed", "my_watched_episodes": ""}, True),
+        ({"my_status": "Completed", "my_watched_episodes": "12"}, False),
+        ({"my_status": "Completed", "my_rewatching": "1"}, False),
+        ({"my_status": "Dropped"}, False),
+    ],
+)
+def test_completed_row_without_a_number_has_all_episodes(fields: dict[str, str], is_all: bool) -> None:
+    assert entry(**fields).all_episodes is is_all
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "is_rewatching"),
+    [
+        ({"my_status": "Completed", "my_rewatching": "1"}, "completed", True),
+        ({"my_status": "Completed", "shiki_status": "Rewatching"}, "watching", True),
+        ({"my_status": "Watching", "shiki_status": "On-Hold"}, "on_hold", False),
+        ({"my_status": "Rewatching", "my_rewatching": "0"}, "watching", True),
+    ],
+)
+def test_rewatch_is_read(fields: dict[str, str], status: str, is_rewatching: bool) -> None:
+    read = entry(**fields, my_times_watched="2")
+    assert (read.status, read.is_rewatching, read.times_rewatched) == (status, is_rewatching, 2)
+
+
+@pytest.mark.parametrize(
+    ("raw", "notes"),
+    [
+        ("<![CDATA[tr&egrave;s bien<br />\nfin &amp; plus]]>", "très bien\nfin & plus"),
+        ("<![CDATA[a<br>b<BR/>c<br />\r\nd]]>", "a\nb\nc\nd"),
+        ("<![CDATA[&#39;&#x65E5;&lt;br /&gt;]]>", "'日<br />"),
+        ("<![CDATA[a & b &unknown; &#0;<i>c</i>]]>", "a & b &unknown; \ufffd<i>c</i>"),
+        ("tr&egrave;s &lt;br /&gt; bien", "très \n bien"),
+    ],
+)
+def test_notes_of_html_become_text(raw: str, notes: str) -> None:
+    assert entry(my_comments=raw).notes == notes
+
+
+def test_rows_of_manga_are_reported_beside_anime() -> None:
+    good = "<series_animedb_id>1</series_animedb_id><my_status>1</my_status>"
+    manga = "<manga_mangadb_id>1</manga_mangadb_id><manga_title>Monster</manga_title><my_status>2</my_status>"
+    xml = f"<myanimelist><anime>{good}</anime><manga>{manga}</manga><anime>{manga}</anime><manga/>"
+    xml += f"<anime>{good}<series_type>Light Novel</series_type></anime><anime>{good}</anime></myanimelist>"
+    read = read_list(xml.encode())
+    assert [each.number for each in read if isinstance(each, ListEntry)] == [1, 6]
+    assert [each for each in read if isinstance(each, NotImported)] == [
+        NotImported(2, "Monster", "It is a manga.", None),
+        NotImported(3, "Monster", "It is a manga.", None),
+        NotImported(4, None, "It is a manga.", None),
+        NotImported(5, None, "It is a manga.", None),
+    ]
+
+
+def test_swapped_export_type_is_ignored() -> None:
+    read = read_list(FULL.replace("<user_export_type>1", "<user_export_type> 2").encode())
+    assert [type(each) for each in read] == [ListEntry]
+
+
 def test_row_at_the_limits_is_read() -> None:
     fields = {"my_comments": "日" * 10_000, "my_tags": "x" * 2_000, "my_watched_episodes": "2147483647"}
     read = entry(my_score="10", **fields)
@@ -137,36 +260,14 @@ def test_row_at_the_limits_is_read() -> None:
     assert read.episodes_watched == 2**31 - 1
 
 
-def test_empty_field_equals_missing_field() -> None:
+def test_empty_field_is_none_and_not_absent() -> None:
     names = ("my_score", "my_comments", "my_tags", "my_watched_episodes", "my_times_watched", "my_rewatching")
     for text in ("", " \n ", "<![CDATA[]]>"):
         read = entry(**dict.fromkeys((*names, "my_start_date", "my_last_updated"), text))
-        assert read == entry()
-    assert entry(my_score="0", my_rewatching="0", my_last_updated="0") == entry()
+        assert read == msgspec.structs.replace(entry(), absent=frozenset({"completed_on"}))
+    zeros = entry(my_score="0", my_rewatching="0", my_last_updated="0")
+    assert zeros == msgspec.structs.replace(entry(), absent=entry().absent - {"score"})
     assert entry(my_rewatching="YES").is_rewatching
-
-
-@pytest.mark.parametrize(
-    ("text", "date"),
-    [
-        ("0000-00-00", None),
-        ("2020-00-00", "2020"),
-        ("2020-05-00", "2020-05"),
-        ("2020-00-07", "2020"),
-        ("2020-05-07", "2020-05-07"),
-        (" 2020-5-7 ", "2020-05-07"),
-        ("2020", "2020"),
-        ("2020-02-31", None),
-        ("2020-13-00", None),
-        ("0000-05-07", None),
-        ("05-07-20", None),
-        ("yesterday", None),
-        ("\uff12\uff10\uff12\uff10-05-07", None),
-    ],
-)
-def test_partial_date_keeps_the_known_part(text: str, date: str | None) -> None:
-    read = entry(my_start_date=text, my_finish_date=text)
-    assert (read.started_on, read.completed_on) == (date, date)
 
 
 def test_invalid_row_does_not_reject_the_others() -> None:
@@ -194,7 +295,7 @@ def test_invalid_row_does_not_reject_the_others() -> None:
         (b"a\0b\x08c\x1f\xef\xbf\xbed", "abcd"),
         (b"<![CDATA[a\0b\x08c]]>", "abc"),
         (b"\n  a b \n ", "a b"),
-        (b"\n <![CDATA[ a ]]>\n ", " a "),
+        (b"\n <![CDATA[ a ]]>\n ", "a"),
         (b"x" * 5000, "x" * 1000),
     ],
 )
@@ -207,12 +308,6 @@ def test_references_across_blocks_are_read() -> None:
         inside = " " * (65_536 - 120 + shift) + "<series_title>" + "&amp;&#x65E5;& &foo;" * 10 + "</series_title>"
         [read] = rows(inside)
         assert read.title == "&日& &foo;" * 10
-
-
-def test_claimed_encoding_is_ignored() -> None:
-    for claim in ("ISO-8859-1", "UTF-16", "no such"):
-        xml = FULL.replace("UTF-8", claim).replace("Death Note", "デス").encode()
-        assert [each.title for each in read_list(xml)] == ["デス"]
 
 
 DTD = "<!DOCTYPE myanimelist [{}]>\n<myanimelist><anime><series_title>{}</series_title></anime></myanimelist>"
@@ -237,9 +332,8 @@ def test_file_with_document_type_is_rejected(xml: str) -> None:
 @pytest.mark.parametrize(
     ("xml", "message"),
     [
-        (FULL.replace("<user_export_type>1", "<user_export_type> 2"), "manga"),
         ("<myanimelist><manga/></myanimelist>", "manga"),
-        ("<html><body/></html>", "begins with <html>"),
+        ("<rss><body/></rss>", "begins with <rss>"),
         ("<myanimelist><anime></myanimelist>", "mismatched"),
         ("<myanimelist/><myanimelist/>", "not well-formed XML"),
         ("< myanimelist/>", "not well-formed XML"),

@@ -2,47 +2,44 @@
 
 import json
 from collections import Counter
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from itertools import islice
-from typing import Any
-from uuid import UUID
+from typing import Any, NamedTuple
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kitsu.domain.catalogue.anime import AnimeListItem
-from kitsu.domain.viewer.library import LibraryEntry
+from kitsu.domain.catalogue.anime import AnimeType
+from kitsu.domain.viewer.list_export import myanimelist
 from kitsu.domain.viewer.list_import.entries import LibraryFields, ListEntry
 from kitsu.domain.viewer.list_import.files import read_list
-from kitsu.domain.viewer.list_import.myanimelist import EXPORT_TAIL, export_entry, export_head
 from tests.conftest import SHARED_DATA
 
-Exported = tuple[LibraryEntry, str]
-"""An entry, and the id of its anime at MyAnimeList."""
-NO_ID = UUID(int=0)
-NEVER = datetime(2020, 1, 1, tzinfo=UTC)
+
+class Exported(NamedTuple):
+    """An entry, and what the file has of its anime."""
+
+    entry: ListEntry
+    kind: AnimeType
+    episode_count: int | None
 
 
-def exported(myanimelist_id: str, title: str, kind: Any, episodes: int | None = None, **fields: Any) -> Exported:
-    anime = AnimeListItem(NO_ID, title, None, None, kind, None, episodes, None, None, None)
-    columns = msgspec.structs.asdict(LibraryFields(**fields))
-    rest: dict[str, Any] = {
-        "id": NO_ID,
-        "anime_id": NO_ID,
-        "version": 1,
-        "created_at": NEVER,
-        "updated_at": NEVER,
-        "anime": anime,
-    }
-    return LibraryEntry(**columns, **rest), myanimelist_id
+NOTE = (
+    "<!-- Written by Kitsu for MyAnimeList. Left out: decimals of scores, times of changes, and entries without an id "
+    "of MyAnimeList (0), which comments name. -->"
+)
 
 
-def written(entries: list[Exported], user_name: str) -> bytes:
+def exported(myanimelist_id: str, title: str, kind: AnimeType, episodes: int | None = None, **fields: Any) -> Exported:
+    return Exported(ListEntry(number=0, title=title, ids=(("myanimelist", myanimelist_id),), **fields), kind, episodes)
+
+
+def written(entries: list[Exported], user_name: str, left_out: Sequence[ListEntry] = ()) -> bytes:
     """Return the whole file."""
-    totals = Counter(entry.status for entry, _ in entries)
-    return b"".join([export_head(user_name, totals), *(export_entry(*each) for each in entries), EXPORT_TAIL])
+    totals = Counter(each.entry.status for each in entries)
+    pieces = [myanimelist.element(*each) for each in entries] + [myanimelist.left_out(each) for each in left_out]
+    return b"".join([myanimelist.head(user_name, totals, len(left_out)), *pieces, myanimelist.TAIL])
 
 
 def test_export_writes_elements_of_myanimelist() -> None:
@@ -54,6 +51,7 @@ def test_export_writes_elements_of_myanimelist() -> None:
     head, *anime = xml.split("\t<anime>\n")
     assert head.replace("\t", "").splitlines() == [
         '<?xml version="1.0" encoding="UTF-8" ?>',
+        NOTE,
         "<myanimelist>",
         "<myinfo>",
         "<user_id></user_id>",
@@ -102,7 +100,26 @@ INVALID_CHARACTERS = [*range(0x09), 0x0B, 0x0C, *range(0x0E, 0x20), 0xFFFE, 0xFF
 # The markup of XML, more often than random text has it.
 TEXT = st.lists(
     st.text(st.characters(codec="utf-8", exclude_characters="".join(map(chr, INVALID_CHARACTERS))), max_size=5)
-    | st.sampled_from(["]]>", "<![CDATA[", "&", "&amp;", "&#13;", "\r\n", "\r", "\n", " ", "<!--", "-->", "<", "]"])
+    | st.sampled_from(
+        [
+            "]]>",
+            "<![CDATA[",
+            "&",
+            "&amp;",
+            "&#13;",
+            "\r\n",
+            "\r",
+            "\n",
+            " ",
+            "<!--",
+            "-->",
+            "<",
+            "]",
+            "<br />",
+            "&eacute;",
+            "&lt;br>",
+        ]
+    )
 ).map("".join)
 NUMBER = st.integers(0, 2**31 - 1)
 DATE = st.none() | st.dates().map(str).flatmap(lambda day: st.sampled_from([day, day[:7], day[:4]]))
@@ -124,7 +141,7 @@ EXPORTED = st.builds(
 )
 
 
-def fields_of(entry: LibraryEntry | ListEntry) -> dict[str, object]:
+def fields_of(entry: ListEntry) -> dict[str, object]:
     return {name: getattr(entry, name) for name in LibraryFields.__struct_fields__}
 
 
@@ -138,10 +155,30 @@ def read_again(entries: list[Exported], user_name: str = "me") -> list[ListEntry
 @settings(max_examples=80, deadline=None)
 def test_import_of_export_reads_the_same_entries(entries: list[Exported], user_name: str) -> None:
     read = read_again(entries, user_name)
-    assert [fields_of(each) for each in read] == [fields_of(entry) for entry, _ in entries]
-    assert [(each.ids, each.title) for each in read] == [
-        ((("myanimelist", myanimelist_id),), entry.anime.title) for entry, myanimelist_id in entries
+    expected = [
+        {**fields_of(each.entry), **({"status": "completed"} if each.entry.is_rewatching else {})} for each in entries
     ]
+    assert [fields_of(each) for each in read] == expected
+    assert [(each.ids, each.title) for each in read] == [
+        (each.entry.ids, each.entry.title[:1000].strip()) for each in entries
+    ]
+
+
+def test_export_names_what_it_leaves_out() -> None:
+    entry = exported("1", "Kept", "TV", status="watching", score=8.5)
+    unknown = ListEntry(number=0, title="A --> B -- C---", status="completed")
+    xml = written([entry], "me", [unknown]).decode()
+    assert "MyAnimeList (1)" in xml
+    assert "<!-- Left out, without an id of MyAnimeList: A - -> B - - C- - - -->" in xml
+    assert "<my_score>9</my_score>" in xml
+    assert [each.title for each in read_again([entry])] == ["Kept"]
+    assert [each.title for each in read_list(xml.encode())] == ["Kept"]
+
+
+def test_export_of_rewatch_is_completed_with_mark() -> None:
+    xml = written([exported("1", "Again", "TV", 12, status="watching", is_rewatching=True)], "me").decode()
+    assert "<my_status>Completed</my_status>" in xml
+    assert "<my_rewatching>1</my_rewatching>" in xml
 
 
 def test_export_leaves_out_characters_that_xml_can_not_hold() -> None:

@@ -29,12 +29,17 @@ _PROVIDERS: dict[str, tuple[Provider, str]] = {
 MAX_SOURCE_BYTES = 1000
 """A longer source does not fit a key of an index."""
 MAX_HOST = 255
+MAX_REMARKS = 10
+"""Of an entry: after them a list with a wrong item is left out as a whole."""
+YEAR_10000 = 253_402_300_800  # in Unix seconds
 
 _PATTERNS = {host: (provider, re.compile(pattern + "/?")) for host, (provider, pattern) in _PROVIDERS.items()}
 
-_Name = Annotated[str, Meta(min_length=1, max_length=1000)]
+# What the database can store: neither a NUL nor a lone surrogate.
+_STORABLE = r"^[^\x00\ud800-\udfff]*\Z"
+_Name = Annotated[str, Meta(min_length=1, max_length=1000, pattern=_STORABLE)]
 # The longest text that fits a key of an index in any script.
-_Tag = Annotated[str, Meta(min_length=1, max_length=200)]
+_Tag = Annotated[str, Meta(min_length=1, max_length=200, pattern=_STORABLE)]
 _Url = Annotated[str, Meta(max_length=MAX_URL_LENGTH, pattern=IMAGE_URL)]
 
 
@@ -52,8 +57,13 @@ class _Score(msgspec.Struct, rename="camel"):
     arithmetic_geometric_mean: Annotated[float, Meta(ge=1, le=10)]
 
 
+class _Airing(msgspec.Struct, rename="camel"):
+    episode: Annotated[int, Meta(ge=1, le=MAX_EPISODES)]
+    airing_at: Annotated[int, Meta(ge=0, lt=YEAR_10000)]
+
+
 class Entry(msgspec.Struct, rename="camel"):
-    """An anime in the file. Other keys are ignored."""
+    """An anime in the file. Other keys are ignored; `airingSchedule` is an addition, with AniList's names."""
 
     sources: Annotated[list[Annotated[str, Meta(max_length=500)]], Meta(min_length=1, max_length=100)]
     title: Annotated[str, Meta(max_length=255, pattern=r"\S")]
@@ -68,6 +78,7 @@ class Entry(msgspec.Struct, rename="camel"):
     synonyms: list[_Name] = []
     studios: list[_Name] = []
     tags: list[_Tag] = []
+    airing_schedule: Annotated[list[_Airing], Meta(max_length=MAX_EPISODES)] = []
 
     def columns(self) -> dict[str, Any]:
         """Return the columns of `anime`. Raises ValueError for a text that the database can't store."""
@@ -93,6 +104,10 @@ class Entry(msgspec.Struct, rename="camel"):
                 raise ValueError(f"there is a NUL character in `{name}`")
         return columns
 
+    def airing(self) -> list[tuple[int, int]]:
+        """Return the numbers of episodes and when they air, in Unix seconds."""
+        return list({each.episode: each.airing_at for each in self.airing_schedule}.items())
+
     def ids(self) -> list[tuple[str, str]]:
         """Return provider and id of each source. Raises ValueError for a source that is not a URL."""
         if any("\0" in source for source in self.sources):
@@ -102,6 +117,32 @@ class Entry(msgspec.Struct, rename="camel"):
 
 BLANK = Entry(["https://example.org"], "blank", "UNKNOWN", 0, "UNKNOWN").columns() | {"title": None, "status": None}
 """The columns of an entry without values."""
+
+
+_OPTIONAL = {field.encode_name for field in msgspec.structs.fields(Entry) if not field.required}
+_PLACE = re.compile(r"(\w+)(?:\[([0-9]+)\])?")
+
+
+def without_wrong_values(raw: Any) -> tuple[Entry, list[str]]:
+    """Return an entry without its optional values that are wrong, and what is wrong with each.
+
+    Raises ValidationError when a required value is wrong.
+    """
+    remarks: list[str] = []
+    while True:
+        try:
+            return msgspec.convert(raw, Entry), remarks
+        except msgspec.ValidationError as error:
+            message, _, path = str(error).partition(" - at `$.")
+            place = _PLACE.match(path)
+            if place is None or place[1] not in _OPTIONAL:
+                raise
+            name, values = place[1], raw[place[1]]
+            raw = {key: value for key, value in raw.items() if key != name}
+            if place[2] and isinstance(values, list) and len(remarks) < MAX_REMARKS:
+                at = int(place[2])
+                raw[name] = [*values[:at], *values[at + 1 :]]
+            remarks.append(f"`{path.strip('`')}` was left out: {message}")
 
 
 def parse_source(url: str) -> tuple[str, str]:

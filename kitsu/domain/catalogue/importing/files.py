@@ -6,17 +6,17 @@ compressed, and then end in `.zst`.
 
 import sys
 from codecs import BOM_UTF8
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from io import BufferedReader, RawIOBase
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import ijson
 import msgspec
 
-from kitsu.domain.catalogue.importing.entries import Entry
+from kitsu.domain.catalogue.importing.entries import Entry, without_wrong_values
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -39,6 +39,8 @@ class Numbered(NamedTuple):
     number: int
     entry: Entry | None
     reason: str = ""
+    remarks: Sequence[str] = ()
+    """What was left out of the entry."""
 
 
 def read_catalogue(path: Path, progress: Callable[[int], None]) -> Iterator[Numbered]:
@@ -115,11 +117,22 @@ def _is_metadata(line: bytes) -> bool:
 
 def _decoded(number: int, line: bytes) -> Numbered:
     try:
-        return Numbered(number, _decoder.decode(line))
+        try:
+            return Numbered(number, _decoder.decode(line))
+        except msgspec.ValidationError:
+            return _salvaged(number, msgspec.json.decode(line))
     except (ValueError, RecursionError) as error:
         if not line.endswith(b"\n") and not _is_json(line):
             raise CatalogueFileError(f"the file is cut short: it ends in the middle of line {number}.") from None
         return Numbered(number, None, "it is nested too deep" if isinstance(error, RecursionError) else str(error))
+
+
+def _salvaged(number: int, item: Any) -> Numbered:
+    try:
+        entry, remarks = without_wrong_values(item)
+    except msgspec.ValidationError as error:
+        return Numbered(number, None, str(error))
+    return Numbered(number, entry, remarks=remarks)
 
 
 def _is_json(line: bytes) -> bool:
@@ -133,10 +146,7 @@ def _is_json(line: bytes) -> bool:
 def _read_object(content: BufferedReader) -> Iterator[Numbered]:
     try:
         for number, item in enumerate(ijson.items(content, "data.item", use_float=True), start=1):
-            try:
-                yield Numbered(number, msgspec.convert(item, Entry))
-            except msgspec.ValidationError as error:
-                yield Numbered(number, None, str(error))
+            yield _salvaged(number, item)
     except ijson.IncompleteJSONError:
         raise CatalogueFileError("the file is cut short, no JSON, or holds a number that is too large.") from None
     except (ijson.JSONError, ValueError) as error:

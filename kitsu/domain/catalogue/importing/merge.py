@@ -24,6 +24,7 @@ from kitsu.domain.catalogue.importing.identity import CONTESTED, Identities, ide
 MAX_REFUSED = 1000
 """A file with more invalid entries is not a catalogue, and is refused as a whole."""
 MAX_REASON_LENGTH = 300
+MAX_REMARKS = 1000
 BATCH_SIZE = 200
 """Entries that one COPY sends. They are in memory at once, 64 KB each at most from JSON Lines."""
 UUIDV7_SINCE = 18
@@ -54,11 +55,26 @@ class Report(msgspec.Struct):
     """What the file says of merges, splits and ids that moved."""
     refused: list[tuple[int, str]] = []
     """Number and reason of each."""
+    values_left_out: int = 0
+    """Optional values that were wrong, and left out of their entries."""
+    remarks: list[tuple[int, str]] = []
+    """The first MAX_REMARKS of them: the entry's number, and what is wrong."""
+    kept_episodes: list[tuple[str, list[int]]] = []
+    """Title of an anime, and its episodes beyond the new number that viewers have watched or editors have changed."""
 
     def refuse(self, number: int, reason: str) -> None:
         """Add a refused entry."""
-        is_long = len(reason) > MAX_REASON_LENGTH
-        self.refused.append((number, reason[:MAX_REASON_LENGTH] + " …" if is_long else reason))
+        self.refused.append((number, _short(reason)))
+
+    def remark(self, number: int, text: str) -> None:
+        """Add a value that was left out."""
+        self.values_left_out += 1
+        if len(self.remarks) < MAX_REMARKS:
+            self.remarks.append((number, _short(text)))
+
+
+def _short(text: str) -> str:
+    return text[:MAX_REASON_LENGTH] + " …" if len(text) > MAX_REASON_LENGTH else text
 
 
 class _Rollback(Exception):
@@ -125,7 +141,7 @@ async def _import(
     await connection.execute("SELECT set_config('kitsu.change_source', 'import', true)")
     await connection.execute(_SQL["create_tables"])
     rows = _rows(path, progress, report)
-    columns = ["number", "anime_id", "release_id", "root", "fields", "sources"]
+    columns = ["number", "anime_id", "release_id", "root", "fields", "sources", "airing"]
     while batch := list(islice(rows, BATCH_SIZE)):
         await connection.copy_records_to_table("import_entries", records=batch, columns=columns)
     if not await connection.fetchval("SELECT EXISTS (SELECT FROM import_entries)"):
@@ -147,19 +163,24 @@ async def _import(
     blank = "'" + msgspec.json.encode(BLANK).decode() + "'::jsonb"
     await connection.execute(_SQL["merge"].format(columns=", ".join(BLANK), blank=blank, sample=sample, new_id=new_id))
     counts = await connection.fetchrow(_SQL["count"])
-    return Report(**counts, left_out=left_out, identities=identities, refused=sorted(report.refused))
+    report.kept_episodes = [(title, numbers) for title, numbers in await connection.fetch(_SQL["kept"])]
+    report.refused.sort()
+    return msgspec.structs.replace(report, **counts, left_out=left_out, identities=identities)
 
 
 def _rows(path: Path, progress: Callable[[int], None], report: Report) -> Iterator[tuple[Any, ...]]:
     """Yield the valid entries as rows; add the others to the report. Raises CatalogueFileError, also for too many."""
-    for number, entry, why_not in read_catalogue(path, progress):
+    for number, entry, why_not, remarks in read_catalogue(path, progress):
         reason = why_not
         if entry is not None:
             try:
-                texts = [msgspec.json.encode(part).decode() for part in (entry.columns(), entry.ids())]
+                parts = (entry.columns(), entry.ids(), entry.airing())
+                texts = [msgspec.json.encode(part).decode() for part in parts]
             except ValueError as error:  # UnicodeEncodeError, for a lone surrogate, is one
                 reason = str(error)
             else:
+                for remark in remarks:
+                    report.remark(number, remark)
                 yield number, uuid7(), uuid7(), number, *texts
                 continue
         report.refuse(number, reason)

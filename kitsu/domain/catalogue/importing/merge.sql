@@ -5,7 +5,7 @@
 -- An entry with `number = root` stands for its group; `target` is the anime of the catalogue that the group is.
 CREATE TEMP TABLE import_entries (
     number int PRIMARY KEY, anime_id uuid NOT NULL, release_id uuid NOT NULL, root int NOT NULL, fields jsonb NOT NULL,
-    sources jsonb NOT NULL, target uuid
+    sources jsonb NOT NULL, airing jsonb NOT NULL, target uuid
 ) ON COMMIT DROP;
 CREATE TEMP TABLE import_sources (
     number int NOT NULL, provider text NOT NULL, external_id text NOT NULL
@@ -16,6 +16,7 @@ CREATE TEMP TABLE import_links (
 CREATE TEMP TABLE import_contested (provider text NOT NULL, external_id text NOT NULL) ON COMMIT DROP;
 CREATE TEMP TABLE import_moves (provider text NOT NULL, external_id text NOT NULL, root int NOT NULL) ON COMMIT DROP;
 CREATE TEMP TABLE import_episodes (release_id uuid NOT NULL, first int NOT NULL, last int NOT NULL) ON COMMIT DROP;
+CREATE TEMP TABLE import_kept_episodes (anime_id uuid NOT NULL, numbers int[] NOT NULL) ON COMMIT DROP;
 CREATE TEMP TABLE import_updated (anime_id uuid NOT NULL) ON COMMIT DROP;
 CREATE TEMP TABLE import_changes (
     anime_id uuid NOT NULL, new_release_id uuid NOT NULL, release_id uuid, is_first bool NOT NULL, old jsonb NOT NULL,
@@ -272,7 +273,6 @@ WITH added AS (
 )
 INSERT INTO import_updated SELECT anime_id FROM added;
 
--- An import never removes an episode: viewers' history hangs on them.
 WITH added AS (
     INSERT INTO episodes (id, release_id, number)
     SELECT {new_id}, i.release_id, n FROM import_episodes i, generate_series(i.first, i.last) n
@@ -281,6 +281,46 @@ WITH added AS (
 )
 INSERT INTO import_updated
 SELECT anime_id FROM import_changes WHERE release_id IN (SELECT release_id FROM added);
+
+-- Episodes beyond a smaller number go, unless viewers' history hangs on them or an editor has worked on them.
+WITH fewer AS (
+    SELECT c.anime_id, c.release_id, (c.new->>'episode_count')::int AS count
+    FROM import_changes c JOIN anime a ON a.id = c.anime_id
+    WHERE (c.new->>'episode_count')::int < (c.old->>'episode_count')::int AND 'episode_count' <> ALL (a.edited_fields)
+), surplus AS (
+    SELECT e.id, e.number, f.anime_id, (
+        e.title IS NOT NULL OR e.airs_at IS DISTINCT FROM e.imported_airs_at
+        OR EXISTS (SELECT FROM views v WHERE v.episode_id = e.id)
+        OR EXISTS (SELECT FROM plays p WHERE p.anime_id = f.anime_id AND p.episode = e.number)
+        OR EXISTS (SELECT FROM watch_progress w WHERE w.anime_id = f.anime_id AND w.episode = e.number)
+    ) AS is_kept
+    FROM fewer f JOIN episodes e ON e.release_id = f.release_id AND e.number > f.count
+), kept AS (
+    INSERT INTO import_kept_episodes
+    SELECT anime_id, array_agg(number ORDER BY number) FROM surplus WHERE is_kept GROUP BY anime_id
+), removed AS (
+    DELETE FROM episodes USING surplus s WHERE episodes.id = s.id AND NOT s.is_kept RETURNING s.anime_id
+)
+INSERT INTO import_updated SELECT anime_id FROM removed;
+
+-- When episodes air, unless an editor has set it otherwise since the last import.
+WITH wanted AS (
+    SELECT i.anime_id, i.release_id, (pair->>0)::int AS number, to_timestamp((pair->>1)::bigint) AS airs_at
+    FROM import_entries e JOIN catalogue_imports i ON i.anime_id = coalesce(e.target, e.anime_id),
+         jsonb_array_elements(e.airing) pair
+    WHERE e.number = e.root
+), timed AS (
+    UPDATE episodes e
+    SET airs_at = CASE WHEN e.airs_at IS DISTINCT FROM e.imported_airs_at THEN e.airs_at ELSE w.airs_at END,
+        imported_airs_at = w.airs_at
+    FROM wanted w
+    WHERE e.release_id = w.release_id AND e.number = w.number AND e.imported_airs_at IS DISTINCT FROM w.airs_at
+    RETURNING w.anime_id
+)
+INSERT INTO import_updated SELECT anime_id FROM timed;
+
+-- name: kept
+SELECT a.title, k.numbers FROM import_kept_episodes k JOIN anime a ON a.id = k.anime_id ORDER BY a.title LIMIT 1000
 
 -- name: count
 WITH roots AS (

@@ -1,8 +1,8 @@
 """The two steps of an import of an uploaded file: the dry run, and the import itself. Jobs run them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any
@@ -11,15 +11,13 @@ from uuid import UUID
 import asyncpg
 import msgspec
 from sqlalchemy import delete, func, select, update
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from kitsu.db.models import CatalogueChange, ImportChunk, ImportRun
 from kitsu.domain.catalogue.importing.files import CatalogueFileError
 from kitsu.domain.catalogue.importing.merge import Report, import_catalogue
 from kitsu.domain.catalogue.importing.runs import MAX_CHANGES, SUFFIXES, ChangeCount, ImportedChange, ImportResult
-
-PROGRESS_SECONDS = 1.0
+from kitsu.domain.progress import stored_progress
 
 # The state of a run whose worker was killed is that of the step already.
 _BEFORE_CHECK = ("uploaded", "checking", "failed")
@@ -67,10 +65,13 @@ async def run_step(engine: AsyncEngine, run_id: UUID, *, dry_run: bool) -> Repor
             await connection.execute(_DELETE_FILE, run_id)
             await connection.execute(_FINISH, run_id, msgspec.json.encode(result).decode())
 
+    async def store(bytes_read: int) -> None:
+        await _update(engine, run_id, {"bytes_read": bytes_read})
+
     with _empty_file(run.file_name) as (path, file):
         await _copy(engine, run_id, file)
         try:
-            async with _progress(engine, run_id) as progress:
+            async with stored_progress(store) as progress:
                 report = await import_catalogue(
                     engine, path, dry_run=dry_run, progress=progress, editor_id=run.user_id, before_end=before_end
                 )
@@ -131,27 +132,3 @@ async def _copy(engine: AsyncEngine, run_id: UUID, file: IO[bytes]) -> None:
             await asyncio.to_thread(file.write, chunk)
             number += 1
     file.flush()
-
-
-@asynccontextmanager
-async def _progress(engine: AsyncEngine, run_id: UUID) -> AsyncIterator[Callable[[int], None]]:
-    """Yield a function that notes the number of bytes read, which is stored every second."""
-    bytes_read = 0
-
-    def note(number: int) -> None:
-        nonlocal bytes_read
-        bytes_read = number
-
-    async def store() -> None:
-        while True:
-            await asyncio.sleep(PROGRESS_SECONDS)
-            with suppress(SQLAlchemyError, OSError):  # the import meets the same error
-                await _update(engine, run_id, {"bytes_read": bytes_read})
-
-    task = asyncio.create_task(store())
-    try:
-        yield note
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task

@@ -42,7 +42,8 @@ class LibraryFields(msgspec.Struct, frozen=True, kw_only=True):
     """The columns of the library that a list fills, as in `LibraryEntry`."""
 
     status: Status
-    score: int | None = None
+    score: float | None = None
+    """1.0 to 10.0 with one decimal."""
     notes: str | None = None
     episodes_watched: int = 0
     started_on: str | None = None
@@ -53,9 +54,23 @@ class LibraryFields(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ListEntry(LibraryFields, frozen=True, kw_only=True):
-    """An entry of a file."""
+    """An entry of a file. It names its anime by `anime_id`, else by `ids`, else by `title` and `year`."""
 
-    number: int  # its place in the file, from 1
-    title: str  # empty where the file has none
-    ids: tuple[tuple[str, str], ...]  # provider and id, best first; at least one
-    updated_at: datetime | None = None  # when it was changed on the other site, where the file has that
+    number: int
+    """The place in the file, from 1."""
+    title: str
+    """Empty where the file has none."""
+    ids: tuple[tuple[str, str], ...] = ()
+    """Provider and id, best first. Empty where the file has only a title."""
+    anime_id: UUID | None = None
+    """The id at Kitsu, in Kitsu's own exports. Another installation may not have it."""
+    year: int | None = None
+    """The year when the anime was first shown, where the file has it."""
+    updated_at: datetime | None = None
+    """When the entry was changed on the other site, where the file has it."""
+    all_episodes: bool = False
+    """Whether all episodes are watched: the entry is completed, and the file has no number or 0."""
+    absent: frozenset[str] = frozenset()
+    """The names of the `LibraryFields` that the file does not have, or that can't be read."""
+    remarks: tuple[str, ...] = ()
+    """Sentences for the report, about values that were changed or left out."""

@@ -1,158 +1,183 @@
-"""Import of a list into a viewer's library: the anime of each entry, and the policy for existing entries."""
+"""Import of a list into a viewer's library, in one transaction."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import ARRAY, Text, Uuid, and_, bindparam, func, select, text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ARRAY, Uuid, any_, bindparam, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from uuid_utils.compat import uuid7
 
 from kitsu.db import models
 from kitsu.domain.concurrency import released_slot
-from kitsu.domain.fields import described
 from kitsu.domain.outcomes import Outcomes
-from kitsu.domain.viewer.list_import.entries import LibraryFields, ListEntry, ListFileError, NotImported, Suggestion
+from kitsu.domain.viewer.list_import.entries import ListEntry, ListFileError, NotImported
 from kitsu.domain.viewer.list_import.files import read_list
+from kitsu.domain.viewer.list_import.matching import Match, find_anime, suggest
+from kitsu.domain.viewer.list_import.policies import FIELDS, Outcome, Policy, decide, remark_on_kept, values_of
+from kitsu.domain.viewer.list_import.reports import NOT_FOUND, ImportedRow, ImportReport, Result
+from kitsu.domain.viewer.list_import.storage import Upload, add_finished
 from kitsu.errors import Unauthorized
 
-Policy = Literal["keep", "replace", "newer"]
-
-MAX_CONCURRENT_IMPORTS = 1  # of one process: a file is in memory while it is read, and the largest take 300 MB
-MAX_SUGGESTIONS = 200
-
-
-class ImportReport(msgspec.Struct):
-    """Counts of the entries of a file, and those that were not imported."""
-
-    added: Annotated[int, described("The number of new entries.", 41)]
-    updated: Annotated[int, described("The number of changed entries.", 3)]
-    unchanged: Annotated[int, described("The number of entries that were kept.", 12)]
-    not_imported: Annotated[list[NotImported], described("The entries that were not imported.")]
-    dry_run: Annotated[bool, described("Whether the library was left unchanged, as requested.")]
+MAX_CONCURRENT_IMPORTS = 1  # of one process, since a file is in memory while it is read
+MAX_REQUEST_BYTES = 5 << 20
+MAX_REQUEST_ROWS = 5_000
+"""A larger file is imported by a job."""
+BATCH_ROWS = 1_000
+"""Rows that one statement stores, so that each stays far below the timeout of statements."""
 
 
-_FIELDS = LibraryFields.__struct_fields__
-_user, _entry, _known = models.User, models.LibraryEntry, models.ExternalId
+class NeedsJob(Exception):
+    """The file is larger than those that a request imports."""
+
+
+class _Wanted(NamedTuple):
+    """A row whose anime is known, and the values that it has."""
+
+    entry: ListEntry
+    anime_id: UUID
+    values: dict[str, Any]
+    remarks: list[str]
+
+
+_user, _entry = models.User, models.LibraryEntry
 _user_id: Any = bindparam("user_id", type_=Uuid)
 
-# Other requests that add rows of the user wait: their foreign key needs the user's row.
-_LOCK = select(_user.id).where(_user.id == _user_id).with_for_update()
-_wanted = (
-    func.unnest(bindparam("providers", type_=ARRAY(Text)), bindparam("ids", type_=ARRAY(Text)))
-    .table_valued("provider", "external_id")
-    .render_derived()
-)
-_IDS = select(_known.provider, _known.external_id, _known.anime_id).join(
-    _wanted, and_(_known.provider == _wanted.c.provider, _known.external_id == _wanted.c.external_id)
-)
+# Imports of a user wait for each other. Requests that add rows of the user don't: these only need the user's key.
+_LOCK = select(_user.id).where(_user.id == _user_id).with_for_update(key_share=True)
 _EXISTING = (
-    select(_entry.anime_id, _entry.updated_at, *(getattr(_entry, name) for name in _FIELDS))
-    .where(_entry.user_id == _user_id)
+    select(_entry.anime_id, _entry.updated_at, *(getattr(_entry, name) for name in FIELDS))
+    .where(_entry.user_id == _user_id, _entry.anime_id == any_(bindparam("ids", type_=ARRAY(Uuid))))
+    .order_by(_entry.anime_id)
     .with_for_update()
 )
-_new = insert(_entry)
-_UPSERT = _new.on_conflict_do_update(
-    index_elements=[_entry.user_id, _entry.anime_id],
-    set_={**{name: _new.excluded[name] for name in _FIELDS}, "version": _entry.version + 1, "updated_at": func.now()},
-)
-_SUGGEST = text("""
-SELECT wanted.n, found.id, found.title
-FROM unnest(CAST(:titles AS text[])) WITH ORDINALITY AS wanted (title, n),
-LATERAL (SELECT left(replace(kitsu_search_key(wanted.title), ' ', ''), 250) AS packed) AS key,
-LATERAL (
-    SELECT anime.id, anime.title FROM anime_titles JOIN anime ON anime.id = anime_titles.anime_id
-    WHERE length(key.packed) >= 3 AND anime_titles.packed = key.packed
-    ORDER BY position, created_at DESC, anime.id LIMIT 1
-) AS found
-""")
+_COLUMNS = ", ".join(FIELDS)
+_ADD = text(f"""
+INSERT INTO library_entries (id, user_id, anime_id, {_COLUMNS})
+SELECT id, :user_id, anime_id, {_COLUMNS}
+FROM jsonb_populate_recordset(NULL::library_entries, CAST(:rows AS jsonb))
+ON CONFLICT (user_id, anime_id) DO NOTHING RETURNING anime_id
+""")  # noqa: S608 - the names of columns
+_CHANGE = text(f"""
+UPDATE library_entries entry
+SET {", ".join(f"{name} = new.{name}" for name in FIELDS)}, version = entry.version + 1, updated_at = now(),
+    status_set_at = CASE
+        WHEN new.status = entry.status AND new.is_rewatching = entry.is_rewatching THEN entry.status_set_at
+        ELSE now() END
+FROM jsonb_populate_recordset(NULL::library_entries, CAST(:rows AS jsonb)) new
+WHERE entry.user_id = :user_id AND entry.anime_id = new.anime_id
+""")  # noqa: S608 - the names of columns
 
 
 class ListImporter:
+    """Imports files at once. `steps.py` imports those that need a job."""
+
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._slot = asyncio.Semaphore(MAX_CONCURRENT_IMPORTS)
         self.outcomes = Outcomes("done", refused=ListFileError)
-        """Of imports, without dry runs."""
+        """Of imports without jobs and dry runs."""
 
-    async def run(self, user_id: UUID, data: bytes, policy: Policy, *, dry_run: bool) -> ImportReport:
-        """Import a MyAnimeList or AniList file. Raises ListFileError, Unauthorized."""
-        with nullcontext() if dry_run else self.outcomes.counted(), released_slot():
+    async def run(self, upload: Upload, *, has_limits: bool = True) -> ImportReport:
+        """Import a file. Raises NeedsJob if the limits of a request apply; ListFileError, Unauthorized."""
+        if has_limits and len(upload.data) > MAX_REQUEST_BYTES:
+            raise NeedsJob
+        with nullcontext() if upload.dry_run else self.outcomes.counted(), released_slot():
             async with self._slot:
-                items = await asyncio.to_thread(read_list, data)
-                async with self._engine.connect() as connection:
-                    report = await _import(connection, user_id, items, policy)
-                    await (connection.rollback() if dry_run else connection.commit())
-        report.dry_run = dry_run
-        return report
+                items = await asyncio.to_thread(read_list, upload.data)
+                if has_limits and len(items) > MAX_REQUEST_ROWS:
+                    raise NeedsJob
+                async with self._engine.begin() as connection:
+                    result = await import_rows(connection, upload.user_id, items, upload.policy, upload.dry_run)
+                    return await add_finished(connection, upload, result)
 
 
-async def _import(
-    connection: AsyncConnection, user_id: UUID, items: Sequence[ListEntry | NotImported], policy: Policy
-) -> ImportReport:
+async def import_rows(
+    connection: AsyncConnection,
+    user_id: UUID,
+    items: Sequence[ListEntry | NotImported],
+    policy: Policy,
+    dry_run: bool,  # noqa: FBT001 - one of the values of an upload
+    progress: Callable[[int], None] = lambda _: None,
+) -> Result:
+    """Store the rows in the connection's transaction, or with `dry_run` only decide about them. Raises Unauthorized.
+
+    `progress` gets the number of rows that are done.
+    """
+    matches = await find_anime(connection, [item for item in items if isinstance(item, ListEntry)])
     if await connection.scalar(_LOCK, {"user_id": user_id}) is None:
         raise Unauthorized
-    entries = [item for item in items if isinstance(item, ListEntry)]
-    not_imported = [item for item in items if isinstance(item, NotImported)]
-    anime_ids = await _find_anime(connection, entries)
-    existing = {row.anime_id: row for row in await connection.execute(_EXISTING, {"user_id": user_id})}
+    wanted, unknown, not_imported = await asyncio.to_thread(_sort, items, matches)
+    rows = [ImportedRow(each.number, each.title, None, "not_imported", [each.reason]) for each in not_imported]
+    for start in range(0, len(wanted), BATCH_ROWS):
+        progress(len(rows))
+        rows += await _store(connection, user_id, wanted[start : start + BATCH_ROWS], policy, dry_run=dry_run)
+    await suggest(connection, [each for each in not_imported if each.reason == NOT_FOUND])
+    rows.sort(key=lambda row: row.number)
+    return Result(rows, not_imported, unknown)
 
-    known: dict[UUID, ListEntry] = {}
-    unknown = []
-    for entry in entries:
-        anime_id = next((anime_ids[each] for each in entry.ids if each in anime_ids), None)
-        if anime_id is None:
-            unknown.append(NotImported(entry.number, entry.title, "It is not in the catalogue.", None))
-        elif first := known.get(anime_id):
-            reason = f"It is the same anime as entry {first.number}."
-            not_imported.append(NotImported(entry.number, entry.title, reason, None))
+
+def _sort(
+    items: Sequence[ListEntry | NotImported], matches: dict[int, Match]
+) -> tuple[list[_Wanted], list[ListEntry], list[NotImported]]:
+    """Return the rows to import, those whose anime is unknown, and all that are not imported."""
+    wanted: dict[UUID, _Wanted] = {}
+    unknown, not_imported = [], []
+    for item in items:
+        if isinstance(item, NotImported):
+            not_imported.append(item)
+        elif (match := matches.get(item.number)) is None:
+            unknown.append(item)
+            not_imported.append(NotImported(item.number, item.title or None, NOT_FOUND, None))
+        elif first := wanted.get(match.anime_id):
+            reason = f"It is the same anime as entry {first.entry.number}."
+            not_imported.append(NotImported(item.number, item.title or None, reason, None))
         else:
-            known[anime_id] = entry
-    changed = [
-        {"id": uuid7(), "user_id": user_id, "anime_id": anime_id, **{name: getattr(entry, name) for name in _FIELDS}}
-        for anime_id, entry in known.items()
-        if _is_to_store(entry, existing.get(anime_id), policy)
+            values, remarks = values_of(item, match.episode_count)
+            if match.remark:
+                remarks.append(match.remark)
+            wanted[match.anime_id] = _Wanted(item, match.anime_id, values, remarks)
+    return list(wanted.values()), unknown, not_imported
+
+
+async def _store(
+    connection: AsyncConnection, user_id: UUID, batch: Sequence[_Wanted], policy: Policy, *, dry_run: bool
+) -> list[ImportedRow]:
+    """Decide about rows, store them, and return what became of them."""
+    rows: list[ImportedRow] = []
+    while batch:
+        ids = [each.anime_id for each in batch]
+        existing = {row.anime_id: row for row in await connection.execute(_EXISTING, {"user_id": user_id, "ids": ids})}
+        decided = [(each, *decide(each.entry, each.values, existing.get(each.anime_id), policy)) for each in batch]
+        added: set[UUID] = set()
+        if not dry_run:
+            added = set((await _write(connection, _ADD, user_id, decided, "added")).scalars())
+            await _write(connection, _CHANGE, user_id, decided, "updated")
+        # Another request may have added an entry meanwhile: the policy decides about it.
+        batch = [
+            each for each, outcome, _ in decided if not dry_run and outcome == "added" and each.anime_id not in added
+        ]
+        again = {each.anime_id for each in batch}
+        for each, outcome, _ in decided:
+            if each.anime_id in again:
+                continue
+            if outcome == "kept_different":
+                each.remarks.append(remark_on_kept(each.values, existing[each.anime_id]))
+            rows.append(ImportedRow(each.entry.number, each.entry.title or None, each.anime_id, outcome, each.remarks))
+    return rows
+
+
+async def _write(
+    connection: AsyncConnection,
+    statement: Any,
+    user_id: UUID,
+    decided: Sequence[tuple[_Wanted, Outcome, dict[str, Any]]],
+    wanted: Outcome,
+) -> Any:
+    rows = [
+        {"id": uuid7(), "anime_id": each.anime_id, **columns} for each, outcome, columns in decided if outcome == wanted
     ]
-    if changed:
-        await connection.execute(_UPSERT, changed)
-    await _suggest(connection, unknown)
-    added = len(known.keys() - existing.keys())
-    not_imported = sorted([*not_imported, *unknown], key=lambda item: item.number)
-    return ImportReport(added, len(changed) - added, len(known) - len(changed), not_imported, dry_run=False)
-
-
-async def _find_anime(connection: AsyncConnection, entries: Iterable[ListEntry]) -> dict[tuple[str, str], UUID]:
-    """Return the anime of each known pair of provider and id."""
-    pairs = sorted({pair for entry in entries for pair in entry.ids})
-    parameters = {"providers": [provider for provider, _ in pairs], "ids": [external_id for _, external_id in pairs]}
-    rows = await connection.execute(_IDS, parameters)
-    return {(row.provider, row.external_id): row.anime_id for row in rows}
-
-
-def _is_to_store(entry: ListEntry, old: Any, policy: Policy) -> bool:
-    if old is None:
-        return True
-    if all(getattr(entry, name) == getattr(old, name) for name in _FIELDS):
-        return False
-    if policy != "newer":
-        return policy == "replace"
-    changed_at = entry.updated_at or _start_of(entry.completed_on or entry.started_on)
-    return changed_at is not None and changed_at > old.updated_at
-
-
-def _start_of(day: str | None) -> datetime | None:
-    """Return the start of a day, a month or a year."""
-    return datetime.fromisoformat(day + "-01" * (2 - day.count("-"))).replace(tzinfo=UTC) if day else None
-
-
-async def _suggest(connection: AsyncConnection, unknown: list[NotImported]) -> None:
-    with_title = [item for item in unknown if item.title][:MAX_SUGGESTIONS]
-    if with_title:
-        rows = await connection.execute(_SUGGEST, {"titles": [item.title for item in with_title]})
-        for number, anime_id, title in rows:
-            with_title[number - 1].suggestion = Suggestion(anime_id, title)
+    return await connection.execute(statement, {"user_id": user_id, "rows": msgspec.json.encode(rows).decode()})

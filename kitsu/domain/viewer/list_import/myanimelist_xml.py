@@ -9,14 +9,18 @@ from kitsu.domain.viewer.list_import.entries import ListEntry, ListFileError, Li
 from kitsu.domain.viewer.list_import.values import MAX_ENTRIES, clean_text
 
 Convert = Callable[[int, dict[str, str]], ListEntry | NotImported]
-"""Takes the number of an `<anime>` element, from 1, and the text of each field, empty where it is missing."""
+"""Takes the number of an `<anime>` or `<manga>` element, from 1, and the text of the fields that it has."""
 
-MAX_TEXT = 10_000  # characters; the text of a longer element is cut, but not to less than one character more
+MAX_TEXT = 60_000
+"""In characters, since notes of 10,000 characters may be that long with entities. The text of a longer element is cut,
+but not to less than one character more."""
 
 _FIELDS = {
-    "user_export_type",
     "series_animedb_id",
     "series_title",
+    "series_type",
+    "manga_mangadb_id",
+    "manga_title",
     "my_watched_episodes",
     "my_start_date",
     "my_finish_date",
@@ -27,7 +31,9 @@ _FIELDS = {
     "my_tags",
     "my_rewatching",
     "my_last_updated",
+    "shiki_status",
 }
+_ROWS = {"anime", "manga"}
 
 # Limits far above any list. Without them 100 KB of compressed `<a>` take more than a gigabyte or ten seconds.
 _MAX_DEPTH = 50
@@ -50,7 +56,7 @@ _CUT_SHORT = {
 }
 
 
-def read_rows(data: bytes, convert: Convert) -> list[ListEntry | NotImported]:
+def read_xml(data: bytes, convert: Convert) -> list[ListEntry | NotImported]:
     """Return the converted rows of an export in UTF-8, whatever encoding it claims. Raises ListFileError."""
     if data.count(b"<") + data.count(b"&") > _MAX_MARKUP:
         raise ListTooLarge("The file holds more than a list of anime ever does.")
@@ -71,6 +77,8 @@ def read_rows(data: bytes, convert: Convert) -> list[ListEntry | NotImported]:
         if message in _CUT_SHORT:
             raise ListFileError("The file is cut short: it ends in the middle.") from None
         raise ListFileError(f"The file is not well-formed XML: {message}.") from None
+    if reader.rows and not reader.has_anime:
+        raise ListFileError(_MANGA)
     return reader.rows
 
 
@@ -108,6 +116,7 @@ class _Reader:
 
     def __init__(self, convert: Convert) -> None:
         self.rows: list[ListEntry | NotImported] = []
+        self.has_anime = False
         self._convert = convert
         self._path: list[str] = []
         self._names: set[str] = set()
@@ -117,15 +126,14 @@ class _Reader:
         """Where in the text the first CDATA section begins and the last one ends."""
 
     def start_element(self, name: str, attributes: dict[str, str]) -> None:
-        self.count_names(name, *attributes)
+        if attributes or name not in self._names:
+            self.count_names(name, *attributes)
         self._path.append(name)
         depth = len(self._path)
         if depth == 3:
             self._text, self._cdata = "", None
         elif depth == 2:
-            if name == "manga":
-                raise ListFileError(_MANGA)
-            self._fields = dict.fromkeys(_FIELDS, "")
+            self._fields = {}
         elif depth == 1 and name != "myanimelist":
             raise ListFileError(f"The file is not a list of MyAnimeList: it begins with <{name[:50]}>.")
         elif depth > _MAX_DEPTH:
@@ -134,11 +142,12 @@ class _Reader:
     def end_element(self, name: str) -> None:
         if len(self._path) == 3 and name in _FIELDS:
             self._fields[name] = self._stripped_text() if len(self._text) <= MAX_TEXT else self._text
-            if self._path[1] != "anime" and self._fields["user_export_type"].strip() == "2":
-                raise ListFileError(_MANGA)
-        elif len(self._path) == 2 and name == "anime":
+        elif len(self._path) == 2 and name in _ROWS:
             if len(self.rows) == MAX_ENTRIES:
                 raise ListTooLarge(f"The file has more than {MAX_ENTRIES:,} entries.")
+            if name == "manga":
+                self._fields.setdefault("manga_mangadb_id", "")
+            self.has_anime = self.has_anime or name == "anime"
             self.rows.append(self._convert(len(self.rows) + 1, self._fields))
         self._path.pop()
 
