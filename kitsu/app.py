@@ -1,6 +1,7 @@
 """The composition root: plugins, middleware and routes of the application."""
 
 from secrets import token_hex
+from urllib.parse import urlsplit
 
 from advanced_alchemy.extensions.litestar import AsyncSessionConfig, SQLAlchemyAsyncConfig, SQLAlchemyInitPlugin
 from litestar import Litestar, asgi
@@ -68,7 +69,8 @@ def create_app(settings: Settings) -> Litestar:
     handler = parts.spans.trace_requests(handler) if parts.spans else handler
     handler = RequestLog(handler, parts.metrics.count_request if parts.metrics else None)
     handler = ConcurrencyLimit(handler, parts.concurrency, parts.cache, cors_headers)
-    app.asgi_handler = Client(Compression(handler), settings.trusted_proxies, settings.body_timeout_seconds)
+    prefix = urlsplit(settings.public_url or "").path.rstrip("/")
+    app.asgi_handler = Client(Compression(handler), settings.trusted_proxies, settings.body_timeout_seconds, prefix)
     return app
 
 

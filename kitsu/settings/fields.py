@@ -107,8 +107,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     media_public_url: parsers.WebURL = None
     """Address such as a CDN's for avatar_url, which ends with /avatars/NAME; by default /media of this service."""
     public_url: parsers.WebURL = None
-    """Address of this service for browsers, with its path prefix, for avatar_url. By default it has the scheme and the
-    host of the request; TRUSTED_PROXIES may change them."""
+    """Address of this service for browsers, for avatar_url, and for Link if it has a path. By default it has the scheme
+    and the host of the request; TRUSTED_PROXIES may change them, and send the path as X-Forwarded-Prefix."""
     allowed_origins: Annotated[parsers.Origins, Shown("Browsers", preset="http://localhost:3000")] = ()
     """Origins of the front end, for CORS: no *, no path, no trailing slash."""
     app_name: Annotated[parsers.Text, Shown("Service")] = "Kitsu"

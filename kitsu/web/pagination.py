@@ -13,6 +13,7 @@ from kitsu.domain.changes import Changes, ChangesCursor, ChangesRequest, ListReq
 from kitsu.domain.pagination import MAX_TOTAL, Page, PageRequest, decode_cursor, encode_cursor
 from kitsu.errors import InvalidRequest
 from kitsu.web.openapi import documented_header, query
+from kitsu.web.request import PATH_PREFIX
 from kitsu.web.validation import all_details
 
 BIGINT_MAX = 2**63 - 1
@@ -120,4 +121,5 @@ def _next_link(request: Request[Any, Any, Any], cursor: str) -> str:
     sent = request.scope["query_string"].decode().split("&")
     query = [pair for pair in sent if pair and pair.partition("=")[0] not in {"cursor", "offset"}]
     # Without a host: behind a proxy only the client knows its name.
-    return f'<{request.scope["path"]}?{"&".join([*query, f"cursor={cursor}"])}>; rel="next"'
+    prefix = request.scope.get(PATH_PREFIX, "")
+    return f'<{prefix}{request.scope["path"]}?{"&".join([*query, f"cursor={cursor}"])}>; rel="next"'

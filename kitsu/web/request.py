@@ -20,6 +20,8 @@ from kitsu.web.validation import JSON_BODY
 JSON = "application/json"
 MAX_BODY_BYTES = 64 * 1024  # the default limit of a body; handlers of larger ones set `request_max_body_size`
 
+PATH_PREFIX = "kitsu_path_prefix"
+"""Key in the scope of what proxies have removed from the beginning of the path."""
 MAX_LEVELS = 900
 """Of lists and objects in a JSON body. Python's own limit depends on its version: 3.12 reads 1,000 levels."""
 

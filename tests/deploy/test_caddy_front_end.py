@@ -3,9 +3,11 @@
 import json
 import os
 from collections.abc import Iterator
+from io import BytesIO
 from uuid import uuid4
 
 import pytest
+from PIL import Image
 from sqlalchemy.engine import URL
 
 from tests.cli.process import free_port, kitsu
@@ -40,6 +42,25 @@ def test_page_of_an_anime_gets_its_releases(proxy: Proxy, page: str, slash: str)
             assert own
             assert response.json() == own
             assert "Referer" in response.headers["vary"]
+
+
+def test_next_page_is_below_the_prefix(proxy: Proxy) -> None:
+    with proxy.client() as client:
+        first = client.get("/backend/anime?limit=2")
+        assert first.links["next"]["url"].startswith("/backend/anime?")
+        assert len(client.get(first.links["next"]["url"]).json()) == 2
+        account = {"email": f"{uuid4()}@example.org", "password": "a long password"}
+        token = client.post("/backend/auth/register", json=account).json()["access_token"]
+        picture = BytesIO()
+        Image.new("RGB", (8, 8)).save(picture, "PNG")
+        response = client.patch(
+            "/backend/users/me",
+            files={"avatar": ("a.png", picture.getvalue(), "image/png")},
+            headers={"Authorization": f"Bearer {token}"},
+        )
+        avatar_url = response.json()["avatar_url"]
+        assert avatar_url.startswith(f"{proxy.url}/backend/media/avatars/")
+        assert client.get(avatar_url).status_code == 200
 
 
 def test_other_requests_pass_unchanged(proxy: Proxy) -> None:

@@ -16,7 +16,7 @@ from kitsu.domain.accounts.sessions import Device
 from kitsu.domain.concurrency import released_slot
 from kitsu.domain.rate_limits import plain_address
 from kitsu.errors import ClientGone, RequestTimeout, ServiceUnavailable
-from kitsu.web.request import header
+from kitsu.web.request import PATH_PREFIX, header
 
 Networks = tuple[IPv4Network | IPv6Network, ...]
 
@@ -28,6 +28,7 @@ BODILESS = {"GET", "OPTIONS"}
 REJECTED = "kitsu_rejected"
 """Key in the scope of a rejected request: its body is not read, since a rejection has to be cheap."""
 
+_PREFIX = re.compile(r"(/[\w.~-]+)+/?", re.ASCII)
 _RAW_BYTE = re.compile(rb"[^\x00-\x7f]")
 
 log = structlog.get_logger("kitsu.load")
@@ -39,8 +40,10 @@ class Client:
     The headers of proxies are ignored unless they come from a trusted network: every client can send them.
     """
 
-    def __init__(self, app: ASGIApp, trusted_proxies: tuple[str, ...], body_seconds: float) -> None:
+    def __init__(self, app: ASGIApp, trusted_proxies: tuple[str, ...], body_seconds: float, path_prefix: str) -> None:
+        """`path_prefix` is what proxies remove from the beginning of paths, unless they send it."""
         self._app = app
+        self._path_prefix = path_prefix
         self._trusted: Networks = tuple(ip_network(network) for network in trusted_proxies)
         self.body_seconds = body_seconds
         self.deadlines = Deadlines()
@@ -50,6 +53,7 @@ class Client:
         if not scope["query_string"].isascii():
             # curl and old browsers send letters beyond ASCII without percent-encoding. Litestar takes them for Latin-1.
             scope["query_string"] = _RAW_BYTE.sub(lambda found: b"%%%02X" % found[0][0], scope["query_string"])
+        scope[PATH_PREFIX] = self._path_prefix  # type: ignore[literal-required] # Kitsu's own
         peer = scope.get("client")
         if self._trusted and peer is not None and _is_in(peer[0], self._trusted):
             headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
@@ -61,6 +65,8 @@ class Client:
             if host := headers.get(b"x-forwarded-host", "").rpartition(",")[2].strip():
                 others = (header for header in scope["headers"] if header[0] != b"host")
                 scope["headers"] = [(b"host", host.encode("latin-1")), *others]
+            if _PREFIX.fullmatch(prefix := headers.get(b"x-forwarded-prefix", "")):
+                scope[PATH_PREFIX] = prefix.rstrip("/")  # type: ignore[literal-required] # Kitsu's own
         body = _Body(self, receive)
 
         async def send_behind_body(message: Message) -> None:

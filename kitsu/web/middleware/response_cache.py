@@ -9,6 +9,7 @@ from litestar.types import ASGIApp, HTTPResponseStartEvent, HTTPScope, Message, 
 
 from kitsu.domain.versions import content_tag
 from kitsu.web.middleware.response_headers import CorsHeaders
+from kitsu.web.request import PATH_PREFIX
 
 # Browsers and CDNs may store a response and must revalidate it, so that an editor's change shows at once.
 CACHE_CONTROL = b"public, no-cache"
@@ -17,7 +18,7 @@ CACHED = {"catalogue": "cached"}  # `opt` of a handler whose responses get an ET
 CACHED_METHODS = {"GET", "HEAD"}
 ENTRY_OVERHEAD_BYTES = 600  # memory of an entry beside its body and its key
 
-Key = tuple[str, str, bytes]  # scheme, path and query
+Key = tuple[str, str, bytes, str]  # scheme, path, query, and the prefix of the path
 
 
 class CachedResponse(NamedTuple):
@@ -90,7 +91,8 @@ class ResponseCache:
 
 
 def _key(scope: HTTPScope) -> Key:
-    return scope["scheme"], scope["path"], scope["query_string"]
+    prefix: str = scope.get(PATH_PREFIX, "")  # type: ignore[assignment] # Kitsu's own
+    return scope["scheme"], scope["path"], scope["query_string"], prefix
 
 
 def _size(key: Key, response: CachedResponse) -> int:

@@ -9,6 +9,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from kitsu.domain.accounts.users import request_origin
 from kitsu.domain.rate_limits import tightest_limit
+from kitsu.web.request import PATH_PREFIX
 
 EXPOSED = b"ETag, Link, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID, X-Total-Count, X-Updated-Until"
 METHODS = b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
@@ -58,7 +59,9 @@ class ResponseHeaders:
             return
         tightest_limit.set(None)
         request = dict(scope["headers"])
-        request_origin.set(_origin(scope["scheme"], request.get(b"host", b""), scope["server"]))
+        origin = _origin(scope["scheme"], request.get(b"host", b""), scope["server"])
+        prefix: str = scope.get(PATH_PREFIX, "")  # type: ignore[assignment] # Kitsu's own
+        request_origin.set(origin and origin + prefix)
         is_open = not SLASHES.sub("/", scope["path"]).startswith(SAME_ORIGIN_PATH)
         allowed = self._cors_headers.get(request.get(b"origin", b""), ()) if is_open else ()
         is_preflight = scope["method"] == "OPTIONS" and request.keys() >= PREFLIGHT_HEADERS

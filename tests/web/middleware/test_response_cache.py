@@ -192,8 +192,8 @@ def cache_of(max_bytes: int = 10_000) -> ResponseCache:
     return cache
 
 
-def key(number: int) -> tuple[str, str, bytes]:
-    return "", "", str(number).encode()
+def key(number: int) -> tuple[str, str, bytes, str]:
+    return "", "", str(number).encode(), ""
 
 
 def test_full_cache_removes_least_recently_used_response() -> None:
