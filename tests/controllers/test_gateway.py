@@ -190,6 +190,19 @@ async def test_anilist_import_finds_anime(backend: Backend, guest: httpx.AsyncCl
     assert response.json()["animes"][0]["thumbnail"] == "https://example.org/By MAL"
 
 
+async def test_status_is_that_of_the_first_list_with_one(backend: Backend, guest: httpx.AsyncClient) -> None:
+    numbers = [uuid4().int % 10**8 for _ in range(2)]
+    first, second = [await known(backend, f"Anime {each}", myanimelist=str(each)) for each in numbers]
+    own = {"name": "Own", "status": None, "entries": [media(idMal=numbers[0])]}
+    others = [
+        {"status": status, "entries": [media(idMal=each) for each in numbers[::-1]]}
+        for status in ("COMPLETED", "CURRENT")
+    ]
+    response = await guest.post("/api/import/anilist", json={"animes": [own, *others]})
+    found = [(each["id"], each["status"]) for each in response.json()["animes"]]
+    assert found == [(first, "completed"), (second, "completed")]
+
+
 async def test_anilist_import_of_a_viewer_fills_the_library(backend: Backend, viewer: Viewer) -> None:
     numbers = [uuid4().int % 10**8 for _ in range(3)]
     new, kept, _ = [await known(backend, f"Anime {each}", myanimelist=str(each)) for each in numbers]
