@@ -18,6 +18,7 @@ from kitsu.parts import Parts
 from kitsu.settings import Settings
 from kitsu.web.authentication import PUBLIC, AuthenticationMiddleware
 from kitsu.web.exception_handlers import EXCEPTION_HANDLERS
+from kitsu.web.methods import AllowMiddleware, add_head
 from kitsu.web.middleware.client import Client
 from kitsu.web.middleware.compression import Compression
 from kitsu.web.middleware.concurrency import ConcurrencyLimit, DeadlineMiddleware
@@ -35,6 +36,7 @@ def create_app(settings: Settings) -> Litestar:
     if settings.database_url is None:
         raise ValueError("DATABASE_URL is not set; `kitsu run` starts the embedded database")
     parts = Parts(settings, settings.database_url)
+    add_head((*CONTROLLERS, *PAGES))
     controllers = [each for each in CONTROLLERS if parts.metrics or each is not MetricsController]
     mounted = [_admin(settings, parts)] if settings.admin_enabled else []
     app = Litestar(
@@ -49,6 +51,7 @@ def create_app(settings: Settings) -> Litestar:
             DeadlineMiddleware(parts.timeouts.request),
             DefineMiddleware(AuthenticationMiddleware, sessions=parts.sessions),
             MountMiddleware(),
+            AllowMiddleware(),
         ],
         request_class=StrictRequest,
         exception_handlers=EXCEPTION_HANDLERS,

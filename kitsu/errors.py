@@ -96,7 +96,7 @@ class Conflict(AppError, status=409, code="CONFLICT_ERROR", message="Conflict"):
 class PreconditionFailed(
     AppError, status=412, code="PRECONDITION_FAILED", message="The condition of If-Match is not met"
 ):
-    """The resource was changed after the client had read it."""
+    """The resource was changed after the client had read it, or exists although it must not."""
 
 
 class PayloadTooLarge(AppError, status=413, code="PAYLOAD_TOO_LARGE", message="Payload too large"):
@@ -105,6 +105,13 @@ class PayloadTooLarge(AppError, status=413, code="PAYLOAD_TOO_LARGE", message="P
 
 class UnsupportedMediaType(AppError, status=415, code="UNSUPPORTED_MEDIA_TYPE", message="Unsupported media type"):
     """The path does not take bodies of this content type."""
+
+
+class UnsupportedEncoding(UnsupportedMediaType):
+    """The `Content-Encoding` of the body is not one that the service reads."""
+
+    message = "Unsupported content encoding"
+    headers = MappingProxyType({"Accept-Encoding": "gzip"})
 
 
 class RangeNotSatisfiable(AppError, status=416, code="RANGE_NOT_SATISFIABLE", message="Range not satisfiable"):
@@ -121,6 +128,13 @@ class InvalidRequest(AppError, status=422, code="VALIDATION_ERROR", message="Req
     def __init__(self, details: list[dict[str, str]] | None = None) -> None:
         super().__init__()
         self.details = [ErrorDetail(**detail) for detail in details] if details else None
+
+    @classmethod
+    def of(cls, *details: ErrorDetail) -> "InvalidRequest":
+        """Return the error of these fields."""
+        error = cls()
+        error.details = [*details]
+        return error
 
 
 class RateLimited(AppError, status=429, code="RATE_LIMITED", message="Too many requests"):

@@ -17,6 +17,7 @@ from kitsu.admin.authentication import AdminAuthentication
 from kitsu.admin.exception_handlers import EXCEPTION_HANDLERS
 from kitsu.admin.navigation import CSRF_COOKIE, MENU, NOTICES, PATH
 from kitsu.domain.accounts.admin_sessions import AdminSessions
+from kitsu.web.methods import AllowMiddleware
 from kitsu.web.request import MAX_BODY_BYTES, StrictRequest
 from kitsu.web.services import provide_db_session
 
@@ -35,6 +36,7 @@ def create_admin(
             csrf_secret, cookie_name=CSRF_COOKIE, cookie_path=PATH, cookie_httponly=True, cookie_samesite="strict"
         ),
         template_config=TemplateConfig(instance=JinjaTemplateEngine.from_environment(_environment(title))),
+        middleware=[AllowMiddleware()],
         request_class=StrictRequest,
         exception_handlers=EXCEPTION_HANDLERS,
         request_max_body_size=MAX_BODY_BYTES,

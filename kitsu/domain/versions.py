@@ -9,20 +9,39 @@ import msgspec
 from kitsu.errors import PreconditionFailed
 
 
-class Expected(msgspec.Struct, frozen=True):
-    """The versions that a change may start from."""
+class AlreadyThere(PreconditionFailed):
+    message = "The condition of If-None-Match is not met"
 
-    tags: frozenset[str]  # values of `version_tag`, or `*` for any version
+
+class Expected(msgspec.Struct, frozen=True):
+    """The versions that a change may start from, and those that it may not. `*` is any version."""
+
+    tags: frozenset[str] | None  # of `If-Match`, or None without it
+    refused: frozenset[str] = frozenset()  # of `If-None-Match`
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the row must not exist."""
+        return "*" in self.refused
+
+    def of_parent(self) -> "Expected":
+        """Return what is expected of the row that the changed one belongs to: only `If-Match` names its versions."""
+        return Expected(self.tags)
 
     def check(self, row: Any) -> None:
-        """Raise PreconditionFailed unless the row, None if missing, has one of these versions."""
-        if row is None or not self.tags & {"*", version_tag(row.id, row.version)}:
-            raise PreconditionFailed
+        """Raise PreconditionFailed unless the row, None if missing, is as expected."""
+        self._check(None if row is None else version_tag(row.id, row.version))
 
     def check_content(self, current: msgspec.Struct) -> None:
         """Raise PreconditionFailed unless `current` is what the client last saw."""
-        if not self.tags & {"*", content_tag(msgspec.json.encode(current))}:
+        self._check(content_tag(msgspec.json.encode(current)))
+
+    def _check(self, tag: str | None) -> None:
+        current = set() if tag is None else {"*", tag}
+        if self.tags is not None and not self.tags & current:
             raise PreconditionFailed
+        if self.refused & current:
+            raise AlreadyThere
 
 
 def version_tag(row_id: UUID, version: int) -> str:

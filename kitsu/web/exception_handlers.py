@@ -1,6 +1,5 @@
 """The responses to errors."""
 
-import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, cast
@@ -12,10 +11,10 @@ from litestar.types import ExceptionHandlersMap
 
 from kitsu.db.errors import is_bad_value, is_unavailable
 from kitsu.errors import AppError, ErrorBody, ErrorCode, ErrorDetail, InternalError, InvalidRequest, ServiceUnavailable
+from kitsu.web.validation import all_details
 
 log = structlog.get_logger("kitsu.error")
 
-_MISSING = re.compile(r"Missing required \w+ parameter '(\w+)'")
 # Litestar has 400 for requests of the wrong form, the contract 422. A 500 of Litestar is a bug, to be logged.
 _BY_STATUS: Mapping[int, type[AppError]] = {
     **{kind.status: kind for kind in AppError.__subclasses__() if kind is not InternalError},
@@ -52,21 +51,13 @@ def handle_unexpected(request: Request[Any, Any, Any], error: Exception) -> Resp
 
 
 def _details(request: Request[Any, Any, Any], error: ValidationException) -> list[ErrorDetail] | None:
-    # Litestar names a missing parameter only in its message.
-    if missing := _MISSING.match(error.detail):
-        return [ErrorDetail(missing[1], "Missing")]
+    found = all_details(request)
+    if found:
+        return found
     extra = error.extra if isinstance(error.extra, list) else []
     return [
-        ErrorDetail(_name_of(request, str(item.get("key", ""))), str(item.get("message", "")))
-        for item in extra
-        if isinstance(item, dict)
+        ErrorDetail(str(item.get("key", "")), str(item.get("message", ""))) for item in extra if isinstance(item, dict)
     ] or None
-
-
-def _name_of(request: Request[Any, Any, Any], key: str) -> str:
-    """Return the name by which clients send a parameter of the handler, which its function may call otherwise."""
-    field = request.scope["route_handler"].parsed_fn_signature.parameters.get(key)
-    return getattr(field.kwarg_definition, "name", None) or key if field else key
 
 
 def _response(status: int, body: ErrorBody, headers: Mapping[str, str]) -> Response[ErrorBody]:

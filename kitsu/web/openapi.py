@@ -141,10 +141,10 @@ class _NoPages(Router):
         return []
 
 
-def operation_id(handler: HTTPRouteHandler, _: Method, __: list[str | PathParameterDefinition]) -> str:
+def operation_id(handler: HTTPRouteHandler, method: Method, _: list[str | PathParameterDefinition]) -> str:
     """Return the name of a handler in camel case, for generated clients."""
     first, *rest = handler.handler_name.split("_")
-    return first + "".join(word.capitalize() for word in rest)
+    return first + "".join(word.capitalize() for word in rest) + "Head" * (method == "HEAD")
 
 
 def openapi_schema(app: Litestar) -> dict[str, Any]:
@@ -153,6 +153,8 @@ def openapi_schema(app: Litestar) -> dict[str, Any]:
     Each operation gets its security, and the errors that follow from its `opt`, its guards and its parameters.
     """
     document = app.openapi_schema.to_schema()
+    for path in document["paths"].values():
+        path.pop("head", None)  # generators would make a second function of each GET
     operations = list(_operations(app, document))
     complete_schemas(document, [handler for handler, _ in operations])
     for handler, operation in operations:

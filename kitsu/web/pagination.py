@@ -13,6 +13,7 @@ from kitsu.domain.changes import Changes, ChangesCursor, ChangesRequest, ListReq
 from kitsu.domain.pagination import MAX_TOTAL, Page, PageRequest, decode_cursor, encode_cursor
 from kitsu.errors import InvalidRequest
 from kitsu.web.openapi import documented_header, query
+from kitsu.web.validation import all_details
 
 BIGINT_MAX = 2**63 - 1
 
@@ -91,9 +92,8 @@ LISTS = {"list_request": Provide(provide_list_request, sync_to_thread=False)}
 
 def refuse_null(request: Request[Any, Any, Any], *names: str) -> None:
     """Raise InvalidRequest for parameters with the text `null`, which msgspec takes for None."""
-    wrong = [name for name in names if request.query_params.get(name, "").lower() == "null"]
-    if wrong:
-        raise InvalidRequest([{"field": name, "message": "Expected a value, got null"} for name in wrong])
+    if any(request.query_params.get(name, "").lower() == "null" for name in names):
+        raise InvalidRequest.of(*all_details(request))
 
 
 def list_response(request: Request[Any, Any, Any], part: Page[Any] | Changes[Any]) -> Response[Any]:

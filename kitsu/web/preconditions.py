@@ -1,4 +1,4 @@
-"""`ETag` and `If-Match` of what several devices may change, and `Idempotency-Key` of repeated requests."""
+"""`ETag`, `If-Match` and `If-None-Match` of what several devices may change; `Idempotency-Key` of repeated requests."""
 
 import re
 from typing import Annotated, Any
@@ -18,26 +18,33 @@ ETAG = documented_header("ETag", "The version of the resource. Send it as `If-Ma
 IDEMPOTENT: dict[str, Any] = {"idempotent": True}
 """`opt` of a handler that calls `idempotent_request`; `/openapi.json` lists the header for it."""
 _EXAMPLE_TAG = '"019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b.3"'
-_TAG = re.compile(r'\s*(\*|(?:W/)?"?[^"\s*]+"?)\s*')
+_TAG = re.compile(r'\s*(?:W/(?="))?(\*|"?[^"\s*]+"?)\s*')
 
 
 def provide_expected(
     if_match: Annotated[
         str | None, parameter(HeaderParameter, "The last `ETag`; 412 if it has changed.", _EXAMPLE_TAG, name="If-Match")
     ] = None,
+    if_none_match: Annotated[
+        str | None, parameter(HeaderParameter, "`*`: 412 if the resource exists already.", "*", name="If-None-Match")
+    ] = None,
 ) -> Expected | None:
-    """Return the versions that `If-Match` names, or None without the header. Malformed tags never match.
+    """Return the versions that the headers name, or None without them. Malformed tags never match.
 
-    Weak tags do: they name versions of a row, and a proxy that compresses makes them weak.
+    Weak tags match: tags are versions of rows, and proxies weaken them when they compress a response.
     """
-    if if_match is None:
+    if if_match is None and if_none_match is None:
         return None
-    tags = (_TAG.fullmatch(part) for part in if_match.split(","))
-    return Expected(frozenset(tag[1].removeprefix("W/").strip('"') for tag in tags if tag))
+    return Expected(None if if_match is None else _tags(if_match), _tags(if_none_match or ""))
+
+
+def _tags(header: str) -> frozenset[str]:
+    found = (_TAG.fullmatch(part) for part in header.split(","))
+    return frozenset(tag[1].strip('"') for tag in found if tag)
 
 
 EXPECTED = {"expected": Provide(provide_expected, sync_to_thread=False)}
-"""The dependency of a handler that checks `If-Match`."""
+"""The dependency of a handler that checks `If-Match` and `If-None-Match`."""
 
 
 IfMatch = NamedDependency[Expected | None]

@@ -95,7 +95,7 @@ async def test_createuser_gives_role_and_refuses_to_demote_last_administrator(da
         ("no-address", PASSWORD, "email: "),
         ("", PASSWORD, "email: "),
         ("a@b@c", PASSWORD, "email: "),
-        ("a@example.org", "1234567", "password: Must have at least 8 bytes"),
+        ("a@example.org", "1234567", "password: Must have at least 8 characters"),
         ("a@example.org", "x" * 1025, "password: Must have at most 1024 bytes"),
         ("a@example.org", "", "password: "),
     ],
@@ -164,7 +164,7 @@ async def test_createsuperuser_without_password_prompts_for_it(database: URL, tm
 async def test_createsuperuser_with_short_typed_password_creates_nothing(database: URL, tmp_path: Path) -> None:
     code, output = await asyncio.to_thread(typed, tmp_path, database, "short", "short")
     assert code == 1
-    assert "Must have at least 8 bytes" in output
+    assert "Must have at least 8 characters" in output
     assert await fetch(database, USERS) == []
 
 

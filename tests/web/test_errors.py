@@ -107,7 +107,7 @@ PATHS = {
     **dict.fromkeys(("/search/anime", "/health", "/health/live", "/health/ready"), CHANGES),
     **dict.fromkeys(("/docs", "/docs/assets/swagger-ui.css", "/openapi.json"), CHANGES),
 }
-UNKNOWN_METHODS = ("HEAD", "TRACE", "CONNECT", "KITSU", "PROPFIND", "X" * 200)
+UNKNOWN_METHODS = ("TRACE", "CONNECT", "KITSU", "PROPFIND", "X" * 200)
 
 NUMBERS = (
     *("", "%20", "abc", "1.5", "0x10", "1_0", "1,0", "%2B", "-", "NaN", "true", "null", "%00", "%ff", "%zz"),
@@ -121,9 +121,9 @@ INVALID: list[tuple[str, str | None, tuple[str, ...]]] = [
     ("/anime?offset=", "offset", (*NUMBERS, str(2**63), "1e400")),
     ("/anime?year=", "year", (*NUMBERS, "0", "10000")),
     ("/anime?total=", "total", ("", "yes", "2", "null", "%00")),
-    ("/anime?type=", "type", ("", "tv", "TV%00", "TV,OVA", "%20TV", "null")),
-    ("/anime?season=", "season", ("", "fall", "AUTUMN", "null")),
-    ("/anime?sort=", "sort", ("", "-", "id", "--title", "TITLE", "null")),
+    ("/anime?type=", "type", ("", "tvs", "TV%00", "TV,OVA", "%20TV", "null")),
+    ("/anime?season=", "season", ("", "falls", "AUTUMN", "null")),
+    ("/anime?sort=", "sort", ("", "-", "id", "--title", "null")),
     ("/anime?status=", "status", ("x" * 65,)),
     ("/anime?genres=", "genres", ("x" * 1001,)),
     ("/anime?status=", None, ("%00",)),
@@ -135,8 +135,8 @@ INVALID: list[tuple[str, str | None, tuple[str, ...]]] = [
     ("/search/anime?q=one&offset=", "offset", ("abc", "-1", str(2**63))),
     ("/search/anime?q=one&total=", "total", ("yes",)),
     ("/search/anime?q=one&year=", "year", ("abc", "0", "10000")),
-    ("/search/anime?q=one&type=", "type", ("tv",)),
-    ("/search/anime?q=one&season=", "season", ("fall",)),
+    ("/search/anime?q=one&type=", "type", ("t",)),
+    ("/search/anime?q=one&season=", "season", ("autumn",)),
     ("/search/anime?q=one&sort=", "sort", ("id",)),
     ("/search/anime?q=one&status=", "status", ("x" * 65,)),
     ("/search/anime?q=one&genres=", "genres", ("x" * 1001,)),
@@ -147,7 +147,7 @@ INVALID: list[tuple[str, str | None, tuple[str, ...]]] = [
     ("/releases/", "release_id", ("x", "%00", f"urn:uuid:{UNKNOWN_ID}")),
     ("/releases?anime_id=", "anime_id", (*WRONG_IDS, "")),
     ("/episodes?release_id=", "release_id", ("x", "%00", "")),
-    ("/episodes", "release_id", ("", "?", "?release_id", "?x=1", f"?RELEASE_ID={UNKNOWN_ID}")),
+    ("/episodes", "release_id", ("", "?", "?release_id", "?_=1")),
 ]
 
 
@@ -167,12 +167,9 @@ async def test_wrong_method_is_405_with_allow(reader: httpx.AsyncClient, path: s
         for method in (*PATHS[path], *UNKNOWN_METHODS):
             response = await send(reader, target, method)
             allowed = {name.strip() for name in response.headers["allow"].split(",")}
-            assert "GET" in allowed
+            assert allowed >= {"GET", "HEAD", "OPTIONS"}
             assert method not in allowed
-            if method == "HEAD":
-                assert response.status_code == 405
-            else:
-                check_error(response, 405)
+            check_error(response, 405)
 
 
 @pytest.mark.parametrize(("start", "field", "values"), INVALID, ids=[f"{row[0]}-{row[1]}" for row in INVALID])

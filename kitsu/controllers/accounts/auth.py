@@ -23,7 +23,7 @@ Accounts = NamedDependency[AccountService]
 ClientDevice = NamedDependency[Device]
 Sessions = NamedDependency[SessionService]
 Email = Annotated[str, described("The e-mail address.", "kaguya@example.org", max_length=320)]
-Password = Annotated[str, described("The password, 8 to 1024 bytes.", "a long enough password")]
+Password = Annotated[str, described("The password, from 8 characters to 1024 bytes.", "a long enough password")]
 
 
 class Credentials(msgspec.Struct):
@@ -39,11 +39,11 @@ class RefreshRequest(msgspec.Struct):
     refresh_token: RefreshTokenText
 
 
-class NewPassword(msgspec.Struct):
+class NewPassword(msgspec.Struct, forbid_unknown_fields=True):
     """The current and the new password."""
 
     current_password: Annotated[Password, described("The password until now.")]
-    new_password: Annotated[Password, described("The password from now on, 8 to 1024 bytes.")]
+    new_password: Annotated[Password, described("The password from now on, from 8 characters to 1024 bytes.")]
 
 
 class AuthController(Controller):
@@ -72,7 +72,9 @@ class AuthController(Controller):
         responses=errors(Unauthorized, Forbidden),
     )
     async def refresh_tokens(self, data: JSONBody[RefreshRequest], sessions: Sessions) -> Tokens:
-        """Refresh the tokens. A refresh token works once. A token that is used a second time ends its session."""
+        """Refresh the tokens. A refresh token works once. Sent again, it gets the same new refresh token while that is
+        unused, and ends its session afterwards.
+        """
         return await sessions.refresh(data.refresh_token)
 
     @post("/logout", opt=PUBLIC, status_code=204)

@@ -12,8 +12,9 @@ from litestar.params import FromPath, JSONBody
 
 from kitsu.controllers.accounts.auth import Accounts, ClientDevice, Email, Password
 from kitsu.domain.accounts.permissions import Role
-from kitsu.domain.accounts.profile import USERNAME, ProfileChange
+from kitsu.domain.accounts.profile import ProfileChange
 from kitsu.domain.accounts.sign_in import AccountService
+from kitsu.domain.accounts.usernames import USERNAME
 from kitsu.domain.accounts.users import User, UserChange, UserReader, UserService
 from kitsu.domain.media.avatars import MAX_BYTES, AvatarService
 from kitsu.domain.pagination import PageRequest
@@ -39,7 +40,7 @@ MULTIPART = "multipart/form-data"
 URL_ENCODED = "application/x-www-form-urlencoded"
 
 
-class NewUser(msgspec.Struct):
+class NewUser(msgspec.Struct, forbid_unknown_fields=True):
     """An account to create."""
 
     email: Email
@@ -47,7 +48,7 @@ class NewUser(msgspec.Struct):
     role: Role = "user"
 
 
-class PasswordConfirmation(msgspec.Struct):
+class PasswordConfirmation(msgspec.Struct, forbid_unknown_fields=True):
     """The password of the current user, for what can't be undone."""
 
     password: Password

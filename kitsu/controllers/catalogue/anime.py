@@ -23,7 +23,7 @@ from kitsu.domain.catalogue.edits import AnimeChange, Deletion, NewAnime
 from kitsu.domain.pagination import PageRequest
 from kitsu.errors import Conflict, InvalidRequest, NotFound, PreconditionFailed
 from kitsu.web.authentication import PUBLIC
-from kitsu.web.guards import EDITS
+from kitsu.web.guards import EDITS, filters
 from kitsu.web.middleware.response_cache import CACHED
 from kitsu.web.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors, query
 from kitsu.web.pagination import LIST_HEADERS, Cursor, Limit, Offset, Total, page_response, refuse_null
@@ -60,6 +60,8 @@ ANIME_LIST = {"anime_query": Provide(provide_anime_query, sync_to_thread=False)}
 """The dependency of a list of anime: one, since two cost a task group."""
 LIST_RESPONSE_HEADERS = [*CATALOGUE_HEADERS, *LIST_HEADERS]
 
+MAX_IDS = 100
+EXAMPLE_ID = "019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b"
 DryRun = Annotated[bool, query("Whether to delete nothing and only report what would be.")]
 CHANGED = errors(NotFound, PreconditionFailed)
 
@@ -73,6 +75,7 @@ class AnimeController(Controller):
     @get(
         "/",
         opt=PUBLIC | CACHED,
+        guards=[filters],
         dependencies=ANIME_LIST,
         response_headers=LIST_RESPONSE_HEADERS,
         responses=NOT_MODIFIED,
@@ -85,9 +88,19 @@ class AnimeController(Controller):
         external_id: Annotated[
             str | None, query("Only the anime with this id at `source`.", "5114", min_length=1, max_length=1000)
         ] = None,
+        ids: Annotated[
+            str | None,
+            query(
+                f"Only these anime: up to {MAX_IDS} ids, comma-separated. Without `limit` all are listed.", EXAMPLE_ID
+            ),
+        ] = None,
     ) -> Response[list[AnimeListItem]]:
         """List anime. Newest first by default. All filters must match."""
         refuse_null(request, "source")
+        if ids is not None:
+            page = anime_query.page
+            page = page if "limit" in request.query_params else msgspec.structs.replace(page, limit=MAX_IDS)
+            anime_query = msgspec.structs.replace(anime_query, page=page, ids=_ids(ids))
         if (source is None) != (external_id is None):
             missing = "source" if source is None else "external_id"
             raise InvalidRequest([{"field": missing, "message": "source and external_id belong together"}])
@@ -138,3 +151,14 @@ class AnimeController(Controller):
     ) -> Deletion:
         """Delete an anime. Its releases and episodes are deleted with it, and so is all that viewers keep of it."""
         return await editing.remove(request.user.user_id, anime_id, expected, dry_run=dry_run)
+
+
+def _ids(text: str) -> list[UUID]:
+    """Return the ids of the parameter `ids`. Raises InvalidRequest."""
+    try:
+        ids = list(dict.fromkeys(msgspec.convert(part.strip(), UUID) for part in text.split(",")))
+    except msgspec.ValidationError:
+        ids = []
+    if not 0 < len(ids) <= MAX_IDS:
+        raise InvalidRequest([{"field": "ids", "message": f"Expected 1 to {MAX_IDS} ids, comma-separated"}])
+    return ids

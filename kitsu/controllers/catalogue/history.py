@@ -7,6 +7,7 @@ from litestar import Controller, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, PathParameter
 
+from kitsu.controllers.catalogue.anime import CHANGED
 from kitsu.domain.catalogue.anime import Anime
 from kitsu.domain.catalogue.history import CatalogueChange, Disagreement, HistoryReader, HistoryService, ImportedField
 from kitsu.domain.pagination import PageRequest
@@ -14,7 +15,7 @@ from kitsu.errors import Conflict, NotFound
 from kitsu.web.guards import EDITS
 from kitsu.web.openapi import errors, parameter
 from kitsu.web.pagination import LIST_HEADERS, PAGES, page_response
-from kitsu.web.preconditions import ETAG, tagged_by_content
+from kitsu.web.preconditions import ETAG, EXPECTED, IfMatch, tagged_by_content
 from kitsu.web.request import ViewerRequest
 from kitsu.web.services import service
 
@@ -62,14 +63,15 @@ class HistoryController(Controller):
         "/anime/{anime_id:str}/edited-fields/{field:str}",
         status_code=200,
         guards=EDITS,
+        dependencies=EXPECTED,
         response_headers=[ETAG],
-        responses=errors(NotFound),
+        responses=CHANGED,
     )
     async def give_field_to_imports(
-        self, request: ViewerRequest, anime_id: FromPath[UUID], field: EditedField, history: History
+        self, request: ViewerRequest, anime_id: FromPath[UUID], field: EditedField, history: History, expected: IfMatch
     ) -> Response[Anime]:
         """Give an edited field back to imports. It takes the value of the last import, and those of later ones."""
-        return tagged_by_content(await history.give_back(request.user.user_id, anime_id, field))
+        return tagged_by_content(await history.give_back(request.user.user_id, anime_id, field, expected))
 
     @get("/edited-fields", guards=EDITS, dependencies=PAGES, response_headers=LIST_HEADERS)
     async def list_disagreements(

@@ -14,7 +14,7 @@ from kitsu.domain.catalogue.releases import EpisodeListItem, Release, ReleaseLis
 from kitsu.domain.pagination import PageRequest
 from kitsu.errors import Conflict, NotFound
 from kitsu.web.authentication import PUBLIC
-from kitsu.web.guards import EDITS
+from kitsu.web.guards import EDITS, filters
 from kitsu.web.middleware.response_cache import CACHED
 from kitsu.web.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors, query
 from kitsu.web.pagination import LIST_HEADERS, PAGES, page_response, refuse_null
@@ -32,6 +32,7 @@ class ReleaseController(Controller):
     @get(
         "/",
         opt=PUBLIC | CACHED,
+        guards=[filters],
         dependencies=PAGES,
         response_headers=[*CATALOGUE_HEADERS, *LIST_HEADERS],
         responses=NOT_MODIFIED,

@@ -10,7 +10,7 @@ from litestar.params import FromPath, JSONBody
 from kitsu.domain.catalogue.reviews import NewDecision, Review, ReviewReader, ReviewService, ReviewState
 from kitsu.domain.pagination import PageRequest
 from kitsu.errors import Conflict, NotFound
-from kitsu.web.guards import EDITS
+from kitsu.web.guards import EDITS, filters
 from kitsu.web.openapi import errors, query
 from kitsu.web.pagination import LIST_HEADERS, PAGES, page_response, refuse_null
 from kitsu.web.request import ViewerRequest
@@ -23,7 +23,7 @@ class ReviewController(Controller):
     dependencies = {"reviews": service(ReviewService)}
     reader: ReviewReader
 
-    @get("/", guards=EDITS, dependencies=PAGES, response_headers=LIST_HEADERS)
+    @get("/", guards=[*EDITS, filters], dependencies=PAGES, response_headers=LIST_HEADERS)
     async def list_import_reviews(
         self,
         request: ViewerRequest,

@@ -9,7 +9,6 @@ from litestar.params import FromPath, JSONBody
 
 from kitsu.domain.changes import ListRequest, Tombstone
 from kitsu.domain.pagination import PageRequest
-from kitsu.domain.versions import Expected
 from kitsu.domain.viewer.collections import (
     Collection,
     CollectionChange,
@@ -24,7 +23,7 @@ from kitsu.web.authentication import GUESTS
 from kitsu.web.guards import WRITES
 from kitsu.web.openapi import errors, query
 from kitsu.web.pagination import CHANGES_HEADERS, LIST_HEADERS, LISTS, PAGES, list_response, page_response
-from kitsu.web.preconditions import ETAG, EXPECTED, tagged
+from kitsu.web.preconditions import ETAG, EXPECTED, IfMatch, tagged
 from kitsu.web.request import GuestRequest, ViewerRequest
 from kitsu.web.services import service
 
@@ -78,18 +77,20 @@ class CollectionController(Controller):
         request: ViewerRequest,
         collection_id: FromPath[UUID],
         data: JSONBody[CollectionChange],
-        expected: NamedDependency[Expected | None],
+        expected: IfMatch,
         collections: Collections,
     ) -> Response[Collection]:
         """Update a collection. Omitted fields keep their value. Only its owner may update it."""
         return tagged(await collections.change(request.user.user_id, collection_id, data, expected))
 
-    @delete("/{collection_id:str}", guards=WRITES, responses=errors(NotFound))
+    @delete(
+        "/{collection_id:str}", guards=WRITES, dependencies=EXPECTED, responses=errors(NotFound, PreconditionFailed)
+    )
     async def remove_collection(
-        self, request: ViewerRequest, collection_id: FromPath[UUID], collections: Collections
+        self, request: ViewerRequest, collection_id: FromPath[UUID], expected: IfMatch, collections: Collections
     ) -> None:
         """Delete a collection. Only its owner may delete it."""
-        await collections.remove(request.user.user_id, collection_id)
+        await collections.remove(request.user.user_id, collection_id, expected)
 
     @get(
         "/{collection_id:str}/anime",
@@ -117,7 +118,7 @@ class CollectionController(Controller):
         request: ViewerRequest,
         collection_id: FromPath[UUID],
         anime_id: FromPath[UUID],
-        expected: NamedDependency[Expected | None],
+        expected: IfMatch,
         collections: Collections,
         position: Annotated[int | None, query("The place of the anime, from 0.", 0, ge=0, le=2**31 - 1)] = None,
     ) -> None:
@@ -139,18 +140,28 @@ class CollectionController(Controller):
         request: ViewerRequest,
         collection_id: FromPath[UUID],
         data: JSONBody[CollectionOrder],
-        expected: NamedDependency[Expected | None],
+        expected: IfMatch,
         collections: Collections,
     ) -> Response[Collection]:
         """Sort a collection. Takes all its anime in the new order. Only its owner may do so."""
         viewer_id = request.user.user_id
         return tagged(await collections.put_in_order(viewer_id, collection_id, data.anime_ids, expected))
 
-    @delete("/{collection_id:str}/anime/{anime_id:str}", guards=WRITES, responses=errors(NotFound))
+    @delete(
+        "/{collection_id:str}/anime/{anime_id:str}",
+        guards=WRITES,
+        dependencies=EXPECTED,
+        responses=errors(NotFound, PreconditionFailed),
+    )
     async def remove_collection_anime(
-        self, request: ViewerRequest, collection_id: FromPath[UUID], anime_id: FromPath[UUID], collections: Collections
+        self,
+        request: ViewerRequest,
+        collection_id: FromPath[UUID],
+        anime_id: FromPath[UUID],
+        expected: IfMatch,
+        collections: Collections,
     ) -> None:
         """Remove an anime from a collection. It is not an error if the collection does not contain it. Only the owner
         may do so.
         """
-        await collections.take_out(request.user.user_id, collection_id, anime_id)
+        await collections.take_out(request.user.user_id, collection_id, anime_id, expected)

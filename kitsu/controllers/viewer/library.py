@@ -8,7 +8,6 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from kitsu.domain.changes import ListRequest, Tombstone
-from kitsu.domain.versions import Expected
 from kitsu.domain.viewer.library import (
     LibraryChange,
     LibraryEntry,
@@ -18,10 +17,10 @@ from kitsu.domain.viewer.library import (
     Status,
 )
 from kitsu.errors import InvalidRequest, NotFound, PreconditionFailed
-from kitsu.web.guards import WRITES
+from kitsu.web.guards import WRITES, filters
 from kitsu.web.openapi import errors, query
 from kitsu.web.pagination import CHANGES_HEADERS, LISTS, list_response, page_response, refuse_null
-from kitsu.web.preconditions import ETAG, EXPECTED, tagged
+from kitsu.web.preconditions import ETAG, EXPECTED, IfMatch, tagged
 from kitsu.web.request import ViewerRequest
 from kitsu.web.services import service
 
@@ -32,7 +31,7 @@ class LibraryController(Controller):
     dependencies = {"library": service(LibraryService)}
     reader: LibraryReader
 
-    @get("/", dependencies=LISTS, response_headers=CHANGES_HEADERS)
+    @get("/", guards=[filters], dependencies=LISTS, response_headers=CHANGES_HEADERS)
     async def list_library(
         self,
         request: ViewerRequest,
@@ -66,7 +65,7 @@ class LibraryController(Controller):
         anime_id: FromPath[UUID],
         data: JSONBody[NewLibraryEntry],
         library: NamedDependency[LibraryService],
-        expected: NamedDependency[Expected | None],
+        expected: IfMatch,
     ) -> Response[LibraryEntry]:
         """Create or update a library entry. Omitted score and notes become null. Other omitted fields keep their value:
         with a new status `watching` or `completed` the days and the watched episodes follow, where they are not given.
@@ -86,16 +85,20 @@ class LibraryController(Controller):
         anime_id: FromPath[UUID],
         data: JSONBody[LibraryChange],
         library: NamedDependency[LibraryService],
-        expected: NamedDependency[Expected | None],
+        expected: IfMatch,
     ) -> Response[LibraryEntry]:
         """Update a library entry. Changes only the given fields, and what follows from a new status. Later watch
         progress counts from there.
         """
         return tagged(await library.change(request.user.user_id, anime_id, data, expected))
 
-    @delete("/{anime_id:str}", guards=WRITES)
+    @delete("/{anime_id:str}", guards=WRITES, dependencies=EXPECTED, responses=errors(PreconditionFailed))
     async def remove_library_entry(
-        self, request: ViewerRequest, anime_id: FromPath[UUID], library: NamedDependency[LibraryService]
+        self,
+        request: ViewerRequest,
+        anime_id: FromPath[UUID],
+        library: NamedDependency[LibraryService],
+        expected: IfMatch,
     ) -> None:
         """Remove a library entry. It is not an error if it does not exist. The watch progress stays."""
-        await library.remove(request.user.user_id, anime_id)
+        await library.remove(request.user.user_id, anime_id, expected)

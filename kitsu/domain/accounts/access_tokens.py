@@ -31,6 +31,8 @@ class AccessTokens:
         self._purpose = purpose
         self._algorithm = algorithm
         self._lifetime = timedelta(minutes=minutes)
+        self.seconds = minutes * 60
+        """The lifetime of a token."""
         # A client sends its token with each request. Invalid tokens raise, and so are not cached.
         self._verified = lru_cache(maxsize=CACHE_SIZE)(self._verify)
 

@@ -2,9 +2,12 @@
 
 New hashes are argon2id. A database from before Kitsu has bcrypt over the hex SHA-256 of the password, in some rows over
 the password itself. Both are accepted, and replaced at the next login.
+
+Passwords are normalised (NFC), since keyboards and browsers send the same letters composed or decomposed.
 """
 
 import re
+import unicodedata
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -14,7 +17,7 @@ from zxcvbn.frequency_lists import FREQUENCY_LISTS
 from kitsu.domain.threads import Threads
 from kitsu.errors import InvalidRequest
 
-MIN_BYTES = 8
+MIN_CHARACTERS = 8
 MAX_BYTES = 1024
 BCRYPT_BYTES = 72  # bcrypt ignores further bytes, and its library refuses them
 
@@ -28,7 +31,7 @@ _context = CryptContext(
 _UNKNOWN_USER = _context.hash("the hash that is verified for an unknown user")
 _HEX_SHA256 = re.compile("[0-9a-f]{64}")
 
-COMMON = frozenset([word for word in FREQUENCY_LISTS["passwords"] if len(word.encode()) >= MIN_BYTES][:3000])
+COMMON = frozenset([word for word in FREQUENCY_LISTS["passwords"] if len(word) >= MIN_CHARACTERS][:3000])
 
 
 class Verdict(NamedTuple):
@@ -40,16 +43,16 @@ class Verdict(NamedTuple):
 
 def check_length(password: str, field: str) -> None:
     """Raise InvalidRequest for a password that is too long to be hashed."""
-    if len(password.encode()) > MAX_BYTES:
+    if len(_normal(password).encode()) > MAX_BYTES:
         raise InvalidRequest([{"field": field, "message": f"Must have at most {MAX_BYTES} bytes"}])
 
 
 def check_new(password: str, field: str, *, refuse_common: bool) -> None:
     """Raise InvalidRequest for a password that is not allowed."""
     check_length(password, field)
-    if len(password.encode()) < MIN_BYTES:
-        raise InvalidRequest([{"field": field, "message": f"Must have at least {MIN_BYTES} bytes"}])
-    if refuse_common and password.lower() in COMMON:
+    if len(_normal(password)) < MIN_CHARACTERS:
+        raise InvalidRequest([{"field": field, "message": f"Must have at least {MIN_CHARACTERS} characters"}])
+    if refuse_common and _normal(password).lower() in COMMON:
         raise InvalidRequest([{"field": field, "message": "Is one of the most common passwords"}])
 
 
@@ -64,12 +67,25 @@ class PasswordHasher(Threads):
 
     async def check(self, password: str, stored: str | None) -> Verdict:
         """Verify a password. None, for an unknown user, takes as long as a wrong password."""
-        return await self.run(lambda: _check(password, stored))
+        return await self.run(lambda: _check_forms(password, stored))
 
 
 def hash_password(password: str) -> str:
     """Return the hash to store; blocks."""
-    return str(_context.hash(password))
+    return str(_context.hash(_normal(password)))
+
+
+def _normal(password: str) -> str:
+    return unicodedata.normalize("NFC", password)
+
+
+def _check_forms(password: str, stored: str | None) -> Verdict:
+    """Verify a normalised password, and then as it was sent: earlier versions hashed it so."""
+    verdict = _check(_normal(password), stored)
+    if verdict.right or password == _normal(password):
+        return verdict
+    verdict = _check(password, stored)
+    return Verdict(right=True, new_hash=verdict.new_hash or hash_password(password)) if verdict.right else verdict
 
 
 def _check(password: str, stored: str | None) -> Verdict:

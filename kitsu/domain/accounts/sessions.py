@@ -1,7 +1,7 @@
 """Sessions: devices that are signed in, by refresh tokens each of which is used once.
 
 A second use means that the token was stolen, so the session is revoked. The parent of the newest token is an exception
-for some seconds, since two tabs may refresh at the same moment.
+while that is unused: the response may have been lost, or two tabs may refresh at the same moment.
 """
 
 from base64 import urlsafe_b64encode
@@ -46,6 +46,7 @@ class Tokens(msgspec.Struct):
 
     access_token: Annotated[str, described("A JWT, the bearer token.", "eyJhbGciOiJIUzI1NiJ9.e30.c2lnbmF0dXJl")]
     refresh_token: RefreshTokenText
+    expires_in: Annotated[int, described("The seconds for which the access token is valid.", 1800)]
     token_type: Annotated[Literal["bearer"], described("The scheme of the access token.")] = "bearer"  # noqa: S105 - a word of the protocol
 
 
@@ -82,9 +83,8 @@ class SessionRules(msgspec.Struct, frozen=True):
     """The lifetime of a session, and the response to a repeated refresh."""
 
     lifetime: timedelta
+    same_child: bool  # while the newest token is unused, a repeated refresh gets it again; else 401 within the leeway
     leeway: timedelta
-    same_child: bool
-    """A repeated refresh gets the same refresh token again while that is unused. Otherwise 401 within the leeway."""
     secret_key: str
 
 
@@ -102,7 +102,7 @@ _TOKEN = (
     .join(User, User.id == AuthSession.user_id)
     .where(_has_hash)
 )
-_IS_NEWEST = select(func.count()).where(_has_hash, RefreshToken.used_at.is_(None))
+_IS_UNUSED = select(func.count()).where(_has_hash, RefreshToken.used_at.is_(None))
 _is_active = (AuthSession.revoked_at.is_(None), AuthSession.expires_at > _clock)
 _IDENTITIES: Rows = (
     select(User.id.label("user_id"), AuthSession.id.label("session_id"), User.role)
@@ -192,11 +192,12 @@ class SessionService(SQLAlchemyAsyncRepositoryService[AuthSession]):
             raise Unauthorized
         child = self._child_of(token) if self._rules.same_child else token_urlsafe(32)
         if found.used_at is not None:
-            is_parent = found.generation == session.generation - 1  # the newest token is unused
-            # Its child may have been made while the other rule was set.
-            if is_parent and await self._session.scalar(_IS_NEWEST, {"hash": _hash(child)}):
-                return Tokens(self._access_tokens.issue(session.user_id, session.id), child)
-            if is_parent and found.now - found.used_at <= self._rules.leeway:
+            # The newest token is unused: its use would have made a newer one.
+            is_parent_of_newest = found.generation == session.generation - 1
+            # It may have been made while the other rule was set.
+            if is_parent_of_newest and await self._session.scalar(_IS_UNUSED, {"hash": _hash(child)}):
+                return self._tokens(session.user_id, session.id, child)
+            if is_parent_of_newest and found.now - found.used_at <= self._rules.leeway:
                 raise Unauthorized
             await self._revoke("reuse", AuthSession.id == session.id)
             await self._session.commit()
@@ -248,7 +249,11 @@ class SessionService(SQLAlchemyAsyncRepositoryService[AuthSession]):
             session_id=session_id, generation=generation, token_hash=_hash(token), expires_at=self._expires_at
         )
         await execute_core(self._session, statement)
-        return Tokens(self._access_tokens.issue(user_id, session_id), token)
+        return self._tokens(user_id, session_id, token)
+
+    def _tokens(self, user_id: UUID, session_id: UUID, refresh_token: str) -> Tokens:
+        access_tokens = self._access_tokens
+        return Tokens(access_tokens.issue(user_id, session_id), refresh_token, access_tokens.seconds)
 
     def _child_of(self, token: str) -> str:
         """Return the next refresh token, always the same one. It can't be derived without the secret key."""

@@ -26,9 +26,11 @@ from kitsu.db.statements import StatementRunner
 from kitsu.domain.accounts.access_tokens import AccessTokens
 from kitsu.domain.accounts.passwords import PasswordHasher, check_new
 from kitsu.domain.accounts.permissions import Role
-from kitsu.domain.accounts.profile import USERNAME, IsPublic, ProfileChange, Timezone
+from kitsu.domain.accounts.profile import IsPublic, ProfileChange, Timezone
 from kitsu.domain.accounts.sessions import SessionRules, SessionService
+from kitsu.domain.accounts.usernames import USERNAME, is_allowed
 from kitsu.domain.admin_log import log_action
+from kitsu.domain.checks import check_all
 from kitsu.domain.fields import described
 from kitsu.domain.mapping import columns_of, given
 from kitsu.domain.outcomes import Outcomes
@@ -44,8 +46,6 @@ LAST_CHARACTER = "\U0010ffff"
 
 request_origin: ContextVar[str] = ContextVar("request_origin", default="")
 """Scheme and host of the current request, for `avatar_url`."""
-
-
 _AVATAR_URL = described("Where the file is served.", "https://api.example.org/media/avatars/5f0c6a7be1d24d0f.webp")
 
 
@@ -64,7 +64,7 @@ class User(msgspec.Struct, kw_only=True):
     created_at: Annotated[datetime, described("When the account was created.")]
 
 
-class UserChange(msgspec.Struct):
+class UserChange(msgspec.Struct, forbid_unknown_fields=True):
     """A change by an administrator. Fields that are left out keep their value."""
 
     is_active: Annotated[bool, described("Whether the user may log in. False ends all sessions.")] | UnsetType = UNSET
@@ -232,8 +232,10 @@ class UserService(SQLAlchemyAsyncRepositoryService[models.User]):
             await self._context.orphans.tidy(avatar)
 
     async def _insert(self, email: str, password: str, role: Role) -> models.User:
-        address = valid_email(email)
-        check_new(password, "password", refuse_common=self._context.refuse_common_passwords)
+        is_strict = self._context.refuse_common_passwords
+        address, _ = check_all(
+            lambda: valid_email(email), lambda: check_new(password, "password", refuse_common=is_strict)
+        )
         return await insert_user(self._session, address, await self._context.hasher.hash(password), role)
 
     async def _locked(self, user_id: UUID) -> models.User:
@@ -265,7 +267,7 @@ async def insert_user(session: AsyncSession, email: str, password_hash: str, rol
     local_part = re.sub(r"[^A-Za-z0-9_-]", "", email.split("@", maxsplit=1)[0])
     username = local_part[:32]
     while True:
-        if not re.fullmatch(USERNAME, username):
+        if not is_allowed(username):
             username = f"{(local_part or 'user')[:19]}-{token_hex(6)}"
         user = models.User(email=email, username=username, password_hash=password_hash, role=role)
         try:

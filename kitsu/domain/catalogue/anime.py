@@ -93,6 +93,8 @@ class AnimeQuery(msgspec.Struct, frozen=True, kw_only=True):
     source: Provider | None = None
     external_id: str | None = None
     """At this source."""
+    ids: list[UUID] | None = None
+    """Ids of merged anime stand for what they have become."""
 
     def filters(self) -> dict[str, Any]:
         """Return the values of the filters, None for those that are not set."""
@@ -130,12 +132,14 @@ DETAILS: Rows = select(*columns_of(Anime, _anime, external_ids=EXTERNAL_IDS)).wh
 detail_of = mapper(Anime, DETAILS)
 
 
+_wanted = func.unnest(bindparam("ids", type_=ARRAY(Uuid))).table_valued("id").render_derived()
 _FILTERS: dict[str, ColumnElement[bool]] = {
     "type": _anime.type == bindparam("type"),
     "status": func.lower(_anime.status) == func.lower(bindparam("status", type_=Text)),
     "year": _anime.year == bindparam("year"),
     "season": _anime.season == bindparam("season"),
     "genres": _anime.genre_keys.contains(bindparam("genres", type_=ARRAY(Text))),
+    "ids": _anime.id.in_(select(current_id(_wanted.c.id))),
     "external_id": _anime.id
     == select(_external.anime_id)
     .where(_external.provider == bindparam("source"), _external.external_id == bindparam("external_id"))

@@ -9,16 +9,15 @@ from msgspec import UNSET, Meta, UnsetType
 
 from kitsu.db.columns import MAX_INTEGER
 from kitsu.domain.catalogue.anime import AnimeType, Provider, Season
-from kitsu.domain.fields import described
+from kitsu.domain.fields import VISIBLE, described
 
 MAX_EPISODES = 20_000
 """More is a mistake: the longest-running anime have some 8,000."""
-TEXT = r"\S"  # not only blanks
 IMAGE_URL = r"^https?://[^\s\"'<>]+\Z"  # browsers use it as the `src` of an image
 MAX_URL_LENGTH = 2048
 
-Title = Annotated[str, described("The main title.", "Death Note", min_length=1, max_length=255, pattern=TEXT)]
-OtherTitle = Annotated[str, described("A title.", "デスノート", min_length=1, max_length=255, pattern=TEXT)]
+Title = Annotated[str, described("The main title.", "Death Note", min_length=1, max_length=255, pattern=VISIBLE)]
+OtherTitle = Annotated[str, described("A title.", "デスノート", min_length=1, max_length=255, pattern=VISIBLE)]
 Description = Annotated[str, described("The plot in a few sentences.", "A student finds …", max_length=20_000)]
 Year = Annotated[int, described("The year it was first shown.", 2006, ge=1900, le=9999)]
 Status = Annotated[
@@ -33,7 +32,7 @@ Url = Annotated[
         "URL of a picture.", "https://pictures.example.org/1535.jpg", max_length=MAX_URL_LENGTH, pattern=IMAGE_URL
     ),
 ]
-Name = Annotated[str, described("A name.", "madhouse", min_length=1, max_length=200, pattern=TEXT)]
+Name = Annotated[str, described("A name.", "madhouse", min_length=1, max_length=200, pattern=VISIBLE)]
 Genres = Annotated[list[Name], described("Stored in lower case.", ["mystery"], max_length=200)]
 Studios = Annotated[list[Name], described("The studios.", ["madhouse"], max_length=200)]
 Titles = Annotated[list[OtherTitle], described("Other titles.", ["DN"], max_length=200)]

@@ -17,6 +17,7 @@ from kitsu.domain.catalogue.editing import AnimeService, edit_as
 from kitsu.domain.fields import described
 from kitsu.domain.mapping import Rows, columns_of
 from kitsu.domain.pagination import Listing, Page, PageRequest, ascending, descending
+from kitsu.domain.versions import Expected
 from kitsu.errors import Conflict, NotFound
 
 Source = Annotated[
@@ -177,11 +178,16 @@ class HistoryService(AnimeService):
         await session.execute(update(_anime).where(_anime.id == anime_id).values(updated_at=func.now()))
         return await self._committed(anime_id)
 
-    async def give_back(self, editor_id: UUID, anime_id: UUID, field: ImportedField) -> Anime:
-        """Take the imported value of an edited field, and that of all later imports. Raises NotFound."""
+    async def give_back(
+        self, editor_id: UUID, anime_id: UUID, field: ImportedField, expected: Expected | None = None
+    ) -> Anime:
+        """Take the imported value of an edited field, and those of later imports.
+
+        Raises NotFound, PreconditionFailed.
+        """
         session = self.repository.session
         await edit_as(session, editor_id, source="import")
-        row = await self._locked(anime_id, None)
+        row = await self._locked(anime_id, expected)
         if field not in row.edited_fields:
             raise NotFound("Field is not edited")
         imported = await session.get(_import, row.id)

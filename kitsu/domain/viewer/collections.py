@@ -10,21 +10,21 @@ import msgspec
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from msgspec import UNSET, UnsetType
-from sqlalchemy import ARRAY, Uuid, bindparam, delete, func, literal, or_, select, update
+from sqlalchemy import ARRAY, Uuid, and_, bindparam, delete, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from kitsu.db import models
 from kitsu.domain.catalogue.anime import LIST_COLUMNS, AnimeListItem, current_id
 from kitsu.domain.changes import ChangesListing
-from kitsu.domain.fields import Version, described
+from kitsu.domain.fields import VISIBLE, Version, described
 from kitsu.domain.mapping import Rows, columns_of, given
 from kitsu.domain.pagination import Listing, Page, PageRequest, ascending, descending
-from kitsu.domain.versions import Expected
+from kitsu.domain.versions import AlreadyThere, Expected
 from kitsu.domain.viewer.constraints import viewer_constraints
 from kitsu.domain.viewer.rows import USER_ID, OwnListReader, newest_first
 from kitsu.errors import Forbidden, InvalidRequest, NotFound
 
-Name = Annotated[str, described("The name.", "Rainy days", min_length=1, max_length=255)]
+Name = Annotated[str, described("The name.", "Rainy days", min_length=1, max_length=255, pattern=VISIBLE)]
 Description = Annotated[str, described("A text about the collection.", "Best with tea", max_length=10_000)]
 IsPublic = Annotated[bool, described("Whether other users and guests may see it.")]
 
@@ -51,7 +51,7 @@ class CollectionItem(AnimeListItem):
     added_at: Annotated[datetime, described("When the anime was added to the collection.")]
 
 
-class NewCollection(msgspec.Struct, frozen=True):
+class NewCollection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A collection to create."""
 
     name: Name
@@ -59,7 +59,7 @@ class NewCollection(msgspec.Struct, frozen=True):
     is_public: IsPublic = False
 
 
-class CollectionChange(msgspec.Struct, frozen=True):
+class CollectionChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Changes of a collection. Omitted fields keep their value."""
 
     name: Name | UnsetType = UNSET
@@ -82,7 +82,8 @@ _item_count = select(func.count()).where(_item.collection_id == _collection.id).
 _ALL: Rows = select(*columns_of(Collection, _collection, item_count=_item_count))
 _is_own = _collection.user_id == USER_ID
 ROWS = _ALL.where(_is_own)
-_is_public = _collection.is_public.is_(True)
+_owner_is_active = select(models.User.id).where(models.User.id == _collection.user_id, models.User.is_active).exists()
+_is_public = and_(_collection.is_public.is_(True), _owner_is_active)
 _PUBLIC = Listing(
     Collection,
     _ALL.where(_is_public),
@@ -146,20 +147,23 @@ class CollectionService(SQLAlchemyAsyncRepositoryService[models.Collection]):
         touch(collection)
         return await self._committed(collection_id)
 
-    async def remove(self, user_id: UUID, collection_id: UUID) -> None:
-        """Delete a viewer's own collection. Raises NotFound, Forbidden."""
-        await self._own(user_id, collection_id)
+    async def remove(self, user_id: UUID, collection_id: UUID, expected: Expected | None) -> None:
+        """Delete a viewer's own collection. Raises NotFound, Forbidden, PreconditionFailed."""
+        await self._own(user_id, collection_id, expected)
         await self.delete(collection_id, auto_commit=True)
 
     async def put_item(
         self, user_id: UUID, collection_id: UUID, anime_id: UUID, position: int | None, expected: Expected | None
     ) -> None:
         """Put an anime into a viewer's own collection, by default where it is or at the end. Raises as `change`."""
-        collection = await self._own(user_id, collection_id, expected)
+        collection = await self._own(user_id, collection_id, expected and expected.of_parent())
         session = self.repository.session
         inside = _item.collection_id == collection_id
         end = select(func.coalesce(func.max(_item.position) + 1, 0)).where(inside).scalar_subquery()
         wanted = current_id(anime_id)
+        existing = select(_item.anime_id).where(inside, _item.anime_id == wanted)
+        if expected is not None and expected.is_new and await session.scalar(existing) is not None:
+            raise AlreadyThere
         new = insert(_item).values(collection_id=collection_id, anime_id=wanted)
         with viewer_constraints():
             if position is None:
@@ -197,9 +201,9 @@ class CollectionService(SQLAlchemyAsyncRepositoryService[models.Collection]):
         touch(collection)
         return await self._committed(collection_id)
 
-    async def take_out(self, user_id: UUID, collection_id: UUID, anime_id: UUID) -> None:
-        """Remove an anime from a viewer's own collection, if it is in it. Raises NotFound, Forbidden."""
-        await self._own(user_id, collection_id)
+    async def take_out(self, user_id: UUID, collection_id: UUID, anime_id: UUID, expected: Expected | None) -> None:
+        """Remove an anime from a viewer's own collection, if it is in it. Raises as `remove`."""
+        await self._own(user_id, collection_id, expected and expected.of_parent())
         session = self.repository.session
         # A trigger changes the collection's version when a row is deleted, here or with its anime.
         wanted = (_item.collection_id == collection_id, _item.anime_id == current_id(anime_id))
@@ -209,9 +213,12 @@ class CollectionService(SQLAlchemyAsyncRepositoryService[models.Collection]):
     async def _own(self, user_id: UUID, collection_id: UUID, expected: Expected | None = None) -> models.Collection:
         """Return a viewer's own collection, locked. Another user's raises Forbidden if it is public, else NotFound."""
         collection = await self.get_one_or_none(id=collection_id, with_for_update=True)
-        if collection is None or (collection.user_id != user_id and not collection.is_public):
+        if collection is None:
             raise NotFound("Collection not found")
         if collection.user_id != user_id:
+            parameters = {"collection_id": collection_id, "user_id": user_id}
+            if await self.repository.session.scalar(_VISIBLE_ID, parameters) is None:
+                raise NotFound("Collection not found")
             raise Forbidden
         if expected is not None:
             expected.check(collection)

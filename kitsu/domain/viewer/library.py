@@ -157,6 +157,8 @@ class LibraryService(SQLAlchemyAsyncRepositoryService[models.LibraryEntry]):
                 is_new = (await execute_core(session, stored)).rowcount
             # Another request may have created it meanwhile.
             entry = None if is_new else await self.get_one(*own, with_for_update=True)
+            if entry is not None and expected is not None:
+                expected.check(entry)
         elif entry is None:
             raise NotFound("Library entry not found")
         if entry is not None:
@@ -168,9 +170,11 @@ class LibraryService(SQLAlchemyAsyncRepositoryService[models.LibraryEntry]):
         await session.commit()
         return LibraryReader.listing.struct_of(row)
 
-    async def remove(self, user_id: UUID, anime_id: UUID) -> None:
-        """Remove an entry, if there is one."""
+    async def remove(self, user_id: UUID, anime_id: UUID, expected: Expected | None) -> None:
+        """Remove an entry, if there is one. Raises PreconditionFailed."""
         wanted = (_entry.user_id == user_id, _entry.anime_id == current_id(anime_id))
+        if expected is not None:
+            expected.check(await self.get_one_or_none(*wanted, with_for_update=True))
         await self.delete_where(*wanted, sanity_check=False, auto_commit=True)
 
 

@@ -35,7 +35,7 @@ class View(msgspec.Struct):
     last_viewed_at: Annotated[datetime, described("When the episode was last watched.")]
 
 
-class NewView(msgspec.Struct, frozen=True):
+class NewView(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An episode that the viewer watches."""
 
     episode_id: UUID

@@ -24,7 +24,7 @@ SMALL_BODY_BYTES = 64 * 1024  # bodies up to this size are not limited in number
 LARGE_BODY_BUDGET_BYTES = 64 * 1024 * 1024
 """Bytes of larger bodies that a worker holds at once. Handlers copy them, some twice."""
 DRAIN_SECONDS = 1.0  # how long a response waits for the rest of a small body that the handler has not read
-BODILESS = {"GET", "HEAD", "OPTIONS"}
+BODILESS = {"GET", "OPTIONS"}
 REJECTED = "kitsu_rejected"
 """Key in the scope of a rejected request: its body is not read, since a rejection has to be cheap."""
 
@@ -68,8 +68,10 @@ class Client:
                 await body.drain()
             await send(message)
 
+        method = scope.get("method")
+        send_response = send if method in BODILESS else _head_of(send) if method == "HEAD" else send_behind_body
         try:
-            await self._app(scope, body.receive, send if scope.get("method") in BODILESS else send_behind_body)
+            await self._app(scope, body.receive, send_response)
         finally:
             self.free_bytes += body.reserved
 
@@ -132,6 +134,17 @@ class _Body:
                     message: Any = await self._receive()
                     self.is_complete = message["type"] == "http.disconnect" or not message.get("more_body", False)
                     self._size += len(message.get("body", b""))
+
+
+def _head_of(send: Send) -> Send:
+    """Return a `send` that leaves out the body of a response. A stream ends with its first message."""
+
+    async def send_head(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await send(message)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    return send_head
 
 
 def _nearest_untrusted(hops: list[str], trusted: Networks) -> str | None:

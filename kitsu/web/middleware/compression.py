@@ -1,6 +1,6 @@
 """Compression of responses, for clients that ask for it.
 
-Not Litestar's `CompressionConfig`: it compresses inside the response cache, and each cached response anew.
+Not Litestar's `CompressionConfig`: it compresses inside the response cache.
 """
 
 import sys
@@ -33,11 +33,11 @@ class Compression:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != ScopeType.HTTP or scope["method"] == "HEAD" or _is_secret(scope["path"]):
+        if scope["type"] != ScopeType.HTTP or _is_secret(scope["path"]):
             await self._app(scope, receive, send)
             return
         accepted = next((value for name, value in scope["headers"] if name == b"accept-encoding"), b"")
-        encoding = _encoding(accepted)
+        encoding = b"" if scope["method"] == "HEAD" else _encoding(accepted)
         start: HTTPResponseStartEvent | None = None
         stream: Any = None
 

@@ -14,6 +14,7 @@ from kitsu.web.middleware.response_headers import CorsHeaders
 CACHE_CONTROL = b"public, no-cache"
 ETAGGED = {"catalogue": "etagged"}  # `opt` of a handler whose responses get an ETag
 CACHED = {"catalogue": "cached"}  # `opt` of a handler whose responses get an ETag and are cached in memory
+CACHED_METHODS = {"GET", "HEAD"}
 ENTRY_OVERHEAD_BYTES = 600  # memory of an entry beside its body and its key
 
 Key = tuple[str, str, bytes]  # scheme, path and query
@@ -49,7 +50,7 @@ class ResponseCache:
 
     def has(self, scope: HTTPScope) -> bool:
         """Return whether a request is a cache hit."""
-        return scope["method"] == "GET" and _key(scope) in self._entries
+        return scope["method"] in CACHED_METHODS and _key(scope) in self._entries
 
     def get(self, key: Key) -> CachedResponse | None:
         """Return the cached response, or None."""
@@ -106,7 +107,7 @@ class CachedResponses:
         self._cors_headers = cors_headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != ScopeType.HTTP or scope["method"] != "GET":
+        if scope["type"] != ScopeType.HTTP or scope["method"] not in CACHED_METHODS:
             await self._app(scope, receive, send)
             return
         key = _key(scope)

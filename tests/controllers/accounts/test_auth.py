@@ -1,6 +1,7 @@
 """The paths under /auth: their responses, also after the end of a session."""
 
 import asyncio
+import unicodedata
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,7 +11,7 @@ import httpx
 import pytest
 from sqlalchemy.engine import URL
 
-from tests.accounts import EMAIL, FORBIDDEN, PASSWORD, is_refused, login, logout, me, refresh, register
+from tests.accounts import EMAIL, FORBIDDEN, PASSWORD, bearer, is_refused, login, logout, me, refresh, register
 from tests.application import client_of
 from tests.databases import connect, copy_of
 
@@ -51,8 +52,9 @@ async def test_registration_and_login_return_tokens(client: httpx.AsyncClient, w
         response = await (login(client) if way == "login" else refresh(client, tokens["refresh_token"]))
     body = response.json()
     assert response.status_code == (201 if way == "register" else 200)
-    assert body.keys() == {"access_token", "refresh_token", "token_type"}
+    assert body.keys() == {"access_token", "refresh_token", "expires_in", "token_type"}
     assert body["token_type"] == "bearer"
+    assert body["expires_in"] == 1800
     assert len(body["refresh_token"]) == 43  # 256 bits
     assert response.headers["cache-control"] == "no-store"
     assert response.headers["content-type"].startswith("application/json")
@@ -145,7 +147,7 @@ async def test_invalid_email_is_refused(shared: httpx.AsyncClient, email: str) -
     assert (await login(shared, email)).status_code in {401, 422}
 
 
-@pytest.mark.parametrize("password", ["", "seven77", "ééé"])
+@pytest.mark.parametrize("password", ["", "seven77", "ééé", "пять", "🦊" * 7, "e\u0301" * 7])
 async def test_short_password_returns_422(shared: httpx.AsyncClient, password: str) -> None:
     response = await shared.post("/auth/register", json={"email": EMAIL, "password": password})
     assert fields_at_fault(response) == ["password"]
@@ -159,7 +161,7 @@ async def test_short_password_returns_422(shared: httpx.AsyncClient, password: s
         "\0\0\0\0\0\0\0\0",
         "pass\0word",
         " a password ",
-        "🦊🦊",
+        "🦊" * 8,
         "p" * 1024,
         "é" * 512,
         "\n\r\t\x7f\x1b\"'\\",
@@ -172,6 +174,16 @@ async def test_password_is_not_trimmed(client: httpx.AsyncClient, password: str)
     for other in (password[:-1], password[:-1] + "~", password.strip() + "~", password.replace("\0", "") + "~"):
         if len(other.encode()) <= 1024:
             assert is_refused(await login(client, password=other))
+
+
+@pytest.mark.parametrize("first", ["NFC", "NFD"])
+async def test_password_is_the_same_composed_and_decomposed(client: httpx.AsyncClient, first: str) -> None:
+    forms = {form: unicodedata.normalize(form, "café-münchen-å") for form in ("NFC", "NFD")}
+    tokens = await register(client, password=forms.pop(first))
+    (other,) = forms.values()
+    assert (await login(client, password=other)).status_code == 200
+    new = {"current_password": other, "new_password": "another long password"}
+    assert (await client.post("/auth/password", json=new, headers=bearer(tokens))).status_code == 204
 
 
 async def test_wrong_password_and_unknown_email_return_the_same(client: httpx.AsyncClient) -> None:

@@ -12,7 +12,7 @@ EDITING = {
     "removeEpisode": ("/episodes/{episode_id}", {"200", "403", "404", "412", "422"}),
     "listAnimeHistory": ("/anime/{anime_id}/history", {"200", "403", "404", "422"}),
     "revertAnimeChange": ("/anime/{anime_id}/history/{change_id}/revert", {"200", "403", "404", "409", "422"}),
-    "giveFieldToImports": ("/anime/{anime_id}/edited-fields/{field}", {"200", "403", "404", "422"}),
+    "giveFieldToImports": ("/anime/{anime_id}/edited-fields/{field}", {"200", "403", "404", "412", "422"}),
     "mergeAnime": ("/anime/{anime_id}/merge", {"200", "403", "404", "409", "412", "422"}),
     "splitAnime": ("/anime/{anime_id}/split", {"201", "403", "404", "409", "412", "422"}),
     "listMerges": ("/merges", {"200", "403", "422"}),

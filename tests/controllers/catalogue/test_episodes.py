@@ -60,7 +60,7 @@ async def test_unknown_release_returns_404(reader: httpx.AsyncClient) -> None:
         assert (response.status_code, response.json()) == (404, NOT_FOUND)
 
 
-@pytest.mark.parametrize("query", ["", "?release_id=", "?release_id=x", "?release_id=null", "?release_id=1", "?id=1"])
+@pytest.mark.parametrize("query", ["", "?release_id=", "?release_id=x", "?release_id=null", "?release_id=1"])
 async def test_missing_or_malformed_release_id_returns_422(reader: httpx.AsyncClient, query: str) -> None:
     for path in ("/episodes", "/episodes/"):
         response = await reader.get(f"{path}{query}")

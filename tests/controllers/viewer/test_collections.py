@@ -76,7 +76,7 @@ async def test_omitted_fields_keep_their_value(viewer: Viewer) -> None:
         {"name": "All", "description": "", "is_public": True},
     )
     for version, change in enumerate(changes, 2):
-        changed = await viewer.write("PATCH", path, EXTRA | change)
+        changed = await viewer.write("PATCH", path, change)
         assert changed["updated_at"] > known["updated_at"]
         assert changed == known | change | {"version": version, "updated_at": changed["updated_at"]}
         assert await viewer.read(path) == changed
@@ -99,14 +99,22 @@ async def test_invalid_body_is_422(viewer: Viewer) -> None:
     assert await viewer.read("/collections") == known
 
 
-async def test_unknown_fields_are_ignored(backend: Backend, viewer: Viewer) -> None:
-    other = await backend.viewer()
-    extra = EXTRA | {"user_id": str(other.id), "item_count": 5, "updated_at": "2000-01-01T00:00:00Z"}
-    path = await make(viewer, **extra)
-    made = await viewer.read(path)
-    assert (made["item_count"], made["version"], made["updated_at"]) == (0, 1, made["created_at"])
-    assert path != ONE
-    assert await other.read("/collections") == []
+async def test_unknown_field_is_422(viewer: Viewer) -> None:
+    path = await make(viewer)
+    known = await viewer.read("/collections")
+    bodies = [{"name": "x", name: value} for name, value in {**EXTRA, "item_count": 5}.items()]
+    await check_bodies_refused(viewer, "POST", "/collections", bodies)
+    await check_bodies_refused(viewer, "PATCH", path, bodies)
+    assert await viewer.read("/collections") == known
+
+
+@pytest.mark.parametrize("name", [" ", "\t\n", "\u200b", "\u3000\u3164", "\u2800\ufeff\xa0", "\u202e\u00ad"])
+async def test_name_without_visible_character_is_422(viewer: Viewer, name: str) -> None:
+    path = await make(viewer)
+    for method, target in (("POST", "/collections"), ("PATCH", path)):
+        response = await viewer.request(method, target, json={"name": name})
+        assert response.json()["details"] == [{"field": "name", "message": "Must have a visible character"}]
+    assert await viewer.write("PATCH", path, {"name": f"{name}雨"})
 
 
 async def test_unknown_collection_or_anime_is_404(backend: Backend, viewer: Viewer) -> None:
@@ -296,3 +304,17 @@ async def test_large_collection_is_sorted(backend: Backend, viewer: Viewer) -> N
     wanted = [str(row["anime_id"]) for row in rows]
     await viewer.write("PUT", f"{path}/order", {"anime_ids": wanted})
     assert await order(viewer, path) == wanted[:100]
+
+
+async def test_public_collection_of_a_deactivated_account_is_hidden(backend: Backend, viewer: Viewer) -> None:
+    owner, admin = await backend.viewer(), await backend.viewer("admin")
+    path = await make(owner, is_public=True)
+    for is_active in (False, True):
+        await admin.write("PATCH", f"/users/{owner.id}", {"is_active": is_active})
+        status = 200 if is_active else 404
+        for target in (path, f"{path}/anime"):
+            assert (await backend.client.get(target)).status_code == status
+            assert (await viewer.request("GET", target)).status_code == status
+        assert (await viewer.request("DELETE", path)).status_code == (403 if is_active else 404)
+        listed = (await backend.client.get("/collections?limit=100&total=true")).json()
+        assert (path.rpartition("/")[2] in {each["id"] for each in listed}) is is_active

@@ -67,7 +67,7 @@ async def test_change_with_old_tag_is_412(backend: Backend, viewer: Viewer, make
     await change(viewer, path, old, "new")
     state, current = await viewer.read(path), await tag_of(viewer, path)
     for stale in (
-        *(old, f"W/{current}", f'{old}, "x"', await tag_of(viewer, elsewhere), '"*"', f'{old}, "*"', "", ",", "x"),
+        *(old, f"W/{old}", f'{old}, "x"', await tag_of(viewer, elsewhere), '"*"', f'{old}, "*"', "", ",", "x"),
         *(current[:-2] + '"', current[:-1] + '0"', current[1:-1].swapcase() + "x", f'"{"x" * 9000}"', "\xff"),
     ):
         assert_error(await change(viewer, path, stale, "stale"), 412, STALE)
@@ -75,7 +75,7 @@ async def test_change_with_old_tag_is_412(backend: Backend, viewer: Viewer, make
 
 
 @BOTH
-@pytest.mark.parametrize("tag", ["*", " * ", '"x", {}', "{},{}", 'W/"x" , {}', "  {}  ", '"", {}'])
+@pytest.mark.parametrize("tag", ["*", " * ", '"x", {}', "{},{}", 'W/"x" , {}', "W/{}", '"x", W/{}', "  {}  ", '"", {}'])
 async def test_change_with_current_tag_among_others_is_done(
     backend: Backend, viewer: Viewer, make: Make, change: Change, tag: str
 ) -> None:
@@ -149,3 +149,52 @@ async def test_items_change_the_tag_of_a_collection(backend: Backend, viewer: Vi
     assert_error(await put(animes[1], known), 412, STALE)
     assert await viewer.read(f"{path}/anime") == []
     assert (await put(animes[1], "*")).status_code == 204
+
+
+@pytest.mark.parametrize("make", [entry, collection])
+async def test_delete_with_old_tag_is_412_and_with_current_tag_done(
+    backend: Backend, viewer: Viewer, make: Make
+) -> None:
+    path = await make(backend, viewer)
+    old = await tag_of(viewer, path)
+    change = put_entry if make is entry else patch_collection
+    await change(viewer, path, old, "new")
+    assert_error(await viewer.request("DELETE", path, headers={"If-Match": old}), 412, STALE)
+    current = await tag_of(viewer, path)
+    assert (await viewer.request("DELETE", path, headers={"If-Match": f"W/{current}"})).status_code == 204
+    assert (await viewer.request("GET", path)).status_code == 404
+    missing = await viewer.request("DELETE", path, headers={"If-Match": "*"})
+    assert missing.status_code == (412 if make is entry else 404)
+
+
+async def test_removal_from_a_collection_with_its_old_tag_is_412(backend: Backend, viewer: Viewer) -> None:
+    path, anime_id = await collection(backend, viewer), await backend.anime()
+    item, old = f"{path}/anime/{anime_id}", await tag_of(viewer, path)
+    await viewer.write("PUT", item, status=204)
+    assert_error(await viewer.request("DELETE", item, headers={"If-Match": old}), 412, STALE)
+    assert len(await viewer.read(f"{path}/anime")) == 1
+    headers = {"If-Match": await tag_of(viewer, path)}
+    assert (await viewer.request("DELETE", item, headers=headers)).status_code == 204
+
+
+async def test_put_only_if_new_is_412_for_an_entry_that_exists(backend: Backend, viewer: Viewer) -> None:
+    path, new = f"/library/{await backend.anime()}", {"If-None-Match": "*"}
+    bodies = [{"status": "watching", "notes": f"by {number}"} for number in range(20)]
+    responses = await asyncio.gather(*(viewer.request("PUT", path, json=body, headers=new) for body in bodies))
+    assert Counter(response.status_code for response in responses) == {200: 1, 412: 19}
+    (winner,) = (response.json() for response in responses if response.status_code == 200)
+    assert await viewer.read(path) == winner
+    refused = await viewer.request("PUT", path, json={"status": "dropped"}, headers=new)
+    assert_error(refused, 412, "The condition of If-None-Match is not met")
+
+
+@pytest.mark.parametrize("query", ["", "?position=0"])
+async def test_put_only_if_new_is_412_for_an_anime_in_the_collection(
+    backend: Backend, viewer: Viewer, query: str
+) -> None:
+    path, animes = await collection(backend, viewer), await backend.animes(2)
+    headers = {"If-None-Match": "*"}
+    for status in (204, 412):
+        for anime_id in animes:
+            response = await viewer.request("PUT", f"{path}/anime/{anime_id}{query}", headers=headers)
+            assert response.status_code == status

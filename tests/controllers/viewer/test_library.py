@@ -192,7 +192,7 @@ async def test_list_of_one_status_has_no_others(backend: Backend, viewer: Viewer
             animes[number + 5],
             animes[number],
         ]
-    for wrong in ("", "x", "null", "WATCHING", "watching,dropped", "%00"):
+    for wrong in ("", "x", "null", "WATCH", "watching,dropped", "%00"):
         assert_error(await viewer.request("GET", f"/library?status={wrong}"), 422)
 
 

@@ -96,6 +96,9 @@ def calls(
         *(("hideFromContinueWatching", "DELETE", f"/watch/continue/{it}", {}) for it in (anime, "x")),
         *(("removeWatchProgress", "DELETE", f"/watch/progress/{it}", {}) for it in (anime, "x")),
         *(("removeFavorite", "DELETE", f"/favorites/{it}", {}) for it in (anime, "x")),
+        ("removeLibraryEntry", "DELETE", entry, stale),
+        ("removeCollection", "DELETE", one, stale),
+        ("removeCollectionAnime", "DELETE", f"{one}/anime/{anime}", stale),
         *(("removeLibraryEntry", "DELETE", f"/library/{it}", {}) for it in (anime, "x")),
         *(
             ("removeCollectionAnime", "DELETE", f"{it}/anime/{anime}", {})

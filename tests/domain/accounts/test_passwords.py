@@ -130,6 +130,16 @@ async def test_login_with_sha256_of_the_password_is_refused(
     assert await rows.fetchval(STORED) == stored
 
 
+async def test_login_with_hash_of_a_decomposed_password_replaces_it(
+    client: httpx.AsyncClient, rows: asyncpg.Connection
+) -> None:
+    composed, decomposed = "caf\u00e9-m\u00fcnchen", "cafe\u0301-mu\u0308nchen"
+    await add(rows, argon2.using(memory_cost=64, time_cost=1, parallelism=1).hash(decomposed))
+    assert is_refused(await login(client, password=composed))
+    assert (await login(client, password=decomposed)).status_code == 200
+    assert (await login(client, password=composed)).status_code == 200
+
+
 async def test_login_with_first_72_bytes_of_bcrypt_password_stores_the_whole_password(
     client: httpx.AsyncClient, rows: asyncpg.Connection
 ) -> None:

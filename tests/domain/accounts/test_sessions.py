@@ -68,7 +68,7 @@ async def test_database_has_no_plain_token(client: httpx.AsyncClient, rows: asyn
     child = (await refresh(client, tokens["refresh_token"])).json()
     for table in ("users", "auth_sessions", "refresh_tokens", "rate_limits"):
         text = await rows.fetchval(f"SELECT coalesce(string_agg(t::text, ' '), '') FROM {table} t")
-        assert not [token for token in (*tokens.values(), *child.values()) if token in text]
+        assert not [token for token in (*tokens.values(), *child.values()) if len(str(token)) > 20 and token in text]
 
 
 async def test_refresh_with_used_token_after_the_leeway_revokes_session(

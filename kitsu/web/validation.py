@@ -1,0 +1,127 @@
+"""What is wrong with a request: all parameters and fields, where Litestar and msgspec stop at the first."""
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, Literal, get_args, get_origin
+
+import msgspec
+from litestar.connection import ASGIConnection
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.handlers import BaseRouteHandler
+from litestar.params import ParameterKwarg, PathParameter, QueryParameter
+
+from kitsu.domain.fields import VISIBLE
+from kitsu.errors import ErrorDetail
+
+Connection = ASGIConnection[Any, Any, Any, Any]
+Source = Any  # a handler or a Provide: both have a signature and the model that validates its values
+
+JSON_BODY = "kitsu_json_body"
+"""Key in the scope of the decoded JSON body."""
+_PLACE = re.compile(r" - at `(?:key in )?\$(.*)`$", re.DOTALL)
+
+
+def unknown_parameters(connection: Connection, handler: BaseRouteHandler) -> list[ErrorDetail]:
+    """Return the query parameters that a handler does not have. Those that begin with `_` are ignored."""
+    known = query_choices(handler)
+    sent = dict.fromkeys(connection.query_params)
+    return [ErrorDetail(name, "Unknown parameter") for name in sent if name not in known and not name.startswith("_")]
+
+
+@lru_cache(maxsize=256)
+def query_choices(handler: BaseRouteHandler) -> dict[str, dict[str, str]]:
+    """Return the query parameters of a handler, each with its choices by their lower case, if it has any."""
+    return {
+        _name_of(field): {choice.lower(): choice for choice in _choices(field.annotation)}
+        for source in _sources(handler)
+        for field in _fields(source, QueryParameter)
+    }
+
+
+def _choices(annotation: Any) -> Iterator[str]:
+    if get_origin(annotation) is Literal:
+        yield from get_args(annotation)
+    else:
+        for inner in get_args(annotation):
+            yield from _choices(inner)
+
+
+def invalid_parameters(connection: Connection, handler: BaseRouteHandler) -> list[ErrorDetail]:
+    """Return the parameters of the path and the query that are missing or have a wrong value."""
+    return [detail for source in _sources(handler) for detail in _invalid_parameters(connection, source)]
+
+
+def _invalid_parameters(connection: Connection, source: Source) -> list[ErrorDetail]:
+    details: dict[str, ErrorDetail] = {}
+    values: dict[str, str] = {}
+    for kind, sent in ((QueryParameter, connection.query_params), (PathParameter, connection.path_params)):
+        for field in _fields(source, kind):
+            name = _name_of(field)
+            if name in sent:
+                values[field.name] = sent[name]
+                # msgspec takes it for None.
+                if field.is_optional and sent[name].lower() == "null" and not field.has_inner_subclass_of(str):
+                    details[name] = ErrorDetail(name, "Expected a value, got null")
+            elif field.is_required:
+                details[name] = ErrorDetail(name, "Missing")
+    try:
+        source.signature_model.parse_values_from_connection_kwargs(connection, values)
+    except ValidationException as error:
+        for each in error.extra if isinstance(error.extra, list) else ():
+            if each.get("key") in values:
+                name = _name_of(source.parsed_fn_signature.parameters[each["key"]])
+                details.setdefault(name, ErrorDetail(name, each["message"]))
+    except HTTPException:  # only what Litestar provides is missing
+        pass
+    return list(details.values())
+
+
+def invalid_fields(value: Any, kind: Any) -> list[ErrorDetail]:
+    """Return the fields of a JSON body that are unknown, are missing or have a wrong value."""
+    if not (isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+        return []
+    details = []
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    for name, field in fields.items():
+        if name in value:
+            try:
+                msgspec.convert(value[name], field.type, strict=False)
+            except msgspec.ValidationError as error:
+                place = _PLACE.search(str(error))
+                message = _PLACE.sub("", str(error))
+                if repr(VISIBLE) in message:
+                    message = "Must have a visible character"
+                details.append(ErrorDetail(name + (place[1] if place else ""), message))
+        elif field.required:
+            details.append(ErrorDetail(name, "Missing"))
+    if kind.__struct_config__.forbid_unknown_fields:
+        details += [ErrorDetail(name, "Unknown field") for name in value if name not in fields]
+    return details
+
+
+def all_details(connection: Connection) -> list[ErrorDetail]:
+    """Return all that is wrong with the parameters and the body of a request."""
+    handler: Any = connection.scope["route_handler"]
+    details = invalid_parameters(connection, handler)
+    body = handler.parsed_fn_signature.parameters.get("data")
+    if body is not None and JSON_BODY in connection.scope:
+        details += invalid_fields(connection.scope[JSON_BODY], body.annotation)  # type: ignore[literal-required] # Kitsu's own
+    return details
+
+
+def _sources(handler: Any) -> Iterator[Source]:
+    """Yield a handler and its dependencies."""
+    yield handler
+    provided = handler.resolve_dependencies()
+    yield from (provided[name] for name in handler.parsed_fn_signature.parameters if name in provided)
+
+
+def _fields(source: Source, kind: type[ParameterKwarg]) -> Iterator[Any]:
+    fields = source.parsed_fn_signature.parameters.values()
+    return (field for field in fields if isinstance(field.kwarg_definition, kind))
+
+
+def _name_of(field: Any) -> str:
+    """Return the name of a parameter as clients send it."""
+    return str(field.kwarg_definition.name or field.name)
