@@ -15,6 +15,8 @@ PUBLIC: dict[str, Any] = {"public": True}
 """`opt` of a handler that is open to all clients: it ignores the token."""
 GUESTS: dict[str, Any] = {"guests": True}
 """`opt` of a handler that guests may use: `request.user` is None without a token, and a bad token gets 401."""
+LENIENT: dict[str, Any] = GUESTS | {"lenient": True}
+"""`opt` of a handler that guests may use, with a bad token too: `request.user` is None then."""
 
 
 class AuthenticationMiddleware(AbstractAuthenticationMiddleware):
@@ -27,10 +29,17 @@ class AuthenticationMiddleware(AbstractAuthenticationMiddleware):
     async def authenticate_request(self, connection: ASGIConnection[Any, Any, Any, Any]) -> AuthenticationResult:
         """Identify the client, with one query at most. Raises Unauthorized."""
         value = header(connection.scope, b"authorization")
-        if value is None:
-            if connection.route_handler.opt.get("guests"):
+        opt = connection.route_handler.opt
+        if value is None and opt.get("guests"):
+            return AuthenticationResult(user=None, auth=None)
+        try:
+            return await self._identify(value or b"")
+        except Unauthorized:
+            if opt.get("lenient"):
                 return AuthenticationResult(user=None, auth=None)
-            raise Unauthorized
+            raise
+
+    async def _identify(self, value: bytes) -> AuthenticationResult:
         scheme, _, token = value.decode("latin-1").partition(" ")
         if scheme.lower() != "bearer" or not (token := token.strip()):
             raise Unauthorized

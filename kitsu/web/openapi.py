@@ -194,7 +194,7 @@ def _errors_of(operation: dict[str, Any], handler: HTTPRouteHandler) -> Iterator
     declared = handler.responses or {}
     yield from (_BY_STATUS[status] for status, body in declared.items() if body.data_container is ErrorBody)
     implied = {500, 503}
-    if not handler.opt.get("public"):
+    if not (handler.opt.get("public") or handler.opt.get("lenient")):
         implied.add(401)
     for guard in handler.resolve_guards():
         implied |= {kind.status for kind in getattr(guard, "errors", ())}

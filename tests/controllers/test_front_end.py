@@ -72,7 +72,11 @@ async def test_pages_of_a_visitor_and_a_member(backend: Backend) -> None:
     listed = await page.get(f"/episodes?release_id={releases[0]['id']}")
     assert [row["id"] for row in listed] == episodes
     for wanted in (episodes[0], anime_id):
-        assert (await page.get(f"/api/episode/servers?animeEpisodeId={wanted}"))["data"]["sub"] == []
+        servers = (await page.get(f"/api/episode/servers?animeEpisodeId={wanted}"))["data"]
+        assert (servers["sub"], servers["dub"], servers["raw"]) == ([], [], [])
+        query = f"animeEpisodeId={servers['episodeId']}&server=1&category=sub"
+        sources = (await page.get(f"/api/episode/sources?{query}"))["data"]
+        assert (sources["sources"], sources["malID"]) == ([], number)
 
     # A member: registers, marks favourites by both ids, refreshes, and imports a list.
     credentials = {"email": f"{uuid4()}@example.org", "password": "a long password"}

@@ -88,7 +88,18 @@ async def test_schedule_keeps_its_tag_while_time_passes(backend: Backend, guest:
 
 
 @pytest.mark.parametrize(
-    "query", ["date=x", "date=", "date=2031-02-30", "date=13/1/2031", "date=1/1/31x", "tz=Mars", "tz="]
+    "query",
+    [
+        "date=x",
+        "date=",
+        "date=2031-02-30",
+        "date=13/1/2031",
+        "date=1/1/31x",
+        "tz=Mars",
+        "tz=",
+        "date=0001-01-01",
+        "date=0001-01-02&tz=Asia/Tokyo",
+    ],
 )
 async def test_bad_day_is_422(guest: httpx.AsyncClient, query: str) -> None:
     assert_error(await guest.get(f"/api/schedule?{query}"), 422)
@@ -113,6 +124,22 @@ async def test_episode_has_neither_servers_nor_sources(backend: Backend, guest: 
     assert response.headers["cache-control"] == "public, no-cache"
     tag = {"If-None-Match": response.headers["etag"]}
     assert (await guest.get(f"/api/episode/servers?animeEpisodeId={anime_id}", headers=tag)).status_code == 304
+
+
+async def test_ids_that_are_no_numbers_are_0(backend: Backend, guest: httpx.AsyncClient) -> None:
+    anime_id = await known(backend, "A", anilist="x-1", myanimelist="²")
+    episode = await backend.episode(anime_id)
+    data = (await read(guest, f"/api/episode/sources?animeEpisodeId={episode}"))["data"]
+    assert (data["anilistID"], data["malID"]) == (0, 0)
+
+
+async def test_merged_anime_has_the_last_episode_of_the_other(backend: Backend, guest: httpx.AsyncClient) -> None:
+    editor = await backend.viewer("editor")
+    old, new = await backend.animes(2)
+    episode = await backend.episode(new, 7)
+    await editor.write("POST", f"/anime/{old}/merge", {"into": new})
+    servers = await read(guest, f"/api/episode/servers?animeEpisodeId={old}")
+    assert (servers["data"]["episodeId"], servers["data"]["episodeNo"]) == (episode, "7")
 
 
 @pytest.mark.parametrize("path", ["/api/episode/servers", "/api/episode/sources"])
@@ -163,6 +190,19 @@ async def test_anilist_import_finds_anime(backend: Backend, guest: httpx.AsyncCl
     assert response.json()["animes"][0]["thumbnail"] == "https://example.org/By MAL"
 
 
+async def test_status_is_that_of_the_first_list_with_one(backend: Backend, guest: httpx.AsyncClient) -> None:
+    numbers = [uuid4().int % 10**8 for _ in range(2)]
+    first, second = [await known(backend, f"Anime {each}", myanimelist=str(each)) for each in numbers]
+    own = {"name": "Own", "status": None, "entries": [media(idMal=numbers[0])]}
+    others = [
+        {"status": status, "entries": [media(idMal=each) for each in numbers[::-1]]}
+        for status in ("COMPLETED", "CURRENT")
+    ]
+    response = await guest.post("/api/import/anilist", json={"animes": [own, *others]})
+    found = [(each["id"], each["status"]) for each in response.json()["animes"]]
+    assert found == [(first, "completed"), (second, "completed")]
+
+
 async def test_anilist_import_of_a_viewer_fills_the_library(backend: Backend, viewer: Viewer) -> None:
     numbers = [uuid4().int % 10**8 for _ in range(3)]
     new, kept, _ = [await known(backend, f"Anime {each}", myanimelist=str(each)) for each in numbers]
@@ -172,6 +212,27 @@ async def test_anilist_import_of_a_viewer_fills_the_library(backend: Backend, vi
     assert [each["id"] for each in answer["animes"]] == [new, kept]
     entries = {each["anime_id"]: each["status"] for each in await viewer.read("/library")}
     assert entries == {new: "watching", kept: "dropped"}
+
+
+@pytest.mark.parametrize("authorization", ["", "Bearer", "Bearer x", "Basic eDp5", "Bearer \xff"])
+async def test_anilist_import_takes_a_bad_token_for_none(
+    backend: Backend, guest: httpx.AsyncClient, authorization: str
+) -> None:
+    number = uuid4().int % 10**8
+    anime_id = await known(backend, "A", myanimelist=str(number))
+    body = {"animes": [{"status": "PAUSED", "entries": [media(idMal=number)]}]}
+    headers = {b"Authorization": authorization.encode("latin-1")}
+    response = await guest.post("/api/import/anilist", json=body, headers=headers)
+    assert response.status_code == 200, response.text
+    assert [(each["id"], each["status"]) for each in response.json()["animes"]] == [(anime_id, "on hold")]
+
+
+async def test_list_with_more_entries_than_any_is_413(viewer: Viewer) -> None:
+    entry = {"media": {"idMal": 1}}
+    body = {"animes": [{"status": "CURRENT", "entries": [entry] * 100_001}]}
+    response = await viewer.request("POST", "/api/import/anilist", json=body)
+    assert (response.status_code, response.json()["code"]) == (413, "PAYLOAD_TOO_LARGE")
+    assert await viewer.read("/library") == []
 
 
 async def test_bad_import_is_refused(backend: Backend, guest: httpx.AsyncClient) -> None:

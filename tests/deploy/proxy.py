@@ -1,6 +1,7 @@
-"""Caddy with the Caddyfile of deploy/, on free ports and with its own certificate authority."""
+"""Caddy and nginx with the files of deploy/, on free ports; Caddy with its own certificate authority."""
 
 import os
+import re
 import shutil
 import socket
 import ssl
@@ -18,19 +19,21 @@ from tests.cli.process import free_port, until
 from tests.deploy.deploy_files import DEPLOY
 
 CADDY = shutil.which("caddy")
+NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 
 
 class Proxy(NamedTuple):
-    """The ports of a running Caddy, and a TLS context that trusts its certificates."""
+    """The ports of a running proxy, and a TLS context that trusts its certificates."""
 
     http_port: int
     port: int
     tls: ssl.SSLContext
+    scheme: str = "https"
 
     @property
     def url(self) -> str:
         """Return the site's URL."""
-        return f"https://localhost:{self.port}"
+        return f"{self.scheme}://localhost:{self.port}"
 
     def client(self, source: str = "127.0.0.1") -> httpx.Client:
         """Return a client that connects from an address of this machine."""
@@ -71,6 +74,40 @@ def caddy(folder: Path, upstream: str, file: str = "Caddyfile", **variables: str
         finally:
             process.terminate()
             process.wait(10)
+
+
+@contextmanager
+def nginx(folder: Path, upstream: str, front_end: str) -> Iterator[Proxy]:
+    """Run nginx with the example of deploy/, without TLS, and with its files in a folder."""
+    assert NGINX is not None, "KITSU_NGINX is set, but nginx is not installed"
+    port = free_port()
+    example = (DEPLOY / "nginx.front-end.conf").read_text()
+    example = re.sub(r"\n *ssl_certificate.*", "", example).replace("listen 443 ssl", f"listen 127.0.0.1:{port}")
+    example = example.replace("127.0.0.1:8000", upstream).replace("127.0.0.1:3000", front_end)
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    paths = " ".join(f"{kind}_temp_path {folder / kind};" for kind in kinds)
+    config, log = folder / "nginx.conf", folder / "nginx.log"
+    config.write_text(
+        f"daemon off; pid {folder / 'nginx.pid'}; error_log {log}; events {{}}\n"
+        f"http {{ access_log off; {paths}\n{example}}}\n"
+    )
+    process = subprocess.Popen([NGINX, "-c", str(config), "-p", str(folder), "-e", str(log)])
+    try:
+        until(lambda: _accepts(port) or process.poll() is not None, "nginx served")
+        assert process.poll() is None, log.read_text()
+        yield Proxy(port, port, ssl.create_default_context(), "http")
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _accepts(port: int) -> bool:
+    """Return whether a connection succeeds."""
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
 
 
 def _serves(root: Path, port: int) -> bool:

@@ -10,24 +10,24 @@ import msgspec
 from litestar import Controller, Response, get, post
 from litestar.params import JSONBody, PathParameter, QueryParameter
 
-from kitsu.domain.accounts.sessions import Identity, SessionReader
 from kitsu.domain.catalogue.episode_sources import EpisodeServers, EpisodeSourceReader, EpisodeSources
 from kitsu.domain.catalogue.schedule import ScheduledAnime, ScheduleReader
 from kitsu.domain.fields import described
 from kitsu.domain.timezones import timezones
 from kitsu.domain.versions import content_tag
 from kitsu.domain.viewer.anilist_page import AniListList, AniListPage, ImportedAnime
-from kitsu.domain.viewer.list_import.entries import ListFileError
+from kitsu.domain.viewer.list_import.entries import ListFileError, ListTooLarge
 from kitsu.domain.viewer.list_import.importing import ListImporter
 from kitsu.domain.viewer.list_import.storage import Upload
-from kitsu.errors import BadRequest, InvalidRequest, NotFound, Unauthorized
-from kitsu.web.authentication import PUBLIC
+from kitsu.errors import BadRequest, InvalidRequest, NotFound, PayloadTooLarge, Unauthorized
+from kitsu.web.authentication import LENIENT, PUBLIC
 from kitsu.web.middleware.response_cache import CACHED, has_tag
 from kitsu.web.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, documented_header, errors, parameter, query
-from kitsu.web.request import GuestRequest, header
+from kitsu.web.request import GuestRequest
 
 MAX_LIST_BYTES = 5 << 20
 SCHEDULE_CACHE = "public, max-age=60"
+EARLIEST = date(2, 1, 1)  # a day of the year 1 may begin before the calendar in another time zone
 _SCHEDULE_HEADERS = (
     documented_header("ETag", "Send it as `If-None-Match` to get a 304 while the episodes are the same."),
     documented_header("Cache-Control", f"`{SCHEDULE_CACHE}`."),
@@ -78,14 +78,12 @@ class AniListAnswer(msgspec.Struct):
 class GatewayController(Controller):
     path = "/api"
     tags = ["Front end"]
-    opt = PUBLIC
     schedule: ScheduleReader
     episodes: EpisodeSourceReader
     page: AniListPage
-    sessions: SessionReader
     importer: ListImporter
 
-    @get("/schedule", response_headers=_SCHEDULE_HEADERS, responses=NOT_MODIFIED)
+    @get("/schedule", opt=PUBLIC, response_headers=_SCHEDULE_HEADERS, responses=NOT_MODIFIED)
     async def get_schedule(
         self,
         request: GuestRequest,
@@ -102,12 +100,22 @@ class GatewayController(Controller):
             return Response(None, status_code=304, headers=headers)  # type: ignore[arg-type] # it has no body
         return Response(ScheduleAnswer(Schedule(animes)), headers=headers)
 
-    @get("/episode/servers", opt=CACHED, response_headers=CATALOGUE_HEADERS, responses=NOT_MODIFIED | errors(NotFound))
+    @get(
+        "/episode/servers",
+        opt=PUBLIC | CACHED,
+        response_headers=CATALOGUE_HEADERS,
+        responses=NOT_MODIFIED | errors(NotFound),
+    )
     async def get_episode_servers(self, anime_episode_id: EpisodeId) -> ServersAnswer:
         """Get the servers of an episode. The lists are empty: the catalogue has no links to episodes."""
         return ServersAnswer(await self.episodes.servers(anime_episode_id))
 
-    @get("/episode/sources", opt=CACHED, response_headers=CATALOGUE_HEADERS, responses=NOT_MODIFIED | errors(NotFound))
+    @get(
+        "/episode/sources",
+        opt=PUBLIC | CACHED,
+        response_headers=CATALOGUE_HEADERS,
+        responses=NOT_MODIFIED | errors(NotFound),
+    )
     async def get_episode_sources(
         self,
         anime_episode_id: EpisodeId,
@@ -119,6 +127,7 @@ class GatewayController(Controller):
 
     @post(
         "/import/{provider:str}",
+        opt=LENIENT,
         status_code=200,
         request_max_body_size=MAX_LIST_BYTES,
         responses=errors(BadRequest, NotFound),
@@ -137,20 +146,15 @@ class GatewayController(Controller):
         if not data.animes:
             raise BadRequest("There are no lists to import")
         found = await self.page.match(data.animes)
-        identity = await self._viewer(request)
-        if identity is not None and identity.may("write:content"):
-            with suppress(ListFileError):  # a list that has nothing for a library
-                upload = Upload(identity.user_id, await request.body(), "keep", dry_run=False)
+        if request.user is not None and request.user.may("write:content"):
+            upload = Upload(request.user.user_id, await request.body(), "keep", dry_run=False)
+            try:
                 await self.importer.run(upload, has_limits=False)
+            except ListTooLarge as error:
+                raise PayloadTooLarge from error
+            except (ListFileError, Unauthorized):
+                pass  # the list has nothing for a library, or the account was deleted meanwhile
         return AniListAnswer(found or None)
-
-    async def _viewer(self, request: GuestRequest) -> Identity | None:
-        """Return the user of a valid token, None for a guest."""
-        scheme, _, token = (header(request.scope, b"authorization") or b"").decode("latin-1").partition(" ")
-        if scheme.lower() == "bearer":
-            with suppress(Unauthorized):
-                return await self.sessions.identify(token.strip())
-        return None
 
 
 def _zone(name: str) -> ZoneInfo:
@@ -164,6 +168,8 @@ def _day(text: str | None, zone: ZoneInfo) -> date:
     if text is None:
         return datetime.now(zone).date()
     for form in ("%Y-%m-%d", "%m/%d/%Y"):
-        with suppress(ValueError, OverflowError):
-            return datetime.strptime(text, form).date() - timedelta(days=1)  # noqa: DTZ007 - a day without a time
+        with suppress(ValueError):
+            wanted = datetime.strptime(text, form).date()  # noqa: DTZ007 - a day without a time
+            if wanted > EARLIEST:
+                return wanted - timedelta(days=1)
     raise InvalidRequest([{"field": "date", "message": "Expected M/D/YYYY or YYYY-MM-DD"}])

@@ -4,7 +4,8 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import Uuid, bindparam, or_, select
+from sqlalchemy import Uuid, bindparam, func, select
+from sqlalchemy.orm import aliased
 
 from kitsu.db import models
 from kitsu.db.statements import StatementRunner
@@ -72,14 +73,23 @@ class EpisodeSources(msgspec.Struct, rename={"anilist_id": "anilistID", "mal_id"
 
 _anime, _release, _episode = models.Anime, models.Release, models.Episode
 _wanted = bindparam("wanted", type_=Uuid)
+_same, _any = aliased(_episode), aliased(_episode)
 # Of an anime its last episode: the home page links to an anime as if it were an episode.
+_last_of_anime = (
+    select(_any.id)
+    .join(_release, _release.id == _any.release_id)
+    .where(_release.anime_id == current_id(_wanted))
+    .order_by(_any.number.desc(), _release.created_at.desc(), _any.id)
+    .limit(1)
+    .correlate(None)
+)
+# Two subqueries, each with an index: a condition for either id would read all episodes.
+_found = func.coalesce(select(_same.id).where(_same.id == _wanted).scalar_subquery(), _last_of_anime.scalar_subquery())
 _FIND: Rows = (
     select(_episode.id, _episode.number, EXTERNAL_IDS.label("external_ids"))
     .join(_release, _release.id == _episode.release_id)
     .join(_anime, _anime.id == _release.anime_id)
-    .where(or_(_episode.id == _wanted, _release.anime_id == current_id(_wanted)))
-    .order_by(_episode.number.desc(), _release.created_at.desc(), _episode.id)
-    .limit(1)
+    .where(_episode.id == _found)
 )
 
 
@@ -95,10 +105,15 @@ class EpisodeSourceReader:
     async def sources(self, wanted: UUID) -> EpisodeSources:
         """Return the streams of such an episode. Raises NotFound."""
         ids = (await self._find(wanted))["external_ids"]
-        return EpisodeSources(int(ids.get("anilist", 0)), int(ids.get("myanimelist", 0)))
+        return EpisodeSources(_number(ids.get("anilist")), _number(ids.get("myanimelist")))
 
     async def _find(self, wanted: UUID) -> dict[str, Any]:
         row = await self._runner.row(_FIND, {"wanted": wanted})
         if row is None:
             raise NotFound("Episode not found")
         return dict(row)
+
+
+def _number(external_id: str | None) -> int:
+    """Return the id as a number; 0 for one that is missing or, since editors may enter any text, no number."""
+    return int(external_id) if external_id and external_id.isascii() and external_id.isdecimal() else 0

@@ -56,7 +56,7 @@ class ImportedAnime(msgspec.Struct):
     id: Annotated[UUID, described("The anime.")]
     title: Annotated[str, described("Its title.", "Death Note")]
     thumbnail: Annotated[str | None, described("URL of its picture.", "https://pictures.example.org/1535.jpg")]
-    status: Annotated[str | None, described("The front end's word for the status of the list.", "plan to watch")]
+    status: Annotated[str | None, described("The front end's word for the first status of its lists.", "plan to watch")]
 
 
 _anime, _external = models.Anime, models.ExternalId
@@ -106,9 +106,11 @@ class AniListPage:
         for each, status in listed:
             row = by_mal.get(str(each.id_mal)) or by_anilist.get(str(each.id))
             row = row or by_title.get((each.title and each.title.english) or "")
-            if row is not None and row["id"] not in found:
-                word = _STATUSES.get(status or "")
-                found[row["id"]] = ImportedAnime(row["id"], row["title"], row["thumbnail"], word)
+            if row is None:
+                continue
+            anime = found.setdefault(row["id"], ImportedAnime(row["id"], row["title"], row["thumbnail"], None))
+            # A list of the user's own has no status; AniList lists its anime under their status, too.
+            anime.status = anime.status or _STATUSES.get(status or "")
         return list(found.values())
 
     async def _known(self, provider: str, ids: list[int | None]) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Collections: named lists of anime in an order of the viewer's, private or public."""
 
+from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -25,6 +27,9 @@ from kitsu.errors import Forbidden, InvalidRequest, NotFound
 Name = Annotated[str, described("The name.", "Rainy days", min_length=1, max_length=255, pattern=VISIBLE)]
 Description = Annotated[str, described("A text about the collection.", "Best with tea", max_length=10_000)]
 IsPublic = Annotated[bool, described("Whether other users and guests may see it.")]
+
+
+MAX_NAMED = 20  # ids in an error
 
 
 class Collection(msgspec.Struct):
@@ -183,11 +188,9 @@ class CollectionService(SQLAlchemyAsyncRepositoryService[models.Collection]):
         """Sort the anime of a viewer's own collection. Raises as `change`, and InvalidRequest for other anime."""
         collection = await self._own(user_id, collection_id, expected)
         session = self.repository.session
-        inside = set(await session.scalars(select(_item.anime_id).where(_item.collection_id == collection_id)))
-        if len(anime_ids) != len(inside) or inside != set(anime_ids):
-            missing, other = len(inside - set(anime_ids)), len(anime_ids) - len(inside & set(anime_ids))
-            message = f"Expected each anime of the collection once: {missing} are missing, {other} too many"
-            raise InvalidRequest([{"field": "anime_ids", "message": message}])
+        inside = select(_item.anime_id).where(_item.collection_id == collection_id)
+        if wrong := _differences((await session.scalars(inside.order_by(_item.position))).all(), anime_ids):
+            raise InvalidRequest(wrong)
         places = (
             func.unnest(literal(anime_ids, ARRAY(Uuid)))
             .table_valued("anime_id", with_ordinality="place")
@@ -232,3 +235,19 @@ class CollectionService(SQLAlchemyAsyncRepositoryService[models.Collection]):
 def touch(collection: models.Collection) -> None:
     collection.version += 1
     collection.updated_at = func.now()
+
+
+def _differences(inside: Sequence[UUID], sent: Sequence[UUID]) -> list[dict[str, str]]:
+    """Return what keeps a new order from having each anime of a collection once, as details of an error."""
+    times, known = Counter(sent), {*inside}
+    wrong = {
+        "Missing": [each for each in inside if each not in times],
+        "Not in the collection": [each for each in times if each not in known],
+        "More than once": [each for each in times if times[each] > 1],
+    }
+    return [{"field": "anime_ids", "message": f"{what}: {_named(ids)}"} for what, ids in wrong.items() if ids]
+
+
+def _named(ids: Sequence[UUID]) -> str:
+    rest = f" and {len(ids) - MAX_NAMED} more" if len(ids) > MAX_NAMED else ""
+    return ", ".join(map(str, ids[:MAX_NAMED])) + rest

@@ -261,6 +261,36 @@ async def test_owner_sorts_the_anime(backend: Backend, viewer: Viewer) -> None:
     assert await order(viewer, path) == now
 
 
+async def test_wrong_order_names_the_anime(backend: Backend, viewer: Viewer) -> None:
+    path, animes = await make(viewer), await backend.animes(23)
+    for anime_id in animes:
+        await put(viewer, path, anime_id)
+    for sent, messages in (
+        ([*animes[2:], animes[4]], [f"Missing: {animes[0]}, {animes[1]}", f"More than once: {animes[4]}"]),
+        ([*animes, UNKNOWN_ID], [f"Not in the collection: {UNKNOWN_ID}"]),
+        ([], [f"Missing: {', '.join(animes[:20])} and 3 more"]),
+    ):
+        response = await viewer.request("PUT", f"{path}/order", json={"anime_ids": sent})
+        assert_error(response, 422)
+        assert response.json()["details"] == [{"field": "anime_ids", "message": each} for each in messages]
+
+
+async def test_order_of_a_changed_collection_is_412(backend: Backend, viewer: Viewer) -> None:
+    path, animes = await make(viewer), await backend.animes(2)
+    tag = (await viewer.request("GET", path)).headers["etag"]
+    for anime_id in animes:
+        await put(viewer, path, anime_id)
+    body = {"anime_ids": animes[::-1]}
+    stale = await viewer.request("PUT", f"{path}/order", json=body, headers={"If-Match": tag})
+    assert_error(stale, 412)
+    assert await order(viewer, path) == animes
+    tag = (await viewer.request("GET", path)).headers["etag"]
+    changed = await viewer.request("PUT", f"{path}/order", json=body, headers={"If-Match": tag})
+    assert changed.status_code == 200
+    assert changed.headers["etag"] == (await viewer.request("GET", path)).headers["etag"] != tag
+    assert await order(viewer, path) == animes[::-1]
+
+
 async def test_large_collection_is_sorted(backend: Backend, viewer: Viewer) -> None:
     path = await make(viewer)
     await backend.rows.execute(
