@@ -138,7 +138,7 @@ def test_workers_end_with_a_killed_service(tmp_path: Path, catalogue: URL) -> No
 def test_logs_without_terminal_are_json_lines(tmp_path: Path, catalogue: URL) -> None:
     with kitsu(tmp_path, "serve", database=catalogue) as service:
         service.serves()
-        service.get("/anime?genre=secret-of-the-query")
+        service.get("/anime?genres=secret-of-the-query")
         assert service.ended_by(signal.SIGTERM) == 0
         assert service.errors == ""
         assert "secret-of-the-query" not in service.output
