@@ -39,7 +39,7 @@ migration: $(STAMP) .env ## write a new revision from the models: make migration
 	@exec $(BIN)/kitsu makemigration "$(m)"
 
 test: $(STAMP) ## run all tests
-	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal $(ARGS)
 
 test-slow: $(STAMP) ## run the tests that take minutes: two workers, timing, backups
 	$(BIN)/python -m pytest -m slow $(ARGS)
@@ -58,7 +58,7 @@ screenshots: test-browser ## write the screenshots of the documentation to docs/
 	$(BIN)/python -m scripts.docs_screenshots
 
 coverage: $(STAMP) ## run all tests and list the uncovered lines
-	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal --cov --cov-report=term $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal --cov --cov-report=term $(ARGS)
 
 bench: $(STAMP) ## compare the service with bare handlers (needs wrk); write tests/bench/RESULTS.md
 	@command -v wrk >/dev/null || { echo 'The benchmark needs wrk (Debian: apt install wrk).' >&2; exit 1; }

@@ -64,6 +64,7 @@ def test_worker_writes_events_and_ends_on_sigterm(tmp_path: Path, database: URL)
     assert (failed["job"], failed["level"], failed["reason"]) == ("fail", "error", "ValueError: the moon is full")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_worker_with_long_job_ends_within_seconds_and_another_takes_the_job(
     tmp_path: Path, database: URL, number: signal.Signals
@@ -80,6 +81,7 @@ def test_worker_with_long_job_ends_within_seconds_and_another_takes_the_job(
     assert noted(database) == ["began", "began", "ended"]
 
 
+@pytest.mark.slow
 def test_job_of_killed_worker_runs_again(tmp_path: Path, database: URL) -> None:
     prepare(database, Wait(seconds=5))
     with kitsu(tmp_path, "worker", database=database, command=SAMPLES) as killed:

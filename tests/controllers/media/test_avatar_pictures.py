@@ -151,8 +151,11 @@ async def upload(member: Person, data: bytes) -> httpx.Response:
     return await member.request("PATCH", "/users/me", files={"avatar": ("IMG_0042.JPG", data, "image/jpeg")})
 
 
+SLOW = {"heic-48-megapixels"}
+
+
 @pytest.mark.filterwarnings("ignore:.*EXIF data:UserWarning", "ignore:Tag data:UserWarning")  # of Pillow
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in PICTURES])
 async def test_picture_becomes_an_avatar(member: Person, name: str) -> None:
     make, size, blue = PICTURES[name]
     response = await upload(member, make())

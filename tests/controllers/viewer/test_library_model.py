@@ -118,9 +118,7 @@ async def anime_ids(backend: Backend) -> list[str]:
     return [await backend.anime(episode_count=COUNT, duration_seconds=None) for _ in range(200)]
 
 
-@settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
-)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
 @given(steps=st.lists(actions, min_size=1, max_size=12))
 async def test_library_follows_its_table(viewer: Viewer, anime_ids: list[str], steps: list[Any]) -> None:
     anime_id, model, began = anime_ids.pop(), Model(), datetime.now(UTC)

@@ -221,6 +221,7 @@ LARGE: dict[str, Callable[[], bytes]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LARGE)
 def test_large_picture_is_converted_within_memory(name: str) -> None:
     data = LARGE[name]()

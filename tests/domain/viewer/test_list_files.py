@@ -194,6 +194,7 @@ ROW = XML[XML.index(b"<anime>") : XML.index(b"</myanimelist>")].replace(b"B", b"
 ENTRY = {"status": "COMPLETED", "score": 8.5, "notes": "so " * 50, "media": {"id": 1, "title": {"english": "A" * 200}}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["xml", "json"])
 def test_20_000_rows_take_less_than_100_mb(tmp_path: Path, name: str) -> None:
     entries = [{**ENTRY, "mediaId": number, "media": {"id": number}} for number in range(1, 20_001)]
