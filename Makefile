@@ -39,7 +39,7 @@ migration: $(STAMP) .env ## write a new revision from the models: make migration
 	@exec $(BIN)/kitsu makemigration "$(m)"
 
 test: $(STAMP) ## run all tests
-	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal $(ARGS)
 
 test-slow: $(STAMP) ## run the tests that take minutes: two workers, timing, backups
 	$(BIN)/python -m pytest -m slow $(ARGS)

@@ -178,8 +178,10 @@ class Parts(dict[type, Any]):
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run the background tasks, and close all connections but the engine's at the end."""
+        """Run the background tasks, and close all connections at the end."""
         async with AsyncExitStack() as stack:
+            # The plugin disposes of an engine only under its default key in the application's state.
+            stack.push_async_callback(self.engine.dispose)
             if self.spans:
                 stack.push_async_callback(self.spans.close)
             for each in (self.runner, self.files.threads, self.accounts.hasher):
