@@ -61,13 +61,14 @@ def rate_limited(policy: str) -> Guard:
 
 
 @raises(InvalidRequest)
-async def filters(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+async def filters(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
     """Read choices in any case, and raise InvalidRequest for an unknown query parameter.
 
     Without a filter that it wants, a client would take other rows for the wanted ones.
     """
     if not connection.scope["query_string"]:
         return
+    handler = connection.scope["route_handler"]  # Litestar copies the one that it passes, for each request
     known = query_choices(handler)
     sent = parse_qsl(connection.scope["query_string"].decode(), keep_blank_values=True)
     read = [(name, known.get(name, {}).get(value.lower(), value)) for name, value in sent]
