@@ -37,8 +37,25 @@ def _entry(values: dict[str, Any]) -> dict[str, Any]:
 
 def _read_row(number: int, title: str, values: dict[str, Any]) -> ListEntry:
     entry, anime = _entry(values), _anime(values)
-    row = Row(entry)
-    row.status(entry.get("status"))
+    row = own_row(entry)
+    external = mapping(values.get("external_ids") or entry.get("external_ids") or anime.get("external_ids"))
+    ids = [(str(provider), each) for provider, each in external.items() if isinstance(each, str)]
+    changed_at = entry.get("updated_at")
+    return row.entry(
+        number,
+        title,
+        ids,
+        anime_id=read_uuid(entry.get("anime_id")),
+        year=anime.get("year"),
+        updated_at=changed_at,
+        has_exact_numbers=not entry.get("all_episodes"),
+    )
+
+
+def own_row(values: dict[str, Any]) -> Row:
+    """Return a row whose values have Kitsu's names. Raises EntryError."""
+    row = Row(values)
+    row.status(values.get("status"))
     row.rewatching("is_rewatching")
     row.score("score", keeps_decimal=True)
     for name in ("notes", "tags"):
@@ -47,21 +64,11 @@ def _read_row(number: int, title: str, values: dict[str, Any]) -> ListEntry:
         row.count(name, name)
     for name in ("started_on", "completed_on"):
         row.date(name, name)
-    external = mapping(values.get("external_ids") or entry.get("external_ids") or anime.get("external_ids"))
-    ids = [(str(provider), each) for provider, each in external.items() if isinstance(each, str)]
-    changed_at = entry.get("updated_at")
-    return row.entry(
-        number,
-        title,
-        ids,
-        anime_id=_uuid(entry.get("anime_id")),
-        year=anime.get("year"),
-        updated_at=changed_at,
-        has_exact_numbers=not entry.get("all_episodes"),
-    )
+    return row
 
 
-def _uuid(value: object) -> UUID | None:
+def read_uuid(value: object) -> UUID | None:
+    """Return an id, None for anything else."""
     try:
         return UUID(value) if isinstance(value, str) else None
     except ValueError:

@@ -1,10 +1,10 @@
 """Kitsu's own CSV, of `GET /library/export?format=csv`."""
 
 from typing import Any
-from uuid import UUID
 
 from kitsu.domain.viewer.list_import.entries import ListEntry
-from kitsu.domain.viewer.list_import.rows import Row, Rows, read_rows
+from kitsu.domain.viewer.list_import.own import own_row, read_uuid
+from kitsu.domain.viewer.list_import.rows import Rows, read_rows
 from kitsu.domain.viewer.list_import.values import first_title
 
 COLUMNS = {"status", "anime_id", "external_ids"}
@@ -31,30 +31,14 @@ def _title(values: dict[str, Any]) -> str:
 
 
 def _read_row(number: int, title: str, values: dict[str, Any]) -> ListEntry:
-    row = Row(values)
-    row.status(values.get("status"))
-    row.rewatching("is_rewatching")
-    row.score("score", keeps_decimal=True)
-    for name in ("notes", "tags"):
-        row.text(name, name)
-    for name in ("episodes_watched", "times_rewatched"):
-        row.count(name, name)
-    for name in ("started_on", "completed_on"):
-        row.date(name, name)
+    row = own_row(values)
     pairs = (each.partition(":") for each in (values["external_ids"] or "").split())
     return row.entry(
         number,
         title,
         [(provider, external_id) for provider, _, external_id in pairs],
-        anime_id=_uuid(values["anime_id"]),
+        anime_id=read_uuid(values["anime_id"]),
         year=values.get("year"),
         updated_at=values.get("updated_at"),
         has_exact_numbers=bool(values.get("episodes_watched")),
     )
-
-
-def _uuid(cell: str | None) -> UUID | None:
-    try:
-        return UUID(cell) if cell else None
-    except ValueError:
-        return None
