@@ -14,9 +14,10 @@ from kitsu.db.listener import CatalogueListener
 from kitsu.db.statements import StatementRunner
 from kitsu.domain.accounts.access_tokens import AccessTokens
 from kitsu.domain.accounts.admin_sessions import AdminSessions, admin_tokens
+from kitsu.domain.accounts.context import AccountContext
 from kitsu.domain.accounts.passwords import PasswordHasher
 from kitsu.domain.accounts.sessions import SessionReader, SessionRules
-from kitsu.domain.accounts.users import AccountContext, UserReader
+from kitsu.domain.accounts.users import UserReader
 from kitsu.domain.admin_log import AdminLogReader
 from kitsu.domain.catalogue import anime, audit, facets, history, merges, releases, reviews, search
 from kitsu.domain.catalogue.episode_sources import EpisodeSourceReader

@@ -8,9 +8,10 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from kitsu.db.models import User
+from kitsu.domain.accounts.new_users import insert_user, valid_email
 from kitsu.domain.accounts.passwords import check_new, hash_password
 from kitsu.domain.accounts.permissions import Role
-from kitsu.domain.accounts.users import insert_user, keep_an_administrator, valid_email
+from kitsu.domain.accounts.users import keep_an_administrator
 
 NAMES: dict[Role, str] = {"user": "a user", "editor": "an editor", "admin": "an administrator"}
 

@@ -11,10 +11,11 @@ from sqlalchemy import Executable, Uuid, bindparam, func, select, update
 from kitsu.db.engine import execute_core
 from kitsu.db.models import User
 from kitsu.domain.accounts.admin_sessions import IDLE_TIME
+from kitsu.domain.accounts.new_users import valid_email
 from kitsu.domain.accounts.passwords import check_length, check_new
 from kitsu.domain.accounts.permissions import PERMISSIONS
 from kitsu.domain.accounts.sessions import Device, Identity, Tokens
-from kitsu.domain.accounts.users import UserService, valid_email
+from kitsu.domain.accounts.users import UserService
 from kitsu.domain.concurrency import released_slot
 from kitsu.domain.rate_limits import network_of
 from kitsu.errors import Forbidden, InvalidRequest, RateLimited, Unauthorized
@@ -40,11 +41,14 @@ class AccountService(UserService):
     async def login(self, email: str, password: str, device: Device) -> Tokens:
         """Start a session. Raises Unauthorized for any wrong credentials, RateLimited, InvalidRequest."""
         with self._context.logins.counted():
-            found = await self._credentials(email, password, device)
-            tokens = await self._sessions.start(found["id"], device)
-            await self._session.commit()
-            log.info("login succeeded", user_id=str(found["id"]))
-            return tokens
+            return await self.admit(await self._credentials(email, password, device), device)
+
+    async def admit(self, found: Any, device: Device) -> Tokens:
+        """Start a session of an active user who has proved to be this user, in any way. `found`: the credentials."""
+        tokens = await self._sessions.start(found["id"], device)
+        await self._session.commit()
+        log.info("login succeeded", user_id=str(found["id"]))
+        return tokens
 
     async def login_to_admin(self, email: str, password: str, device: Device) -> str:
         """Start a session of the admin site, and return its cookie. Raises as `login`; Forbidden without permission."""

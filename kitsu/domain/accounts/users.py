@@ -3,11 +3,9 @@
 import re
 from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from secrets import token_hex
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 from urllib.parse import quote
 from uuid import UUID
 
@@ -15,32 +13,28 @@ import msgspec
 import structlog
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
-from email_validator import EmailNotValidError, validate_email
 from msgspec import UNSET, UnsetType
 from sqlalchemy import Text, Uuid, bindparam, func, select, union
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kitsu.db import models
-from kitsu.db.errors import translate_constraint_errors
 from kitsu.db.statements import StatementRunner
-from kitsu.domain.accounts.access_tokens import AccessTokens
-from kitsu.domain.accounts.passwords import PasswordHasher, check_new
+from kitsu.domain.accounts.context import AccountContext
+from kitsu.domain.accounts.new_users import constraint_errors, insert_user, valid_email
+from kitsu.domain.accounts.passwords import check_new
 from kitsu.domain.accounts.permissions import Role
 from kitsu.domain.accounts.profile import IsPublic, ProfileChange, Timezone
-from kitsu.domain.accounts.sessions import SessionRules, SessionService
-from kitsu.domain.accounts.usernames import USERNAME, is_allowed
+from kitsu.domain.accounts.sessions import SessionService
+from kitsu.domain.accounts.usernames import USERNAME
 from kitsu.domain.admin_log import log_action
 from kitsu.domain.checks import check_all
 from kitsu.domain.fields import described
 from kitsu.domain.mapping import columns_of, given
-from kitsu.domain.outcomes import Outcomes
 from kitsu.domain.pagination import Listing, Page, PageRequest, descending
-from kitsu.domain.rate_limits import RateLimiter
-from kitsu.errors import BadRequest, InvalidRequest, NotFound, RateLimited, ServiceUnavailable, Unauthorized
+from kitsu.errors import BadRequest, NotFound
 
 log = structlog.get_logger("kitsu.security")
 
-MAX_EMAIL_LENGTH = 255
 MAX_FOUND = 50  # users that a search returns
 LAST_CHARACTER = "\U0010ffff"
 
@@ -72,42 +66,6 @@ class UserChange(msgspec.Struct, forbid_unknown_fields=True):
     email: Annotated[str, described("The new e-mail address.", "kaguya@example.org")] | UnsetType = UNSET
 
 
-class OrphanNotes(Protocol):
-    """Files that lose their user: `OrphanFiles` of the app `media`, which this app can't import."""
-
-    async def note(self, session: AsyncSession, path: str) -> None: ...
-    async def tidy(self, path: str) -> None: ...
-
-
-@dataclass(frozen=True)
-class AccountContext:
-    """What the services of accounts share for all requests."""
-
-    runner: StatementRunner
-    hasher: PasswordHasher
-    limiter: RateLimiter
-    access_tokens: AccessTokens
-    admin_tokens: AccessTokens
-    session_rules: SessionRules
-    orphans: OrphanNotes
-    media_url: str | None  # base URL of the media store for browsers; None: `/media` of the host that a request names
-    refusal_seconds: float
-    """Duration of each refused login, so that its time does not tell how the password is stored."""
-    refuse_common_passwords: bool
-    logins: Outcomes = field(
-        default_factory=lambda: Outcomes("success", wrong=Unauthorized, limited=RateLimited, busy=ServiceUnavailable)
-    )
-
-
-class UsernameTaken(BadRequest):
-    message = "Username already taken"
-
-
-_email_taken = partial(BadRequest, "Email already registered")
-_constraint_errors = partial(
-    translate_constraint_errors,
-    {"uq_users_email": _email_taken, "uq_users_email_lower": _email_taken, "uq_users_username_lower": UsernameTaken},
-)
 _user = models.User
 _COLUMNS = columns_of(User, _user)
 _FIELDS = [column.key for column in _COLUMNS]
@@ -248,7 +206,7 @@ class UserService(SQLAlchemyAsyncRepositoryService[models.User]):
         """Change a locked user. Raises BadRequest for a name or an e-mail that is taken."""
         for name, value in values.items():
             setattr(user, name, value)
-        with _constraint_errors():
+        with constraint_errors():
             await self._session.flush()
         return user
 
@@ -262,38 +220,8 @@ async def keep_an_administrator(session: AsyncSession, user_id: UUID) -> None:
         raise BadRequest("The last administrator can't be removed or demoted")
 
 
-async def insert_user(session: AsyncSession, email: str, password_hash: str, role: Role) -> models.User:
-    """Insert an account, whose name is made from the e-mail. Raises BadRequest when the e-mail is taken."""
-    local_part = re.sub(r"[^A-Za-z0-9_-]", "", email.split("@", maxsplit=1)[0])
-    username = local_part[:32]
-    while True:
-        if not is_allowed(username):
-            username = f"{(local_part or 'user')[:19]}-{token_hex(6)}"
-        user = models.User(email=email, username=username, password_hash=password_hash, role=role)
-        try:
-            with _constraint_errors():
-                async with session.begin_nested():
-                    session.add(user)
-        except UsernameTaken:
-            username = ""
-        else:
-            return user
-
-
 def user_of(row: Mapping[str, Any], *, media_url: str | None) -> User:
     avatar = row["avatar"]
     base_url = media_url or f"{request_origin.get()}/media"
     avatar_url = avatar and f"{base_url}/avatars/{quote(avatar.rpartition('/')[2])}"
     return User(**{name: row[name] for name in _FIELDS}, avatar_url=avatar_url)
-
-
-def valid_email(email: str) -> str:
-    """Return the address as it is stored: normalized, in lower case. Raises InvalidRequest."""
-    try:
-        address = validate_email(email.strip(), check_deliverability=False).normalized.lower()
-    except EmailNotValidError as error:
-        raise InvalidRequest([{"field": "email", "message": str(error)}]) from None
-    if len(address) > MAX_EMAIL_LENGTH:
-        message = f"The address has more than {MAX_EMAIL_LENGTH} characters."
-        raise InvalidRequest([{"field": "email", "message": message}])
-    return address

@@ -6,8 +6,9 @@ from uuid import UUID, uuid4
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from kitsu.domain.accounts.context import AccountContext
 from kitsu.domain.accounts.profile import ProfileChange
-from kitsu.domain.accounts.users import AccountContext, User, UserService
+from kitsu.domain.accounts.users import User, UserService
 from kitsu.domain.mapping import given
 from kitsu.domain.media.orphans import AVATARS, OrphanFiles, key_of
 from kitsu.domain.media.pictures import picture

@@ -1,0 +1,41 @@
+"""What the services of accounts share for all requests."""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from kitsu.db.statements import StatementRunner
+from kitsu.domain.accounts.access_tokens import AccessTokens
+from kitsu.domain.accounts.passwords import PasswordHasher
+from kitsu.domain.accounts.sessions import SessionRules
+from kitsu.domain.outcomes import Outcomes
+from kitsu.domain.rate_limits import RateLimiter
+from kitsu.errors import RateLimited, ServiceUnavailable, Unauthorized
+
+
+class OrphanNotes(Protocol):
+    """Files that lose their user: `OrphanFiles` of the app `media`, which this app can't import."""
+
+    async def note(self, session: AsyncSession, path: str) -> None: ...
+    async def tidy(self, path: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class AccountContext:
+    """What the services of accounts share for all requests."""
+
+    runner: StatementRunner
+    hasher: PasswordHasher
+    limiter: RateLimiter
+    access_tokens: AccessTokens
+    admin_tokens: AccessTokens
+    session_rules: SessionRules
+    orphans: OrphanNotes
+    media_url: str | None  # base URL of the media store for browsers; None: `/media` of the host that a request names
+    refusal_seconds: float
+    """Duration of each refused login, so that its time does not tell how the password is stored."""
+    refuse_common_passwords: bool
+    logins: Outcomes = field(
+        default_factory=lambda: Outcomes("success", wrong=Unauthorized, limited=RateLimited, busy=ServiceUnavailable)
+    )
