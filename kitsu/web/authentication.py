@@ -32,17 +32,12 @@ class AuthenticationMiddleware(AbstractAuthenticationMiddleware):
         opt = connection.route_handler.opt
         if value is None and opt.get("guests"):
             return AuthenticationResult(user=None, auth=None)
+        scheme, _, token = (value or b"").decode("latin-1").partition(" ")
         try:
-            return await self._identify(value or b"")
+            identity = await self._sessions.identify(token.strip() if scheme.lower() == "bearer" else "")
         except Unauthorized:
             if opt.get("lenient"):
                 return AuthenticationResult(user=None, auth=None)
             raise
-
-    async def _identify(self, value: bytes) -> AuthenticationResult:
-        scheme, _, token = value.decode("latin-1").partition(" ")
-        if scheme.lower() != "bearer" or not (token := token.strip()):
-            raise Unauthorized
-        identity = await self._sessions.identify(token)
         of_request.set({**of_request.get(), "by": str(identity.user_id)})
-        return AuthenticationResult(user=identity, auth=token)
+        return AuthenticationResult(user=identity, auth=token.strip())

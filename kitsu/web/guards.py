@@ -6,7 +6,6 @@ run in a thread.
 
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
 
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
@@ -15,8 +14,7 @@ from litestar.types import Guard
 from kitsu.domain.accounts.permissions import Permission
 from kitsu.domain.accounts.sessions import Identity
 from kitsu.domain.rate_limits import RateLimiter, network_of
-from kitsu.errors import AppError, Forbidden, InvalidRequest, RateLimited, Unauthorized
-from kitsu.web.validation import invalid_parameters, query_choices, unknown_parameters
+from kitsu.errors import AppError, Forbidden, RateLimited, Unauthorized
 
 
 def raises(*errors: type[AppError]) -> Callable[[Guard], Guard]:
@@ -58,21 +56,3 @@ def rate_limited(policy: str) -> Guard:
         await limiter.hit(policy, network_of(connection.client.host if connection.client else ""))
 
     return guard
-
-
-@raises(InvalidRequest)
-async def filters(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """Read choices in any case, and raise InvalidRequest for an unknown query parameter.
-
-    Without a filter that it wants, a client would take other rows for the wanted ones.
-    """
-    if not connection.scope["query_string"]:
-        return
-    handler = connection.scope["route_handler"]  # Litestar copies the one that it passes, for each request
-    known = query_choices(handler)
-    sent = parse_qsl(connection.scope["query_string"].decode(), keep_blank_values=True)
-    read = [(name, known.get(name, {}).get(value.lower(), value)) for name, value in sent]
-    if read != sent:
-        connection.scope["query_string"] = urlencode(read).encode()
-    if unknown := unknown_parameters(connection, handler):
-        raise InvalidRequest.of(*unknown, *invalid_parameters(connection, handler))

@@ -1,18 +1,22 @@
-"""What is wrong with a request: all parameters and fields, where Litestar and msgspec stop at the first."""
+"""What is wrong with a request: all parameters and fields, where Litestar and msgspec stop at the first.
+
+And the unknown query parameters, which they ignore.
+"""
 
 import re
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Literal, get_args, get_origin
+from urllib.parse import parse_qsl, urlencode
 
 import msgspec
-from litestar.connection import ASGIConnection
+from litestar.connection import ASGIConnection, Request
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.handlers import BaseRouteHandler
 from litestar.params import ParameterKwarg, PathParameter, QueryParameter
 
 from kitsu.domain.fields import VISIBLE
-from kitsu.errors import ErrorDetail
+from kitsu.errors import ErrorDetail, InvalidRequest
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 Source = Any  # a handler or a Provide: both have a signature and the model that validates its values
@@ -22,15 +26,8 @@ JSON_BODY = "kitsu_json_body"
 _PLACE = re.compile(r" - at `(?:key in )?\$(.*)`$", re.DOTALL)
 
 
-def unknown_parameters(connection: Connection, handler: BaseRouteHandler) -> list[ErrorDetail]:
-    """Return the query parameters that a handler does not have. Those that begin with `_` are ignored."""
-    known = query_choices(handler)
-    sent = dict.fromkeys(connection.query_params)
-    return [ErrorDetail(name, "Unknown parameter") for name in sent if name not in known and not name.startswith("_")]
-
-
 @lru_cache(maxsize=256)
-def query_choices(handler: BaseRouteHandler) -> dict[str, dict[str, str]]:
+def _query_choices(handler: BaseRouteHandler) -> dict[str, dict[str, str]]:
     """Return the query parameters of a handler, each with its choices by their lower case, if it has any."""
     return {
         _name_of(field): {choice.lower(): choice for choice in _choices(field.annotation)}
@@ -45,6 +42,26 @@ def _choices(annotation: Any) -> Iterator[str]:
     else:
         for inner in get_args(annotation):
             yield from _choices(inner)
+
+
+async def read_filters(request: Request[Any, Any, Any]) -> None:
+    """Read choices in any case, and raise InvalidRequest for an unknown query parameter, except `_` and the like.
+
+    The `before_request` hook of lists: without a filter that it wants, a client would take other rows for the wanted
+    ones.
+    """
+    scope = request.scope
+    if not scope["query_string"]:
+        return
+    choices = _query_choices(scope["route_handler"])
+    sent = parse_qsl(scope["query_string"].decode(), keep_blank_values=True)
+    read = [(name, choices.get(name, {}).get(value.lower(), value)) for name, value in sent]
+    if read != sent:
+        scope["query_string"] = urlencode(read).encode()
+    unknown = [name for name, _ in sent if name not in choices and not name.startswith("_")]
+    if unknown:
+        details = [ErrorDetail(name, "Unknown parameter") for name in dict.fromkeys(unknown)]
+        raise InvalidRequest.of(*details, *invalid_parameters(request, scope["route_handler"]))
 
 
 def invalid_parameters(connection: Connection, handler: BaseRouteHandler) -> list[ErrorDetail]:

@@ -23,13 +23,14 @@ from kitsu.domain.catalogue.edits import AnimeChange, Deletion, NewAnime
 from kitsu.domain.pagination import PageRequest
 from kitsu.errors import Conflict, InvalidRequest, NotFound, PreconditionFailed
 from kitsu.web.authentication import PUBLIC
-from kitsu.web.guards import EDITS, filters
+from kitsu.web.guards import EDITS
 from kitsu.web.middleware.response_cache import CACHED
 from kitsu.web.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors, query
 from kitsu.web.pagination import LIST_HEADERS, Cursor, Limit, Offset, Total, page_response, refuse_null
 from kitsu.web.preconditions import ETAG, EXPECTED, IfMatch, tagged_by_content
 from kitsu.web.request import GuestRequest, ViewerRequest
 from kitsu.web.services import service
+from kitsu.web.validation import read_filters
 
 
 def provide_anime_query(
@@ -75,7 +76,7 @@ class AnimeController(Controller):
     @get(
         "/",
         opt=PUBLIC | CACHED,
-        guards=[filters],
+        before_request=read_filters,
         dependencies=ANIME_LIST,
         response_headers=LIST_RESPONSE_HEADERS,
         responses=NOT_MODIFIED,

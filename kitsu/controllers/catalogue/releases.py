@@ -14,13 +14,14 @@ from kitsu.domain.catalogue.releases import EpisodeListItem, Release, ReleaseLis
 from kitsu.domain.pagination import PageRequest
 from kitsu.errors import Conflict, NotFound
 from kitsu.web.authentication import PUBLIC
-from kitsu.web.guards import EDITS, filters
+from kitsu.web.guards import EDITS
 from kitsu.web.middleware.response_cache import CACHED
 from kitsu.web.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors, query
 from kitsu.web.pagination import LIST_HEADERS, PAGES, page_response, refuse_null
 from kitsu.web.preconditions import ETAG, EXPECTED, IfMatch, tagged_by_content
 from kitsu.web.request import GuestRequest, ViewerRequest
 from kitsu.web.services import service
+from kitsu.web.validation import read_filters
 
 
 class ReleaseController(Controller):
@@ -32,7 +33,7 @@ class ReleaseController(Controller):
     @get(
         "/",
         opt=PUBLIC | CACHED,
-        guards=[filters],
+        before_request=read_filters,
         dependencies=PAGES,
         response_headers=[*CATALOGUE_HEADERS, *LIST_HEADERS],
         responses=NOT_MODIFIED,

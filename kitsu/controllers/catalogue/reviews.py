@@ -10,11 +10,12 @@ from litestar.params import FromPath, JSONBody
 from kitsu.domain.catalogue.reviews import NewDecision, Review, ReviewReader, ReviewService, ReviewState
 from kitsu.domain.pagination import PageRequest
 from kitsu.errors import Conflict, NotFound
-from kitsu.web.guards import EDITS, filters
+from kitsu.web.guards import EDITS
 from kitsu.web.openapi import errors, query
 from kitsu.web.pagination import LIST_HEADERS, PAGES, page_response, refuse_null
 from kitsu.web.request import ViewerRequest
 from kitsu.web.services import service
+from kitsu.web.validation import read_filters
 
 
 class ReviewController(Controller):
@@ -23,7 +24,7 @@ class ReviewController(Controller):
     dependencies = {"reviews": service(ReviewService)}
     reader: ReviewReader
 
-    @get("/", guards=[*EDITS, filters], dependencies=PAGES, response_headers=LIST_HEADERS)
+    @get("/", guards=EDITS, before_request=read_filters, dependencies=PAGES, response_headers=LIST_HEADERS)
     async def list_import_reviews(
         self,
         request: ViewerRequest,

@@ -10,11 +10,12 @@ from kitsu.domain.catalogue.missed_searches import MissedSearches
 from kitsu.domain.catalogue.search import MAX_LENGTH, AnimeSuggestion, SearchReader
 from kitsu.errors import BadRequest
 from kitsu.web.authentication import PUBLIC
-from kitsu.web.guards import filters, rate_limited
+from kitsu.web.guards import rate_limited
 from kitsu.web.middleware.response_cache import CACHED, ETAGGED
 from kitsu.web.openapi import CATALOGUE_HEADERS, NOT_MODIFIED, errors, query
 from kitsu.web.pagination import page_response
 from kitsu.web.request import GuestRequest
+from kitsu.web.validation import read_filters
 
 SearchText = Annotated[
     str | None,
@@ -37,7 +38,8 @@ class SearchController(Controller):
     @get(
         "/anime",
         opt=ETAGGED,
-        guards=[rate_limited("search"), filters],
+        guards=[rate_limited("search")],
+        before_request=read_filters,
         dependencies=ANIME_LIST,
         response_headers=LIST_RESPONSE_HEADERS,
         responses=NOT_MODIFIED | errors(BadRequest),

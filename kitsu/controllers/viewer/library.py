@@ -17,12 +17,13 @@ from kitsu.domain.viewer.library import (
     Status,
 )
 from kitsu.errors import InvalidRequest, NotFound, PreconditionFailed
-from kitsu.web.guards import WRITES, filters
+from kitsu.web.guards import WRITES
 from kitsu.web.openapi import errors, query
 from kitsu.web.pagination import CHANGES_HEADERS, LISTS, list_response, page_response, refuse_null
 from kitsu.web.preconditions import ETAG, EXPECTED, IfMatch, tagged
 from kitsu.web.request import ViewerRequest
 from kitsu.web.services import service
+from kitsu.web.validation import read_filters
 
 
 class LibraryController(Controller):
@@ -31,7 +32,7 @@ class LibraryController(Controller):
     dependencies = {"library": service(LibraryService)}
     reader: LibraryReader
 
-    @get("/", guards=[filters], dependencies=LISTS, response_headers=CHANGES_HEADERS)
+    @get("/", before_request=read_filters, dependencies=LISTS, response_headers=CHANGES_HEADERS)
     async def list_library(
         self,
         request: ViewerRequest,

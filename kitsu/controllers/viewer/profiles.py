@@ -11,10 +11,10 @@ from kitsu.domain.viewer.library import Status
 from kitsu.domain.viewer.profiles import Profile, ProfileEntry, ProfileReader
 from kitsu.errors import NotFound
 from kitsu.web.authentication import PUBLIC
-from kitsu.web.guards import filters
 from kitsu.web.openapi import errors, parameter, query
 from kitsu.web.pagination import LIST_HEADERS, PAGES, page_response, refuse_null
 from kitsu.web.request import GuestRequest
+from kitsu.web.validation import read_filters
 
 Username = Annotated[str, parameter(PathParameter, "The public name of the viewer, in any case.", "kaguya")]
 
@@ -32,7 +32,7 @@ class ProfileController(Controller):
     @get(
         "/{username:str}/library",
         opt=PUBLIC,
-        guards=[filters],
+        before_request=read_filters,
         dependencies=PAGES,
         response_headers=LIST_HEADERS,
         responses=errors(NotFound),

@@ -11,6 +11,8 @@ from typing import Any
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPResponseStartEvent, Message, Receive, Scope, Send
 
+from kitsu.web.request import header
+
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
@@ -23,32 +25,30 @@ KEPT = 256
 TYPES = (b"application/json", b"application/xml", b"text/")
 # With tokens in a body, the length of its compressed form would tell an attacker of a guess that is in it, too.
 SECRET_PATHS = ("/auth", "/admin")
-VARY = (b"vary", b"Accept-Encoding")
 
 
 class Compression:
-    """Compresses responses with zstd or gzip, except those with secrets."""
+    """Compresses responses with zstd or gzip, except those with secrets. `ResponseHeaders` adds `Vary`."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != ScopeType.HTTP or _is_secret(scope["path"]):
+        accepted = header(scope, b"accept-encoding")
+        encoding = _encoding(accepted) if accepted else b""
+        is_body_sent = scope["type"] == ScopeType.HTTP and scope["method"] != "HEAD"
+        if not encoding or not is_body_sent or _is_secret(scope["path"]):
             await self._app(scope, receive, send)
             return
-        accepted = next((value for name, value in scope["headers"] if name == b"accept-encoding"), b"")
-        encoding = b"" if scope["method"] == "HEAD" else _encoding(accepted)
         start: HTTPResponseStartEvent | None = None
         stream: Any = None
 
         async def send_compressed(message: Message) -> None:
             nonlocal start, stream
             if message["type"] == "http.response.start" and _is_compressible(message):
-                message["headers"] = [*message["headers"], VARY]
-                if encoding:
-                    start = message
-                    return
-            elif message["type"] == "http.response.body" and encoding:
+                start = message
+                return
+            if message["type"] == "http.response.body":
                 body, more = message["body"], message["more_body"]
                 if start is not None and (more or len(body) >= MIN_BYTES):
                     stream = _Stream(encoding) if more else None

@@ -21,7 +21,7 @@ SAME_ORIGIN_PATH = "/admin"
 """The beginning of paths without CORS: pages of the same site, such as the front end, would send the cookie along."""
 SLASHES = re.compile("/+")  # the routing joins them
 HOST = re.compile(rb"(?:[\w.-]+|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?")
-VARY = (b"vary", b"Origin")
+VARY = (b"vary", b"Origin, Accept-Encoding")  # of all responses, as the layer `Compression` may be left out
 PREFLIGHT_HEADERS = {b"origin", b"access-control-request-method"}
 PREFLIGHT_VARY = (b"vary", b"Origin, Access-Control-Request-Method, Access-Control-Request-Headers")
 SECURITY = (
@@ -62,8 +62,9 @@ class ResponseHeaders:
         origin = _origin(scope["scheme"], request.get(b"host", b""), scope["server"])
         prefix: str = scope.get(PATH_PREFIX, "")  # type: ignore[assignment] # Kitsu's own
         request_origin.set(origin and origin + prefix)
-        is_open = not SLASHES.sub("/", scope["path"]).startswith(SAME_ORIGIN_PATH)
-        allowed = self._cors_headers.get(request.get(b"origin", b""), ()) if is_open else ()
+        allowed = self._cors_headers.get(request.get(b"origin", b""), ())
+        if allowed and SLASHES.sub("/", scope["path"]).startswith(SAME_ORIGIN_PATH):
+            allowed = ()
         is_preflight = scope["method"] == "OPTIONS" and request.keys() >= PREFLIGHT_HEADERS
         cors_headers = _preflight_headers(allowed, request) if is_preflight else (VARY, *allowed)
 

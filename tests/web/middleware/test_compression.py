@@ -64,7 +64,7 @@ async def test_encoding_is_one_that_the_client_accepts(
         assert unpacked(encoding, sent) == body
         assert int(response.headers["content-length"]) == len(sent)
         assert (len(sent) < len(body) / 4) == bool(encoding)
-        assert "Accept-Encoding" in response.headers.get_list("vary")
+        assert "Accept-Encoding" in response.headers["vary"]
         assert response.headers["etag"] == ("W/" if encoding else "") + plain.headers["etag"]
 
 
@@ -125,5 +125,5 @@ async def test_streams_are_compressed_piece_by_piece(backend: Backend, viewer: V
 async def test_headers_of_other_layers_stay(backend: Backend, path: str) -> None:
     response, _ = await raw(backend.client, path, "gzip", Origin=ORIGIN)
     assert response.headers["access-control-allow-origin"] == ORIGIN
-    assert set(response.headers.get_list("vary")) == {"Origin", "Accept-Encoding"}
+    assert response.headers["vary"] == "Origin, Accept-Encoding"
     assert response.headers["cache-control"] == "public, no-cache"
