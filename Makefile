@@ -51,7 +51,7 @@ test-clients: $(STAMP) ## generate clients in Python and TypeScript and play the
 	@command -v npm >/dev/null || { echo 'The clients need Node.js 20 or newer with npm (Debian: apt install nodejs npm).' >&2; exit 1; }
 	$(BIN)/python -m pytest -m clients $(ARGS)
 
-test-browser: $(STAMP) ## use the admin site in Chromium, and write screenshots to .local/screenshots
+test-browser: $(STAMP) ## use the admin site and /docs in Chromium, and write screenshots to .local/screenshots
 	$(BIN)/python -m pytest -m browser $(ARGS)
 
 screenshots: test-browser ## write the screenshots of the documentation to docs/images

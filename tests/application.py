@@ -22,6 +22,7 @@ async def client_of(url: URL, **settings: object) -> AsyncIterator[httpx.AsyncCl
     values = {"secret_key": "k" * 32, "allowed_origins": (ORIGIN,), "database_url": url, "db_pool_size": 3}
     # With cached responses, a test that changes a row would wait for the notification of the change.
     values["catalogue_memory_mb"] = 0
+    values["admin_enabled"] = False  # a third of the time that the application takes
     # A test of a timeout sets a short one; all others must not depend on the speed of the machine.
     values |= {f"db_{name}_timeout_ms": LONG_TIMEOUT_MS for name in ("connect", "pool", "statement", "lock")}
     with TemporaryDirectory() as uploads:

@@ -15,7 +15,7 @@ NewBrowser = Callable[[str], Awaitable[Browser]]
 @pytest.fixture(scope="module")
 async def backend(server: URL, template: URL) -> AsyncIterator[Backend]:
     """Run the application on a database that the tests of a module share."""
-    async with backend_of(server, template, login_refusal_ms=0) as backend:
+    async with backend_of(server, template, login_refusal_ms=0, admin_enabled=True) as backend:
         yield backend
 
 

@@ -74,7 +74,7 @@ async def test_sign_in_of_user_without_permission_is_forbidden(guest: Browser, b
 
 
 async def test_sign_in_is_rate_limited_like_the_api(database: URL) -> None:
-    async with client_of(database, login_refusal_ms=0, rate_limit_login=(2, 900)) as client:
+    async with client_of(database, login_refusal_ms=0, rate_limit_login=(2, 900), admin_enabled=True) as client:
         browser = Browser(client)
         body = {"email": "a@example.org", "password": "not the password"}
         assert (await client.post("/auth/login", json=body)).status_code == 401

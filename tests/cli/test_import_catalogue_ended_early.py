@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import pytest
 from sqlalchemy.engine import URL
 
 from kitsu.domain.catalogue.importing import Report
@@ -17,6 +18,7 @@ from tests.databases import connect
 from tests.domain.catalogue.test_import import dump, entry, import_entries, rows, run_import, write
 
 
+@pytest.mark.slow
 async def test_ctrl_c_while_reading_changes_nothing(database: URL, tmp_path: Path) -> None:
     await import_entries(database, tmp_path, entry(1))
     before = await dump(database)
@@ -66,6 +68,7 @@ MIDDLE = "episodes IN SHARE"
 CHANGES = [entry(1, title="Changed", episodes=9), *(entry(n) for n in range(2, 50))]
 
 
+@pytest.mark.slow
 async def test_ctrl_c_while_writing_changes_nothing(database: URL, tmp_path: Path) -> None:
     await import_entries(database, tmp_path, entry(1))
     before = await dump(database)
@@ -83,6 +86,7 @@ async def test_ctrl_c_while_writing_changes_nothing(database: URL, tmp_path: Pat
     assert screen.rindex("\x1b[?25h") > screen.rindex("\x1b[?25l")
 
 
+@pytest.mark.slow
 async def test_ctrl_c_after_commit_is_not_reported_as_undone(database: URL, tmp_path: Path) -> None:
     """Only the planner's statistics are missing: the command must not report that nothing was imported."""
     path = write(tmp_path, *CHANGES)
@@ -110,6 +114,7 @@ async def test_import_killed_while_writing_changes_nothing(database: URL, tmp_pa
     assert await run_import(database, path) == Report(added=48, updated=1)
 
 
+@pytest.mark.slow
 async def test_import_that_loses_database_changes_nothing(database: URL, tmp_path: Path) -> None:
     await import_entries(database, tmp_path, entry(1))
     before = await dump(database)

@@ -73,6 +73,7 @@ def _from_nothing(folder: Path) -> None:
         assert service.ended_by(signal.SIGINT, group=True) == 0
 
 
+@pytest.mark.slow
 def test_run_with_reload_restarts_worker_after_change_of_file(tmp_path: Path, database: URL) -> None:
     with kitsu(tmp_path, "run", "--reload", database=database) as service:
         service.serves()
@@ -82,6 +83,7 @@ def test_run_with_reload_restarts_worker_after_change_of_file(tmp_path: Path, da
         service.serves()
 
 
+@pytest.mark.slow
 def test_run_with_filled_catalogue_loads_no_sample(tmp_path: Path, database: URL) -> None:
     asyncio.run(execute(database, "INSERT INTO anime (id, title) VALUES (gen_random_uuid(), 'Mine')"))
     (tmp_path / ".env").write_text("APP_NAME=From the file\nPORT=1\nLOG_LEVEL=warning\n")
@@ -105,6 +107,7 @@ def test_serve_with_database_in_parts_passes_url_to_workers(tmp_path: Path, cata
         assert len(titles(service)) == 60
 
 
+@pytest.mark.slow
 def test_serve_with_host_name_listens(tmp_path: Path, catalogue: URL) -> None:
     with kitsu(tmp_path, "serve", database=catalogue, HOST="localhost") as service:
         service.serves()

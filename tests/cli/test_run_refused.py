@@ -94,6 +94,7 @@ def guarded() -> Iterator[URL]:
         yield url.set(username="guarded")
 
 
+@pytest.mark.slow
 def test_wrong_database_password_is_refused(tmp_path: Path, guarded: URL) -> None:
     error = refused(tmp_path, "run", database=guarded.set(password="hunter2-wrong"))
     assert "'guarded'" in error

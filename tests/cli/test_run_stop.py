@@ -87,6 +87,7 @@ def test_signal_during_imports_ends_process(tmp_path: Path, catalogue: URL) -> N
     at_once(check, [SIGTERM, CTRL_C])
 
 
+@pytest.mark.slow
 def test_signal_during_start_of_workers_ends_service(tmp_path: Path, catalogue: URL) -> None:
     def check(printed: str, number: int, group: bool) -> None:
         with kitsu(tmp_path, "serve", database=catalogue, WORKERS="2") as service:
@@ -107,6 +108,7 @@ def test_signal_while_serving_ends_service(tmp_path: Path, catalogue: URL) -> No
     at_once(check, [SIGTERM, SIGINT, CTRL_C])
 
 
+@pytest.mark.slow
 def test_second_ctrl_c_during_shutdown_is_ignored(tmp_path: Path, catalogue: URL) -> None:
     with kitsu(tmp_path, "serve", database=catalogue) as service:
         service.serves()
@@ -115,6 +117,7 @@ def test_second_ctrl_c_during_shutdown_is_ignored(tmp_path: Path, catalogue: URL
         assert service.ended_by(signal.SIGINT, group=True) == 0
 
 
+@pytest.mark.slow
 def test_ctrl_c_seen_by_workers_first_is_no_failure(tmp_path: Path, catalogue: URL) -> None:
     """On a busy machine the service may get the signal after its workers have ended."""
     with kitsu(tmp_path, "serve", database=catalogue, command=("-c", LATE)) as service:
@@ -123,6 +126,7 @@ def test_ctrl_c_seen_by_workers_first_is_no_failure(tmp_path: Path, catalogue: U
         assert "Unexpected" not in service.output
 
 
+@pytest.mark.slow
 async def test_ctrl_c_while_waiting_to_migrate_changes_nothing(tmp_path: Path, bare_database: URL) -> None:
     holder = await connect(bare_database)
     waiting = "SELECT true FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'"
@@ -140,6 +144,7 @@ async def test_ctrl_c_while_waiting_to_migrate_changes_nothing(tmp_path: Path, b
 MOMENTS = ["load_sample", "AbstractServer.startup"]
 
 
+@pytest.mark.slow
 def test_signal_inside_function_ends_start(tmp_path: Path, bare_database: URL) -> None:
     """The handler raises an exception inside the function that runs at that moment."""
 
@@ -151,6 +156,7 @@ def test_signal_inside_function_ends_start(tmp_path: Path, bare_database: URL) -
     at_once(check, [(function,) for function in MOMENTS])
 
 
+@pytest.mark.slow
 async def test_signal_inside_destructor_ends_start(tmp_path: Path, bare_database: URL) -> None:
     """Python drops an exception that a handler raises in a destructor."""
     holder = await connect(bare_database)
@@ -187,18 +193,21 @@ def made() -> Iterator[Path]:
         yield folder
 
 
+@pytest.mark.slow
 def test_signal_during_start_of_embedded_database_stops_it(made: Path) -> None:
     with kitsu(made, "run") as service:
         service.until((made / ".local" / "postgres" / "postmaster.pid").exists, "the server began")
         assert service.ended_by(signal.SIGTERM) == 0
 
 
+@pytest.mark.slow
 def test_signal_during_query_of_embedded_database_stops_it(made: Path) -> None:
     with signalled(made, "BaseEventLoop.__init__", 1) as service:
         service.prints("signalled")
         assert service.ends() == 0
 
 
+@pytest.mark.slow
 def test_signal_after_failed_start_stops_embedded_database(made: Path) -> None:
     """A signal after a failed start must not prevent the stop of the database."""
     with shared_server(made / ".local" / "postgres") as url:

@@ -20,11 +20,21 @@ LIMITED = {"code": "RATE_LIMITED", "message": "Too many requests", "details": No
 END_WINDOWS = "UPDATE rate_limits SET ends_at = clock_timestamp() - interval '1 second'"
 
 
-@pytest.fixture
-async def client(database: URL) -> AsyncIterator[httpx.AsyncClient]:
+@pytest.fixture(scope="module")
+async def application(module_database: URL) -> AsyncIterator[httpx.AsyncClient]:
     """Yield a client of an application with a worker's concurrency, which rejects logins without a delay."""
-    async with client_of(database, login_refusal_ms=0, db_pool_size=10) as client:
+    async with client_of(module_database, login_refusal_ms=0, db_pool_size=10) as client:
         yield client
+
+
+@pytest.fixture
+def database(accountless: URL) -> URL:
+    return accountless
+
+
+@pytest.fixture
+def client(application: httpx.AsyncClient, database: URL) -> httpx.AsyncClient:
+    return application
 
 
 @pytest.fixture
@@ -226,9 +236,11 @@ async def test_registration_and_refresh_have_limits(database: URL) -> None:
 async def test_login_without_a_stored_count_is_503(database: URL, checks: list[str], password: str) -> None:
     async with client_of(database, login_refusal_ms=0) as client:
         await register(client)
-    await execute(database, f"ALTER DATABASE {database.database} SET default_transaction_read_only = on")
+    read_only = f"ALTER DATABASE {database.database} SET default_transaction_read_only"
+    await execute(database, f"{read_only} = on")
     async with client_of(database, login_refusal_ms=0) as client:
         response = await login(client, password=password)
+        await execute(database, "SET default_transaction_read_only = off", f"{read_only} = off")
         assert (response.status_code, response.json()["code"]) == (503, "SERVICE_UNAVAILABLE")
         assert response.headers["retry-after"].isdecimal()
     assert checks == []

@@ -195,6 +195,7 @@ async def has_run(database: URL, note: str) -> bool:
     return note in await column(database, DONE)
 
 
+@pytest.mark.slow
 async def test_worker_works_on_after_all_connections_are_lost(database: URL) -> None:
     async with working(database):
         await put(database, Wait(seconds=3))

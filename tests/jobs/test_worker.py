@@ -106,6 +106,7 @@ def job_worker(service: Process) -> psutil.Process | None:
     return next((child for child in children if "worker" in child.cmdline()), None)
 
 
+@pytest.mark.slow
 def test_worker_of_run_is_started_again_and_ends_with_it(tmp_path: Path, database: URL) -> None:
     with kitsu(tmp_path, "run", database=database) as service:
         service.serves()

@@ -59,7 +59,7 @@ async def test_disabled_writer_writes_nothing(lines: RequestLines, capsys: pytes
     assert ids(capsys) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_stopped_service_has_written_all_lines(catalogue: URL, tmp_path: Path, number: signal.Signals) -> None:
     with kitsu(tmp_path, "serve", database=catalogue, WORKERS="2") as service:
         service.serves()

@@ -154,6 +154,7 @@ def test_span_of_failed_statement_has_error_and_no_values(database: URL, tmp_pat
         assert b"secret" not in collector.raw
 
 
+@pytest.mark.slow
 def test_unreachable_collector_delays_no_request(database: URL, tmp_path: Path) -> None:
     with kitsu(tmp_path, "serve", database=database, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1") as service:
         service.serves()
@@ -180,6 +181,7 @@ async def test_span_of_failed_request_has_no_error_message(monkeypatch: pytest.M
     assert b"secret" not in collector.raw
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["run", "serve"])
 def test_missing_library_is_reported_in_one_line(tmp_path: Path, database: URL, command: str) -> None:
     # Imports fail as in an installation without the extra.

@@ -19,11 +19,21 @@ UNAVAILABLE = {"code": "SERVICE_UNAVAILABLE", "message": "Service temporarily un
 TAKEN = {"code": "VALIDATION_ERROR", "message": "Email already registered", "details": None}
 
 
-@pytest.fixture
-async def client(database: URL) -> AsyncIterator[httpx.AsyncClient]:
+@pytest.fixture(scope="module")
+async def application(module_database: URL) -> AsyncIterator[httpx.AsyncClient]:
     """Yield a client of an application that rejects logins without a delay."""
-    async with client_of(database, login_refusal_ms=0) as client:
+    async with client_of(module_database, login_refusal_ms=0) as client:
         yield client
+
+
+@pytest.fixture
+def database(accountless: URL) -> URL:
+    return accountless
+
+
+@pytest.fixture
+def client(application: httpx.AsyncClient, database: URL) -> httpx.AsyncClient:
+    return application
 
 
 @pytest.fixture(scope="module")

@@ -18,18 +18,28 @@ FIELDS = {"id", "email", "username", "role", "is_active", "avatar", "avatar_url"
 LAST = {"code": "VALIDATION_ERROR", "message": "The last administrator can't be removed or demoted", "details": None}
 
 
-@pytest.fixture
-async def api(database: URL) -> AsyncIterator[httpx.AsyncClient]:
-    """The application on an empty database. Fails if a response contains a hash."""
+@pytest.fixture(scope="module")
+async def application(module_database: URL) -> AsyncIterator[httpx.AsyncClient]:
+    """Yield a client of the application, which fails if a response contains a hash."""
 
     async def look(response: httpx.Response) -> None:
         text = (await response.aread()).decode()
         assert "$argon2" not in text
         assert "password_hash" not in text
 
-    async with client_of(database, login_refusal_ms=0) as client:
+    async with client_of(module_database, login_refusal_ms=0) as client:
         client.event_hooks["response"].append(look)
         yield client
+
+
+@pytest.fixture
+def database(accountless: URL) -> URL:
+    return accountless
+
+
+@pytest.fixture
+def api(application: httpx.AsyncClient, database: URL) -> httpx.AsyncClient:
+    return application
 
 
 class Person:

@@ -5,12 +5,13 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
 from sqlalchemy.engine import URL
 
 from tests.chromium import OPTIONS, chromium, needs_chromium
 from tests.cli.process import kitsu
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, pytest.mark.browser]
 
 
 def test_docs_show_every_operation_and_request_no_other_host(catalogue: URL, tmp_path: Path) -> None:

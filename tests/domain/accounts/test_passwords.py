@@ -23,11 +23,21 @@ QUEUE_TIMEOUT_SECONDS = 30
 """Seconds after which a test that hangs fails instead."""
 
 
-@pytest.fixture
-async def client(database: URL) -> AsyncIterator[httpx.AsyncClient]:
+@pytest.fixture(scope="module")
+async def application(module_database: URL) -> AsyncIterator[httpx.AsyncClient]:
     """Yield a client of an application that rejects logins without a delay."""
-    async with client_of(database, login_refusal_ms=0, rate_limit_enabled=False) as client:
+    async with client_of(module_database, login_refusal_ms=0, rate_limit_enabled=False) as client:
         yield client
+
+
+@pytest.fixture
+def database(accountless: URL) -> URL:
+    return accountless
+
+
+@pytest.fixture
+def client(application: httpx.AsyncClient, database: URL) -> httpx.AsyncClient:
+    return application
 
 
 class Gate:

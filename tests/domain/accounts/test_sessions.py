@@ -19,18 +19,33 @@ EXPIRE_SESSION = "UPDATE auth_sessions SET expires_at = clock_timestamp() - inte
 EXPIRE_TOKENS = "UPDATE refresh_tokens SET expires_at = clock_timestamp() - interval '1 second'"
 
 
-@pytest.fixture
-async def client(database: URL) -> AsyncIterator[httpx.AsyncClient]:
+@pytest.fixture(scope="module")
+async def application(module_database: URL) -> AsyncIterator[httpx.AsyncClient]:
     """Yield a client of an application that rejects logins without a delay."""
-    async with client_of(database, login_refusal_ms=0) as client:
+    async with client_of(module_database, login_refusal_ms=0) as client:
         yield client
 
 
 @pytest.fixture
-async def refusing(database: URL) -> AsyncIterator[httpx.AsyncClient]:
+def database(accountless: URL) -> URL:
+    return accountless
+
+
+@pytest.fixture
+def client(application: httpx.AsyncClient, database: URL) -> httpx.AsyncClient:
+    return application
+
+
+@pytest.fixture(scope="module")
+async def refusing_application(module_database: URL) -> AsyncIterator[httpx.AsyncClient]:
     """Yield a client of an application that refuses a repeated refresh."""
-    async with client_of(database, login_refusal_ms=0, refresh_retry="refuse") as client:
+    async with client_of(module_database, login_refusal_ms=0, refresh_retry="refuse") as client:
         yield client
+
+
+@pytest.fixture
+def refusing(refusing_application: httpx.AsyncClient, database: URL) -> httpx.AsyncClient:
+    return refusing_application
 
 
 def hashed(token: str) -> str:

@@ -131,6 +131,7 @@ def info_of(xml: str) -> set[str]:
     return set(re.findall(r"<(\w+)>([^<]+)</", found[1]))
 
 
+@pytest.mark.slow
 async def test_import_and_export_of_2000_entries_are_equal(real: tuple[httpx.AsyncClient, URL]) -> None:
     if not REAL.exists():
         pytest.skip(f"{REAL} does not exist")

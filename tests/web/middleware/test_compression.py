@@ -3,14 +3,16 @@
 import gzip
 import sys
 import zlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy.engine import URL
 
 from kitsu.web.middleware.compression import MIN_BYTES
 from tests.application import ORIGIN
-from tests.factories import Backend, Viewer
+from tests.factories import Backend, Viewer, backend_of
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -31,6 +33,12 @@ def unpacked(encoding: str | None, body: bytes) -> bytes:
     if encoding == "zstd":
         return bytes(zstd.decompress(body))
     return gzip.decompress(body) if encoding == "gzip" else body
+
+
+@pytest.fixture(scope="module")
+async def backend(server: URL, template: URL) -> AsyncIterator[Backend]:
+    async with backend_of(server, template, admin_enabled=True) as backend:
+        yield backend
 
 
 @pytest.fixture
