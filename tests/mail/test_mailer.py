@@ -32,7 +32,14 @@ def send(url: str, template: str = "test", to: str = TO, mail_id: UUID | None = 
     settings = Settings(
         secret_key="k" * 32, mail_url=mail_url(url), mail_from="Kitsu <noreply@kitsu.example>", app_name="Kitsu & Co"
     )
-    asyncio.run(Mailer(settings).send(template, to, mail_id or uuid4(), **values))
+
+    async def send_and_close() -> None:
+        try:
+            await Mailer(settings).send(template, to, mail_id or uuid4(), **values)
+        finally:
+            await asyncio.sleep(0.1)  # asyncio closes a connection with TLS after the response of the server
+
+    asyncio.run(send_and_close())
 
 
 def test_mail_has_headers_and_both_parts() -> None:
