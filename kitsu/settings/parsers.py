@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import available_timezones
 
@@ -13,6 +14,8 @@ import asyncpg
 import msgspec
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
+
+from kitsu.settings import mail
 
 EXAMPLE_SECRET_KEY = "change-me-to-at-least-32-random-bytes"  # noqa: S105 - that of .env.example, refused at start
 
@@ -168,3 +171,14 @@ MediaURL = Annotated[
 ]
 Timezone = Annotated[str, Parser("an IANA name such as Asia/Tokyo", _timezone)]
 WebURL = Annotated[str | None, Parser("an http or https address", lambda text: _web_url(text)[0].rstrip("/"))]
+OptionalFlag = Annotated[bool | None, Parser("true or false", _boolean)]
+FrontEndURL = Annotated[str, Parser("an http or https address", lambda text: _web_url(text)[0].rstrip("/"))]
+MailURL = Annotated[
+    mail.MailURL,
+    Parser(
+        "smtp://user:password@host:587?starttls=true, smtps://user:password@host, file://./folder or console://",
+        mail.mail_url,
+    ),
+]
+Mailbox = Annotated[str, Parser("an address such as Kitsu <noreply@example.org>", mail.mailbox)]
+Folder = Annotated[Path | None, Parser("an existing folder", mail.folder)]

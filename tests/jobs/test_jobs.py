@@ -16,6 +16,7 @@ from kitsu.domain.operations.jobs import JobReader, JobService, QueuedJob
 from kitsu.domain.pagination import PageRequest
 from kitsu.errors import Conflict, NotFound
 from kitsu.jobs import worker
+from kitsu.settings import Settings
 from tests.databases import column, connect, engine_of, execute
 from tests.jobs.samples import Busy, Fail, Note, Slow, Wait, add_table, put
 
@@ -31,7 +32,7 @@ async def _table(database: URL) -> None:
 async def working(database: URL) -> AsyncIterator[asyncio.Event]:
     """Run a worker in this process until the context ends, or the event is set."""
     stop = asyncio.Event()
-    task = asyncio.create_task(worker.work(database, stop))
+    task = asyncio.create_task(worker.work(database, Settings(secret_key="k" * 32), stop))
     try:
         yield stop
     finally:

@@ -87,7 +87,7 @@ async def queue_schema(engine: AsyncEngine) -> list[str]:
 async def last_worker(engine: AsyncEngine) -> list[str]:
     age = (await command_runs.ages(engine)).get(command_runs.WORKER)
     is_late = age is None or age > WORKER_MAX_AGE
-    return ["No worker has run for 5 minutes: uploaded files are not imported."] if is_late else []
+    return ["No worker has run for 5 minutes: files are not imported, and mails are not sent."] if is_late else []
 
 
 @check("kitsu.E201", Tag.BACKUP, deploy=True, requires=connection)
