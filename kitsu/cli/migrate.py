@@ -28,4 +28,7 @@ def migrate(revision: str) -> None:
 def makemigration(message: str) -> None:
     """Write a revision with the differences between the models and the database."""
     path = with_database(lambda engine: migrations.make_revision(engine, message))
-    click.echo(f"Wrote {path}: read it, then run `kitsu migrate`.")
+    if path is None:
+        click.echo("The models and the database do not differ: no revision was written.")
+    else:
+        click.echo(f"Wrote {path}: read it, then run `kitsu migrate`.")

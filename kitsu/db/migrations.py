@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -87,16 +88,29 @@ async def migrate(
         return before, await connection.run_sync(_current)
 
 
-async def make_revision(engine: AsyncEngine, message: str) -> Path:
-    """Write a revision with the differences between models and database, and return its path. Raises SchemaError."""
+async def make_revision(engine: AsyncEngine, message: str) -> Path | None:
+    """Write a revision with the differences between models and database. Raises SchemaError.
+
+    Return its path, or None if there are no differences.
+    """
     await check_schema(engine)
     next_id = f"{int(head()) + 1:04}"
     async with engine.connect() as connection:
         script = await connection.run_sync(
-            lambda sync: command.revision(alembic_config(sync), message, autogenerate=True, rev_id=next_id)
+            lambda sync: command.revision(
+                alembic_config(sync),
+                message,
+                autogenerate=True,
+                rev_id=next_id,
+                process_revision_directives=_drop_empty,
+            )
         )
-    assert isinstance(script, Script)  # noqa: S101 - several scripts come from several bases only
-    return Path(script.path)
+    return Path(script.path) if isinstance(script, Script) else None
+
+
+def _drop_empty(_context: object, _revision: object, directives: list[Any]) -> None:
+    if directives[0].upgrade_ops.is_empty():
+        directives.clear()
 
 
 def _current(connection: Connection) -> str | None:
