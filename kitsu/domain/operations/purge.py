@@ -1,6 +1,6 @@
 """Delete rows that are no longer needed, in batches that lock few rows, and stray files."""
 
-from sqlalchemy import ColumnElement, delete, func, inspect, literal_column, or_, select, tuple_
+from sqlalchemy import ColumnElement, Text, cast, delete, func, inspect, literal_column, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.sql import Delete
@@ -18,9 +18,10 @@ from kitsu.db.models import (
     Tombstone,
 )
 from kitsu.db.models.viewer import TOMBSTONE_DAYS
+from kitsu.domain.accounts.mail import SendMail
 from kitsu.domain.catalogue.merging import UNDO_DAYS
 from kitsu.domain.idempotency import RETENTION
-from kitsu.domain.jobs import LOG
+from kitsu.domain.jobs import LOG, QUEUE
 from kitsu.domain.media.orphans import OrphanFiles
 from kitsu.domain.operations import command_runs
 from kitsu.domain.operations.daily_numbers import store_daily_numbers
@@ -34,10 +35,18 @@ IMPORT_DAYS = 7
 LIBRARY_IMPORT_DAYS = 30
 """The report and the unknown rows of an import into a library are stored so long."""
 JOB_LOG_DAYS = 30
+FAILED_MAIL_DAYS = 30
+"""A mail that failed has an address, which its account may no longer have."""
 
 _imports_since = func.now() - literal_column(f"interval '{IMPORT_DAYS} days'")
 _library_imports_since = func.now() - literal_column(f"interval '{LIBRARY_IMPORT_DAYS} days'")
 _job_log_since = func.now() - literal_column(f"interval '{JOB_LOG_DAYS} days'")
+_failed_mails_since = func.now() - literal_column(f"interval '{FAILED_MAIL_DAYS} days'")
+_is_failed_mail = (
+    QUEUE.c.entrypoint == SendMail.name,
+    cast(QUEUE.c.status, Text) == "failed",
+    QUEUE.c.updated < _failed_mails_since,
+)
 _sessions_since = func.now() - literal_column(f"interval '{SESSION_DAYS} days'")
 _merges_since = func.now() - literal_column(f"interval '{UNDO_DAYS} days'")
 _tombstones_since = func.now() - literal_column(f"interval '{TOMBSTONE_DAYS} days'")
@@ -65,6 +74,7 @@ _STATEMENTS = {
     "counters": _batch(RateLimit, RateLimit.ends_at < func.now()),
     "unfinished_imports": _batch(ImportRun, ImportRun.created_at < _imports_since, ImportRun.state != "done"),
     "library_imports": _batch(LibraryImport, LibraryImport.created_at < _library_imports_since),
+    "failed_mails": delete(QUEUE).where(QUEUE.c.id.in_(select(QUEUE.c.id).where(*_is_failed_mail).limit(BATCH))),
     "job_log_lines": delete(LOG).where(
         LOG.c.id.in_(select(LOG.c.id).where(LOG.c.created < _job_log_since).limit(BATCH))
     ),
