@@ -165,14 +165,15 @@ class Parts(dict[type, Any]):
         gauge(
             "kitsu_jobs",
             "Jobs that wait, run or have failed.",
-            by_label(jobs.counts),
-            ("state",),
+            lambda: jobs.counts,
+            ("kind", "state"),
             mode="livemostrecent",
         )
         gauge(
             "kitsu_jobs_oldest_seconds",
             "Wait of the oldest due job.",
-            lambda: {(): jobs.oldest_seconds},
+            lambda: jobs.oldest_seconds,
+            ("kind",),
             mode="livemostrecent",
         )
         return metrics

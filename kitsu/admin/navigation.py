@@ -33,6 +33,7 @@ NOTICES = {
     "collection-hidden": "The collection is private now.",
     "signed-out": "You are signed out.",
     "session-ended": "The session was ended.",
+    "sessions-ended": "All sessions were ended.",
     "anime-added": "The anime was added.",
     "anime-changed": "The anime was saved. Imports leave the changed fields alone.",
     "anime-deleted": "The anime was deleted. Its history is here; revert the deletion to restore it.",

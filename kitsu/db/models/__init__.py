@@ -21,6 +21,7 @@ from kitsu.db.models.operations import DailyNumbers as DailyNumbers
 from kitsu.db.models.operations import ImportChunk as ImportChunk
 from kitsu.db.models.operations import ImportRun as ImportRun
 from kitsu.db.models.operations import MissedSearch as MissedSearch
+from kitsu.db.models.operations import Schedule as Schedule
 from kitsu.db.models.operations import StrayFile as StrayFile
 from kitsu.db.models.viewer import Collection as Collection
 from kitsu.db.models.viewer import CollectionItem as CollectionItem

@@ -24,6 +24,9 @@ class User(Entity):
     """An IANA name. The days of the library are days there."""
     is_public: Mapped[bool] = mapped_column(server_default=false())
     """Whether everyone may see the profile and the library."""
+    deletion_at: Mapped[Timestamp | None]
+    """When a job deletes the account, which its owner deactivated; null for all others."""
+    deletion_reminded_at: Mapped[Timestamp | None]
 
 
 class AuthSession(Entity):
@@ -74,5 +77,6 @@ for _column in (User.email, User.username):
     Index(f"ix_users_{_column.key}_start", _start, postgresql_ops={"start": "text_pattern_ops"})
 Index("ix_users_avatar", User.avatar, postgresql_where=User.avatar.is_not(None))
 Index("ix_users_created_at", User.created_at.desc(), User.id.desc())
+Index("ix_users_deletion_at", User.deletion_at, postgresql_where=User.deletion_at.is_not(None))
 Index("ix_auth_sessions_expires_at", AuthSession.expires_at)
 Index("ix_rate_limits_ends_at", RateLimit.ends_at)

@@ -24,6 +24,8 @@ JobState = Annotated[
     Literal["queued", "running", "failed"], Meta(title="JobState", description="Whether the job waits, runs or failed.")
 ]
 
+STATES: tuple[str, ...] = ("queued", "running", "failed")
+
 
 class QueuedJob(msgspec.Struct):
     """A job that waits, runs or has failed for good."""
@@ -61,12 +63,14 @@ _ROWS: Rows = select(
 _JOBS = Listing(QueuedJob, _ROWS, descending(QUEUE.c.id), counted=select(QUEUE.c.id))
 
 _STATES: Any = text("""
-SELECT count(*) FILTER (WHERE status = 'queued') AS queued, count(*) FILTER (WHERE status = 'picked') AS running,
+SELECT entrypoint AS kind,
+       count(*) FILTER (WHERE status = 'queued') AS queued, count(*) FILTER (WHERE status = 'picked') AS running,
        count(*) FILTER (WHERE status = 'failed') AS failed,
        coalesce(extract(epoch FROM now() - min(execute_after) FILTER (
            WHERE status = 'queued' AND execute_after < now()
        )), 0)::float AS oldest
 FROM pgqueuer
+GROUP BY entrypoint
 """)
 # As pgqueuer's own statement, which resets the attempts.
 _RETRY = text("""
@@ -103,19 +107,24 @@ class JobService:
 
 
 class QueueStates:
-    """The length and the age of the queue, for the metrics."""
+    """The length and the age of the queue by kind of job, for the metrics."""
 
     def __init__(self, runner: StatementRunner) -> None:
         self._runner = runner
-        self.counts: dict[str, float] = {"queued": 0, "running": 0, "failed": 0}
-        self.oldest_seconds = 0.0
-        """How long the oldest job that is due has been waiting."""
+        self.counts: dict[tuple[str, ...], float] = {}
+        """Kind and state to the number of jobs."""
+        self.oldest_seconds: dict[tuple[str, ...], float] = {}
+        """Kind to how long its oldest job that is due has been waiting."""
 
     def followed(self) -> AbstractAsyncContextManager[None]:
         """Read them every 10 s until the context ends."""
         return polled(self._read, READ_INTERVAL_SECONDS)
 
     async def _read(self) -> None:
-        row = await self._runner.row(_STATES)
-        self.counts |= {state: row[state] for state in self.counts}
-        self.oldest_seconds = row["oldest"]
+        rows = await self._runner.rows(_STATES)
+        # Kinds without jobs have no row any more.
+        self.counts |= dict.fromkeys(self.counts, 0)
+        self.oldest_seconds |= dict.fromkeys(self.oldest_seconds, 0.0)
+        for row in rows:
+            self.counts |= {(row["kind"], state): row[state] for state in STATES}
+            self.oldest_seconds[row["kind"],] = row["oldest"]

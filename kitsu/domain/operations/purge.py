@@ -1,6 +1,6 @@
 """Delete rows that are no longer needed, in batches that lock few rows, and stray files."""
 
-from sqlalchemy import ColumnElement, delete, func, inspect, literal_column, or_, select, tuple_
+from sqlalchemy import ColumnElement, Text, cast, delete, func, inspect, literal_column, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.sql import Delete
@@ -20,7 +20,7 @@ from kitsu.db.models import (
 from kitsu.db.models.viewer import TOMBSTONE_DAYS
 from kitsu.domain.catalogue.merging import UNDO_DAYS
 from kitsu.domain.idempotency import RETENTION
-from kitsu.domain.jobs import LOG
+from kitsu.domain.jobs import LOG, QUEUE
 from kitsu.domain.media.orphans import OrphanFiles
 from kitsu.domain.operations import command_runs
 from kitsu.domain.operations.daily_numbers import store_daily_numbers
@@ -33,11 +33,12 @@ IMPORT_DAYS = 7
 """An uploaded file is stored so long."""
 LIBRARY_IMPORT_DAYS = 30
 """The report and the unknown rows of an import into a library are stored so long."""
-JOB_LOG_DAYS = 30
+JOB_DAYS = 30
+"""Failed jobs and log lines of jobs are stored so long."""
 
 _imports_since = func.now() - literal_column(f"interval '{IMPORT_DAYS} days'")
 _library_imports_since = func.now() - literal_column(f"interval '{LIBRARY_IMPORT_DAYS} days'")
-_job_log_since = func.now() - literal_column(f"interval '{JOB_LOG_DAYS} days'")
+_jobs_since = func.now() - literal_column(f"interval '{JOB_DAYS} days'")
 _sessions_since = func.now() - literal_column(f"interval '{SESSION_DAYS} days'")
 _merges_since = func.now() - literal_column(f"interval '{UNDO_DAYS} days'")
 _tombstones_since = func.now() - literal_column(f"interval '{TOMBSTONE_DAYS} days'")
@@ -65,9 +66,12 @@ _STATEMENTS = {
     "counters": _batch(RateLimit, RateLimit.ends_at < func.now()),
     "unfinished_imports": _batch(ImportRun, ImportRun.created_at < _imports_since, ImportRun.state != "done"),
     "library_imports": _batch(LibraryImport, LibraryImport.created_at < _library_imports_since),
-    "job_log_lines": delete(LOG).where(
-        LOG.c.id.in_(select(LOG.c.id).where(LOG.c.created < _job_log_since).limit(BATCH))
+    "failed_jobs": delete(QUEUE).where(
+        QUEUE.c.id.in_(
+            select(QUEUE.c.id).where(cast(QUEUE.c.status, Text) == "failed", QUEUE.c.updated < _jobs_since).limit(BATCH)
+        )
     ),
+    "job_log_lines": delete(LOG).where(LOG.c.id.in_(select(LOG.c.id).where(LOG.c.created < _jobs_since).limit(BATCH))),
 }
 
 

@@ -54,6 +54,7 @@ SIGNED_IN = {
     "changeMe": ("/users/me", {"200", "400", "403", "413", "415", "422", "429"}),
     "deleteMyAvatar": ("/users/me/avatar", {"204", "403"}),
     "deleteMe": ("/users/me", {"204", "400", "403", "422", "429"}),
+    "deactivateMe": ("/users/me/deactivate", {"200", "400", "403", "422", "429"}),
     "listUsers": ("/users", {"200", "403", "422"}),
     "addUser": ("/users", {"201", "400", "403", "422"}),
     "getUser": ("/users/{user_id}", {"200", "403", "404", "422"}),
@@ -85,6 +86,7 @@ BODIES = {
     "changePassword",
     "changeMe",
     "deleteMe",
+    "deactivateMe",
     "addUser",
     "changeUser",
 }
