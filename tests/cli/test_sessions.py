@@ -31,6 +31,6 @@ async def test_sessions_are_listed_and_ended(database: URL, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("command", ["sessions", "end-sessions"])
 async def test_unknown_email_is_an_error(database: URL, tmp_path: Path, command: str) -> None:
-    code, output, errors = await invoked(tmp_path, command, "nobody@example.org", database=database)
+    code, output, errors = await invoked(tmp_path, command, "unknown@example.org", database=database)
     assert (code, output) == (1, "")
-    assert errors == "Error: No user has the e-mail nobody@example.org.\n"
+    assert errors == "Error: No user has the e-mail unknown@example.org.\n"

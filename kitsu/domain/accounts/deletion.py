@@ -91,7 +91,7 @@ async def enqueue_deletions(session: AsyncSession) -> None:
 async def delete_account(engine: AsyncEngine, orphans: OrphanNotes, user_id: UUID) -> None:
     """Delete an account with all rows and files, unless its owner has come back or it is the last administrator.
 
-    Each step is a transaction. Run again, it goes on where it was interrupted: nobody can sign in meanwhile.
+    Each step is a transaction. Run again, it continues where it was interrupted, since its user can't sign in any more.
     """
     async with AsyncSession(engine) as session:
         if await _locked(session, user_id) is None:

@@ -2,6 +2,7 @@
 
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
+from itertools import product
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -11,11 +12,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from kitsu.db.errors import translate_constraint_errors
 from kitsu.db.statements import StatementRunner
+from kitsu.domain.accounts.deletion import DeleteAccount
+from kitsu.domain.catalogue.importing.runs import ImportFile
 from kitsu.domain.fields import described
-from kitsu.domain.jobs import LOG, QUEUE
+from kitsu.domain.jobs import LOG, QUEUE, Job
 from kitsu.domain.mapping import Rows, columns_of
 from kitsu.domain.operations.polling import polled
+from kitsu.domain.operations.schedules import RunBackup, RunPurge
 from kitsu.domain.pagination import Listing, Page, PageRequest, descending
+from kitsu.domain.viewer.list_import.runs import ImportList
 from kitsu.errors import Conflict, NotFound
 
 READ_INTERVAL_SECONDS = 10
@@ -24,6 +29,8 @@ JobState = Annotated[
     Literal["queued", "running", "failed"], Meta(title="JobState", description="Whether the job waits, runs or failed.")
 ]
 
+KINDS: tuple[type[Job], ...] = (DeleteAccount, ImportFile, ImportList, RunBackup, RunPurge)
+"""All kinds of jobs, each of which has a function in `kitsu.jobs`."""
 STATES: tuple[str, ...] = ("queued", "running", "failed")
 
 
@@ -111,9 +118,10 @@ class QueueStates:
 
     def __init__(self, runner: StatementRunner) -> None:
         self._runner = runner
-        self.counts: dict[tuple[str, ...], float] = {}
+        names = [kind.name for kind in KINDS]
+        self.counts: dict[tuple[str, ...], float] = dict.fromkeys(product(names, STATES), 0)
         """Kind and state to the number of jobs."""
-        self.oldest_seconds: dict[tuple[str, ...], float] = {}
+        self.oldest_seconds: dict[tuple[str, ...], float] = {(name,): 0.0 for name in names}
         """Kind to how long its oldest job that is due has been waiting."""
 
     def followed(self) -> AbstractAsyncContextManager[None]:

@@ -1,7 +1,7 @@
 """Delete rows that are no longer needed, in batches that lock few rows, and stray files."""
 
 from sqlalchemy import ColumnElement, Text, cast, delete, func, inspect, literal_column, or_, select, tuple_
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.sql import Delete
 
@@ -18,6 +18,7 @@ from kitsu.db.models import (
     Tombstone,
 )
 from kitsu.db.models.viewer import TOMBSTONE_DAYS
+from kitsu.domain.accounts.deletion import enqueue_deletions
 from kitsu.domain.catalogue.merging import UNDO_DAYS
 from kitsu.domain.idempotency import RETENTION
 from kitsu.domain.jobs import LOG, QUEUE
@@ -76,7 +77,7 @@ _STATEMENTS = {
 
 
 async def purge(engine: AsyncEngine, strays: OrphanFiles) -> tuple[dict[str, int], int]:
-    """Delete what has expired, and stray files. Store the daily numbers of viewers.
+    """Delete what has expired, and stray files. Store the daily numbers of viewers. Enqueue deletions of accounts.
 
     Return the numbers of deleted rows and files by kind, and of the stray files that the media store did not delete.
     """
@@ -88,6 +89,9 @@ async def purge(engine: AsyncEngine, strays: OrphanFiles) -> tuple[dict[str, int
                 deleted = (await connection.execute(statement)).rowcount
             counts[kind] += deleted
     await store_daily_numbers(engine)
+    async with AsyncSession(engine) as session:
+        await enqueue_deletions(session)
+        await session.commit()
     counts["stray_files"], files_left = await strays.purge()
     if not files_left:
         await command_runs.note(engine, command_runs.PURGE)
