@@ -225,4 +225,7 @@ def _account_context(settings: Settings, runner: StatementRunner, orphans: Orpha
         media_url=settings.media_public_url or (f"{settings.public_url}/media" if settings.public_url else None),
         refusal_seconds=settings.login_refusal_ms / 1000,
         refuse_common_passwords=settings.refuse_common_passwords,
+        notify_security_events=(
+            settings.mail_url.is_set_up if settings.notify_security_events is None else settings.notify_security_events
+        ),
     )

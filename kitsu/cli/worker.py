@@ -33,7 +33,7 @@ def worker(*, until_eof: bool) -> None:
         configure_logs(settings.log_level)
         # By name, as other commands and the web workers that they start do without pgqueuer.
         run_worker = resolve_name("kitsu.jobs.worker:run_worker")
-        asyncio.run(run_worker(url, until_eof=until_eof))
+        asyncio.run(run_worker(url, settings, until_eof=until_eof))
 
 
 class WorkerProcess:

@@ -2,28 +2,26 @@
 
 from datetime import timedelta
 
-from sqlalchemy.ext.asyncio import AsyncEngine
-
 from kitsu.domain.catalogue.importing import ImportBusyError, tidy
 from kitsu.domain.catalogue.importing.runs import ImportFile
 from kitsu.domain.catalogue.importing.steps import fail_run, run_step
 from kitsu.domain.operations import command_runs
-from kitsu.jobs.registry import RetryLater, runs
+from kitsu.jobs.registry import JobContext, RetryLater, runs
 
 BUSY_DELAY = timedelta(seconds=10)
 
 
-async def _fail(engine: AsyncEngine, job: ImportFile, error: str) -> None:
-    await fail_run(engine, job.run_id, error)
+async def _fail(context: JobContext, job: ImportFile, error: str) -> None:
+    await fail_run(context.engine, job.run_id, error)
 
 
 @runs(ImportFile, limit=timedelta(hours=1), retries=3, at_once=1, on_failure=_fail)
-async def import_file(engine: AsyncEngine, job: ImportFile) -> None:
+async def import_file(context: JobContext, job: ImportFile) -> None:
     try:
-        report = await run_step(engine, job.run_id, dry_run=job.dry_run)
+        report = await run_step(context.engine, job.run_id, dry_run=job.dry_run)
     except ImportBusyError as error:  # of `kitsu import-catalogue`
         raise RetryLater(BUSY_DELAY, str(error)) from error
     if report is not None and not job.dry_run:
-        await command_runs.note(engine, command_runs.IMPORT)
+        await command_runs.note(context.engine, command_runs.IMPORT)
         if report.added:
-            await tidy(engine)
+            await tidy(context.engine)

@@ -12,15 +12,13 @@ from pgqueuer.errors import RetryRequested
 from pgqueuer.executors import AbstractEntrypointExecutor
 from pgqueuer.models import Context, Job
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from kitsu.jobs.registry import JobFunction, RetryLater
+from kitsu.jobs.registry import JobContext, JobFunction, PermanentFailure, RetryLater
 
 MAX_LOST_RUNS = 5
 """A job whose worker ended in the middle so often, in a row, is probably the cause."""
 CANCEL_SECONDS = 3.0
 """Time that a cancelled job has to end its transaction."""
-MAX_DELAY = timedelta(minutes=10)
 
 log = structlog.get_logger("kitsu.jobs")
 
@@ -44,7 +42,7 @@ class JobExecutor(AbstractEntrypointExecutor):
     """Runs the jobs of a kind. `stopping` is set when jobs are to be put back into the queue."""
 
     job_function: JobFunction
-    engine: AsyncEngine
+    job_context: JobContext
     stopping: asyncio.Event
 
     async def execute(self, job: Job, context: Context) -> None:  # noqa: ARG002 - pgqueuer's signature
@@ -61,20 +59,20 @@ class JobExecutor(AbstractEntrypointExecutor):
             raise RetryRequested(error.delay, str(error)) from error
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".rstrip(": ")
-            is_final = isinstance(error, (_LostJob, msgspec.MsgspecError))
+            is_final = isinstance(error, (_LostJob, PermanentFailure, msgspec.MsgspecError))
             if not is_final and job.attempts < self.job_function.retries:
-                delay = min(self.job_function.first_delay * 2**job.attempts, MAX_DELAY)
+                delay = self.job_function.delay_after(job.attempts)
                 retry_seconds = delay.total_seconds()
                 log.warning("job retried", job=name, id=job.id, reason=reason, retry_seconds=retry_seconds)
                 raise RetryRequested(delay, reason) from error
             log.error("job failed", job=name, id=job.id, reason=reason)  # noqa: TRY400 - pgqueuer logs it
             if self.job_function.on_failure and arguments is not None:
-                await self.job_function.on_failure(self.engine, arguments, reason)
+                await self.job_function.on_failure(self.job_context, arguments, reason)
             raise JobFailed(reason) from error
         log.info("job finished", job=name, id=job.id, ms=round((time.monotonic() - began) * 1000, 1))
 
     async def _run(self, arguments: Any) -> None:
-        work = asyncio.ensure_future(self.job_function.function(self.engine, arguments))
+        work = asyncio.ensure_future(self.job_function.function(self.job_context, arguments))
         stop = asyncio.ensure_future(self.stopping.wait())
         limit = self.job_function.limit
         try:
@@ -93,7 +91,7 @@ class JobExecutor(AbstractEntrypointExecutor):
             stop.cancel()
 
     async def _check_lost_runs(self, job: Job) -> None:
-        async with self.engine.connect() as connection:
+        async with self.job_context.engine.connect() as connection:
             runs = await connection.scalar(_RUNS_SINCE_QUEUED, {"id": job.id})
         if runs > MAX_LOST_RUNS + 1:
             raise _LostJob(f"{MAX_LOST_RUNS + 1} workers ended while they ran it")

@@ -17,12 +17,13 @@ from pgqueuer.qm import QueueManager
 from pgqueuer.queries import Queries
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from kitsu.db.engine import Timeouts, connect_arguments, create_engine
 from kitsu.domain.operations import command_runs
+from kitsu.domain.operations.schedules import enqueue_due
 from kitsu.jobs.executor import JobExecutor
-from kitsu.jobs.registry import JOBS
+from kitsu.jobs.registry import JOBS, JobContext
+from kitsu.settings import Settings
 
 STOP_SECONDS = 5.0
 """Time that running jobs have when the worker stops; then they are put back into the queue."""
@@ -41,7 +42,7 @@ log = structlog.get_logger("kitsu.jobs")
 _DATABASE_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
-async def run_worker(url: URL, *, until_eof: bool = False) -> None:
+async def run_worker(url: URL, settings: Settings, *, until_eof: bool = False) -> None:
     """Run jobs until SIGTERM or Ctrl-C, with `until_eof` also until standard input closes."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -55,18 +56,19 @@ async def run_worker(url: URL, *, until_eof: bool = False) -> None:
 
         loop.add_reader(sys.stdin, end)
     log.info("worker started")
-    await work(url, stop)
+    await work(url, settings, stop)
     log.info("worker stopped")
 
 
-async def work(url: URL, stop: asyncio.Event) -> None:
+async def work(url: URL, settings: Settings, stop: asyncio.Event) -> None:
     """Run jobs until the event is set."""
     engine = create_engine(url, pool_size=2, max_overflow=MAX_JOBS_AT_ONCE)
+    context = JobContext(engine, settings)
     try:
-        async with _beating(engine):
+        async with _beating(context):
             while not stop.is_set():
                 try:
-                    await _work_connected(url, engine, stop)
+                    await _work_connected(url, context, stop)
                 except (*_DATABASE_ERRORS, FailingListenerError) as error:
                     log.warning("worker disconnected", error=type(error).__name__)
                     with suppress(TimeoutError):
@@ -75,7 +77,7 @@ async def work(url: URL, stop: asyncio.Event) -> None:
         await engine.dispose()
 
 
-async def _work_connected(url: URL, engine: AsyncEngine, stop: asyncio.Event) -> None:
+async def _work_connected(url: URL, context: JobContext, stop: asyncio.Event) -> None:
     """Run jobs until the event is set. Raises one of the errors of a lost connection."""
     timeouts = Timeouts()
     connection: Any = await asyncpg.connect(**connect_arguments(url, timeouts), command_timeout=timeouts.command)
@@ -95,7 +97,7 @@ async def _work_connected(url: URL, engine: AsyncEngine, stop: asyncio.Event) ->
 
     connection.add_termination_listener(disconnect)
     for name, each in JOBS.items():
-        make = partial(JobExecutor, job_function=each, engine=engine, stopping=stopping)
+        make = partial(JobExecutor, job_function=each, job_context=context, stopping=stopping)
         queue.entrypoint(name, concurrency_limit=each.at_once, on_failure="hold", executor_factory=make)(each.function)  # type: ignore[type-var] # the executor calls the function
     ending = asyncio.create_task(end())
     try:
@@ -115,13 +117,15 @@ async def _work_connected(url: URL, engine: AsyncEngine, stop: asyncio.Event) ->
 
 
 @asynccontextmanager
-async def _beating(engine: AsyncEngine) -> AsyncIterator[None]:
-    """Note regularly that a worker runs, for `kitsu check` and the metrics."""
+async def _beating(context: JobContext) -> AsyncIterator[None]:
+    """Note regularly that a worker runs, for `kitsu check` and the metrics. Enqueue the daily jobs."""
+    settings = context.settings
 
     async def beat() -> None:
         while True:
             with suppress(SQLAlchemyError, *_DATABASE_ERRORS):
-                await command_runs.note(engine, command_runs.WORKER)
+                await command_runs.note(context.engine, command_runs.WORKER)
+                await enqueue_due(context.engine, settings.purge_at, settings.backup_at)
             await asyncio.sleep(BEAT_SECONDS)
 
     task = asyncio.create_task(beat())

@@ -10,6 +10,7 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 
 from kitsu.settings import parsers
+from kitsu.settings.mail import CONSOLE
 
 _EXAMPLE_URL = "postgresql+asyncpg://kitsu:password@localhost:5432/kitsu"
 _OPERATION = "Operation. Traces are sent to OTEL_EXPORTER_OTLP_ENDPOINT, read from the environment alone"
@@ -114,8 +115,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     and the host of the request; TRUSTED_PROXIES may change them, and send the path as X-Forwarded-Prefix."""
     allowed_origins: Annotated[parsers.Origins, Shown("Browsers", preset="http://localhost:3000")] = ()
     """Origins of the front end, for CORS: no *, no path, no trailing slash."""
+    mail_url: Annotated[parsers.MailURL, Shown("Mail, which `kitsu worker` sends")] = CONSOLE
+    """Mail server; file:// writes .eml files, console:// prints mails. Write @ and other special characters of the user
+    and the password as %40. With a user, starttls is true by default."""
+    mail_from: parsers.Mailbox = ""
+    """Sender of mails; by default kitsu@localhost, which no other machine accepts."""
+    frontend_url: parsers.FrontEndURL = "http://localhost:3000"
+    """Address of the front end, for the links in mails."""
+    mail_templates: parsers.Folder = None
+    """Folder with templates that replace those of Kitsu with the same name, such as en/layout.html."""
+    notify_security_events: parsers.OptionalFlag = None
+    """Tell users by mail of a new device and of changes to their account. By default true, unless MAIL_URL is
+    console://."""
     app_name: Annotated[parsers.Text, Shown("Service")] = "Kitsu"
-    """Title of the API documentation and of the admin site."""
+    """Title of the API documentation, of the admin site and of mails."""
     schedule_timezone: parsers.Timezone = "UTC"
     """IANA time zone of the days in /api/schedule."""
     admin_enabled: parsers.Flag = True

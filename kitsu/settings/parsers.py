@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import time
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import available_timezones
 
@@ -14,6 +15,8 @@ import asyncpg
 import msgspec
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
+
+from kitsu.settings import mail
 
 EXAMPLE_SECRET_KEY = "change-me-to-at-least-32-random-bytes"  # noqa: S105 - that of .env.example, refused at start
 
@@ -177,3 +180,14 @@ MediaURL = Annotated[
 Timezone = Annotated[str, Parser("an IANA name such as Asia/Tokyo", _timezone)]
 TimeOfDay = Annotated[time | None, Parser("a time such as 04:30, in UTC, or off", _time_of_day)]
 WebURL = Annotated[str | None, Parser("an http or https address", lambda text: _web_url(text)[0].rstrip("/"))]
+OptionalFlag = Annotated[bool | None, Parser("true or false", _boolean)]
+FrontEndURL = Annotated[str, Parser("an http or https address", lambda text: _web_url(text)[0].rstrip("/"))]
+MailURL = Annotated[
+    mail.MailURL,
+    Parser(
+        "smtp://user:password@host:587?starttls=true, smtps://user:password@host, file://./folder or console://",
+        mail.mail_url,
+    ),
+]
+Mailbox = Annotated[str, Parser("an address such as Kitsu <noreply@example.org>", mail.mailbox)]
+Folder = Annotated[Path | None, Parser("an existing folder", mail.folder)]

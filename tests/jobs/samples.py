@@ -8,10 +8,10 @@ from typing import ClassVar
 
 from sqlalchemy import text
 from sqlalchemy.engine import URL
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from kitsu.domain.jobs import Job, enqueue
-from kitsu.jobs.registry import RetryLater, runs
+from kitsu.jobs.registry import JobContext, RetryLater, runs
 from tests.databases import engine_of, execute
 
 TABLE = "CREATE TABLE runs (job text NOT NULL, pid int NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp())"
@@ -50,42 +50,42 @@ class Busy(Job, frozen=True):
     name: ClassVar[str] = "busy"
 
 
-async def _note(engine: AsyncEngine, note: str) -> int:
-    async with engine.begin() as connection:
+async def _note(context: JobContext, note: str) -> int:
+    async with context.engine.begin() as connection:
         await connection.execute(text("INSERT INTO runs VALUES (:job, :pid)"), {"job": note, "pid": os.getpid()})
         return int(await connection.scalar(text("SELECT count(*) FROM runs WHERE job = :job"), {"job": note}) or 0)
 
 
-async def _note_failure(engine: AsyncEngine, _job: Job, error: str) -> None:
-    await _note(engine, f"gave up: {error}")
+async def _note_failure(context: JobContext, _job: Job, error: str) -> None:
+    await _note(context, f"gave up: {error}")
 
 
 @runs(Note, limit=timedelta(minutes=1))
-async def note(engine: AsyncEngine, job: Note) -> None:
-    await _note(engine, job.text)
+async def note(context: JobContext, job: Note) -> None:
+    await _note(context, job.text)
 
 
 @runs(Wait, limit=timedelta(minutes=1))
-async def wait(engine: AsyncEngine, job: Wait) -> None:
-    await _note(engine, "began")
+async def wait(context: JobContext, job: Wait) -> None:
+    await _note(context, "began")
     await asyncio.sleep(job.seconds)
-    await _note(engine, "ended")
+    await _note(context, "ended")
 
 
 @runs(Fail, limit=timedelta(minutes=1), retries=2, first_delay=timedelta(seconds=0.1), on_failure=_note_failure)
-async def fail(engine: AsyncEngine, job: Fail) -> None:
-    if await _note(engine, "tried") <= job.times:
+async def fail(context: JobContext, job: Fail) -> None:
+    if await _note(context, "tried") <= job.times:
         raise ValueError("the moon is full")
 
 
 @runs(Slow, limit=timedelta(seconds=0.1), retries=0, on_failure=_note_failure)
-async def slow(_engine: AsyncEngine, _job: Slow) -> None:
+async def slow(_context: JobContext, _job: Slow) -> None:
     await asyncio.sleep(30)
 
 
 @runs(Busy, limit=timedelta(minutes=1), retries=0)
-async def busy(engine: AsyncEngine, _job: Busy) -> None:
-    if await _note(engine, "asked") < 3:
+async def busy(context: JobContext, _job: Busy) -> None:
+    if await _note(context, "asked") < 3:
         raise RetryLater(timedelta(seconds=0.1), "another one runs")
 
 

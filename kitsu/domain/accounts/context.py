@@ -36,6 +36,7 @@ class AccountContext:
     refusal_seconds: float
     """Duration of each refused login, so that its time does not tell how the password is stored."""
     refuse_common_passwords: bool
+    notify_security_events: bool
     logins: Outcomes = field(
         default_factory=lambda: Outcomes("success", wrong=Unauthorized, limited=RateLimited, busy=ServiceUnavailable)
     )

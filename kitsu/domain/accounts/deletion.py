@@ -16,6 +16,7 @@ from sqlalchemy import (
     bindparam,
     delete,
     func,
+    null,
     select,
     tuple_,
     update,
@@ -41,7 +42,7 @@ class DeleteAccount(Job, frozen=True):
     user_id: UUID
 
 
-_user_id = bindparam("user_id", type_=Uuid)
+_user_id = bindparam("owner", type_=Uuid)
 _users = User.metadata.tables[User.__tablename__]
 _is_due = User.deletion_at <= func.clock_timestamp(type_=DateTime(timezone=True))
 _DUE = select(User.id).where(_is_due).order_by(User.deletion_at)
@@ -66,7 +67,7 @@ def _statements() -> Iterator[Executable]:
     for table, column, action in _references(_users):
         condition = column == _user_id
         if action == "SET NULL":
-            yield update(table).where(_batch(table, condition)).values({column: None})
+            yield update(table).where(_batch(table, condition)).values({column: null()})
             continue
         for child, reference, its_action in _references(table):
             if its_action == "CASCADE":
@@ -101,7 +102,7 @@ async def delete_account(engine: AsyncEngine, orphans: OrphanNotes, user_id: UUI
         changed = BATCH
         while changed == BATCH:
             async with engine.begin() as connection:
-                changed = (await connection.execute(statement, {"user_id": user_id})).rowcount
+                changed = (await connection.execute(statement, {"owner": user_id})).rowcount
     async with AsyncSession(engine) as session:
         if (row := await _locked(session, user_id)) is not None:
             await delete_user(session, orphans, user_id, row.avatar)
@@ -110,7 +111,7 @@ async def delete_account(engine: AsyncEngine, orphans: OrphanNotes, user_id: UUI
 async def _locked(session: AsyncSession, user_id: UUID) -> Row[Any] | None:
     """Lock an account that is to be deleted, and return it. Return None if it is gone or has to stay."""
     active = await administrators(session)  # before the user, as in other transactions
-    row = (await execute_core(session, _LOCK, {"user_id": user_id})).one_or_none()
+    row = (await execute_core(session, _LOCK, {"owner": user_id})).one_or_none()
     if row is not None and row.role == "admin" and not active:
         log.warning("deletion refused", user_id=str(user_id), reason="last_administrator")
         return None

@@ -13,6 +13,7 @@ from kitsu.db.models import User
 from kitsu.domain.accounts.admin_sessions import IDLE_TIME
 from kitsu.domain.accounts.deactivation import MAY_SIGN_IN, Deactivation, bring_back, deactivate
 from kitsu.domain.accounts.new_users import valid_email
+from kitsu.domain.accounts.notices import notify, notify_new_device
 from kitsu.domain.accounts.passwords import check_length, check_new
 from kitsu.domain.accounts.permissions import PERMISSIONS
 from kitsu.domain.accounts.sessions import Device, Identity, Tokens
@@ -47,6 +48,7 @@ class AccountService(UserService):
     async def admit(self, found: Any, device: Device) -> Tokens:
         """Start a session of an active user who has proved to be this user, in any way. `found`: the credentials."""
         is_back = await bring_back(self._session, found["id"])
+        await notify_new_device(self._session, self._context, found["id"], device)
         tokens = await self._sessions.start(found["id"], device)
         await self._session.commit()
         self._log_login(found, is_back=is_back)
@@ -60,6 +62,7 @@ class AccountService(UserService):
                 await self._session.commit()
                 raise Forbidden
             is_back = await bring_back(self._session, found["id"])
+            await notify_new_device(self._session, self._context, found["id"], device)
             session_id = await self._sessions.open(found["id"], device, IDLE_TIME)
             await self._session.commit()
             self._log_login(found, is_back=is_back)
@@ -72,6 +75,7 @@ class AccountService(UserService):
         if not await self._replace_hash(found, await self._context.hasher.hash(new)):
             raise Unauthorized
         await self._sessions.revoke_all(identity.user_id, "password", but=identity.session_id)
+        await notify(self._session, self._context, identity.user_id, "password-changed")
         await self._session.commit()
         log.info("password changed", user_id=str(identity.user_id))
 

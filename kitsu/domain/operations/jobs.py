@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from kitsu.db.errors import translate_constraint_errors
 from kitsu.db.statements import StatementRunner
 from kitsu.domain.accounts.deletion import DeleteAccount
+from kitsu.domain.accounts.mail import SendMail
 from kitsu.domain.catalogue.importing.runs import ImportFile
 from kitsu.domain.fields import described
 from kitsu.domain.jobs import LOG, QUEUE, Job
@@ -29,7 +30,7 @@ JobState = Annotated[
     Literal["queued", "running", "failed"], Meta(title="JobState", description="Whether the job waits, runs or failed.")
 ]
 
-KINDS: tuple[type[Job], ...] = (DeleteAccount, ImportFile, ImportList, RunBackup, RunPurge)
+KINDS: tuple[type[Job], ...] = (DeleteAccount, ImportFile, ImportList, RunBackup, RunPurge, SendMail)
 """All kinds of jobs, each of which has a function in `kitsu.jobs`."""
 STATES: tuple[str, ...] = ("queued", "running", "failed")
 

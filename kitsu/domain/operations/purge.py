@@ -18,6 +18,7 @@ from kitsu.db.models import (
     Tombstone,
 )
 from kitsu.db.models.viewer import TOMBSTONE_DAYS
+from kitsu.domain.accounts.deactivation import remind_owners
 from kitsu.domain.accounts.deletion import enqueue_deletions
 from kitsu.domain.catalogue.merging import UNDO_DAYS
 from kitsu.domain.idempotency import RETENTION
@@ -77,7 +78,7 @@ _STATEMENTS = {
 
 
 async def purge(engine: AsyncEngine, strays: OrphanFiles) -> tuple[dict[str, int], int]:
-    """Delete what has expired, and stray files. Store the daily numbers of viewers. Enqueue deletions of accounts.
+    """Delete what has expired, and stray files. Store the daily numbers of viewers. Enqueue the deletion of accounts.
 
     Return the numbers of deleted rows and files by kind, and of the stray files that the media store did not delete.
     """
@@ -91,6 +92,7 @@ async def purge(engine: AsyncEngine, strays: OrphanFiles) -> tuple[dict[str, int
     await store_daily_numbers(engine)
     async with AsyncSession(engine) as session:
         await enqueue_deletions(session)
+        await remind_owners(session)
         await session.commit()
     counts["stray_files"], files_left = await strays.purge()
     if not files_left:

@@ -1,8 +1,10 @@
 """Deactivation by the owner: invisible at once, a login brings the account back, and afterwards it is deleted."""
 
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
@@ -10,7 +12,7 @@ from sqlalchemy.engine import URL
 
 from tests.accounts import EMAIL, PASSWORD, bearer, is_refused, login, me, refresh, register
 from tests.application import client_of
-from tests.databases import execute
+from tests.databases import column, execute
 
 WRONG = "a wrong long password"
 
@@ -57,6 +59,17 @@ async def test_deactivated_account_is_invisible_and_signed_out(api: httpx.AsyncC
     assert (await api.get("/collections")).json() == []
     assert is_refused(await me(api, tokens))
     assert (await refresh(api, tokens["refresh_token"])).status_code == 403
+
+
+async def test_mail_tells_owner_the_time_of_deletion_on_the_owners_clock(api: httpx.AsyncClient, database: URL) -> None:
+    tokens = await register(api)
+    await api.patch("/users/me", headers=bearer(tokens), json={"timezone": "Asia/Tokyo"})
+    deletion_at = datetime.fromisoformat((await deactivate(api, tokens)).json()["deletion_at"])
+    (mail,) = await column(database, "SELECT payload FROM pgqueuer WHERE entrypoint = 'send-mail'")
+    mail = json.loads(mail)
+    assert (mail["template"], mail["to"]) == ("account-deactivated", EMAIL)
+    there = deletion_at.astimezone(ZoneInfo("Asia/Tokyo"))
+    assert mail["values"]["time"] == f"{there:%Y-%m-%d %H:%M} (Asia/Tokyo)"
 
 
 async def test_login_brings_account_back_with_its_data(api: httpx.AsyncClient, database: URL) -> None:

@@ -1,0 +1,53 @@
+"""Notices by mail about what happens to an account."""
+
+import re
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from kitsu.db.engine import execute_core
+from kitsu.db.models import AuthSession, User
+from kitsu.domain.accounts.context import AccountContext
+from kitsu.domain.accounts.mail import send_mail
+from kitsu.domain.accounts.sessions import Device
+from kitsu.domain.rate_limits import network_of
+
+Event = Literal["new-device", "password-changed", "email-changed", "second-factor-changed", "sign-in-link-changed"]
+"""Each has the templates `notice-EVENT`. The last two show the value `change`, a sentence, if it is given."""
+
+MAX_DEVICES = 1000  # of a user, newest first, with which a login is compared
+MAX_DEVICE_LENGTH = 150
+
+
+async def notify(session: AsyncSession, context: AccountContext, user_id: UUID, event: Event, **values: str) -> None:
+    """Tell a user of an event when the session's transaction is committed, if NOTIFY_SECURITY_EVENTS holds."""
+    if not context.notify_security_events:
+        return
+    query = select(User.email, User.username, User.timezone).where(User.id == user_id)
+    user = (await execute_core(session, query)).one()
+    time = f"{datetime.now(ZoneInfo(user.timezone)):%Y-%m-%d %H:%M} ({user.timezone})"
+    await send_mail(session, f"notice-{event}", user.email, token_id=None, username=user.username, time=time, **values)
+
+
+async def notify_new_device(session: AsyncSession, context: AccountContext, user_id: UUID, device: Device) -> None:
+    """Tell a user of a login with a browser or from a network that no session so far had, unless it is the first one.
+
+    Call it before the session of the login starts.
+    """
+    if not context.notify_security_events:
+        return
+    query = select(AuthSession.ip, AuthSession.user_agent).where(AuthSession.user_id == user_id)
+    rows = await execute_core(session, query.order_by(AuthSession.id.desc()).limit(MAX_DEVICES))
+    known = {_fingerprint(row.ip or "", row.user_agent) for row in rows}
+    if known and _fingerprint(device.ip, device.user_agent) not in known:
+        shown = " ".join((device.user_agent or "unknown").split())[:MAX_DEVICE_LENGTH]
+        await notify(session, context, user_id, "new-device", device=shown, ip=device.ip)
+
+
+def _fingerprint(ip: str, user_agent: str | None) -> tuple[str, str]:
+    # Without numbers: a browser has a new version each month. Sessions store 255 characters.
+    return network_of(ip), re.sub(r"[0-9._]+", "", (user_agent or "")[:255])
