@@ -13,7 +13,7 @@ from kitsu.settings import Settings
 
 CONNECTIONS = 4
 """Mails that are sent at once, in all workers."""
-RETRIES = 101
+RETRIES = 103
 """With the delays below a mail is tried for two days: after 10 s, 20 s, 40 s … and then every 30 minutes."""
 
 log = structlog.get_logger("kitsu.jobs")

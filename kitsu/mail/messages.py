@@ -10,7 +10,7 @@ from pathlib import Path
 from uuid import UUID
 
 from email_validator import EmailNotValidError, validate_email
-from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined, TemplateError, select_autoescape
 
 from kitsu.mail.transports import MailRefused
 
@@ -46,6 +46,16 @@ class Templates:
         message.set_content(re.sub(r"\n{3,}", "\n\n", render("txt").strip()) + "\n")
         message.add_alternative(render("html"), subtype="html")
         return message
+
+    def problems(self) -> list[str]:
+        """Return the templates that can't be read, each with the cause."""
+        found = []
+        for name in self._environment.list_templates():
+            try:
+                self._environment.get_template(name)
+            except (TemplateError, OSError, UnicodeError) as error:
+                found.append(f"The template {LANGUAGE}/{name} is wrong: {str(error).rstrip('.')}.")
+        return found
 
 
 def _address(text: str) -> Address:

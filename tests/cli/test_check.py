@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.engine import URL
 
 from kitsu.cli.checks import configuration
-from kitsu.cli.checks.registry import CHECKS, run
+from kitsu.cli.checks.registry import CHECKS, Tag, run
 from kitsu.domain.operations.backup import postgres
 from kitsu.settings import load_settings
 from tests.cli.invoke import invoke, invoked
@@ -23,6 +23,9 @@ GOOD: dict[str, Any] = {
     "ALLOWED_ORIGINS": "https://kitsu.example.org",
     "TRUSTED_PROXIES": "10.0.0.0/8",
     "REFUSE_COMMON_PASSWORDS": "true",
+    "MAIL_URL": "file://./mail",
+    "MAIL_FROM": "noreply@kitsu.example",
+    "FRONTEND_URL": "https://kitsu.example",
 }
 DURABILITY = [
     ("kitsu.E106", f"{name} of PostgreSQL is off: committed data can be lost. Set it to on in PostgreSQL.")
@@ -150,6 +153,8 @@ BAD: dict[str, tuple[str, str, str]] = {
     "DB_STATEMENT_TIMEOUT_MS": ("2401", "kitsu.W109", "DB_STATEMENT_TIMEOUT_MS lets a request take more than 3 s"),
     "WORKERS": ("200", "kitsu.W005", "WORKERS is more than four"),
     "DB_MAX_OVERFLOW": ("900", "kitsu.E105", "200 workers may open 182200 connections"),
+    "MAIL_FROM": ("", "kitsu.E502", "MAIL_FROM is not set"),
+    "FRONTEND_URL": ("", "kitsu.E503", "FRONTEND_URL is not set: links in mails lead to http://localhost:3000"),
     "SILENCED_CHECKS": ("kitsu.W999", "kitsu.E002", "SILENCED_CHECKS has the unknown id kitsu.W999"),
 }
 
@@ -196,7 +201,7 @@ async def test_tags_select_checks(tmp_path: Path) -> None:
     _, output, _ = await invoked(tmp_path, "check", "--list-tags")
     assert output.split() == ["database", "settings"]
     _, output, _ = await invoked(tmp_path, "check", "--deploy", "--list-tags")
-    assert output.split() == ["backup", "database", "media", "security", "settings"]
+    assert output.split() == ["backup", "database", "mail", "media", "security", "settings"]
     nowhere = URL.create("postgresql+asyncpg", host="127.0.0.1", port=free_port(), database="kitsu")
     settings = {"MEDIA_URL": f"file://{tmp_path}/nowhere", "DEBUG": "true"} | GOOD
     for tags, expected in (
@@ -228,6 +233,9 @@ DEPLOYMENT = GOOD | {
     ("name", "text", "expected"),
     [
         ("PORT", "8000", []),
+        ("MAIL_URL", "", ["kitsu.W501"]),
+        ("MAIL_URL", "smtp://mail.example.org", ["kitsu.W505"]),
+        *[("MAIL_URL", f"smtp{url}", []) for url in ("s://a.example", "://u:p@a.example", "://mail", "://127.0.0.1")],
         ("ALLOWED_ORIGINS", "", ["kitsu.W003"]),
         ("TRUSTED_PROXIES", "", ["kitsu.W406"]),
         *[("TRUSTED_PROXIES", text, ["kitsu.E407"]) for text in ("0.0.0.0/0", "::/0", "10.0.0.0/8,::/0")],
@@ -244,7 +252,7 @@ DEPLOYMENT = GOOD | {
 )
 async def test_setting_is_reported_by_its_check(name: str, text: str, expected: list[str], tmp_path: Path) -> None:
     settings = load_settings(DEPLOYMENT | {name: text}, tmp_path / ".env")
-    checks = [each for each in CHECKS.values() if each.resources == {"settings"}]
+    checks = [each for each in CHECKS.values() if each.resources == {"settings"} and Tag.SETTINGS in each.tags]
     assert [finding.check.id for finding in await run(checks, settings=settings)] == expected
 
 
@@ -306,6 +314,29 @@ async def test_tables_of_another_version_of_pgqueuer_are_reported(database: URL,
     ((check_id, text),) = await found(tmp_path, database)
     assert check_id == "kitsu.E111"
     assert text.startswith("The tables of the job queue do not fit the installed version of pgqueuer. ")
+
+
+async def test_mail_server_that_is_away_and_folder_that_is_no_folder_are_reported(
+    database: URL, tmp_path: Path
+) -> None:
+    await execute(database, RAN)
+    for url, message in (
+        (f"smtp://kitsu:hunter2@127.0.0.1:{free_port()}", "Mails can't be sent to smtp://127.0.0.1:"),
+        (f"file://{__file__}", f"Mails can't be sent to file://{__file__}: "),
+    ):
+        ((check_id, text),) = await found(tmp_path, database, MAIL_URL=url)
+        assert check_id == "kitsu.E504"
+        assert text.startswith(message)
+        assert "hunter2" not in text
+
+
+async def test_wrong_mail_template_is_reported(database: URL, tmp_path: Path) -> None:
+    await execute(database, RAN)
+    (tmp_path / "templates/en").mkdir(parents=True)
+    (tmp_path / "templates/en/test.html").write_text("{% if %}")
+    ((check_id, text),) = await found(tmp_path, database, MAIL_TEMPLATES=f"{tmp_path}/templates")
+    assert check_id == "kitsu.E506"
+    assert text.startswith("The template en/test.html is wrong: Expected an expression")
 
 
 async def test_old_pg_dump_is_reported(database: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ class Tag(StrEnum):
 
     BACKUP = "backup"
     DATABASE = "database"
+    MAIL = "mail"
     MEDIA = "media"
     SECURITY = "security"
     SETTINGS = "settings"
