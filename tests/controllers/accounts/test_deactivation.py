@@ -3,6 +3,10 @@
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import default
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -10,9 +14,11 @@ import httpx
 import pytest
 from sqlalchemy.engine import URL
 
+from kitsu.settings.mail import mail_url
 from tests.accounts import EMAIL, PASSWORD, bearer, is_refused, login, me, refresh, register
 from tests.application import client_of
 from tests.databases import column, execute
+from tests.jobs.working import finished, working
 
 WRONG = "a wrong long password"
 
@@ -30,6 +36,11 @@ async def deactivate(client: httpx.AsyncClient, tokens: dict[str, str], password
 async def pass_days(database: URL, days: int) -> None:
     """Move the times of all deletions back."""
     await execute(database, f"UPDATE users SET deletion_at = deletion_at - interval '{days} days'")
+
+
+def mails_in(folder: Path) -> list[EmailMessage]:
+    """Return the mails of a folder."""
+    return [message_from_bytes(path.read_bytes(), EmailMessage, policy=default) for path in folder.iterdir()]
 
 
 async def public_user(api: httpx.AsyncClient) -> tuple[dict[str, str], str]:
@@ -61,7 +72,9 @@ async def test_deactivated_account_is_invisible_and_signed_out(api: httpx.AsyncC
     assert (await refresh(api, tokens["refresh_token"])).status_code == 403
 
 
-async def test_mail_tells_owner_the_time_of_deletion_on_the_owners_clock(api: httpx.AsyncClient, database: URL) -> None:
+async def test_mail_tells_owner_the_time_of_deletion_on_the_owners_clock(
+    api: httpx.AsyncClient, database: URL, tmp_path: Path
+) -> None:
     tokens = await register(api)
     await api.patch("/users/me", headers=bearer(tokens), json={"timezone": "Asia/Tokyo"})
     deletion_at = datetime.fromisoformat((await deactivate(api, tokens)).json()["deletion_at"])
@@ -69,7 +82,15 @@ async def test_mail_tells_owner_the_time_of_deletion_on_the_owners_clock(api: ht
     mail = json.loads(mail)
     assert (mail["template"], mail["to"]) == ("account-deactivated", EMAIL)
     there = deletion_at.astimezone(ZoneInfo("Asia/Tokyo"))
-    assert mail["values"]["time"] == f"{there:%Y-%m-%d %H:%M} (Asia/Tokyo)"
+    shown = f"{there:%Y-%m-%d %H:%M} (Asia/Tokyo)"
+    assert mail["values"]["time"] == shown
+    async with working(database, mail_url=mail_url(f"file://{tmp_path}")):
+        await finished(database)
+    (sent,) = mails_in(tmp_path)
+    assert sent["Subject"] == "Your Kitsu account was deactivated"
+    parts = [part.get_content() for part in sent.iter_parts()]
+    assert len(parts) == 2
+    assert all(shown in part for part in parts)
 
 
 async def test_login_brings_account_back_with_its_data(api: httpx.AsyncClient, database: URL) -> None:
