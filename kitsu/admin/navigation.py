@@ -55,6 +55,8 @@ NOTICES = {
     "release-deleted": "The release was deleted.",
     "review-apply": "Done as the file says.",
     "review-keep": "Nothing was changed. Imports do not ask again.",
+    "user-invited": "The invitation was issued. Its link is below.",
+    "invitation-revoked": "The invitation was revoked.",
     "user-changed": "The user was changed.",
 }
 """Texts by the value of `done` in the query: a link can't make the site show another text."""

@@ -14,7 +14,16 @@ from kitsu.db.statements import StatementRunner
 from kitsu.domain.mapping import Rows, columns_of
 from kitsu.domain.pagination import Listing, Page, PageRequest, descending
 
-Action = Literal["user created", "user changed", "user deleted", "session ended", "sessions ended", "collection hidden"]
+Action = Literal[
+    "user created",
+    "user changed",
+    "user deleted",
+    "user invited",
+    "invitation revoked",
+    "session ended",
+    "sessions ended",
+    "collection hidden",
+]
 
 
 class LoggedAction(msgspec.Struct):

@@ -1,13 +1,13 @@
 """Accounts that their owners deactivated, and the times of what the workers run regularly.
 
-Revises: 0022
+Revises: 0023
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0026"
-down_revision = "0022"
+down_revision = "0023"
 
 
 def upgrade() -> None:

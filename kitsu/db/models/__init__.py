@@ -1,5 +1,6 @@
 """The tables. Importing this package registers all of them with the metadata."""
 
+from kitsu.db.models.accounts import AccountToken as AccountToken
 from kitsu.db.models.accounts import AuthSession as AuthSession
 from kitsu.db.models.accounts import RateLimit as RateLimit
 from kitsu.db.models.accounts import RefreshToken as RefreshToken

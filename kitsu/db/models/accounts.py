@@ -58,6 +58,21 @@ class RefreshToken(DefaultBase):
     used_at: Mapped[Timestamp | None]
 
 
+class AccountToken(Entity):
+    """A token that a mail carries, for one purpose. It is used once; only its SHA-256 is stored."""
+
+    __tablename__ = "account_tokens"
+
+    user_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    """Null for an invitation."""
+    purpose: Mapped[str] = mapped_column(String(32))
+    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    email: Mapped[str | None] = mapped_column(String(255))
+    """The address that it is bound to."""
+    expires_at: Mapped[Timestamp] = mapped_column(index=True)
+    used_at: Mapped[Timestamp | None]
+
+
 class RateLimit(DefaultBase):
     """The counter of a rate limit, in a window that begins with the first hit."""
 

@@ -12,10 +12,11 @@ from kitsu.db.engine import execute_core
 from kitsu.db.models import User
 from kitsu.domain.accounts.admin_sessions import IDLE_TIME
 from kitsu.domain.accounts.deactivation import MAY_SIGN_IN, Deactivation, bring_back, deactivate
-from kitsu.domain.accounts.new_users import valid_email
+from kitsu.domain.accounts.new_users import insert_user, valid_email
 from kitsu.domain.accounts.notices import notify, notify_new_device
 from kitsu.domain.accounts.passwords import check_length, check_new
 from kitsu.domain.accounts.permissions import PERMISSIONS
+from kitsu.domain.accounts.registration import admit_registration, check_registration
 from kitsu.domain.accounts.sessions import Device, Identity, Tokens
 from kitsu.domain.accounts.users import UserService, keep_an_administrator
 from kitsu.domain.concurrency import released_slot
@@ -32,9 +33,16 @@ _BY_ID = _CREDENTIALS.where(User.id == bindparam("subject", type_=Uuid))
 class AccountService(UserService):
     """Registers and logs in users; changes and deletes their accounts, for which they prove the password."""
 
-    async def register(self, email: str, password: str, device: Device) -> Tokens:
-        """Create an account and start a session. Raises BadRequest when the e-mail is taken, InvalidRequest."""
-        user = await self._insert(email, password, "user")
+    async def register(self, email: str, password: str, device: Device, invitation: str | None = None) -> Tokens:
+        """Create an account and start a session.
+
+        Raises BadRequest when the e-mail is taken or the invitation is not valid, InvalidRequest, and the errors of
+        `check_registration`.
+        """
+        check_registration(self._context, invitation)
+        address, password_hash = await self._new_credentials(email, password)
+        await admit_registration(self._session, self._context, address, invitation)
+        user = await insert_user(self._session, address, password_hash, "user")
         tokens = await self._sessions.start(user.id, device)
         await self._session.commit()
         log.info("user registered", user_id=str(user.id))

@@ -137,7 +137,8 @@ class UserService(SQLAlchemyAsyncRepositoryService[models.User]):
 
     async def add(self, email: str, password: str, role: Role, *, by: UUID) -> User:
         """Create an account. Raises BadRequest when the e-mail is taken, InvalidRequest."""
-        user = await self._insert(email, password, role)
+        address, password_hash = await self._new_credentials(email, password)
+        user = await insert_user(self._session, address, password_hash, role)
         await log_action(self._session, by, "user created", user.username, user.id, role=role)
         await self._session.commit()
         log.info("user created", user_id=str(user.id), role=role)
@@ -185,12 +186,13 @@ class UserService(SQLAlchemyAsyncRepositoryService[models.User]):
             await log_action(self._session, by, "user deleted", user.username, user_id)
         await delete_user(self._session, self._context.orphans, user_id, user.avatar)
 
-    async def _insert(self, email: str, password: str, role: Role) -> models.User:
+    async def _new_credentials(self, email: str, password: str) -> tuple[str, str]:
+        """Return the address and the hash of the password of a new account. Raises InvalidRequest."""
         is_strict = self._context.refuse_common_passwords
         address, _ = check_all(
             lambda: valid_email(email), lambda: check_new(password, "password", refuse_common=is_strict)
         )
-        return await insert_user(self._session, address, await self._context.hasher.hash(password), role)
+        return address, await self._context.hasher.hash(password)
 
     async def _locked(self, user_id: UUID) -> models.User:
         user = await self.get_one_or_none(id=user_id, with_for_update=True)

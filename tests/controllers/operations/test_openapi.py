@@ -62,7 +62,7 @@ SIGNED_IN = {
     "deleteUser": ("/users/{user_id}", {"204", "400", "403", "404", "422"}),
 }
 ENTRANCE = {
-    "register": ("/auth/register", {"201", "400", "422", "429"}),
+    "register": ("/auth/register", {"201", "400", "403", "422", "429"}),
     "login": ("/auth/login", {"200", "401", "422", "429"}),
     "refreshTokens": ("/auth/refresh", {"200", "401", "403", "422", "429"}),
     "logout": ("/auth/logout", {"204", "422"}),
