@@ -23,6 +23,8 @@ ErrorCode = Annotated[
         "VALIDATION_ERROR",
         "AUTH_ERROR",
         "PERMISSION_DENIED",
+        "REGISTRATION_CLOSED",
+        "INVITATION_REQUIRED",
         "NOT_FOUND",
         "METHOD_NOT_ALLOWED",
         "REQUEST_TIMEOUT",

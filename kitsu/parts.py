@@ -15,6 +15,7 @@ from kitsu.db.statements import StatementRunner
 from kitsu.domain.accounts.access_tokens import AccessTokens
 from kitsu.domain.accounts.admin_sessions import AdminSessions, admin_tokens
 from kitsu.domain.accounts.context import AccountContext
+from kitsu.domain.accounts.invitations import InvitationReader, InvitationRules
 from kitsu.domain.accounts.passwords import PasswordHasher
 from kitsu.domain.accounts.sessions import SessionReader, SessionRules
 from kitsu.domain.accounts.users import UserReader
@@ -101,6 +102,12 @@ class Parts(dict[type, Any]):
         parts = [
             *(self.runner, self.accounts, self.accounts.access_tokens, self.accounts.session_rules),
             AdminSessions(self.runner, self.accounts.admin_tokens),
+            InvitationReader(self.runner),
+            InvitationRules(
+                secret_key=settings.secret_key,
+                front_end_url=settings.frontend_url,
+                sends_mail=settings.mail_url.is_set_up,
+            ),
             *(self.accounts.limiter, self.sessions, users, self.files, imports),
             *(anime_reader, search.SearchReader(self.runner, anime_reader), facets.FacetReader(self.runner)),
             *(releases.ReleaseReader(self.runner), history.HistoryReader(self.runner)),
@@ -165,14 +172,15 @@ class Parts(dict[type, Any]):
         gauge(
             "kitsu_jobs",
             "Jobs that wait, run or have failed.",
-            by_label(jobs.counts),
-            ("state",),
+            lambda: jobs.counts,
+            ("kind", "state"),
             mode="livemostrecent",
         )
         gauge(
             "kitsu_jobs_oldest_seconds",
             "Wait of the oldest due job.",
-            lambda: {(): jobs.oldest_seconds},
+            lambda: jobs.oldest_seconds,
+            ("kind",),
             mode="livemostrecent",
         )
         return metrics
@@ -224,6 +232,8 @@ def _account_context(settings: Settings, runner: StatementRunner, orphans: Orpha
         media_url=settings.media_public_url or (f"{settings.public_url}/media" if settings.public_url else None),
         refusal_seconds=settings.login_refusal_ms / 1000,
         refuse_common_passwords=settings.refuse_common_passwords,
+        registration=settings.registration,
+        mail_is_set_up=settings.mail_url.is_set_up,
         notify_security_events=(
             settings.mail_url.is_set_up if settings.notify_security_events is None else settings.notify_security_events
         ),

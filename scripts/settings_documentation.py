@@ -4,6 +4,7 @@ import ast
 import inspect
 import re
 import textwrap
+from datetime import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,8 @@ def as_text(value: Any) -> str:
         return "/".join(map(str, value))
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, time):
+        return f"{value:%H:%M}"
     return "" if value is None else str(value)
 
 

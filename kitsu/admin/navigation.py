@@ -33,6 +33,7 @@ NOTICES = {
     "collection-hidden": "The collection is private now.",
     "signed-out": "You are signed out.",
     "session-ended": "The session was ended.",
+    "sessions-ended": "All sessions were ended.",
     "anime-added": "The anime was added.",
     "anime-changed": "The anime was saved. Imports leave the changed fields alone.",
     "anime-deleted": "The anime was deleted. Its history is here; revert the deletion to restore it.",
@@ -54,6 +55,8 @@ NOTICES = {
     "release-deleted": "The release was deleted.",
     "review-apply": "Done as the file says.",
     "review-keep": "Nothing was changed. Imports do not ask again.",
+    "user-invited": "The invitation was issued. Its link is below.",
+    "invitation-revoked": "The invitation was revoked.",
     "user-changed": "The user was changed.",
 }
 """Texts by the value of `done` in the query: a link can't make the site show another text."""

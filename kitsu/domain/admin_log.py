@@ -14,7 +14,16 @@ from kitsu.db.statements import StatementRunner
 from kitsu.domain.mapping import Rows, columns_of
 from kitsu.domain.pagination import Listing, Page, PageRequest, descending
 
-Action = Literal["user created", "user changed", "user deleted", "session ended", "collection hidden"]
+Action = Literal[
+    "user created",
+    "user changed",
+    "user deleted",
+    "user invited",
+    "invitation revoked",
+    "session ended",
+    "sessions ended",
+    "collection hidden",
+]
 
 
 class LoggedAction(msgspec.Struct):
@@ -45,9 +54,9 @@ _LISTINGS = {
 
 
 async def log_action(
-    session: AsyncSession, by: UUID, action: Action, subject: str, subject_user_id: UUID | None, **details: Any
+    session: AsyncSession, by: UUID | None, action: Action, subject: str, subject_user_id: UUID | None, **details: Any
 ) -> None:
-    """Log an action of an administrator, in the caller's transaction."""
+    """Log an action of an administrator, None for a command's, in the caller's transaction."""
     entry = {"user_id": by, "action": action, "subject": subject, "subject_user_id": subject_user_id}
     await execute_core(session, insert(AdminAction).values(**entry, details=details))
 

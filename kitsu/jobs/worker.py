@@ -17,10 +17,10 @@ from pgqueuer.qm import QueueManager
 from pgqueuer.queries import Queries
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from kitsu.db.engine import Timeouts, connect_arguments, create_engine
 from kitsu.domain.operations import command_runs
+from kitsu.domain.operations.schedules import enqueue_due
 from kitsu.jobs.executor import JobExecutor
 from kitsu.jobs.registry import JOBS, JobContext
 from kitsu.settings import Settings
@@ -65,7 +65,7 @@ async def work(url: URL, settings: Settings, stop: asyncio.Event) -> None:
     engine = create_engine(url, pool_size=2, max_overflow=MAX_JOBS_AT_ONCE)
     context = JobContext(engine, settings)
     try:
-        async with _beating(engine):
+        async with _beating(context):
             while not stop.is_set():
                 try:
                     await _work_connected(url, context, stop)
@@ -117,13 +117,15 @@ async def _work_connected(url: URL, context: JobContext, stop: asyncio.Event) ->
 
 
 @asynccontextmanager
-async def _beating(engine: AsyncEngine) -> AsyncIterator[None]:
-    """Note regularly that a worker runs, for `kitsu check` and the metrics."""
+async def _beating(context: JobContext) -> AsyncIterator[None]:
+    """Note regularly that a worker runs, for `kitsu check` and the metrics. Enqueue the daily jobs."""
+    settings = context.settings
 
     async def beat() -> None:
         while True:
             with suppress(SQLAlchemyError, *_DATABASE_ERRORS):
-                await command_runs.note(engine, command_runs.WORKER)
+                await command_runs.note(context.engine, command_runs.WORKER)
+                await enqueue_due(context.engine, settings.purge_at, settings.backup_at)
             await asyncio.sleep(BEAT_SECONDS)
 
     task = asyncio.create_task(beat())

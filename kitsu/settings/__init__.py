@@ -58,6 +58,8 @@ def _load(names: Iterable[str], environ: Mapping[str, str] | None, env_file: Pat
         values["database_url"] = _url_of_parts(values, problems)
     if values.get("media_s3_endpoint") and not values.get("media_url", "").startswith("s3://"):
         problems.append("MEDIA_S3_ENDPOINT is set, though MEDIA_URL names no bucket: give it s3://bucket/prefix.")
+    if values.get("backup_at") and not values.get("backup_folder"):
+        problems.append("BACKUP_AT is set, though BACKUP_FOLDER is not: give it the folder of the backups.")
     if problems:
         raise SettingsError(problems)
     return values

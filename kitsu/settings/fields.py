@@ -4,6 +4,7 @@ The environment variable of a field has its name in upper case. `make settings` 
 """
 
 from dataclasses import dataclass
+from datetime import time
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -82,6 +83,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Refuse new passwords that are among the 3,000 most common ones."""
     login_refusal_ms: Annotated[int, parsers.integer(0, 10_000, "ms")] = 1000
     """Duration of every refused login. It must be longer than the check of an old bcrypt password, about 500 ms."""
+    registration: Annotated[str, parsers.one_of("open", "invite", "closed")] = "open"
+    """Who may create an account: everyone, those with an invitation of `kitsu invite`, or only administrators."""
     rate_limit_enabled: Annotated[parsers.Flag, Shown("Rate limits, counted in the database for all workers")] = True
     """Limit requests. Turn it off only for a load test."""
     rate_limit_login: parsers.Rate = (5, 900)
@@ -150,6 +153,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Least severe level that is logged."""
     debug: parsers.Flag = False
     """Log every SQL statement with its values. Not for production."""
+    purge_at: parsers.TimeOfDay = time(4, 30)
+    """Time at which a worker runs `kitsu purge` each day."""
+    backup_at: parsers.TimeOfDay = None
+    """Time at which a worker writes a backup to BACKUP_FOLDER each day."""
+    backup_folder: parsers.Text = ""
+    """Folder of these backups, such as /var/backups/kitsu. Copy it to another machine."""
+    backup_keep_days: Annotated[int, parsers.integer(0, 3650, "days")] = 14
+    """Age at which a worker deletes a backup in BACKUP_FOLDER after a newer one; 0: never."""
     backup_max_age_hours: Annotated[int, parsers.integer(0, 8760, "hours")] = 30
     """Age of the last `kitsu backup` that `kitsu check --deploy` accepts; 0: you back up in another way."""
     silenced_checks: parsers.CheckIds = ()

@@ -5,6 +5,7 @@ import re
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import time
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any
@@ -150,6 +151,13 @@ def _web_url(text: str) -> re.Match[str]:
     return match
 
 
+def _time_of_day(text: str) -> time | None:
+    if text.lower() == "off":
+        return None
+    hours, minutes = _match(r"([01][0-9]|2[0-3]):([0-5][0-9])", text).groups()
+    return time(int(hours), int(minutes))
+
+
 def _timezone(text: str) -> str:
     if text not in available_timezones():
         raise ValueError(f"{text!r} is not the name of a time zone")
@@ -170,6 +178,7 @@ MediaURL = Annotated[
     Parser("file://./folder, file:///absolute/folder or s3://bucket/prefix", lambda text: _match(_MEDIA_URL, text)[0]),
 ]
 Timezone = Annotated[str, Parser("an IANA name such as Asia/Tokyo", _timezone)]
+TimeOfDay = Annotated[time | None, Parser("a time such as 04:30, in UTC, or off", _time_of_day)]
 WebURL = Annotated[str | None, Parser("an http or https address", lambda text: _web_url(text)[0].rstrip("/"))]
 OptionalFlag = Annotated[bool | None, Parser("true or false", _boolean)]
 FrontEndURL = Annotated[str, Parser("an http or https address", lambda text: _web_url(text)[0].rstrip("/"))]

@@ -99,6 +99,27 @@ async def test_stale_form_changes_nothing(admin: Browser, editor: Browser, backe
     assert await backend.rows.fetchval("SELECT is_active FROM users WHERE id = $1", editor.user_id)
 
 
+async def test_end_of_all_sessions_signs_the_user_out_and_is_logged(admin: Browser, editor: Browser) -> None:
+    page = f"/users/{editor.user_id}"
+    response = await admin.send(page, action=f"{page}/end-sessions")
+    assert response.headers["location"] == f"/admin{page}?done=sessions-ended"
+    text = await admin.open(f"{page}?done=sessions-ended")
+    assert "All sessions were ended." in text
+    assert "signed in on no device" in text
+    assert re.search(r'data-label="Action">sessions ended<', text)
+    assert (await editor.client.get("/admin/")).status_code == 303
+    assert (await admin.client.get("/admin/users")).status_code == 200
+
+
+async def test_account_that_its_owner_deactivated_shows_the_day_of_its_deletion(
+    admin: Browser, editor: Browser, backend: Backend
+) -> None:
+    await backend.rows.execute("UPDATE users SET deletion_at = '2030-01-31 10:00Z' WHERE id = $1", editor.user_id)
+    text = await admin.open(f"/users/{editor.user_id}")
+    assert "Deactivated by the owner" in text
+    assert "2030-01-31 10:00" in text
+
+
 async def test_ended_session_of_a_user_stops_working(admin: Browser, editor: Browser) -> None:
     page = await admin.open(f"/users/{editor.user_id}")
     ends = re.findall(r'action="/admin([^"]+/end)"', page)

@@ -209,9 +209,9 @@ INSERT INTO pgqueuer_log (job_id, status, entrypoint, priority, created)
 SELECT n, 'queued', 'old', 0, now() - interval '31 days' FROM generate_series(1, {MANY}) n;
 INSERT INTO pgqueuer_log (job_id, status, entrypoint, priority, created)
 VALUES (1, 'queued', 'new', 0, now() - interval '29 days');
-INSERT INTO pgqueuer (priority, status, entrypoint, updated)
-VALUES (0, 'failed', 'send-mail', now() - interval '31 days'), (0, 'failed', 'send-mail', now() - interval '29 days'),
-       (0, 'queued', 'send-mail', now() - interval '31 days'), (0, 'failed', 'import', now() - interval '31 days');
+INSERT INTO pgqueuer (entrypoint, priority, status, updated)
+SELECT status || days, 0, status::pgqueuer_status, now() - days * interval '1 day'
+FROM (VALUES ('failed', 31), ('failed', 29), ('queued', 31)) AS jobs (status, days);
 """
 
 
@@ -222,7 +222,7 @@ async def test_purge_deletes_old_rows_in_batches(database: URL, tmp_path: Path) 
     assert output == (
         f"Removed {MANY + BATCH:,} sessions, {MANY:,} refresh tokens, 1 tombstones, 1 idempotency keys, 1 merged rows, "
         f"1 missed searches, {MANY:,} counters, 1 unfinished imports, 1 library imports, "
-        f"1 failed mails, {MANY:,} job log lines, 0 stray files.\n"
+        f"1 failed jobs, {MANY:,} job log lines, 0 stray files.\n"
     )
     left = await fetch(database, "SELECT ip FROM auth_sessions ORDER BY ip")
     assert left == [("expired",), ("living",), ("revoked",)]
@@ -238,10 +238,10 @@ async def test_purge_deletes_old_rows_in_batches(database: URL, tmp_path: Path) 
     assert await fetch(database, "SELECT count(*) FROM import_chunks") == [(1,)]
     assert await fetch(database, "SELECT size FROM library_imports") == [(29,)]
     assert await fetch(database, "SELECT entrypoint FROM pgqueuer_log") == [("new",)]
-    assert await fetch(database, "SELECT count(*) FROM pgqueuer") == [(3,)]
+    assert await fetch(database, "SELECT entrypoint FROM pgqueuer ORDER BY 1") == [("failed29",), ("queued31",)]
     assert (await invoked(tmp_path, "purge", database=database))[1] == (
         "Removed 0 sessions, 0 refresh tokens, 0 tombstones, 0 idempotency keys, 0 merged rows, 0 missed searches, "
-        "0 counters, 0 unfinished imports, 0 library imports, 0 failed mails, 0 job log lines, 0 stray files.\n"
+        "0 counters, 0 unfinished imports, 0 library imports, 0 failed jobs, 0 job log lines, 0 stray files.\n"
     )
 
 

@@ -259,9 +259,10 @@ async def test_setting_is_reported_by_its_check(name: str, text: str, expected: 
 async def test_backup_purge_and_worker_that_never_ran_are_reported(database: URL, tmp_path: Path) -> None:
     backup, purge, worker = await found(tmp_path, database)
     assert worker[0] == "kitsu.W112"
-    daily = "`kitsu backup` has never finished. Run it once a day, or set BACKUP_MAX_AGE_HOURS=0 if you back up in "
-    assert backup == ("kitsu.E202", f"{daily}another way.")
-    assert purge == ("kitsu.W110", "`kitsu purge` has never finished. Run it once a day.")
+    daily = "`kitsu backup` has never finished. Set BACKUP_AT, or run it once a day, or set BACKUP_MAX_AGE_HOURS=0 if "
+    assert backup == ("kitsu.E202", f"{daily}you back up in another way.")
+    hint = "Set PURGE_AT and start `kitsu worker`, or run it once a day."
+    assert purge == ("kitsu.W110", f"`kitsu purge` has never finished. {hint}")
     assert await found(tmp_path, database, BACKUP_MAX_AGE_HOURS="0") == [purge, worker]
 
 
@@ -287,10 +288,20 @@ def test_recent_backup_and_purge_are_not_reported(database: URL, tmp_path: Path)
     assert asyncio.run(found(tmp_path, database)) == []
 
 
+async def test_backup_folder_that_cannot_be_written_to_is_reported(database: URL, tmp_path: Path) -> None:
+    await execute(database, RAN)
+    settings = {"BACKUP_AT": "03:00", "BACKUP_FOLDER": str(tmp_path / "backups")}
+    ((check_id, message),) = await found(tmp_path, database, **settings)
+    assert check_id == "kitsu.E203"
+    assert settings["BACKUP_FOLDER"] in message
+    (tmp_path / "backups").mkdir()
+    assert await found(tmp_path, database, **settings) == []
+
+
 async def test_worker_that_does_not_run_is_reported(database: URL, tmp_path: Path) -> None:
     await execute(database, RAN)
     reported = (
-        "No worker has run for 5 minutes: files are not imported, and mails are not sent. "
+        "No worker has run for 5 minutes: jobs wait, such as imports, mail and the daily purge. "
         "Start `kitsu worker` beside `kitsu serve`."
     )
     for age in ("6 minutes", "1 year"):

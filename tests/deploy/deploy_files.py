@@ -75,7 +75,6 @@ def pods() -> dict[str, dict[str, Any]]:
         "Deployment": found["Deployment"]["spec"]["template"]["spec"],
         "Worker": found["Worker"]["spec"]["template"]["spec"],
         "Job": found["Job"]["spec"]["template"]["spec"],
-        "CronJob": found["CronJob"]["spec"]["jobTemplate"]["spec"]["template"]["spec"],
     }
 
 

@@ -98,6 +98,7 @@ def test_media_folder_is_the_same_everywhere() -> None:
 def test_backup_folder_is_the_same_everywhere() -> None:
     folder = "/var/backups/kitsu"
     assert f"backups:{folder}" in compose()["x-kitsu"]["volumes"]
+    assert compose()["x-kitsu"]["environment"]["BACKUP_FOLDER"] == folder
     assert folder in " ".join(stages()[-1].all("RUN"))
     assert unit("kitsu-backup.service")["ReadWritePaths"] == [folder]
     assert f"{folder}/kitsu-" in unit("kitsu-backup.service")["ExecStart"][0]

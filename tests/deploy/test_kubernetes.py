@@ -68,7 +68,7 @@ def test_selectors_match_only_pods_of_the_server() -> None:
     assert (
         found["Worker"]["spec"]["selector"]["matchLabels"] == found["Worker"]["spec"]["template"]["metadata"]["labels"]
     )
-    for other in (found["Worker"], found["Job"], found["CronJob"]["spec"]["jobTemplate"]):
+    for other in (found["Worker"], found["Job"]):
         assert other["spec"]["template"]["metadata"]["labels"] != labels
     target = found["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]
     assert (target["kind"], target["name"]) == ("Deployment", found["Deployment"]["metadata"]["name"])
@@ -95,12 +95,7 @@ def test_pod_has_settings_limits_and_no_privileges(kind: str) -> None:
 
 def test_each_workload_has_its_own_command() -> None:
     commands = {kind: _container(pod)["command"] for kind, pod in pods().items()}
-    assert commands == {
-        "Deployment": ["kitsu", "serve"],
-        "Worker": ["kitsu", "worker"],
-        "Job": ["kitsu", "migrate"],
-        "CronJob": ["kitsu", "purge"],
-    }
+    assert commands == {"Deployment": ["kitsu", "serve"], "Worker": ["kitsu", "worker"], "Job": ["kitsu", "migrate"]}
 
 
 def test_maximum_of_pods_fits_connections_and_memory() -> None:

@@ -15,7 +15,6 @@ COMMANDS = {
     "kitsu.service": "/opt/kitsu/bin/kitsu serve",
     "kitsu-worker.service": "/opt/kitsu/bin/kitsu worker",
     "kitsu-migrate.service": "/opt/kitsu/bin/kitsu migrate",
-    "kitsu-purge.service": "/opt/kitsu/bin/kitsu purge",
     "kitsu-backup.service": "/opt/kitsu/bin/kitsu backup ",
 }
 
@@ -78,9 +77,8 @@ def test_service_is_hardened_and_not_root(name: str) -> None:
     assert "PrivateUsers" not in service
 
 
-@pytest.mark.parametrize("name", ["kitsu-purge", "kitsu-backup"])
-def test_timer_starts_its_service_daily_and_after_downtime(name: str) -> None:
-    timer = unit(f"{name}.timer")
+def test_timer_starts_the_backup_daily_and_after_downtime() -> None:
+    timer = unit("kitsu-backup.timer")
     assert re.fullmatch(r"\*-\*-\* \d\d:\d\d:00", timer["OnCalendar"][0])
     assert timer["Persistent"] == ["true"]
     assert "Unit" not in timer  # the default is the service of the same name

@@ -1,8 +1,6 @@
 """Jobs: in a transaction, once, again after a failure, and put back when a worker stops."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 
 import asyncpg
 import pytest
@@ -12,13 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from kitsu.db.engine import Timeouts
 from kitsu.db.statements import StatementRunner
 from kitsu.domain.jobs import enqueue
-from kitsu.domain.operations.jobs import JobReader, JobService, QueuedJob
+from kitsu.domain.operations.jobs import KINDS, JobReader, JobService, QueuedJob
 from kitsu.domain.pagination import PageRequest
 from kitsu.errors import Conflict, NotFound
 from kitsu.jobs import worker
-from kitsu.settings import Settings
+from kitsu.jobs.registry import JOBS
 from tests.databases import column, connect, engine_of, execute
 from tests.jobs.samples import Busy, Fail, Note, Slow, Wait, add_table, put
+from tests.jobs.working import finished, until, working
 
 DONE = "SELECT job FROM runs ORDER BY at"
 
@@ -28,24 +27,6 @@ async def _table(database: URL) -> None:
     await add_table(database)
 
 
-@asynccontextmanager
-async def working(database: URL) -> AsyncIterator[asyncio.Event]:
-    """Run a worker in this process until the context ends, or the event is set."""
-    stop = asyncio.Event()
-    task = asyncio.create_task(worker.work(database, Settings(secret_key="k" * 32), stop))
-    try:
-        yield stop
-    finally:
-        stop.set()
-        await task
-
-
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
-    async with asyncio.timeout(seconds):
-        while not await condition():  # noqa: ASYNC110 - another process changes the database
-            await asyncio.sleep(0.05)
-
-
 async def jobs(database: URL) -> list[QueuedJob]:
     """Return the jobs that are in the queue."""
     runner = StatementRunner(database, size=1, recycle=-1, timeouts=Timeouts())
@@ -53,15 +34,6 @@ async def jobs(database: URL) -> list[QueuedJob]:
         return (await JobReader(runner).page(PageRequest())).items
     finally:
         runner.close()
-
-
-async def finished(database: URL) -> None:
-    """Wait until no job waits or runs."""
-
-    async def is_finished() -> bool:
-        return all(job.state == "failed" for job in await jobs(database))
-
-    await until(is_finished)
 
 
 async def retry(database: URL, job_id: int) -> None:
@@ -190,6 +162,11 @@ async def test_stopping_worker_finishes_short_job(database: URL) -> None:
         await until(lambda: has_run(database, "began"))
     assert await jobs(database) == []
     assert await column(database, DONE) == ["began", "ended"]
+
+
+def test_metrics_have_every_kind_of_job() -> None:
+    kinds = {name for name, each in JOBS.items() if each.function.__module__.startswith("kitsu.")}
+    assert kinds == {kind.name for kind in KINDS}
 
 
 async def has_run(database: URL, note: str) -> bool:

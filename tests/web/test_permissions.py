@@ -124,6 +124,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("PATCH", "/users/me"): Row(bearer(200), lambda _: {"username": uuid4().hex}),
     ("DELETE", "/users/me/avatar"): Row(bearer(204)),
     ("DELETE", "/users/me"): Row(bearer(204), lambda _: {"password": PASSWORD}),
+    ("POST", "/users/me/deactivate"): Row(bearer(200), lambda _: {"password": PASSWORD}),
     ("GET", "/users"): Row(admin(200)),
     ("POST", "/users"): Row(admin(201), lambda _: {"email": f"{uuid4()}@example.org", "password": PASSWORD}),
     ("GET", "/users/{user_id}"): Row((401, 403, 200, 403, 403, 200, 401), parameters=the_user),

@@ -7,6 +7,7 @@ from kitsu.admin.pages.anime import AnimeController
 from kitsu.admin.pages.audit import AuditController
 from kitsu.admin.pages.collections import CollectionsController
 from kitsu.admin.pages.imports import ImportsController, JobsController
+from kitsu.admin.pages.invitations import InvitationsController
 from kitsu.admin.pages.merges import MergesController
 from kitsu.admin.pages.releases import ReleasesController
 from kitsu.admin.pages.reviews import ReviewsController
@@ -25,6 +26,7 @@ PAGES: tuple[type[Controller], ...] = (
     ImportsController,
     CollectionsController,
     UsersController,
+    InvitationsController,
     AuditController,
     JobsController,
 )

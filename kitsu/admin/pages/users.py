@@ -15,6 +15,7 @@ from kitsu.admin.lists import page_request, paging
 from kitsu.admin.navigation import see
 from kitsu.domain.accounts.permissions import PERMISSIONS, Role
 from kitsu.domain.accounts.sessions import SessionReader, SessionService
+from kitsu.domain.accounts.user_sessions import UserSessions
 from kitsu.domain.accounts.users import MAX_FOUND, User, UserChange, UserReader, UserService
 from kitsu.domain.admin_log import AdminLogReader
 from kitsu.domain.pagination import PageRequest
@@ -35,7 +36,11 @@ class Account(msgspec.Struct, forbid_unknown_fields=True):
 class UsersController(Controller):
     path = "/users"
     guards = [requires("admin:*")]
-    dependencies = {"users": service(UserService), "sessions": service(SessionService)}
+    dependencies = {
+        "users": service(UserService),
+        "sessions": service(SessionService),
+        "user_sessions": service(UserSessions),
+    }
     reader: UserReader
     session_reader: SessionReader
     log_reader: AdminLogReader
@@ -85,6 +90,14 @@ class UsersController(Controller):
         """End a session of a user."""
         await sessions.end(user_id, session_id, by=request.user.user_id)
         return see(f"/users/{user_id}", done="session-ended")
+
+    @post("/{user_id:uuid}/end-sessions")
+    async def end_sessions(
+        self, request: AdminRequest, user_id: FromPath[UUID], user_sessions: NamedDependency[UserSessions]
+    ) -> Redirect:
+        """End all sessions of a user."""
+        await user_sessions.end_all(user_id, by=request.user.user_id)
+        return see(f"/users/{user_id}", done="sessions-ended")
 
     async def _page(self, request: AdminRequest, user: User, form: Form, status: int = 200) -> Template:
         sessions = await self.session_reader.active_sessions(user.id, request.user.session_id)

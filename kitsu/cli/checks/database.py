@@ -1,6 +1,8 @@
 """Checks of the database: its address, its schema, its server, its workers, and its daily purge and backup."""
 
+import os
 from datetime import timedelta
+from pathlib import Path
 from pkgutil import resolve_name
 
 from sqlalchemy import text
@@ -21,7 +23,8 @@ _SKIPPED_HINT = "The other database checks were skipped; run `kitsu check` again
 _VERSION_HINT = f"Use a version from {OLDEST_VERSION} to {NEWEST_VERSION}, which Kitsu is tested with."
 _LIMIT_HINT = "Raise max_connections of PostgreSQL, or lower WORKERS, DB_POOL_SIZE or DB_MAX_OVERFLOW."
 _QUEUE_HINT = "Install the locked versions of the dependencies, or restore the tables from a backup."
-_BACKUP_HINT = "Run it once a day, or set BACKUP_MAX_AGE_HOURS=0 if you back up in another way."
+_PURGE_HINT = "Set PURGE_AT and start `kitsu worker`, or run it once a day."
+_BACKUP_HINT = "Set BACKUP_AT, or run it once a day, or set BACKUP_MAX_AGE_HOURS=0 if you back up in another way."
 
 
 @check("kitsu.E101", Tag.DATABASE, hint=_SKIPPED_HINT)
@@ -71,7 +74,7 @@ async def durability(engine: AsyncEngine) -> list[str]:
     return [f"{name} of PostgreSQL is off: committed data can be lost." for name in off]
 
 
-@check("kitsu.W110", Tag.DATABASE, deploy=True, requires=schema, hint="Run it once a day.")
+@check("kitsu.W110", Tag.DATABASE, deploy=True, requires=schema, hint=_PURGE_HINT)
 async def last_purge(engine: AsyncEngine) -> list[str]:
     return await _late_runs(engine, command_runs.PURGE, PURGE_MAX_AGE)
 
@@ -87,7 +90,7 @@ async def queue_schema(engine: AsyncEngine) -> list[str]:
 async def last_worker(engine: AsyncEngine) -> list[str]:
     age = (await command_runs.ages(engine)).get(command_runs.WORKER)
     is_late = age is None or age > WORKER_MAX_AGE
-    return ["No worker has run for 5 minutes: files are not imported, and mails are not sent."] if is_late else []
+    return ["No worker has run for 5 minutes: jobs wait, such as imports, mail and the daily purge."] if is_late else []
 
 
 @check("kitsu.E201", Tag.BACKUP, deploy=True, requires=connection)
@@ -105,6 +108,14 @@ async def pg_dump(engine: AsyncEngine, settings: Settings) -> list[str]:
 async def last_backup(engine: AsyncEngine, settings: Settings) -> list[str]:
     max_age = timedelta(hours=settings.backup_max_age_hours)
     return await _late_runs(engine, command_runs.BACKUP, max_age) if max_age else []
+
+
+@check("kitsu.E203", Tag.BACKUP, deploy=True, hint="Create it, and let the user of `kitsu worker` write to it.")
+def backup_folder(settings: Settings) -> list[str]:
+    folder = settings.backup_folder
+    if settings.backup_at is None or (Path(folder).is_dir() and os.access(folder, os.W_OK)):
+        return []
+    return [f"BACKUP_FOLDER names {folder}, which is no folder that can be written to."]
 
 
 async def _late_runs(engine: AsyncEngine, command: str, max_age: timedelta) -> list[str]:

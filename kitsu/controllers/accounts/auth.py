@@ -33,6 +33,12 @@ class Credentials(msgspec.Struct):
     password: Password
 
 
+class Registration(Credentials):
+    """The credentials of a new user."""
+
+    invitation: Annotated[str | None, described("The token of an invitation.", "kB3v9Qm1Zt7yXw5LhRk2Pd8sUaEj4")] = None
+
+
 class RefreshRequest(msgspec.Struct):
     """The refresh token of a session."""
 
@@ -52,12 +58,13 @@ class AuthController(Controller):
     dependencies = DEVICE | {"accounts": service(AccountService), "sessions": service(SessionService)}
     reader: SessionReader
 
-    @post("/register", opt=PUBLIC, guards=[rate_limited("register")], responses=errors(BadRequest))
-    async def register(self, data: JSONBody[Credentials], client_device: ClientDevice, accounts: Accounts) -> Tokens:
+    @post("/register", opt=PUBLIC, guards=[rate_limited("register")], responses=errors(BadRequest, Forbidden))
+    async def register(self, data: JSONBody[Registration], client_device: ClientDevice, accounts: Accounts) -> Tokens:
         """Create an account. The e-mail must not belong to another account. The response has the tokens of a new
-        session.
+        session. Where registration is limited, 403 has the code `REGISTRATION_CLOSED` or, without an invitation,
+        `INVITATION_REQUIRED`.
         """
-        return await accounts.register(data.email, data.password, client_device)
+        return await accounts.register(data.email, data.password, client_device, data.invitation)
 
     @post("/login", opt=PUBLIC, status_code=200, responses=errors(Unauthorized, RateLimited))
     async def login(self, data: JSONBody[Credentials], client_device: ClientDevice, accounts: Accounts) -> Tokens:

@@ -11,6 +11,7 @@ from litestar.openapi.spec import OpenAPIType, Schema
 from litestar.params import FromPath, JSONBody
 
 from kitsu.controllers.accounts.auth import Accounts, ClientDevice, Email, Password
+from kitsu.domain.accounts.deactivation import Deactivation
 from kitsu.domain.accounts.permissions import Role
 from kitsu.domain.accounts.profile import ProfileChange
 from kitsu.domain.accounts.sign_in import AccountService
@@ -119,6 +120,21 @@ class UserController(Controller):
         restored.
         """
         await accounts.leave(request.user, data.password, client_device)
+
+    @post(
+        "/me/deactivate", guards=[requires("write:profile")], status_code=200, responses=errors(BadRequest, RateLimited)
+    )
+    async def deactivate_me(
+        self,
+        request: ViewerRequest,
+        data: JSONBody[PasswordConfirmation],
+        client_device: ClientDevice,
+        accounts: Accounts,
+    ) -> Deactivation:
+        """Deactivate the current user. Requires the password. Others no longer see the account, and all its sessions
+        end. A login within 30 days brings it back with all its data; then the account is deleted.
+        """
+        return await accounts.deactivate(request.user, data.password, client_device)
 
     @get("/", guards=[requires("admin:*")], dependencies=PAGES, response_headers=LIST_HEADERS)
     async def list_users(

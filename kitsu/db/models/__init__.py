@@ -1,5 +1,6 @@
 """The tables. Importing this package registers all of them with the metadata."""
 
+from kitsu.db.models.accounts import AccountToken as AccountToken
 from kitsu.db.models.accounts import AuthSession as AuthSession
 from kitsu.db.models.accounts import RateLimit as RateLimit
 from kitsu.db.models.accounts import RefreshToken as RefreshToken
@@ -21,6 +22,7 @@ from kitsu.db.models.operations import DailyNumbers as DailyNumbers
 from kitsu.db.models.operations import ImportChunk as ImportChunk
 from kitsu.db.models.operations import ImportRun as ImportRun
 from kitsu.db.models.operations import MissedSearch as MissedSearch
+from kitsu.db.models.operations import Schedule as Schedule
 from kitsu.db.models.operations import StrayFile as StrayFile
 from kitsu.db.models.viewer import Collection as Collection
 from kitsu.db.models.viewer import CollectionItem as CollectionItem

@@ -24,6 +24,9 @@ class User(Entity):
     """An IANA name. The days of the library are days there."""
     is_public: Mapped[bool] = mapped_column(server_default=false())
     """Whether everyone may see the profile and the library."""
+    deletion_at: Mapped[Timestamp | None]
+    """When a job deletes the account, which its owner deactivated; null for all others."""
+    deletion_reminded_at: Mapped[Timestamp | None]
 
 
 class AuthSession(Entity):
@@ -55,6 +58,21 @@ class RefreshToken(DefaultBase):
     used_at: Mapped[Timestamp | None]
 
 
+class AccountToken(Entity):
+    """A token that a mail carries, for one purpose. It is used once; only its SHA-256 is stored."""
+
+    __tablename__ = "account_tokens"
+
+    user_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    """Null for an invitation."""
+    purpose: Mapped[str] = mapped_column(String(32))
+    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    email: Mapped[str | None] = mapped_column(String(255))
+    """The address that it is bound to."""
+    expires_at: Mapped[Timestamp] = mapped_column(index=True)
+    used_at: Mapped[Timestamp | None]
+
+
 class RateLimit(DefaultBase):
     """The counter of a rate limit, in a window that begins with the first hit."""
 
@@ -74,5 +92,6 @@ for _column in (User.email, User.username):
     Index(f"ix_users_{_column.key}_start", _start, postgresql_ops={"start": "text_pattern_ops"})
 Index("ix_users_avatar", User.avatar, postgresql_where=User.avatar.is_not(None))
 Index("ix_users_created_at", User.created_at.desc(), User.id.desc())
+Index("ix_users_deletion_at", User.deletion_at, postgresql_where=User.deletion_at.is_not(None))
 Index("ix_auth_sessions_expires_at", AuthSession.expires_at)
 Index("ix_rate_limits_ends_at", RateLimit.ends_at)

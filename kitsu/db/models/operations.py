@@ -1,4 +1,4 @@
-"""The tables of operations: runs of commands, stray files, administrators' actions, daily numbers, uploaded files."""
+"""The tables of operations: command runs, schedules, stray files, administrators' actions, daily numbers, uploads."""
 
 from datetime import date, datetime
 from typing import Any
@@ -32,6 +32,16 @@ class CommandRun(DefaultBase):
     ended_at: Mapped[Timestamp]
 
 
+class Schedule(DefaultBase):
+    """What the workers run regularly."""
+
+    __tablename__ = "schedules"
+
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    due_at: Mapped[Timestamp]
+    """The time for which it was last enqueued."""
+
+
 class StrayFile(DefaultBase):
     """A file that is being stored, replaced or removed. An old row was interrupted; `kitsu purge` finishes its work."""
 
@@ -49,9 +59,9 @@ class AdminAction(DefaultBase):
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     made_at: Mapped[CurrentTimestamp]
     user_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
-    """The administrator."""
+    """The administrator; null for a command, and when the administrator is gone."""
     action: Mapped[str] = mapped_column(String(32))
-    """`user created`, `user changed`, `user deleted`, `session ended` or `collection hidden`."""
+    """One of `admin_log.Action`."""
     subject: Mapped[str] = mapped_column(Text)
     """The name of the user or the collection at that time."""
     subject_user_id: Mapped[Id | None]

@@ -47,7 +47,7 @@ async def give_role(engine: AsyncEngine, email: str, password: str | None, role:
             return f"{address} is {name} now."
         if role != "admin":
             await keep_an_administrator(session, user.id)
-        user.role, user.is_active = role, True
+        user.role, user.is_active, user.deletion_at = role, True, None
         if password_hash is not None:
             user.password_hash = password_hash
     log.info("role changed", user_id=str(user.id), role=role)

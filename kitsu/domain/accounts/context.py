@@ -37,6 +37,9 @@ class AccountContext:
     """Duration of each refused login, so that its time does not tell how the password is stored."""
     refuse_common_passwords: bool
     notify_security_events: bool
+    registration: str
+    """`open`, `invite` or `closed`."""
+    mail_is_set_up: bool
     logins: Outcomes = field(
         default_factory=lambda: Outcomes("success", wrong=Unauthorized, limited=RateLimited, busy=ServiceUnavailable)
     )

@@ -20,10 +20,10 @@ class UsernameTaken(BadRequest):
     message = "Username already taken"
 
 
-_email_taken = partial(BadRequest, "Email already registered")
+email_taken = partial(BadRequest, "Email already registered")
 constraint_errors = partial(
     translate_constraint_errors,
-    {"uq_users_email": _email_taken, "uq_users_email_lower": _email_taken, "uq_users_username_lower": UsernameTaken},
+    {"uq_users_email": email_taken, "uq_users_email_lower": email_taken, "uq_users_username_lower": UsernameTaken},
 )
 
 

@@ -103,19 +103,19 @@ _TOKEN = (
     .where(_has_hash)
 )
 _IS_UNUSED = select(func.count()).where(_has_hash, RefreshToken.used_at.is_(None))
-_is_active = (AuthSession.revoked_at.is_(None), AuthSession.expires_at > _clock)
+IS_ACTIVE = (AuthSession.revoked_at.is_(None), AuthSession.expires_at > _clock)
 _IDENTITIES: Rows = (
     select(User.id.label("user_id"), AuthSession.id.label("session_id"), User.role)
     .join(User, AuthSession.user_id == User.id)
-    .where(AuthSession.id == any_(bindparam("session_ids", type_=ARRAY(Uuid))), User.is_active.is_(True), *_is_active)
+    .where(AuthSession.id == any_(bindparam("session_ids", type_=ARRAY(Uuid))), User.is_active.is_(True), *IS_ACTIVE)
 )
-_ACTIVE_SESSIONS: Rows = (
+ACTIVE_SESSIONS: Rows = (
     select(*columns_of(Session, AuthSession, current=AuthSession.id == bindparam("session_id", type_=Uuid)))
-    .where(AuthSession.user_id == bindparam("user_id", type_=Uuid), *_is_active)
+    .where(AuthSession.user_id == bindparam("user_id", type_=Uuid), *IS_ACTIVE)
     .order_by(AuthSession.last_used_at.desc(), AuthSession.id.desc())
 )
 _identity_of = mapper(Identity, _IDENTITIES)
-_session_of = mapper(Session, _ACTIVE_SESSIONS)
+session_of = mapper(Session, ACTIVE_SESSIONS)
 
 
 class SessionReader:
@@ -141,7 +141,7 @@ class SessionReader:
     async def active_sessions(self, user_id: UUID, current_id: UUID) -> list[Session]:
         """Return the active sessions of a user, last used first. `current_id` is that of the request."""
         parameters = {"user_id": user_id, "session_id": current_id}
-        return [_session_of(row) for row in await self._runner.rows(_ACTIVE_SESSIONS, parameters)]
+        return [session_of(row) for row in await self._runner.rows(ACTIVE_SESSIONS, parameters)]
 
 
 class SessionService(SQLAlchemyAsyncRepositoryService[AuthSession]):
@@ -239,9 +239,7 @@ class SessionService(SQLAlchemyAsyncRepositoryService[AuthSession]):
         await self._revoke(reason, AuthSession.user_id == user_id, AuthSession.id.is_distinct_from(but))
 
     async def _revoke(self, reason: RevokeReason, *where: ColumnElement[bool], **parameters: str) -> CursorResult[Any]:
-        statement = update(AuthSession).where(AuthSession.revoked_at.is_(None), *where)
-        statement = statement.values(revoked_at=_clock, revoke_reason=reason)
-        return await execute_core(self._session, statement.returning(AuthSession.id, AuthSession.user_id), parameters)
+        return await revoke_sessions(self._session, reason, *where, **parameters)
 
     async def _issue(self, user_id: UUID, session_id: UUID, generation: int, token: str) -> Tokens:
         """Store a refresh token, and return it with an access token."""
@@ -259,6 +257,15 @@ class SessionService(SQLAlchemyAsyncRepositoryService[AuthSession]):
         """Return the next refresh token, always the same one. It can't be derived without the secret key."""
         derived = digest(self._rules.secret_key.encode(), b"refresh token after " + token.encode(), "sha256")
         return urlsafe_b64encode(derived).rstrip(b"=").decode()
+
+
+async def revoke_sessions(
+    session: AsyncSession, reason: RevokeReason, *where: ColumnElement[bool], **parameters: str
+) -> CursorResult[Any]:
+    """End the sessions that meet the conditions, in the caller's transaction, and return their ids and users."""
+    statement = update(AuthSession).where(AuthSession.revoked_at.is_(None), *where)
+    statement = statement.values(revoked_at=_clock, revoke_reason=reason)
+    return await execute_core(session, statement.returning(AuthSession.id, AuthSession.user_id), parameters)
 
 
 def _hash(token: str) -> str:

@@ -11,19 +11,21 @@ from sqlalchemy import Executable, Uuid, bindparam, func, select, update
 from kitsu.db.engine import execute_core
 from kitsu.db.models import User
 from kitsu.domain.accounts.admin_sessions import IDLE_TIME
-from kitsu.domain.accounts.new_users import valid_email
+from kitsu.domain.accounts.deactivation import MAY_SIGN_IN, Deactivation, bring_back, deactivate
+from kitsu.domain.accounts.new_users import insert_user, valid_email
 from kitsu.domain.accounts.notices import notify, notify_new_device
 from kitsu.domain.accounts.passwords import check_length, check_new
 from kitsu.domain.accounts.permissions import PERMISSIONS
+from kitsu.domain.accounts.registration import admit_registration, check_registration
 from kitsu.domain.accounts.sessions import Device, Identity, Tokens
-from kitsu.domain.accounts.users import UserService
+from kitsu.domain.accounts.users import UserService, keep_an_administrator
 from kitsu.domain.concurrency import released_slot
 from kitsu.domain.rate_limits import network_of
 from kitsu.errors import Forbidden, InvalidRequest, RateLimited, Unauthorized
 
 log = structlog.get_logger("kitsu.security")
 
-_CREDENTIALS = select(User.id, User.password_hash, User.is_active, User.role)
+_CREDENTIALS = select(User.id, User.password_hash, MAY_SIGN_IN.label("may_sign_in"), User.role)
 _BY_EMAIL = _CREDENTIALS.where(func.lower(User.email) == func.lower(bindparam("subject")))
 _BY_ID = _CREDENTIALS.where(User.id == bindparam("subject", type_=Uuid))
 
@@ -31,9 +33,16 @@ _BY_ID = _CREDENTIALS.where(User.id == bindparam("subject", type_=Uuid))
 class AccountService(UserService):
     """Registers and logs in users; changes and deletes their accounts, for which they prove the password."""
 
-    async def register(self, email: str, password: str, device: Device) -> Tokens:
-        """Create an account and start a session. Raises BadRequest when the e-mail is taken, InvalidRequest."""
-        user = await self._insert(email, password, "user")
+    async def register(self, email: str, password: str, device: Device, invitation: str | None = None) -> Tokens:
+        """Create an account and start a session.
+
+        Raises BadRequest when the e-mail is taken or the invitation is not valid, InvalidRequest, and the errors of
+        `check_registration`.
+        """
+        check_registration(self._context, invitation)
+        address, password_hash = await self._new_credentials(email, password)
+        await admit_registration(self._session, self._context, address, invitation)
+        user = await insert_user(self._session, address, password_hash, "user")
         tokens = await self._sessions.start(user.id, device)
         await self._session.commit()
         log.info("user registered", user_id=str(user.id))
@@ -46,10 +55,11 @@ class AccountService(UserService):
 
     async def admit(self, found: Any, device: Device) -> Tokens:
         """Start a session of an active user who has proved to be this user, in any way. `found`: the credentials."""
+        is_back = await bring_back(self._session, found["id"])
         await notify_new_device(self._session, self._context, found["id"], device)
         tokens = await self._sessions.start(found["id"], device)
         await self._session.commit()
-        log.info("login succeeded", user_id=str(found["id"]))
+        self._log_login(found, is_back=is_back)
         return tokens
 
     async def login_to_admin(self, email: str, password: str, device: Device) -> str:
@@ -59,10 +69,11 @@ class AccountService(UserService):
             if "edit:catalogue" not in PERMISSIONS[found["role"]]:
                 await self._session.commit()
                 raise Forbidden
+            is_back = await bring_back(self._session, found["id"])
             await notify_new_device(self._session, self._context, found["id"], device)
             session_id = await self._sessions.open(found["id"], device, IDLE_TIME)
             await self._session.commit()
-            log.info("login succeeded", user_id=str(found["id"]))
+            self._log_login(found, is_back=is_back)
             return self._context.admin_tokens.issue(found["id"], session_id)
 
     async def change_password(self, identity: Identity, current: str, new: str, device: Device) -> None:
@@ -80,6 +91,25 @@ class AccountService(UserService):
         """Delete the account with all its rows. Raises Unauthorized, RateLimited, BadRequest, InvalidRequest."""
         await self._prove(identity, password, "password", device)
         await self.remove(identity.user_id, by=identity.user_id)
+
+    async def deactivate(self, identity: Identity, password: str, device: Device) -> Deactivation:
+        """Deactivate the account until its owner signs in again; later a job deletes it. End all sessions.
+
+        Raises as `leave`.
+        """
+        await self._prove(identity, password, "password", device)
+        await keep_an_administrator(self._session, identity.user_id)
+        deletion_at = await deactivate(self._session, identity.user_id)
+        await self._sessions.revoke_all(identity.user_id, "account")
+        await self._session.commit()
+        log.info("account deactivated", user_id=str(identity.user_id))
+        return Deactivation(deletion_at)
+
+    @staticmethod
+    def _log_login(found: Any, *, is_back: bool) -> None:
+        log.info("login succeeded", user_id=str(found["id"]))
+        if is_back:
+            log.info("account restored", user_id=str(found["id"]))
 
     async def _prove(self, identity: Identity, password: str, field: str, device: Device) -> Any:
         """Verify the password of a signed-in user, whose browser may be unattended. Return the credentials."""
@@ -119,7 +149,7 @@ class AccountService(UserService):
             log.warning("login locked", user_id=user_id)
             raise
         verdict = await self._context.hasher.check(password, found["password_hash"] if found else None)
-        if found is None or not found["is_active"] or not verdict.right:
+        if found is None or not found["may_sign_in"] or not verdict.right:
             log.warning(event, user_id=user_id)
             with released_slot():
                 await asyncio.sleep(max(0.0, self._context.refusal_seconds - (time.monotonic() - started)))

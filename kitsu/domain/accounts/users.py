@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from kitsu.db import models
 from kitsu.db.statements import StatementRunner
 from kitsu.domain.accounts.context import AccountContext
+from kitsu.domain.accounts.deactivation import IS_VISIBLE, delete_user
 from kitsu.domain.accounts.new_users import constraint_errors, insert_user, valid_email
 from kitsu.domain.accounts.passwords import check_new
 from kitsu.domain.accounts.permissions import Role
@@ -56,6 +57,9 @@ class User(msgspec.Struct, kw_only=True):
     timezone: Timezone
     is_public: IsPublic
     created_at: Annotated[datetime, described("When the account was created.")]
+    deletion_at: Annotated[
+        datetime | None, described("When the account is deleted, which its owner deactivated; null for all others.")
+    ]
 
 
 class UserChange(msgspec.Struct, forbid_unknown_fields=True):
@@ -71,9 +75,7 @@ _COLUMNS = columns_of(User, _user)
 _FIELDS = [column.key for column in _COLUMNS]
 _ONE = select(*_COLUMNS).where(_user.id == bindparam("user_id", type_=Uuid))
 _PUBLIC = select(*_COLUMNS).where(
-    func.lower(_user.username) == func.lower(bindparam("username", type_=Text)),
-    _user.is_public.is_(True),
-    _user.is_active.is_(True),
+    func.lower(_user.username) == func.lower(bindparam("username", type_=Text)), _user.is_public.is_(True), IS_VISIBLE
 )
 _start, _end = bindparam("start", type_=Text), bindparam("end", type_=Text)
 _MATCHES = union(
@@ -83,7 +85,7 @@ _MATCHES = union(
     )
 )
 _FOUND = select(*_COLUMNS).where(_user.id.in_(_MATCHES)).order_by(func.lower(_user.username)).limit(MAX_FOUND)
-_ADMINISTRATORS = select(_user.id).where(_user.role == "admin", _user.is_active).order_by(_user.id).with_for_update()
+_ADMINISTRATORS = select(_user.id).where(_user.role == "admin", IS_VISIBLE).order_by(_user.id).with_for_update()
 
 
 class UserReader:
@@ -135,7 +137,8 @@ class UserService(SQLAlchemyAsyncRepositoryService[models.User]):
 
     async def add(self, email: str, password: str, role: Role, *, by: UUID) -> User:
         """Create an account. Raises BadRequest when the e-mail is taken, InvalidRequest."""
-        user = await self._insert(email, password, role)
+        address, password_hash = await self._new_credentials(email, password)
+        user = await insert_user(self._session, address, password_hash, role)
         await log_action(self._session, by, "user created", user.username, user.id, role=role)
         await self._session.commit()
         log.info("user created", user_id=str(user.id), role=role)
@@ -179,22 +182,17 @@ class UserService(SQLAlchemyAsyncRepositoryService[models.User]):
         """Delete an account with all its rows. Raises NotFound, and BadRequest for the last administrator."""
         await keep_an_administrator(self._session, user_id)
         user = await self._locked(user_id)
-        avatar = user.avatar
         if by != user_id:
             await log_action(self._session, by, "user deleted", user.username, user_id)
-        if avatar is not None:
-            await self._context.orphans.note(self._session, avatar)
-        await self.delete(user_id, auto_commit=True)
-        log.info("user deleted", user_id=str(user_id))
-        if avatar is not None:
-            await self._context.orphans.tidy(avatar)
+        await delete_user(self._session, self._context.orphans, user_id, user.avatar)
 
-    async def _insert(self, email: str, password: str, role: Role) -> models.User:
+    async def _new_credentials(self, email: str, password: str) -> tuple[str, str]:
+        """Return the address and the hash of the password of a new account. Raises InvalidRequest."""
         is_strict = self._context.refuse_common_passwords
         address, _ = check_all(
             lambda: valid_email(email), lambda: check_new(password, "password", refuse_common=is_strict)
         )
-        return await insert_user(self._session, address, await self._context.hasher.hash(password), role)
+        return address, await self._context.hasher.hash(password)
 
     async def _locked(self, user_id: UUID) -> models.User:
         user = await self.get_one_or_none(id=user_id, with_for_update=True)
@@ -214,9 +212,14 @@ class UserService(SQLAlchemyAsyncRepositoryService[models.User]):
         return user_of({name: getattr(user, name) for name in _FIELDS}, media_url=self._context.media_url)
 
 
+async def administrators(session: AsyncSession) -> list[UUID]:
+    """Lock the active administrators, and return them."""
+    return list(await session.scalars(_ADMINISTRATORS))
+
+
 async def keep_an_administrator(session: AsyncSession, user_id: UUID) -> None:
     """Lock the administrators. Raise BadRequest when this user is the last active one."""
-    if list(await session.scalars(_ADMINISTRATORS)) == [user_id]:
+    if await administrators(session) == [user_id]:
         raise BadRequest("The last administrator can't be removed or demoted")
 
 

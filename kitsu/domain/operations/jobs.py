@@ -2,6 +2,7 @@
 
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
+from itertools import product
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -11,11 +12,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from kitsu.db.errors import translate_constraint_errors
 from kitsu.db.statements import StatementRunner
+from kitsu.domain.accounts.deletion import DeleteAccount
+from kitsu.domain.accounts.mail import SendMail
+from kitsu.domain.catalogue.importing.runs import ImportFile
 from kitsu.domain.fields import described
-from kitsu.domain.jobs import LOG, QUEUE
+from kitsu.domain.jobs import LOG, QUEUE, Job
 from kitsu.domain.mapping import Rows, columns_of
 from kitsu.domain.operations.polling import polled
+from kitsu.domain.operations.schedules import RunBackup, RunPurge
 from kitsu.domain.pagination import Listing, Page, PageRequest, descending
+from kitsu.domain.viewer.list_import.runs import ImportList
 from kitsu.errors import Conflict, NotFound
 
 READ_INTERVAL_SECONDS = 10
@@ -23,6 +29,10 @@ READ_INTERVAL_SECONDS = 10
 JobState = Annotated[
     Literal["queued", "running", "failed"], Meta(title="JobState", description="Whether the job waits, runs or failed.")
 ]
+
+KINDS: tuple[type[Job], ...] = (DeleteAccount, ImportFile, ImportList, RunBackup, RunPurge, SendMail)
+"""All kinds of jobs, each of which has a function in `kitsu.jobs`."""
+STATES: tuple[str, ...] = ("queued", "running", "failed")
 
 
 class QueuedJob(msgspec.Struct):
@@ -61,12 +71,14 @@ _ROWS: Rows = select(
 _JOBS = Listing(QueuedJob, _ROWS, descending(QUEUE.c.id), counted=select(QUEUE.c.id))
 
 _STATES: Any = text("""
-SELECT count(*) FILTER (WHERE status = 'queued') AS queued, count(*) FILTER (WHERE status = 'picked') AS running,
+SELECT entrypoint AS kind,
+       count(*) FILTER (WHERE status = 'queued') AS queued, count(*) FILTER (WHERE status = 'picked') AS running,
        count(*) FILTER (WHERE status = 'failed') AS failed,
        coalesce(extract(epoch FROM now() - min(execute_after) FILTER (
            WHERE status = 'queued' AND execute_after < now()
        )), 0)::float AS oldest
 FROM pgqueuer
+GROUP BY entrypoint
 """)
 # As pgqueuer's own statement, which resets the attempts.
 _RETRY = text("""
@@ -103,19 +115,25 @@ class JobService:
 
 
 class QueueStates:
-    """The length and the age of the queue, for the metrics."""
+    """The length and the age of the queue by kind of job, for the metrics."""
 
     def __init__(self, runner: StatementRunner) -> None:
         self._runner = runner
-        self.counts: dict[str, float] = {"queued": 0, "running": 0, "failed": 0}
-        self.oldest_seconds = 0.0
-        """How long the oldest job that is due has been waiting."""
+        names = [kind.name for kind in KINDS]
+        self.counts: dict[tuple[str, ...], float] = dict.fromkeys(product(names, STATES), 0)
+        """Kind and state to the number of jobs."""
+        self.oldest_seconds: dict[tuple[str, ...], float] = {(name,): 0.0 for name in names}
+        """Kind to how long its oldest job that is due has been waiting."""
 
     def followed(self) -> AbstractAsyncContextManager[None]:
         """Read them every 10 s until the context ends."""
         return polled(self._read, READ_INTERVAL_SECONDS)
 
     async def _read(self) -> None:
-        row = await self._runner.row(_STATES)
-        self.counts |= {state: row[state] for state in self.counts}
-        self.oldest_seconds = row["oldest"]
+        rows = await self._runner.rows(_STATES)
+        # Kinds without jobs have no row any more.
+        self.counts |= dict.fromkeys(self.counts, 0)
+        self.oldest_seconds |= dict.fromkeys(self.oldest_seconds, 0.0)
+        for row in rows:
+            self.counts |= {(row["kind"], state): row[state] for state in STATES}
+            self.oldest_seconds[row["kind"],] = row["oldest"]

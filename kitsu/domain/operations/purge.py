@@ -1,7 +1,7 @@
 """Delete rows that are no longer needed, in batches that lock few rows, and stray files."""
 
 from sqlalchemy import ColumnElement, Text, cast, delete, func, inspect, literal_column, or_, select, tuple_
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.sql import Delete
 
@@ -18,7 +18,8 @@ from kitsu.db.models import (
     Tombstone,
 )
 from kitsu.db.models.viewer import TOMBSTONE_DAYS
-from kitsu.domain.accounts.mail import SendMail
+from kitsu.domain.accounts.deactivation import remind_owners
+from kitsu.domain.accounts.deletion import enqueue_deletions
 from kitsu.domain.catalogue.merging import UNDO_DAYS
 from kitsu.domain.idempotency import RETENTION
 from kitsu.domain.jobs import LOG, QUEUE
@@ -34,19 +35,12 @@ IMPORT_DAYS = 7
 """An uploaded file is stored so long."""
 LIBRARY_IMPORT_DAYS = 30
 """The report and the unknown rows of an import into a library are stored so long."""
-JOB_LOG_DAYS = 30
-FAILED_MAIL_DAYS = 30
-"""A mail that failed has an address, which its account may no longer have."""
+JOB_DAYS = 30
+"""Failed jobs and log lines of jobs are stored so long."""
 
 _imports_since = func.now() - literal_column(f"interval '{IMPORT_DAYS} days'")
 _library_imports_since = func.now() - literal_column(f"interval '{LIBRARY_IMPORT_DAYS} days'")
-_job_log_since = func.now() - literal_column(f"interval '{JOB_LOG_DAYS} days'")
-_failed_mails_since = func.now() - literal_column(f"interval '{FAILED_MAIL_DAYS} days'")
-_is_failed_mail = (
-    QUEUE.c.entrypoint == SendMail.name,
-    cast(QUEUE.c.status, Text) == "failed",
-    QUEUE.c.updated < _failed_mails_since,
-)
+_jobs_since = func.now() - literal_column(f"interval '{JOB_DAYS} days'")
 _sessions_since = func.now() - literal_column(f"interval '{SESSION_DAYS} days'")
 _merges_since = func.now() - literal_column(f"interval '{UNDO_DAYS} days'")
 _tombstones_since = func.now() - literal_column(f"interval '{TOMBSTONE_DAYS} days'")
@@ -74,15 +68,17 @@ _STATEMENTS = {
     "counters": _batch(RateLimit, RateLimit.ends_at < func.now()),
     "unfinished_imports": _batch(ImportRun, ImportRun.created_at < _imports_since, ImportRun.state != "done"),
     "library_imports": _batch(LibraryImport, LibraryImport.created_at < _library_imports_since),
-    "failed_mails": delete(QUEUE).where(QUEUE.c.id.in_(select(QUEUE.c.id).where(*_is_failed_mail).limit(BATCH))),
-    "job_log_lines": delete(LOG).where(
-        LOG.c.id.in_(select(LOG.c.id).where(LOG.c.created < _job_log_since).limit(BATCH))
+    "failed_jobs": delete(QUEUE).where(
+        QUEUE.c.id.in_(
+            select(QUEUE.c.id).where(cast(QUEUE.c.status, Text) == "failed", QUEUE.c.updated < _jobs_since).limit(BATCH)
+        )
     ),
+    "job_log_lines": delete(LOG).where(LOG.c.id.in_(select(LOG.c.id).where(LOG.c.created < _jobs_since).limit(BATCH))),
 }
 
 
 async def purge(engine: AsyncEngine, strays: OrphanFiles) -> tuple[dict[str, int], int]:
-    """Delete what has expired, and stray files. Store the daily numbers of viewers.
+    """Delete what has expired, and stray files. Store the daily numbers of viewers. Enqueue the deletion of accounts.
 
     Return the numbers of deleted rows and files by kind, and of the stray files that the media store did not delete.
     """
@@ -94,6 +90,10 @@ async def purge(engine: AsyncEngine, strays: OrphanFiles) -> tuple[dict[str, int
                 deleted = (await connection.execute(statement)).rowcount
             counts[kind] += deleted
     await store_daily_numbers(engine)
+    async with AsyncSession(engine) as session:
+        await enqueue_deletions(session)
+        await remind_owners(session)
+        await session.commit()
     counts["stray_files"], files_left = await strays.purge()
     if not files_left:
         await command_runs.note(engine, command_runs.PURGE)

@@ -14,6 +14,7 @@ from sqlalchemy import ARRAY, Uuid, and_, bindparam, delete, func, literal, or_,
 from sqlalchemy.dialects.postgresql import insert
 
 from kitsu.db import models
+from kitsu.domain.accounts.deactivation import IS_VISIBLE
 from kitsu.domain.catalogue.anime import LIST_COLUMNS, AnimeListItem, current_id
 from kitsu.domain.changes import ChangesListing
 from kitsu.domain.fields import VISIBLE, Version, described
@@ -82,8 +83,8 @@ _item_count = select(func.count()).where(_item.collection_id == _collection.id).
 _ALL: Rows = select(*columns_of(Collection, _collection, item_count=_item_count))
 _is_own = _collection.user_id == USER_ID
 ROWS = _ALL.where(_is_own)
-_owner_is_active = select(models.User.id).where(models.User.id == _collection.user_id, models.User.is_active).exists()
-_is_public = and_(_collection.is_public.is_(True), _owner_is_active)
+_owner_is_visible = select(models.User.id).where(models.User.id == _collection.user_id, IS_VISIBLE).exists()
+_is_public = and_(_collection.is_public.is_(True), _owner_is_visible)
 _PUBLIC = Listing(
     Collection,
     _ALL.where(_is_public),

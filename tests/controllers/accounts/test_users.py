@@ -14,7 +14,19 @@ from tests.databases import column, connect
 
 PASSWORD = "a long enough password"
 UNKNOWN_ID = "019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b"
-FIELDS = {"id", "email", "username", "role", "is_active", "avatar", "avatar_url", "timezone", "is_public", "created_at"}
+FIELDS = {
+    "id",
+    "email",
+    "username",
+    "role",
+    "is_active",
+    "avatar",
+    "avatar_url",
+    "timezone",
+    "is_public",
+    "created_at",
+    "deletion_at",
+}
 LAST = {"code": "VALIDATION_ERROR", "message": "The last administrator can't be removed or demoted", "details": None}
 
 

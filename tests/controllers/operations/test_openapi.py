@@ -54,6 +54,7 @@ SIGNED_IN = {
     "changeMe": ("/users/me", {"200", "400", "403", "413", "415", "422", "429"}),
     "deleteMyAvatar": ("/users/me/avatar", {"204", "403"}),
     "deleteMe": ("/users/me", {"204", "400", "403", "422", "429"}),
+    "deactivateMe": ("/users/me/deactivate", {"200", "400", "403", "422", "429"}),
     "listUsers": ("/users", {"200", "403", "422"}),
     "addUser": ("/users", {"201", "400", "403", "422"}),
     "getUser": ("/users/{user_id}", {"200", "403", "404", "422"}),
@@ -61,7 +62,7 @@ SIGNED_IN = {
     "deleteUser": ("/users/{user_id}", {"204", "400", "403", "404", "422"}),
 }
 ENTRANCE = {
-    "register": ("/auth/register", {"201", "400", "422", "429"}),
+    "register": ("/auth/register", {"201", "400", "403", "422", "429"}),
     "login": ("/auth/login", {"200", "401", "422", "429"}),
     "refreshTokens": ("/auth/refresh", {"200", "401", "403", "422", "429"}),
     "logout": ("/auth/logout", {"204", "422"}),
@@ -85,6 +86,7 @@ BODIES = {
     "changePassword",
     "changeMe",
     "deleteMe",
+    "deactivateMe",
     "addUser",
     "changeUser",
 }

@@ -14,7 +14,7 @@ from sqlalchemy.engine import URL
 from tests.controllers.viewer.imported_lists import as_csv, as_json, as_xml, bring, entry, fields_of, known_anime, row
 from tests.databases import connect
 from tests.factories import Backend, Viewer, backend_of
-from tests.jobs.test_jobs import until
+from tests.jobs.working import until
 
 NUMBERS = count(1)
 """Ids at MyAnimeList: no two tests have the same anime."""

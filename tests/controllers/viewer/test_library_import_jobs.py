@@ -12,7 +12,7 @@ from kitsu.jobs import viewer as viewer_jobs
 from tests.controllers.viewer.imported_lists import as_json, bring, fields_of, known_anime, row
 from tests.databases import engine_of, execute
 from tests.factories import Backend, Viewer, backend_of
-from tests.jobs.test_jobs import finished, until, working
+from tests.jobs.working import finished, until, working
 
 ROWS = 5_001
 NO_LIST = b" " * (5 << 20) + b"{}"

@@ -26,7 +26,8 @@ from kitsu.jobs.registry import JOBS
 from tests.databases import column, engine_of, execute
 from tests.domain.catalogue.test_import import METADATA, dump, entry, import_entries, line_of
 from tests.factories import sign_in
-from tests.jobs.test_jobs import finished, jobs, retry, until, working
+from tests.jobs.test_jobs import jobs, retry
+from tests.jobs.working import finished, until, working
 
 IMPORT_LOCK = 0x696D706F7274
 

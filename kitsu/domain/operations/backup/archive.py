@@ -6,6 +6,7 @@ media/…             the files of the media store by their keys
 checksums.json      SHA-256 and length of each member above
 """
 
+import fcntl
 import os
 import tarfile
 import tempfile
@@ -27,6 +28,8 @@ CHECKSUMS = "checksums.json"
 CHUNK_BYTES = 1 << 20
 BLOCK_BYTES = tarfile.BLOCKSIZE
 END = bytes(2 * BLOCK_BYTES)
+UNFINISHED = ".kitsu-backup-"
+"""The beginning of the names of temporary files."""
 
 
 class BackupError(Exception):
@@ -116,9 +119,11 @@ def writing(path: Path) -> Iterator[Writer]:
     """
     _check_free(path)
     with _backup_errors(path):
-        number, name = tempfile.mkstemp(prefix=".kitsu-backup-", dir=path.parent)
+        _remove_unfinished(path.parent)
+        number, name = tempfile.mkstemp(prefix=UNFINISHED, dir=path.parent)
     unfinished = Path(name)
     try:
+        _try_lock(number)
         with open(number, "w+b", buffering=0) as file:  # noqa: PTH123 - a number, not a path
             writer = Writer(path, file)
             yield writer
@@ -132,6 +137,23 @@ def writing(path: Path) -> Iterator[Writer]:
             os.close(folder)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _try_lock(number: int) -> bool:
+    """Lock an open file for this process. Return whether no other process has locked it."""
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # also of file systems without locks
+        return False
+    return True
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Remove the temporary files of killed processes, which have lost their locks."""
+    for path in folder.glob(f"{UNFINISHED}*"):
+        with suppress(OSError), path.open("rb") as file:
+            if _try_lock(file.fileno()):
+                path.unlink()
 
 
 def _check_free(path: Path) -> None:

@@ -1,0 +1,15 @@
+"""The job that deletes an account."""
+
+from datetime import timedelta
+
+from kitsu.domain.accounts.deletion import DeleteAccount
+from kitsu.domain.accounts.deletion import delete_account as delete
+from kitsu.domain.media.orphans import OrphanFiles
+from kitsu.domain.media.store import MediaStore
+from kitsu.jobs.registry import JobContext, runs
+
+
+@runs(DeleteAccount, limit=timedelta(hours=1), first_delay=timedelta(minutes=1), at_once=1)
+async def delete_account(context: JobContext, job: DeleteAccount) -> None:
+    media = MediaStore(context.settings.media_url, context.settings.media_s3_endpoint)
+    await delete(context.engine, OrphanFiles(context.engine, media), job.user_id)
