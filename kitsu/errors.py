@@ -23,6 +23,7 @@ ErrorCode = Annotated[
         "VALIDATION_ERROR",
         "AUTH_ERROR",
         "PERMISSION_DENIED",
+        "EMAIL_NOT_VERIFIED",
         "REGISTRATION_CLOSED",
         "INVITATION_REQUIRED",
         "NOT_FOUND",

@@ -213,6 +213,8 @@ def _account_context(settings: Settings, runner: StatementRunner, orphans: Orpha
         Policy("search", *settings.rate_limit_search),
         Policy("suggest", *settings.rate_limit_suggest),
         Policy("avatar", *settings.rate_limit_avatar),
+        Policy("mail", *settings.rate_limit_mail),
+        Policy("mail-address", *settings.rate_limit_mail_address),
     ]
     return AccountContext(
         runner=runner,
@@ -233,6 +235,7 @@ def _account_context(settings: Settings, runner: StatementRunner, orphans: Orpha
         refusal_seconds=settings.login_refusal_ms / 1000,
         refuse_common_passwords=settings.refuse_common_passwords,
         registration=settings.registration,
+        require_verified_email=settings.require_verified_email,
         mail_is_set_up=settings.mail_url.is_set_up,
         notify_security_events=(
             settings.mail_url.is_set_up if settings.notify_security_events is None else settings.notify_security_events

@@ -22,6 +22,7 @@ Action = Literal[
     "invitation revoked",
     "session ended",
     "sessions ended",
+    "reset mail sent",
     "collection hidden",
 ]
 

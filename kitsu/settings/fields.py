@@ -81,6 +81,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Passwords that may wait for a thread; further requests get 503."""
     refuse_common_passwords: parsers.Flag = False
     """Refuse new passwords that are among the 3,000 most common ones."""
+    require_verified_email: parsers.Flag = False
+    """Refuse logins of users who have not followed the link in the mail to their address. The admin site does not."""
     login_refusal_ms: Annotated[int, parsers.integer(0, 10_000, "ms")] = 1000
     """Duration of every refused login. It must be longer than the check of an old bcrypt password, about 500 ms."""
     registration: Annotated[str, parsers.one_of("open", "invite", "closed")] = "open"
@@ -101,6 +103,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Suggestions for one address; a search box requests them for each letter."""
     rate_limit_avatar: parsers.Rate = (30, 3600)
     """Avatar uploads of one user."""
+    rate_limit_mail: parsers.Rate = (5, 3600)
+    """Mails with a link for one account or address."""
+    rate_limit_mail_address: parsers.Rate = (300, 3600)
+    """Requests for such mails, and uses of their links, from one address."""
     trusted_proxies: parsers.Networks = ()
     """Proxies whose X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host are trusted."""
     media_url: Annotated[parsers.MediaURL, Shown("Avatars")] = "file://./uploads"

@@ -15,6 +15,7 @@ class User(Entity):
 
     email: Mapped[str] = mapped_column(String(255), unique=True)
     """In the user's spelling; `uq_users_email_lower` makes it unique whatever the case."""
+    email_verified_at: Mapped[Timestamp | None]
     password_hash: Mapped[str] = mapped_column(String(255))
     is_active: Mapped[bool] = mapped_column(server_default=true())
     avatar: Mapped[str | None] = mapped_column(String(255))
@@ -27,6 +28,10 @@ class User(Entity):
     deletion_at: Mapped[Timestamp | None]
     """When a job deletes the account, which its owner deactivated; null for all others."""
     deletion_reminded_at: Mapped[Timestamp | None]
+
+    @property
+    def email_verified(self) -> bool:
+        return self.email_verified_at is not None
 
 
 class AuthSession(Entity):
@@ -69,6 +74,8 @@ class AccountToken(Entity):
     token_hash: Mapped[str] = mapped_column(String(64), unique=True)
     email: Mapped[str | None] = mapped_column(String(255))
     """The address that it is bound to."""
+    state_hash: Mapped[str | None] = mapped_column(String(64))
+    """The SHA-256 of what must not have changed since: the stored password, or the address."""
     expires_at: Mapped[Timestamp] = mapped_column(index=True)
     used_at: Mapped[Timestamp | None]
 
@@ -93,5 +100,10 @@ for _column in (User.email, User.username):
 Index("ix_users_avatar", User.avatar, postgresql_where=User.avatar.is_not(None))
 Index("ix_users_created_at", User.created_at.desc(), User.id.desc())
 Index("ix_users_deletion_at", User.deletion_at, postgresql_where=User.deletion_at.is_not(None))
+Index(
+    "ix_account_tokens_reserved",
+    func.lower(AccountToken.email),
+    postgresql_where=(AccountToken.purpose == "revert-email") & AccountToken.used_at.is_(None),
+)
 Index("ix_auth_sessions_expires_at", AuthSession.expires_at)
 Index("ix_rate_limits_ends_at", RateLimit.ends_at)

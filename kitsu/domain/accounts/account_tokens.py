@@ -7,23 +7,39 @@ from hmac import digest
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, func, insert, update
+from sqlalchemy import Row, Text, Uuid, and_, bindparam, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
 from kitsu.db.engine import execute_core
 from kitsu.db.models import AccountToken
+from kitsu.db.statements import StatementRunner
 from kitsu.errors import BadRequest
 
 PURPOSE_PATHS = {
     "verify-email": "/verify-email",
     "reset-password": "/reset-password",
-    "change-email": "/change-email",
+    "change-email": "/confirm-email",
     "revert-email": "/revert-email",
     "invite": "/register",
-    "return": "/return",
 }
 """The paths of the front end to which the links of a purpose lead."""
+
+_is_usable = and_(AccountToken.used_at.is_(None), AccountToken.expires_at > func.now())
+_is_token = and_(
+    AccountToken.token_hash == bindparam("hash", type_=Text),
+    AccountToken.purpose == bindparam("purpose_", type_=Text),
+    _is_usable,
+)
+_OWNER: Any = select(AccountToken.user_id).where(_is_token)
+_RESERVED = select(
+    exists().where(
+        func.lower(AccountToken.email) == bindparam("address", type_=Text),
+        AccountToken.purpose == "revert-email",
+        _is_usable,
+        AccountToken.user_id.is_distinct_from(bindparam("but", type_=Uuid)),
+    )
+)
 
 
 class InvalidToken(BadRequest, message="The token is invalid or has expired"):
@@ -43,28 +59,60 @@ async def issue(
     purpose: str,
     lifetime: timedelta,
     email: str | None = None,
+    *,
+    state: str | None = None,
 ) -> UUID:
-    """Store a token in the caller's transaction, and return its id."""
+    """Store a token in the caller's transaction, and return its id.
+
+    It is bound to the address, and to a state of the account, such as the stored password: see `is_of_state`.
+    """
     token_id = uuid7()
-    token_hash = _hash(derive(secret_key, token_id, purpose))
-    values = {"id": token_id, "user_id": user_id, "purpose": purpose, "token_hash": token_hash, "email": email}
+    values = {
+        "id": token_id,
+        "user_id": user_id,
+        "purpose": purpose,
+        "token_hash": _hash(derive(secret_key, token_id, purpose)),
+        "email": email,
+        "state_hash": None if state is None else _hash(state),
+    }
     await execute_core(session, insert(AccountToken).values(**values, expires_at=func.now() + lifetime))
     return token_id
 
 
+async def owner_of(runner: StatementRunner, token: str, purpose: str) -> UUID:
+    """Return the user of a token that can be spent. Raises InvalidToken."""
+    user_id: UUID | None = await runner.value(_OWNER, {"hash": _hash(token), "purpose_": purpose})
+    if user_id is None:
+        raise InvalidToken
+    return user_id
+
+
 async def spend(session: AsyncSession, token: str, purpose: str) -> Row[Any]:
-    """Use a token in the caller's transaction, and return its user and its address. Raises InvalidToken."""
-    is_valid = (
-        AccountToken.token_hash == _hash(token),
-        AccountToken.purpose == purpose,
-        AccountToken.used_at.is_(None),
-        AccountToken.expires_at > func.now(),
-    )
-    statement = update(AccountToken).where(*is_valid).values(used_at=func.now())
-    row = (await execute_core(session, statement.returning(AccountToken.user_id, AccountToken.email))).one_or_none()
+    """Use a token in the caller's transaction, and return its row. Raises InvalidToken."""
+    statement = update(AccountToken).where(_is_token).values(used_at=func.now())
+    columns = (AccountToken.id, AccountToken.user_id, AccountToken.email, AccountToken.state_hash)
+    parameters = {"hash": _hash(token), "purpose_": purpose}
+    row = (await execute_core(session, statement.returning(*columns), parameters)).one_or_none()
     if row is None:
         raise InvalidToken
     return row
+
+
+async def revoke_tokens_since(session: AsyncSession, user_id: UUID, token_id: UUID) -> None:
+    """End the open tokens of a user that were issued after a token, in the caller's transaction."""
+    # Ids of version 7 are in the order of their times.
+    where = (AccountToken.user_id == user_id, AccountToken.id > token_id, AccountToken.used_at.is_(None))
+    await execute_core(session, update(AccountToken).where(*where).values(used_at=func.now()))
+
+
+async def is_reserved(session: AsyncSession, address: str, but: UUID | None = None) -> bool:
+    """Return whether the former owner of an address can still get it back. `but`: the user who wants it now."""
+    return bool(await session.scalar(_RESERVED, {"address": address, "but": but}))
+
+
+def is_of_state(token: Row[Any], state: str) -> bool:
+    """Return whether an account is in the state in which the token was issued."""
+    return bool(token.state_hash == _hash(state))
 
 
 def _hash(token: str) -> str:

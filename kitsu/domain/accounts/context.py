@@ -40,6 +40,7 @@ class AccountContext:
     registration: str
     """`open`, `invite` or `closed`."""
     mail_is_set_up: bool
+    require_verified_email: bool
     logins: Outcomes = field(
         default_factory=lambda: Outcomes("success", wrong=Unauthorized, limited=RateLimited, busy=ServiceUnavailable)
     )

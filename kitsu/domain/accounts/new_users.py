@@ -1,6 +1,7 @@
 """Insertion of an account: the address, the name that is made from it, and the constraints."""
 
 import re
+from datetime import UTC, datetime
 from functools import partial
 from secrets import token_hex
 
@@ -9,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from kitsu.db import models
 from kitsu.db.errors import translate_constraint_errors
+from kitsu.domain.accounts.account_tokens import is_reserved
 from kitsu.domain.accounts.permissions import Role
 from kitsu.domain.accounts.usernames import is_allowed
 from kitsu.errors import BadRequest, InvalidRequest
@@ -27,14 +29,24 @@ constraint_errors = partial(
 )
 
 
-async def insert_user(session: AsyncSession, email: str, password_hash: str, role: Role) -> models.User:
-    """Insert an account, whose name is made from the e-mail. Raises BadRequest when the e-mail is taken."""
+async def insert_user(
+    session: AsyncSession, email: str, password_hash: str, role: Role, *, is_verified: bool = False
+) -> models.User:
+    """Insert an account, whose name is made from the e-mail. Raises BadRequest when the e-mail is taken.
+
+    `is_verified`: the owner of the address has proved it.
+    """
+    if await is_reserved(session, email):
+        raise email_taken()
+    verified_at = datetime.now(UTC) if is_verified else None
     local_part = re.sub(r"[^A-Za-z0-9_-]", "", email.split("@", maxsplit=1)[0])
     username = local_part[:32]
     while True:
         if not is_allowed(username):
             username = f"{(local_part or 'user')[:19]}-{token_hex(6)}"
-        user = models.User(email=email, username=username, password_hash=password_hash, role=role)
+        user = models.User(
+            email=email, username=username, password_hash=password_hash, role=role, email_verified_at=verified_at
+        )
         try:
             with constraint_errors():
                 async with session.begin_nested():

@@ -23,14 +23,21 @@ MAX_DEVICES = 1000  # of a user, newest first, with which a login is compared
 MAX_DEVICE_LENGTH = 150
 
 
-async def notify(session: AsyncSession, context: AccountContext, user_id: UUID, event: Event, **values: str) -> None:
-    """Tell a user of an event when the session's transaction is committed, if NOTIFY_SECURITY_EVENTS holds."""
+async def notify(
+    session: AsyncSession, context: AccountContext, user_id: UUID, event: Event, *, to: str | None = None, **values: str
+) -> None:
+    """Tell a user of an event when the session's transaction is committed, if NOTIFY_SECURITY_EVENTS holds.
+
+    `to` is an address in place of the account's.
+    """
     if not context.notify_security_events:
         return
     query = select(User.email, User.username, User.timezone).where(User.id == user_id)
     user = (await execute_core(session, query)).one()
     time = f"{datetime.now(ZoneInfo(user.timezone)):%Y-%m-%d %H:%M} ({user.timezone})"
-    await send_mail(session, f"notice-{event}", user.email, token_id=None, username=user.username, time=time, **values)
+    await send_mail(
+        session, f"notice-{event}", to or user.email, token_id=None, username=user.username, time=time, **values
+    )
 
 
 async def notify_new_device(session: AsyncSession, context: AccountContext, user_id: UUID, device: Device) -> None:

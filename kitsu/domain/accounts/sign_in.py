@@ -19,13 +19,20 @@ from kitsu.domain.accounts.permissions import PERMISSIONS
 from kitsu.domain.accounts.registration import admit_registration, check_registration
 from kitsu.domain.accounts.sessions import Device, Identity, Tokens
 from kitsu.domain.accounts.users import UserService, keep_an_administrator
+from kitsu.domain.accounts.verification import EmailNotVerified, send_verification
 from kitsu.domain.concurrency import released_slot
 from kitsu.domain.rate_limits import network_of
 from kitsu.errors import Forbidden, InvalidRequest, RateLimited, Unauthorized
 
 log = structlog.get_logger("kitsu.security")
 
-_CREDENTIALS = select(User.id, User.password_hash, MAY_SIGN_IN.label("may_sign_in"), User.role)
+_CREDENTIALS = select(
+    User.id,
+    User.password_hash,
+    MAY_SIGN_IN.label("may_sign_in"),
+    User.role,
+    User.email_verified_at.is_not(None).label("email_verified"),
+)
 _BY_EMAIL = _CREDENTIALS.where(func.lower(User.email) == func.lower(bindparam("subject")))
 _BY_ID = _CREDENTIALS.where(User.id == bindparam("subject", type_=Uuid))
 
@@ -41,8 +48,14 @@ class AccountService(UserService):
         """
         check_registration(self._context, invitation)
         address, password_hash = await self._new_credentials(email, password)
-        await admit_registration(self._session, self._context, address, invitation)
-        user = await insert_user(self._session, address, password_hash, "user")
+        is_verified = await admit_registration(self._session, self._context, address, invitation)
+        user = await insert_user(self._session, address, password_hash, "user", is_verified=is_verified)
+        if not is_verified:
+            await send_verification(self._session, self._context.session_rules.secret_key, user)
+            if self._context.require_verified_email:
+                await self._session.commit()
+                log.info("user registered", user_id=str(user.id))
+                raise EmailNotVerified
         tokens = await self._sessions.start(user.id, device)
         await self._session.commit()
         log.info("user registered", user_id=str(user.id))
@@ -54,7 +67,13 @@ class AccountService(UserService):
             return await self.admit(await self._credentials(email, password, device), device)
 
     async def admit(self, found: Any, device: Device) -> Tokens:
-        """Start a session of an active user who has proved to be this user, in any way. `found`: the credentials."""
+        """Start a session of an active user who has proved to be this user, in any way. `found`: the credentials.
+
+        Raises EmailNotVerified.
+        """
+        if self._context.require_verified_email and not found["email_verified"]:
+            await self._session.commit()
+            raise EmailNotVerified
         is_back = await bring_back(self._session, found["id"])
         await notify_new_device(self._session, self._context, found["id"], device)
         tokens = await self._sessions.start(found["id"], device)

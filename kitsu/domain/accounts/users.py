@@ -49,6 +49,7 @@ class User(msgspec.Struct, kw_only=True):
 
     id: UUID
     email: Annotated[str, described("The e-mail address.", "kaguya@example.org")]
+    email_verified: Annotated[bool, described("Whether the user has followed a link that was sent to the address.")]
     username: Annotated[str, described("The public name, unique among all users.", "kaguya")]
     role: Role
     is_active: Annotated[bool, described("Whether the user may log in.")]
@@ -71,7 +72,7 @@ class UserChange(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _user = models.User
-_COLUMNS = columns_of(User, _user)
+_COLUMNS = columns_of(User, _user, email_verified=_user.email_verified_at.is_not(None))
 _FIELDS = [column.key for column in _COLUMNS]
 _ONE = select(*_COLUMNS).where(_user.id == bindparam("user_id", type_=Uuid))
 _PUBLIC = select(*_COLUMNS).where(
@@ -161,6 +162,8 @@ class UserService(SQLAlchemyAsyncRepositoryService[models.User]):
         user = await self._locked(user_id)
         before = {name: getattr(user, name) for name in values}
         await self._change(user, values)
+        if before.get("email") != values.get("email"):
+            user.email_verified_at = None
         if change.is_active is False:
             await self._sessions.revoke_all(user_id, "account")
         # Without the addresses, which a deleted user would leave in the log.

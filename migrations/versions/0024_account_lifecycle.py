@@ -6,7 +6,7 @@ Revises: 0023
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0026"
+revision = "0024"
 down_revision = "0023"
 
 
