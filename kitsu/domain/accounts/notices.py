@@ -30,13 +30,15 @@ async def notify(session: AsyncSession, context: AccountContext, user_id: UUID, 
     if not context.notify_security_events:
         return
     query = select(User.email, User.username, User.timezone).where(User.id == user_id)
-    user = (await execute_core(session, query)).one()
+    user = (await execute_core(session, query)).one_or_none()
+    if user is None:  # deleted a moment ago
+        return
     time = f"{datetime.now(ZoneInfo(user.timezone)):%Y-%m-%d %H:%M} ({user.timezone})"
     await send_mail(session, f"notice-{event}", user.email, token_id=None, username=user.username, time=time, **values)
 
 
 async def notify_new_device(session: AsyncSession, context: AccountContext, user_id: UUID, device: Device) -> None:
-    """Tell a user of a login with a browser or from a network that no session so far had, unless it is the first one.
+    """Tell a user of a login with a browser from a network that no session so far had, unless it is the first login.
 
     It must be called before the session of the login starts.
     """
