@@ -26,7 +26,7 @@ def _mailer(settings: Settings) -> Mailer:
 
 @runs(
     SendMail,
-    limit=timedelta(minutes=4),
+    limit=timedelta(minutes=10),
     retries=RETRIES,
     first_delay=timedelta(seconds=10),
     max_delay=timedelta(minutes=30),

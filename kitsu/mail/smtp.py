@@ -18,8 +18,10 @@ from kitsu.mail.transports import MailError, MailRefused
 from kitsu.settings.mail import MailURL
 
 CONNECT_SECONDS = 10.0
-RESPONSE_SECONDS = 60.0
-"""Time that the server has for each response. A mail that it accepts later is sent again."""
+RESPONSE_SECONDS = 30.0
+"""Time that the server has for each response to the greeting and the login."""
+DELIVERY_SECONDS = 300.0
+"""Time for each response to a mail. One that the server accepts later is sent again: RFC 5321, 4.5.3.2.6."""
 PERMANENT = range(500, 600)
 MAX_REASON_LENGTH = 300
 
@@ -33,7 +35,7 @@ class MailServer:
     async def send(self, message: EmailMessage) -> None:
         async with self._connected() as client:
             try:
-                await client.send_message(message)
+                await client.send_message(message, timeout=DELIVERY_SECONDS)
             except SMTPRecipientsRefused as error:
                 refusal = error.recipients[0]
                 raise _error_of(refusal, is_final=refusal.code in PERMANENT) from None

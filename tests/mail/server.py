@@ -47,8 +47,17 @@ class Inbox:
 
 
 @contextmanager
-def running(inbox: Inbox, *, port: int | None = None, context: ssl.SSLContext | None = None) -> Iterator[Inbox]:
-    """Run a server, with a context for STARTTLS and a login, and note its address in the inbox."""
+def running(
+    inbox: Inbox,
+    *,
+    port: int | None = None,
+    context: ssl.SSLContext | None = None,
+    tls_context: ssl.SSLContext | None = None,
+) -> Iterator[Inbox]:
+    """Run a server, and note its address in the inbox.
+
+    `context` is for STARTTLS, which it then requires with a login; `tls_context` for TLS from the start.
+    """
 
     def authenticate(_server: SMTP, _session: Session, _envelope: Envelope, _method: str, data: Any) -> AuthResult:
         return AuthResult(success=data == LoginPassword(USER.encode(), PASSWORD.encode()), handled=False)
@@ -61,9 +70,11 @@ def running(inbox: Inbox, *, port: int | None = None, context: ssl.SSLContext | 
             "auth_required": True,
             "authenticator": authenticate,
         }
-    controller = Controller(inbox, hostname="127.0.0.1", port=port or free_port(), ready_timeout=30, **options)
+    controller = Controller(
+        inbox, hostname="127.0.0.1", port=port or free_port(), ready_timeout=30, ssl_context=tls_context, **options
+    )
     controller.start()
-    inbox.url = f"smtp://127.0.0.1:{controller.port}"
+    inbox.url = f"smtp{'s' if tls_context else ''}://127.0.0.1:{controller.port}"
     try:
         yield inbox
     finally:

@@ -146,6 +146,12 @@ def test_mail_is_sent_with_starttls_and_login(context: ssl.SSLContext) -> None:
     assert len(inbox.mails) == 2
 
 
+def test_mail_is_sent_with_tls_from_the_start(context: ssl.SSLContext) -> None:
+    with running(Inbox(), tls_context=context) as inbox:
+        send(inbox.url)
+    assert len(inbox.mails) == 1
+
+
 def test_wrong_password_fails_without_showing_it(context: ssl.SSLContext) -> None:
     with running(Inbox(), context=context) as inbox, pytest.raises(MailError, match="535") as caught:
         send(inbox.url.replace("//", "//kitsu:hunter3@"))

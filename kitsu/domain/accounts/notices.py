@@ -1,12 +1,12 @@
 """Notices by mail about what happens to an account."""
 
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kitsu.db.engine import execute_core
@@ -21,6 +21,8 @@ Event = Literal["new-device", "password-changed", "email-changed", "second-facto
 
 MAX_DEVICES = 1000  # of a user, newest first, with which a login is compared
 MAX_DEVICE_LENGTH = 150
+SESSION_TIME = timedelta(days=30)
+"""An older account without sessions had some that were purged."""
 
 
 async def notify(
@@ -33,7 +35,9 @@ async def notify(
     if not context.notify_security_events:
         return
     query = select(User.email, User.username, User.timezone).where(User.id == user_id)
-    user = (await execute_core(session, query)).one()
+    user = (await execute_core(session, query)).one_or_none()
+    if user is None:  # deleted a moment ago
+        return
     time = f"{datetime.now(ZoneInfo(user.timezone)):%Y-%m-%d %H:%M} ({user.timezone})"
     await send_mail(
         session, f"notice-{event}", to or user.email, token_id=None, username=user.username, time=time, **values
@@ -41,16 +45,17 @@ async def notify(
 
 
 async def notify_new_device(session: AsyncSession, context: AccountContext, user_id: UUID, device: Device) -> None:
-    """Tell a user of a login with a browser or from a network that no session so far had, unless it is the first one.
+    """Tell a user of a login with a browser from a network that no session so far had, unless it is the first login.
 
-    Call it before the session of the login starts.
+    It must be called before the session of the login starts.
     """
     if not context.notify_security_events:
         return
     query = select(AuthSession.ip, AuthSession.user_agent).where(AuthSession.user_id == user_id)
     rows = await execute_core(session, query.order_by(AuthSession.id.desc()).limit(MAX_DEVICES))
     known = {_fingerprint(row.ip or "", row.user_agent) for row in rows}
-    if known and _fingerprint(device.ip, device.user_agent) not in known:
+    is_old = select(User.created_at < func.now() - SESSION_TIME).where(User.id == user_id)
+    if _fingerprint(device.ip, device.user_agent) not in known and (known or await session.scalar(is_old)):
         shown = " ".join((device.user_agent or "unknown").split())[:MAX_DEVICE_LENGTH]
         await notify(session, context, user_id, "new-device", device=shown, ip=device.ip)
 

@@ -22,6 +22,7 @@ from kitsu.db.statements import StatementRunner
 from kitsu.domain.accounts.context import AccountContext
 from kitsu.domain.accounts.deactivation import IS_VISIBLE, delete_user
 from kitsu.domain.accounts.new_users import constraint_errors, insert_user, valid_email
+from kitsu.domain.accounts.notices import notify
 from kitsu.domain.accounts.passwords import check_new
 from kitsu.domain.accounts.permissions import Role
 from kitsu.domain.accounts.profile import IsPublic, ProfileChange, Timezone
@@ -161,6 +162,8 @@ class UserService(SQLAlchemyAsyncRepositoryService[models.User]):
             await keep_an_administrator(self._session, user_id)
         user = await self._locked(user_id)
         before = {name: getattr(user, name) for name in values}
+        if values.get("email", user.email) != user.email:
+            await notify(self._session, self._context, user_id, "email-changed")  # to the old address
         await self._change(user, values)
         if before.get("email") != values.get("email"):
             user.email_verified_at = None

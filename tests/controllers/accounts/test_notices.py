@@ -81,6 +81,30 @@ async def test_other_addresses_of_an_ipv6_network_are_known(database: URL) -> No
     assert len(await mails(database)) == 1
 
 
+@pytest.mark.parametrize(("age", "is_sent"), [("29 days", False), ("31 days", True)])
+async def test_first_login_of_a_new_account_sends_no_notice_and_after_purged_sessions_one(
+    database: URL, age: str, *, is_sent: bool
+) -> None:
+    async with service(database) as client:
+        await register(client)
+        await execute(database, "DELETE FROM auth_sessions", f"UPDATE users SET created_at = now() - interval '{age}'")
+        await login(client)
+    assert len(await mails(database)) == is_sent
+
+
+async def test_email_that_an_administrator_changes_sends_a_notice_to_the_old_one(database: URL) -> None:
+    async with service(database) as client:
+        tokens = await register(client)
+        await execute(database, "UPDATE users SET role = 'admin'")
+        (user_id,) = await column(database, "SELECT id FROM users")
+        for email in ("new@example.org", "NEW@example.org"):
+            body = {"email": email}
+            response = await client.patch(f"/users/{user_id}", json=body, headers=bearer(tokens))
+            assert response.status_code == 200
+    (mail,) = await mails(database)
+    assert (mail["template"], mail["to"]) == ("notice-email-changed", EMAIL)
+
+
 async def test_registration_and_wrong_password_send_no_notice(database: URL) -> None:
     async with service(database) as client:
         await register(client)
