@@ -15,6 +15,7 @@ _SMTP_URL = re.compile(
 )
 _FOLDER_URL = re.compile(r"file://(?P<folder>\.?/[^?#\0\r\n]*)")
 _CONTROL_CHARACTER = re.compile(r"[\0-\x1f\x7f]")
+_NAMED = re.compile(r'"?(?P<name>[^"<>]*)"?\s*<(?P<address>[^<>]*)>')
 _TRUTHS = {"true": True, "false": False}
 SMTP_PORT, SUBMISSION_PORT, TLS_PORT = 25, 587, 465
 
@@ -87,11 +88,13 @@ def mailbox(text: str) -> str:
     """Return an address with an optional name in the form of a header."""
     if _CONTROL_CHARACTER.search(text):
         raise ValueError("it has a line break or another control character")
+    named = _NAMED.fullmatch(text)
+    name, address = (named["name"].strip(), named["address"]) if named else ("", text)
     try:
-        found = validate_email(text, check_deliverability=False, allow_display_name=True)
+        found = validate_email(address, check_deliverability=False)
     except EmailNotValidError as error:
         raise ValueError(str(error).rstrip(".")) from None
-    return str(Address(found.display_name or "", addr_spec=found.ascii_email or found.normalized))
+    return str(Address(name, addr_spec=found.ascii_email or found.normalized))
 
 
 def folder(text: str) -> Path:

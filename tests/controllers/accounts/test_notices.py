@@ -1,0 +1,138 @@
+"""Notices by mail: which requests enqueue one, and what it says."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy.engine import URL
+
+from kitsu.settings.mail import MailURL
+from tests.accounts import EMAIL, PASSWORD, bearer, register
+from tests.admin.browser import Browser
+from tests.application import client_of
+from tests.databases import column, execute
+
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+SERVER = MailURL("smtp", host="mail.example.org", port=25)
+PROXIED = {"trusted_proxies": ("127.0.0.0/8",)}
+
+
+@asynccontextmanager
+async def service(database: URL, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(database, **{"mail_url": SERVER, "login_refusal_ms": 0, **PROXIED, **settings}) as client:
+        client.headers["User-Agent"] = FIREFOX
+        yield client
+
+
+async def mails(database: URL) -> list[dict[str, Any]]:
+    """Return the mails in the queue."""
+    query = "SELECT convert_from(payload, 'UTF8') FROM pgqueuer WHERE entrypoint = 'send-mail' ORDER BY id"
+    return [json.loads(payload) for payload in await column(database, query)]
+
+
+async def login(
+    client: httpx.AsyncClient, *, password: str = PASSWORD, agent: str = FIREFOX, ip: str = "203.0.113.7"
+) -> None:
+    headers = {"User-Agent": agent, "X-Forwarded-For": ip}
+    response = await client.post("/auth/login", json={"email": EMAIL, "password": password}, headers=headers)
+    assert response.status_code == (200 if password == PASSWORD else 401)
+
+
+async def test_login_on_new_device_sends_a_notice(database: URL) -> None:
+    async with service(database) as client:
+        tokens = await register(client)
+        await client.patch("/users/me", json={"timezone": "Asia/Tokyo"}, headers=bearer(tokens))
+        await login(client)
+    (mail,) = await mails(database)
+    assert (mail["template"], mail["to"], mail["token_id"]) == ("notice-new-device", EMAIL, None)
+    values = mail["values"]
+    assert (values["device"], values["ip"], values["username"]) == (FIREFOX, "203.0.113.7", "kaguya")
+    assert values["time"].endswith(" (Asia/Tokyo)")
+
+
+@pytest.mark.parametrize(
+    ("agent", "ip", "is_new"),
+    [
+        (FIREFOX, "203.0.113.7", False),
+        (FIREFOX.replace("140", "141"), "203.0.113.7", False),
+        (FIREFOX.replace("X11; Linux x86_64", "Macintosh"), "203.0.113.7", True),
+        (FIREFOX, "203.0.113.8", True),
+        (FIREFOX, "2001:db8::1", True),
+    ],
+)
+async def test_device_is_known_by_browser_and_network(database: URL, agent: str, ip: str, *, is_new: bool) -> None:
+    async with service(database) as client:
+        await register(client)
+        await login(client)
+        await login(client, agent=agent, ip=ip)
+        assert len(await mails(database)) == 1 + is_new
+        await login(client, agent=agent, ip=ip)
+        assert len(await mails(database)) == 1 + is_new
+
+
+async def test_other_addresses_of_an_ipv6_network_are_known(database: URL) -> None:
+    async with service(database) as client:
+        await register(client)
+        for ip in ("2001:db8::1", "2001:db8::2:1"):
+            await login(client, ip=ip)
+    assert len(await mails(database)) == 1
+
+
+async def test_registration_and_wrong_password_send_no_notice(database: URL) -> None:
+    async with service(database) as client:
+        await register(client)
+        await login(client, password="wrong password", agent="curl/8")
+    assert await mails(database) == []
+
+
+async def test_line_breaks_and_length_of_device_are_bounded(database: URL) -> None:
+    async with service(database) as client:
+        await register(client)
+        await login(client, agent=f"a\t{'b' * 4000}")
+    (mail,) = await mails(database)
+    assert mail["values"]["device"] == f"a {'b' * 148}"
+
+
+async def change_password(client: httpx.AsyncClient, tokens: dict[str, str], current: str) -> int:
+    body = {"current_password": current, "new_password": "another long password"}
+    return (await client.post("/auth/password", json=body, headers=bearer(tokens))).status_code
+
+
+async def test_changed_password_sends_a_notice_and_refused_change_none(database: URL) -> None:
+    async with service(database) as client:
+        tokens = await register(client)
+        assert await change_password(client, tokens, "wrong password") == 401
+        assert await mails(database) == []
+        assert await change_password(client, tokens, PASSWORD) == 204
+    (mail,) = await mails(database)
+    assert (mail["template"], mail["to"]) == ("notice-password-changed", EMAIL)
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_sent"),
+    [
+        ({"mail_url": MailURL("console")}, False),
+        ({"mail_url": MailURL("console"), "notify_security_events": True}, True),
+        ({"notify_security_events": False}, False),
+    ],
+)
+async def test_setting_decides_about_notices(database: URL, settings: dict[str, Any], *, is_sent: bool) -> None:
+    async with service(database, **settings) as client:
+        tokens = await register(client)
+        await login(client)
+        await change_password(client, tokens, PASSWORD)
+    assert len(await mails(database)) == 2 * is_sent
+
+
+async def test_sign_in_to_admin_site_on_new_device_sends_a_notice(database: URL) -> None:
+    async with service(database) as client:
+        await register(client)
+        await execute(database, "UPDATE users SET role = 'editor'")
+        browser = Browser(client)
+        await browser.sign_in(EMAIL)
+    (mail,) = await mails(database)
+    assert mail["template"] == "notice-new-device"
+    assert mail["values"]["ip"] == "127.0.0.1"
