@@ -1,5 +1,6 @@
 """Deactivation by the owner: invisible at once, a login brings the account back, and afterwards it is deleted."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -104,6 +105,21 @@ async def test_login_brings_account_back_with_its_data(api: httpx.AsyncClient, d
     user = (await me(api, response.json())).json()
     assert (user["username"], user["deletion_at"]) == ("Kaguya", None)
     assert await seen(api, collection_id) == [200] * 3
+
+
+async def test_login_during_deactivation_leaves_no_session_of_a_deactivated_account(
+    api: httpx.AsyncClient, database: URL
+) -> None:
+    tokens = await register(api)
+    for _ in range(8):
+        responses = await asyncio.gather(login(api), deactivate(api, tokens), login(api), login(api))
+        assert all(response.status_code == 200 for response in responses)
+        query = """
+            SELECT row(deletion_at IS NULL, (SELECT count(*) FROM auth_sessions WHERE revoked_at IS NULL)) FROM users
+        """
+        ((is_active, sessions),) = await column(database, query)
+        assert is_active == (sessions > 0)
+        tokens = (await login(api)).json()
 
 
 async def test_login_after_time_of_deletion_is_refused(api: httpx.AsyncClient, database: URL) -> None:
