@@ -244,7 +244,8 @@ async def test_purge_deletes_old_rows_in_batches(database: URL, tmp_path: Path) 
     assert await fetch(database, "SELECT entrypoint FROM pgqueuer ORDER BY 1") == [("failed29",), ("queued31",)]
     assert (await invoked(tmp_path, "purge", database=database))[1] == (
         "Removed 0 sessions, 0 refresh tokens, 0 account tokens, 0 tombstones, 0 idempotency keys, 0 merged rows, "
-        "0 missed searches, 0 counters, 0 unfinished imports, 0 library imports, 0 failed jobs, 0 job log lines, 0 stray files.\n"
+        "0 missed searches, 0 counters, 0 unfinished imports, 0 library imports, 0 failed jobs, 0 job log lines, "
+        "0 stray files.\n"
     )
 
 

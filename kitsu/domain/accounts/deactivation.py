@@ -77,7 +77,8 @@ async def remind_owners(session: AsyncSession) -> None:
 async def bring_back(session: AsyncSession, user_id: UUID) -> bool:
     """Bring an account back whose owner signs in, in the caller's transaction. Return whether it was deactivated.
 
-    Call it after the insertion of the session, which waits for a deactivation in progress. Raises Unauthorized after the time of its deletion.
+    Call it after the insertion of the session, which waits for a deactivation in progress. Raises Unauthorized
+    after the time of the deletion.
     """
     row = (await execute_core(session, _BRING_BACK, {"user_id": user_id})).one_or_none()
     if row is not None and row.deletion_at is not None:
