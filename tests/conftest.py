@@ -167,8 +167,9 @@ async def module_database(server: URL, template: URL) -> AsyncIterator[URL]:
 
 @pytest.fixture
 async def accountless(module_database: URL) -> URL:
-    """Delete the accounts of the test before, with all that belongs to them, and the counters of rate limits."""
-    await execute(module_database, "DELETE FROM users", "DELETE FROM rate_limits", "DELETE FROM admin_actions")
+    """Delete the accounts, counters of rate limits and jobs of the test before."""
+    tables = ("users", "rate_limits", "admin_actions", "account_tokens", "pgqueuer")
+    await execute(module_database, *(f"DELETE FROM {table}" for table in tables))
     return module_database
 
 

@@ -32,6 +32,7 @@ MENU = (
 NOTICES = {
     "collection-hidden": "The collection is private now.",
     "signed-out": "You are signed out.",
+    "reset-mail-sent": "A mail with a link to reset the password is on its way.",
     "session-ended": "The session was ended.",
     "sessions-ended": "All sessions were ended.",
     "anime-added": "The anime was added.",

@@ -111,6 +111,16 @@ async def test_end_of_all_sessions_signs_the_user_out_and_is_logged(admin: Brows
     assert (await admin.client.get("/admin/users")).status_code == 200
 
 
+async def test_mail_to_reset_the_password_is_sent_and_logged(admin: Browser, editor: Browser, backend: Backend) -> None:
+    page = f"/users/{editor.user_id}"
+    response = await admin.send(page, action=f"{page}/send-reset-mail")
+    assert response.headers["location"] == f"/admin{page}?done=reset-mail-sent"
+    assert re.search(r'data-label="Action">reset mail sent<', await admin.open(page))
+    query = "SELECT convert_from(payload, 'UTF8')::json ->> 'template' FROM pgqueuer WHERE payload::text ~ $1"
+    address = f"{editor.user_id}@example.org"
+    assert await backend.rows.fetchval(query, address.encode().hex()) == "reset-password"
+
+
 async def test_account_that_its_owner_deactivated_shows_the_day_of_its_deletion(
     admin: Browser, editor: Browser, backend: Backend
 ) -> None:

@@ -209,6 +209,8 @@ INSERT INTO pgqueuer_log (job_id, status, entrypoint, priority, created)
 SELECT n, 'queued', 'old', 0, now() - interval '31 days' FROM generate_series(1, {MANY}) n;
 INSERT INTO pgqueuer_log (job_id, status, entrypoint, priority, created)
 VALUES (1, 'queued', 'new', 0, now() - interval '29 days');
+INSERT INTO account_tokens (id, purpose, token_hash, expires_at)
+SELECT gen_random_uuid(), 'invite', days, now() - days * interval '1 day' FROM (VALUES (29), (31)) AS ago (days);
 INSERT INTO pgqueuer (entrypoint, priority, status, updated)
 SELECT status || days, 0, status::pgqueuer_status, now() - days * interval '1 day'
 FROM (VALUES ('failed', 31), ('failed', 29), ('queued', 31)) AS jobs (status, days);
@@ -220,7 +222,8 @@ async def test_purge_deletes_old_rows_in_batches(database: URL, tmp_path: Path) 
     code, output, errors = await invoked(tmp_path, "purge", database=database)
     assert code == 0, errors
     assert output == (
-        f"Removed {MANY + BATCH:,} sessions, {MANY:,} refresh tokens, 1 tombstones, 1 idempotency keys, 1 merged rows, "
+        f"Removed {MANY + BATCH:,} sessions, {MANY:,} refresh tokens, 1 account tokens, 1 tombstones, "
+        "1 idempotency keys, 1 merged rows, "
         f"1 missed searches, {MANY:,} counters, 1 unfinished imports, 1 library imports, "
         f"1 failed jobs, {MANY:,} job log lines, 0 stray files.\n"
     )
@@ -240,8 +243,9 @@ async def test_purge_deletes_old_rows_in_batches(database: URL, tmp_path: Path) 
     assert await fetch(database, "SELECT entrypoint FROM pgqueuer_log") == [("new",)]
     assert await fetch(database, "SELECT entrypoint FROM pgqueuer ORDER BY 1") == [("failed29",), ("queued31",)]
     assert (await invoked(tmp_path, "purge", database=database))[1] == (
-        "Removed 0 sessions, 0 refresh tokens, 0 tombstones, 0 idempotency keys, 0 merged rows, 0 missed searches, "
-        "0 counters, 0 unfinished imports, 0 library imports, 0 failed jobs, 0 job log lines, 0 stray files.\n"
+        "Removed 0 sessions, 0 refresh tokens, 0 account tokens, 0 tombstones, 0 idempotency keys, 0 merged rows, "
+        "0 missed searches, 0 counters, 0 unfinished imports, 0 library imports, 0 failed jobs, 0 job log lines, "
+        "0 stray files.\n"
     )
 
 

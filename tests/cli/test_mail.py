@@ -1,9 +1,14 @@
-"""`kitsu mail-test`: sends a mail and prints the result."""
+"""`kitsu mail-test` and `kitsu send-reset-mail`."""
 
 from pathlib import Path
 
-from tests.cli.invoke import invoke
+from sqlalchemy.engine import URL
+
+from tests.accounts import EMAIL, register
+from tests.application import client_of
+from tests.cli.invoke import invoke, invoked
 from tests.cli.process import free_port, kitsu
+from tests.databases import column
 from tests.mail.server import Inbox, running
 
 TO = "kaguya@example.org"
@@ -32,3 +37,17 @@ def test_mail_test_refuses_wrong_address_and_wrong_template(tmp_path: Path) -> N
     (tmp_path / "en/test.txt").write_text("{{ nothing }}")
     code, _, errors = invoke(tmp_path, "mail-test", TO, MAIL_TEMPLATES=".")
     assert (code, errors) == (1, "Error: A template in MAIL_TEMPLATES is wrong: 'nothing' is undefined\n")
+
+
+async def test_send_reset_mail_sends_a_link_and_is_logged(database: URL, tmp_path: Path) -> None:
+    async with client_of(database) as client:
+        await register(client)
+    code, output, errors = await invoked(tmp_path, "send-reset-mail", EMAIL.upper(), database=database)
+    assert code == 0, errors
+    assert output == f"The worker sends a mail to {EMAIL.upper()}. Its link works for one hour.\n"
+    assert await column(database, "SELECT purpose FROM account_tokens ORDER BY created_at DESC LIMIT 1") == [
+        "reset-password"
+    ]
+    assert await column(database, "SELECT action FROM admin_actions") == ["reset mail sent"]
+    code, _, errors = await invoked(tmp_path, "send-reset-mail", "unknown@example.org", database=database)
+    assert (code, errors) == (1, "Error: User not found\n")

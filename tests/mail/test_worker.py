@@ -97,9 +97,6 @@ def test_refused_recipient_is_a_failed_job_without_retry(tmp_path: Path, databas
 
 
 TOKENS = """
-CREATE TABLE IF NOT EXISTS account_tokens (
-    id uuid PRIMARY KEY, purpose text, token_hash text, expires_at timestamptz, used_at timestamptz
-);
 INSERT INTO account_tokens (id, purpose, token_hash, expires_at, used_at) VALUES
     ('{usable}', 'invite', 'a', now() + interval '1 hour', NULL),
     ('{used}', 'invite', 'b', now() + interval '1 hour', now()),

@@ -14,6 +14,7 @@ from kitsu.admin.forms import Form
 from kitsu.admin.lists import page_request, paging
 from kitsu.admin.navigation import see
 from kitsu.domain.accounts.permissions import PERMISSIONS, Role
+from kitsu.domain.accounts.recovery import RecoveryService
 from kitsu.domain.accounts.sessions import SessionReader, SessionService
 from kitsu.domain.accounts.user_sessions import UserSessions
 from kitsu.domain.accounts.users import MAX_FOUND, User, UserChange, UserReader, UserService
@@ -40,6 +41,7 @@ class UsersController(Controller):
         "users": service(UserService),
         "sessions": service(SessionService),
         "user_sessions": service(UserSessions),
+        "recovery": service(RecoveryService),
     }
     reader: UserReader
     session_reader: SessionReader
@@ -98,6 +100,14 @@ class UsersController(Controller):
         """End all sessions of a user."""
         await user_sessions.end_all(user_id, by=request.user.user_id)
         return see(f"/users/{user_id}", done="sessions-ended")
+
+    @post("/{user_id:uuid}/send-reset-mail")
+    async def send_reset_mail(
+        self, request: AdminRequest, user_id: FromPath[UUID], recovery: NamedDependency[RecoveryService]
+    ) -> Redirect:
+        """Send a user the link to reset the password."""
+        await recovery.send_reset(user_id, by=request.user.user_id)
+        return see(f"/users/{user_id}", done="reset-mail-sent")
 
     async def _page(self, request: AdminRequest, user: User, form: Form, status: int = 200) -> Template:
         sessions = await self.session_reader.active_sessions(user.id, request.user.session_id)

@@ -48,3 +48,9 @@ def mails_without_tls(settings: Settings) -> Iterator[str]:
 @check("kitsu.E506", Tag.MAIL, deploy=True, hint="Correct the file, or remove it.")
 def wrong_templates(settings: Settings) -> Iterator[str]:
     yield from Templates(settings.mail_templates).problems()
+
+
+@check("kitsu.E507", Tag.MAIL, Tag.SETTINGS, deploy=True, hint="Set MAIL_URL to a mail server.")
+def verification_without_mail(settings: Settings) -> Iterator[str]:
+    if settings.require_verified_email and not settings.mail_url.is_set_up:
+        yield "REQUIRE_VERIFIED_EMAIL is on, but mails are only printed: no new user can log in."

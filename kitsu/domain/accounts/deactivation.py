@@ -61,7 +61,7 @@ _DELETE = delete(User).where(_by_id)
 
 
 async def deactivate(session: AsyncSession, user_id: UUID) -> datetime:
-    """Deactivate an account and tell its owner, in the caller's transaction. Return the time of its deletion."""
+    """Deactivate a locked account and tell its owner, in the caller's transaction. Return the time of its deletion."""
     user = (await execute_core(session, _DEACTIVATE, {"user_id": user_id})).one()
     await _send(session, "account-deactivated", user)
     deletion_at: datetime = user.deletion_at
@@ -77,7 +77,8 @@ async def remind_owners(session: AsyncSession) -> None:
 async def bring_back(session: AsyncSession, user_id: UUID) -> bool:
     """Bring an account back whose owner signs in, in the caller's transaction. Return whether it was deactivated.
 
-    Raises Unauthorized after the time of its deletion.
+    Call it after the insertion of the session, which waits for a deactivation in progress. Raises Unauthorized
+    after the time of the deletion.
     """
     row = (await execute_core(session, _BRING_BACK, {"user_id": user_id})).one_or_none()
     if row is not None and row.deletion_at is not None:

@@ -4,20 +4,13 @@ from typing import ClassVar
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import DateTime, Text, Uuid, column, func, select, table
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from uuid_utils.compat import uuid7
 
+from kitsu.db.models import AccountToken
 from kitsu.domain.accounts.account_tokens import PURPOSE_PATHS, derive
 from kitsu.domain.jobs import Job, enqueue
-
-_TOKENS = table(
-    "account_tokens",
-    column("id", Uuid),
-    column("purpose", Text),
-    column("expires_at", DateTime(timezone=True)),
-    column("used_at", DateTime(timezone=True)),
-)
 
 
 class SendMail(Job, frozen=True):
@@ -44,9 +37,9 @@ async def send_mail(
 
 async def token_link(engine: AsyncEngine, token_id: UUID, *, front_end_url: str, secret_key: str) -> str | None:
     """Return the link of a token, or None if it was used, deleted or has expired."""
-    is_usable = (_TOKENS.c.used_at.is_(None), _TOKENS.c.expires_at > func.now())
+    is_usable = (AccountToken.used_at.is_(None), AccountToken.expires_at > func.now())
     async with engine.connect() as connection:
-        purpose = await connection.scalar(select(_TOKENS.c.purpose).where(_TOKENS.c.id == token_id, *is_usable))
+        purpose = await connection.scalar(select(AccountToken.purpose).where(AccountToken.id == token_id, *is_usable))
     if purpose is None:
         return None
     return f"{front_end_url}{PURPOSE_PATHS[purpose]}?token={derive(secret_key, token_id, purpose)}"

@@ -74,9 +74,9 @@ class AccountService(UserService):
         if self._context.require_verified_email and not found["email_verified"]:
             await self._session.commit()
             raise EmailNotVerified
-        is_back = await bring_back(self._session, found["id"])
         await notify_new_device(self._session, self._context, found["id"], device)
         tokens = await self._sessions.start(found["id"], device)
+        is_back = await bring_back(self._session, found["id"])
         await self._session.commit()
         self._log_login(found, is_back=is_back)
         return tokens
@@ -88,9 +88,9 @@ class AccountService(UserService):
             if "edit:catalogue" not in PERMISSIONS[found["role"]]:
                 await self._session.commit()
                 raise Forbidden
-            is_back = await bring_back(self._session, found["id"])
             await notify_new_device(self._session, self._context, found["id"], device)
             session_id = await self._sessions.open(found["id"], device, IDLE_TIME)
+            is_back = await bring_back(self._session, found["id"])
             await self._session.commit()
             self._log_login(found, is_back=is_back)
             return self._context.admin_tokens.issue(found["id"], session_id)
@@ -118,6 +118,7 @@ class AccountService(UserService):
         """
         await self._prove(identity, password, "password", device)
         await keep_an_administrator(self._session, identity.user_id)
+        await self._locked(identity.user_id)
         deletion_at = await deactivate(self._session, identity.user_id)
         await self._sessions.revoke_all(identity.user_id, "account")
         await self._session.commit()

@@ -14,6 +14,7 @@ from kitsu.db.errors import translate_constraint_errors
 from kitsu.db.statements import StatementRunner
 from kitsu.domain.accounts.deletion import DeleteAccount
 from kitsu.domain.accounts.mail import SendMail
+from kitsu.domain.accounts.recovery import SendLink
 from kitsu.domain.catalogue.importing.runs import ImportFile
 from kitsu.domain.fields import described
 from kitsu.domain.jobs import LOG, QUEUE, Job
@@ -30,7 +31,7 @@ JobState = Annotated[
     Literal["queued", "running", "failed"], Meta(title="JobState", description="Whether the job waits, runs or failed.")
 ]
 
-KINDS: tuple[type[Job], ...] = (DeleteAccount, ImportFile, ImportList, RunBackup, RunPurge, SendMail)
+KINDS: tuple[type[Job], ...] = (DeleteAccount, ImportFile, ImportList, RunBackup, RunPurge, SendLink, SendMail)
 """All kinds of jobs, each of which has a function in `kitsu.jobs`."""
 STATES: tuple[str, ...] = ("queued", "running", "failed")
 

@@ -6,6 +6,7 @@ from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.sql import Delete
 
 from kitsu.db.models import (
+    AccountToken,
     AnimeMerge,
     AuthSession,
     IdempotencyKey,
@@ -31,6 +32,8 @@ BATCH = 1000
 MISSED_SEARCH_DAYS = 90
 SESSION_DAYS = 30
 """Ended sessions are stored so long, so that requests with their tokens get "revoked" or "expired"."""
+ACCOUNT_TOKEN_DAYS = 30
+"""Expired tokens of mails and expired invitations are stored so long."""
 IMPORT_DAYS = 7
 """An uploaded file is stored so long."""
 LIBRARY_IMPORT_DAYS = 30
@@ -41,6 +44,7 @@ JOB_DAYS = 30
 _imports_since = func.now() - literal_column(f"interval '{IMPORT_DAYS} days'")
 _library_imports_since = func.now() - literal_column(f"interval '{LIBRARY_IMPORT_DAYS} days'")
 _jobs_since = func.now() - literal_column(f"interval '{JOB_DAYS} days'")
+_account_tokens_since = func.now() - literal_column(f"interval '{ACCOUNT_TOKEN_DAYS} days'")
 _sessions_since = func.now() - literal_column(f"interval '{SESSION_DAYS} days'")
 _merges_since = func.now() - literal_column(f"interval '{UNDO_DAYS} days'")
 _tombstones_since = func.now() - literal_column(f"interval '{TOMBSTONE_DAYS} days'")
@@ -61,6 +65,7 @@ _STATEMENTS = {
         RefreshToken.generation < AuthSession.generation,
         RefreshToken.expires_at < _sessions_since,
     ),
+    "account_tokens": _batch(AccountToken, AccountToken.expires_at < _account_tokens_since),
     "tombstones": _batch(Tombstone, Tombstone.deleted_at < _tombstones_since),
     "idempotency_keys": _batch(IdempotencyKey, IdempotencyKey.created_at < func.now() - RETENTION),
     "merged_rows": _batch(MergedRow, MergedRow.merge_id == AnimeMerge.id, AnimeMerge.merged_at < _merges_since),

@@ -1,5 +1,6 @@
 """Deactivation by the owner: invisible at once, a login brings the account back, and afterwards it is deleted."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -78,7 +79,7 @@ async def test_mail_tells_owner_the_time_of_deletion_on_the_owners_clock(
     tokens = await register(api)
     await api.patch("/users/me", headers=bearer(tokens), json={"timezone": "Asia/Tokyo"})
     deletion_at = datetime.fromisoformat((await deactivate(api, tokens)).json()["deletion_at"])
-    (mail,) = await column(database, "SELECT payload FROM pgqueuer WHERE entrypoint = 'send-mail'")
+    (_, mail) = await column(database, "SELECT payload FROM pgqueuer WHERE entrypoint = 'send-mail' ORDER BY id")
     mail = json.loads(mail)
     assert (mail["template"], mail["to"]) == ("account-deactivated", EMAIL)
     there = deletion_at.astimezone(ZoneInfo("Asia/Tokyo"))
@@ -86,7 +87,7 @@ async def test_mail_tells_owner_the_time_of_deletion_on_the_owners_clock(
     assert mail["values"]["time"] == shown
     async with working(database, mail_url=mail_url(f"file://{tmp_path}")):
         await finished(database)
-    (sent,) = mails_in(tmp_path)
+    sent = next(mail for mail in mails_in(tmp_path) if "deactivated" in mail["Subject"])
     assert sent["Subject"] == "Your Kitsu account was deactivated"
     parts = [part.get_content() for part in sent.iter_parts()]
     assert len(parts) == 2
@@ -104,6 +105,21 @@ async def test_login_brings_account_back_with_its_data(api: httpx.AsyncClient, d
     user = (await me(api, response.json())).json()
     assert (user["username"], user["deletion_at"]) == ("Kaguya", None)
     assert await seen(api, collection_id) == [200] * 3
+
+
+async def test_login_during_deactivation_leaves_no_session_of_a_deactivated_account(
+    api: httpx.AsyncClient, database: URL
+) -> None:
+    tokens = await register(api)
+    for _ in range(8):
+        responses = await asyncio.gather(login(api), deactivate(api, tokens), login(api), login(api))
+        assert all(response.status_code == 200 for response in responses)
+        query = """
+            SELECT row(deletion_at IS NULL, (SELECT count(*) FROM auth_sessions WHERE revoked_at IS NULL)) FROM users
+        """
+        ((is_active, sessions),) = await column(database, query)
+        assert is_active == (sessions > 0)
+        tokens = (await login(api)).json()
 
 
 async def test_login_after_time_of_deletion_is_refused(api: httpx.AsyncClient, database: URL) -> None:

@@ -28,9 +28,10 @@ async def service(database: URL, **settings: Any) -> AsyncIterator[httpx.AsyncCl
 
 
 async def mails(database: URL) -> list[dict[str, Any]]:
-    """Return the mails in the queue."""
+    """Return the notices in the queue."""
     query = "SELECT convert_from(payload, 'UTF8') FROM pgqueuer WHERE entrypoint = 'send-mail' ORDER BY id"
-    return [json.loads(payload) for payload in await column(database, query)]
+    found = [json.loads(payload) for payload in await column(database, query)]
+    return [mail for mail in found if mail["template"].startswith("notice-")]
 
 
 async def login(
@@ -152,7 +153,7 @@ async def test_setting_decides_about_notices(database: URL, settings: dict[str, 
 
 
 async def test_sign_in_to_admin_site_on_new_device_sends_a_notice(database: URL) -> None:
-    async with service(database) as client:
+    async with service(database, admin_enabled=True) as client:
         await register(client)
         await execute(database, "UPDATE users SET role = 'editor'")
         browser = Browser(client)

@@ -17,6 +17,7 @@ UNKNOWN_ID = "019a2b3c-4d5e-7f60-8a9b-0c1d2e3f4a5b"
 FIELDS = {
     "id",
     "email",
+    "email_verified",
     "username",
     "role",
     "is_active",

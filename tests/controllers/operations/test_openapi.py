@@ -54,6 +54,7 @@ SIGNED_IN = {
     "changeMe": ("/users/me", {"200", "400", "403", "413", "415", "422", "429"}),
     "deleteMyAvatar": ("/users/me/avatar", {"204", "403"}),
     "deleteMe": ("/users/me", {"204", "400", "403", "422", "429"}),
+    "changeEmail": ("/users/me/email", {"202", "403", "422", "429"}),
     "deactivateMe": ("/users/me/deactivate", {"200", "400", "403", "422", "429"}),
     "listUsers": ("/users", {"200", "403", "422"}),
     "addUser": ("/users", {"201", "400", "403", "422"}),
@@ -65,15 +66,23 @@ ENTRANCE = {
     "register": ("/auth/register", {"201", "400", "403", "422", "429"}),
     "login": ("/auth/login", {"200", "401", "422", "429"}),
     "refreshTokens": ("/auth/refresh", {"200", "401", "403", "422", "429"}),
+    "verifyEmail": ("/auth/verify", {"204", "400", "422", "429"}),
+    "forgotPassword": ("/auth/password/forgot", {"202", "422", "429"}),
+    "resetPassword": ("/auth/password/reset", {"204", "400", "422", "429"}),
+    "confirmEmail": ("/auth/email/confirm", {"204", "400", "422", "429"}),
+    "revertEmail": ("/auth/email/revert", {"204", "400", "422", "429"}),
     "logout": ("/auth/logout", {"204", "422"}),
 }
-IMPORTS = {"importList": ("/api/import/{provider}", {"200", "400", "404", "422"})}
+OPTIONAL_TOKEN = {
+    "importList": ("/api/import/{provider}", {"200", "400", "404", "422"}),
+    "requestVerification": ("/auth/verify/request", {"202", "401", "422", "429"}),
+}
 FILES = {"getAvatar": ("/media/avatars/{name}", {"200", "206", "304", "404", "416"})}
 KNOWN = SIGNED_IN | editing_operations.EDITING | viewer_operations.VIEWER | viewer_operations.GUESTS_TOO
 ALL = {
     **OPERATIONS,
     **ENTRANCE,
-    **IMPORTS,
+    **OPTIONAL_TOKEN,
     **FILES,
     **viewer_operations.EVERYONE,
     **{name: (path, {*it, "401"}) for name, (path, it) in KNOWN.items()},
@@ -82,11 +91,12 @@ BODIES = {
     *viewer_operations.BODIES,
     *editing_operations.BODIES,
     *ENTRANCE,
-    *IMPORTS,
+    *OPTIONAL_TOKEN,
     "changePassword",
     "changeMe",
     "deleteMe",
     "deactivateMe",
+    "changeEmail",
     "addUser",
     "changeUser",
 }
@@ -275,8 +285,15 @@ def test_images_are_binary(operations: dict[str, Schema]) -> None:
         }
 
 
+def subclasses(kind: type[AppError]) -> Iterator[type[AppError]]:
+    """Yield the subclasses of an error, with theirs."""
+    for each in kind.__subclasses__():
+        yield each
+        yield from subclasses(each)
+
+
 def test_error_codes_are_those_of_the_errors(schema: Schema) -> None:
-    codes = {kind.code for kind in AppError.__subclasses__() if kind is not ClientGone}
+    codes = {kind.code for kind in subclasses(AppError) if kind is not ClientGone}
     assert set(schema["components"]["schemas"]["ErrorCode"]["enum"]) == codes | {"METHOD_NOT_ALLOWED"}
 
 
@@ -292,7 +309,7 @@ def test_authorization_is_described(schema: Schema) -> None:
 
 def test_operations_with_a_token_have_a_security_requirement(operations: dict[str, Schema]) -> None:
     described = {name: operations[name].get("security", []) for name in ALL}
-    guests, known = {*viewer_operations.GUESTS_TOO, *IMPORTS}, {*KNOWN, *IMPORTS}
+    guests, known = {*viewer_operations.GUESTS_TOO, *OPTIONAL_TOKEN}, {*KNOWN, *OPTIONAL_TOKEN}
     assert described == {name: [{}] * (name in guests) + [{"bearer": []}] * (name in known) for name in ALL}
 
 
