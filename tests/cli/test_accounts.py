@@ -209,6 +209,13 @@ INSERT INTO pgqueuer_log (job_id, status, entrypoint, priority, created)
 SELECT n, 'queued', 'old', 0, now() - interval '31 days' FROM generate_series(1, {MANY}) n;
 INSERT INTO pgqueuer_log (job_id, status, entrypoint, priority, created)
 VALUES (1, 'queued', 'new', 0, now() - interval '29 days');
+INSERT INTO spent_challenges SELECT gen_random_uuid(), now() + minutes * interval '1 minute'
+FROM (VALUES (-1), (1)) AS later (minutes);
+INSERT INTO users (id, email, username, password_hash)
+SELECT gen_random_uuid(), name || '@y.org', name, 'none' FROM (VALUES ('old'), ('new'), ('confirmed')) AS names (name);
+INSERT INTO totp_factors (user_id, secret, created_at, confirmed_at)
+SELECT id, '', now() - CASE WHEN username = 'new' THEN interval '59 minutes' ELSE '61 minutes' END,
+CASE WHEN username = 'confirmed' THEN now() END FROM users WHERE email LIKE '%@y.org';
 """
 
 
@@ -217,8 +224,8 @@ async def test_purge_deletes_old_rows_in_batches(database: URL, tmp_path: Path) 
     code, output, errors = await invoked(tmp_path, "purge", database=database)
     assert code == 0, errors
     assert output == (
-        f"Removed {MANY + BATCH:,} sessions, {MANY:,} refresh tokens, 1 tombstones, 1 idempotency keys, 1 merged rows, "
-        f"1 missed searches, {MANY:,} counters, 1 unfinished imports, 1 library imports, "
+        f"Removed {MANY + BATCH:,} sessions, {MANY:,} refresh tokens, 1 challenges, 1 unconfirmed totp, 1 tombstones, "
+        f"1 idempotency keys, 1 merged rows, 1 missed searches, {MANY:,} counters, 1 unfinished imports, 1 library imports, "
         f"{MANY:,} job log lines, 0 stray files.\n"
     )
     left = await fetch(database, "SELECT ip FROM auth_sessions ORDER BY ip")
@@ -226,7 +233,12 @@ async def test_purge_deletes_old_rows_in_batches(database: URL, tmp_path: Path) 
     tokens = "SELECT ip, t.generation FROM refresh_tokens t JOIN auth_sessions ON id = session_id ORDER BY 1, 2"
     assert await fetch(database, tokens) == [("expired", 1), ("living", 0), ("living", 1), ("revoked", 1)]
     assert await fetch(database, "SELECT key FROM rate_limits") == [(b"living",)]
-    assert await fetch(database, "SELECT email FROM users") == [("a@x.org",)]
+    assert await fetch(database, "SELECT email FROM users") == [
+        (f"{name}@{domain}.org",) for name, domain in (("a", "x"), ("old", "y"), ("new", "y"), ("confirmed", "y"))
+    ]
+    assert await fetch(database, "SELECT count(*) FROM spent_challenges") == [(1,)]
+    factors = "SELECT username FROM totp_factors JOIN users ON id = user_id ORDER BY 1"
+    assert await fetch(database, factors) == [("confirmed",), ("new",)]
     assert await fetch(database, "SELECT key FROM idempotency_keys") == [(b"23",)]
     assert await fetch(database, "SELECT count(*) FROM tombstones WHERE deleted_at > now() - interval '30 days'") == [
         (1,)
@@ -236,8 +248,8 @@ async def test_purge_deletes_old_rows_in_batches(database: URL, tmp_path: Path) 
     assert await fetch(database, "SELECT size FROM library_imports") == [(29,)]
     assert await fetch(database, "SELECT entrypoint FROM pgqueuer_log") == [("new",)]
     assert (await invoked(tmp_path, "purge", database=database))[1] == (
-        "Removed 0 sessions, 0 refresh tokens, 0 tombstones, 0 idempotency keys, 0 merged rows, 0 missed searches, "
-        "0 counters, 0 unfinished imports, 0 library imports, 0 job log lines, 0 stray files.\n"
+        "Removed 0 sessions, 0 refresh tokens, 0 challenges, 0 unconfirmed totp, 0 tombstones, 0 idempotency keys, "
+        "0 merged rows, 0 missed searches, 0 counters, 0 unfinished imports, 0 library imports, 0 job log lines, 0 stray files.\n"
     )
 
 

@@ -24,6 +24,8 @@ class User(Entity):
     """An IANA name. The days of the library are days there."""
     is_public: Mapped[bool] = mapped_column(server_default=false())
     """Whether everyone may see the profile and the library."""
+    second_factor_since: Mapped[Timestamp | None]
+    """Since when a login needs a second factor: as long as the user has TOTP or a passkey."""
 
 
 class AuthSession(Entity):

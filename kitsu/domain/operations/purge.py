@@ -15,9 +15,12 @@ from kitsu.db.models import (
     MissedSearch,
     RateLimit,
     RefreshToken,
+    SpentChallenge,
     Tombstone,
+    TotpFactor,
 )
 from kitsu.db.models.viewer import TOMBSTONE_DAYS
+from kitsu.domain.accounts.totp import SET_UP_TIME
 from kitsu.domain.catalogue.merging import UNDO_DAYS
 from kitsu.domain.idempotency import RETENTION
 from kitsu.domain.jobs import LOG
@@ -57,6 +60,10 @@ _STATEMENTS = {
         RefreshToken.session_id == AuthSession.id,
         RefreshToken.generation < AuthSession.generation,
         RefreshToken.expires_at < _sessions_since,
+    ),
+    "challenges": _batch(SpentChallenge, SpentChallenge.expires_at < func.now()),
+    "unconfirmed_totp": _batch(
+        TotpFactor, TotpFactor.confirmed_at.is_(None), TotpFactor.created_at < func.now() - SET_UP_TIME
     ),
     "tombstones": _batch(Tombstone, Tombstone.deleted_at < _tombstones_since),
     "idempotency_keys": _batch(IdempotencyKey, IdempotencyKey.created_at < func.now() - RETENTION),

@@ -50,6 +50,7 @@ SIGNED_IN = {
     "endSession": ("/auth/sessions/{session_id}", {"204", "404", "422"}),
     "endOtherSessions": ("/auth/sessions", {"204"}),
     "changePassword": ("/auth/password", {"204", "422", "429"}),
+    **second_factor_operations.SECOND_FACTOR,
     "getMe": ("/users/me", {"200"}),
     "changeMe": ("/users/me", {"200", "400", "403", "413", "415", "422", "429"}),
     "deleteMyAvatar": ("/users/me/avatar", {"204", "403"}),
@@ -63,6 +64,7 @@ SIGNED_IN = {
 ENTRANCE = {
     "register": ("/auth/register", {"201", "400", "422", "429"}),
     "login": ("/auth/login", {"200", "401", "422", "429"}),
+    "finishLogin": ("/auth/login/second-factor", {"200", "401", "422", "429"}),
     "refreshTokens": ("/auth/refresh", {"200", "401", "403", "422", "429"}),
     "logout": ("/auth/logout", {"204", "422"}),
 }
@@ -82,6 +84,7 @@ BODIES = {
     *editing_operations.BODIES,
     *ENTRANCE,
     *IMPORTS,
+    *second_factor_operations.BODIES,
     "changePassword",
     "changeMe",
     "deleteMe",
