@@ -22,6 +22,7 @@ ErrorCode = Annotated[
     Literal[
         "VALIDATION_ERROR",
         "AUTH_ERROR",
+        "SECOND_FACTOR_REQUIRED",
         "PERMISSION_DENIED",
         "EMAIL_NOT_VERIFIED",
         "REGISTRATION_CLOSED",
@@ -50,6 +51,18 @@ class ErrorBody(msgspec.Struct):
     details: Annotated[list[ErrorDetail] | None, Meta(description="What is wrong with which fields, on 422, or null.")]
 
 
+class ChallengeBody(ErrorBody):
+    """The body of a 401 after a right password, when the user has a second factor."""
+
+    challenge: Annotated[
+        str,
+        Meta(
+            description="For `POST /auth/login/second-factor`; present with the code `SECOND_FACTOR_REQUIRED`.",
+            examples=["eyJhbGciOiJIUzI1NiJ9.e30.c2lnbmF0dXJl"],
+        ),
+    ]
+
+
 class AppError(Exception):
     """An error of the contract. Subclasses set its attributes in their class statement."""
 
@@ -67,6 +80,10 @@ class AppError(Exception):
         self.message = message or self.message
         super().__init__(self.message)
 
+    def body(self) -> ErrorBody:
+        """Return the body of the response."""
+        return ErrorBody(self.code, self.message, self.details)
+
 
 class BadRequest(AppError, status=400, code="VALIDATION_ERROR", message="Bad request"):
     """The request has the right form, but breaks a rule."""
@@ -76,6 +93,18 @@ class Unauthorized(AppError, status=401, code="AUTH_ERROR", message="Authenticat
     """The token or the credentials are missing or invalid. The message never tells which part was wrong."""
 
     headers = MappingProxyType({"WWW-Authenticate": "Bearer"})
+
+
+class SecondFactorRequired(Unauthorized, code="SECOND_FACTOR_REQUIRED", message="A second factor is required"):
+    """The credentials are right, and the login needs a second step."""
+
+    def __init__(self, challenge: str) -> None:
+        super().__init__()
+        self.challenge = challenge
+
+    def body(self) -> ErrorBody:
+        """Return the body with the challenge of the second step."""
+        return ChallengeBody(self.code, self.message, self.details, self.challenge)
 
 
 class Forbidden(AppError, status=403, code="PERMISSION_DENIED", message="Insufficient permissions"):

@@ -14,10 +14,12 @@ from kitsu.db.listener import CatalogueListener
 from kitsu.db.statements import StatementRunner
 from kitsu.domain.accounts.access_tokens import AccessTokens
 from kitsu.domain.accounts.admin_sessions import AdminSessions, admin_tokens
-from kitsu.domain.accounts.context import AccountContext
+from kitsu.domain.accounts.challenges import Challenges
+from kitsu.domain.accounts.context import AccountContext, SecondFactorRules
 from kitsu.domain.accounts.invitations import InvitationReader, InvitationRules
 from kitsu.domain.accounts.passwords import PasswordHasher
 from kitsu.domain.accounts.sessions import SessionReader, SessionRules
+from kitsu.domain.accounts.totp import TotpVault
 from kitsu.domain.accounts.users import UserReader
 from kitsu.domain.admin_log import AdminLogReader
 from kitsu.domain.catalogue import anime, audit, facets, history, merges, releases, reviews, search
@@ -208,6 +210,7 @@ def _account_context(settings: Settings, runner: StatementRunner, orphans: Orpha
     policies = [
         Policy("login", *settings.rate_limit_login),
         Policy("login-address", *settings.rate_limit_login_address),
+        Policy("second-factor", *settings.rate_limit_second_factor),
         Policy("register", *settings.rate_limit_register),
         Policy("refresh", *settings.rate_limit_refresh),
         Policy("search", *settings.rate_limit_search),
@@ -239,5 +242,12 @@ def _account_context(settings: Settings, runner: StatementRunner, orphans: Orpha
         mail_is_set_up=settings.mail_url.is_set_up,
         notify_security_events=(
             settings.mail_url.is_set_up if settings.notify_security_events is None else settings.notify_security_events
+        ),
+        second_factors=SecondFactorRules(
+            vault=TotpVault(settings.secret_key),
+            challenges=Challenges(
+                secret_key=settings.secret_key, algorithm=settings.algorithm, purpose="second-factor"
+            ),
+            issuer=settings.app_name,
         ),
     )

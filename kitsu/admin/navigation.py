@@ -33,6 +33,7 @@ NOTICES = {
     "collection-hidden": "The collection is private now.",
     "signed-out": "You are signed out.",
     "reset-mail-sent": "A mail with a link to reset the password is on its way.",
+    "second-factor-reset": "The second factor was removed. Until the user sets it up again, the password is enough.",
     "session-ended": "The session was ended.",
     "sessions-ended": "All sessions were ended.",
     "anime-added": "The anime was added.",

@@ -8,6 +8,7 @@ from kitsu.cli.database import with_database
 from kitsu.domain.accounts import email_pairs
 from kitsu.domain.accounts.administrators import NAMES, give_role
 from kitsu.domain.accounts.permissions import Role
+from kitsu.domain.accounts.second_factors import remove_second_factor
 from kitsu.domain.media.orphans import OrphanFiles
 from kitsu.domain.media.store import MediaStore
 from kitsu.domain.operations import purge as purging
@@ -47,6 +48,14 @@ def createsuperuser(context: click.Context, email: str, password: str | None) ->
     An existing user keeps the old password unless --password gives a new one.
     """
     context.invoke(createuser, email=email, password=password, role="admin")
+
+
+@click.command("reset-second-factor")
+@click.argument("email")
+def reset_second_factor(email: str) -> None:
+    """Remove the second factor of the user with this e-mail, who has lost it. The audit log has an entry."""
+    with_database(lambda engine: remove_second_factor(engine, email), is_migrated=True)
+    click.echo(f"{email} signs in with the password alone until a second factor is set up again.")
 
 
 @click.command("settle-emails")

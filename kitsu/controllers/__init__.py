@@ -6,7 +6,7 @@ from typing import Any
 
 from litestar import Controller
 
-from kitsu.controllers.accounts import auth, recovery, users
+from kitsu.controllers.accounts import auth, recovery, second_factors, users
 from kitsu.controllers.catalogue import anime, facets, history, merges, releases, reviews, search
 from kitsu.controllers.front_end import gateway
 from kitsu.controllers.media import avatars
@@ -27,6 +27,7 @@ from kitsu.controllers.viewer import (
 CONTROLLERS: tuple[type[Controller], ...] = (
     auth.AuthController,
     recovery.RecoveryController,
+    second_factors.SecondFactorController,
     users.UserController,
     anime.AnimeController,
     releases.ReleaseController,

@@ -1,4 +1,4 @@
-"""Counters of how an operation ends: with success, or with errors of certain classes."""
+"""Counters of how an operation ends: with success, or with errors of certain classes, the first that fits."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +17,8 @@ class Outcomes:
             yield
         except Exception as error:
             for name, kind in self._errors.items():
-                self.counts[name] += isinstance(error, kind)
+                if isinstance(error, kind):
+                    self.counts[name] += 1
+                    break
             raise
         self.counts[self._success] += 1

@@ -93,6 +93,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Wrong passwords for one e-mail from one address."""
     rate_limit_login_address: parsers.Rate = (40, 900)
     """Wrong passwords for any e-mail from one address."""
+    rate_limit_second_factor: parsers.Rate = (5, 900)
+    """Wrong codes of a second factor for one account, from all addresses."""
     rate_limit_register: parsers.Rate = (100, 3600)
     """Registrations from one address."""
     rate_limit_refresh: parsers.Rate = (3000, 60)

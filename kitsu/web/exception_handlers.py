@@ -24,7 +24,7 @@ _BY_STATUS: Mapping[int, type[AppError]] = {
 
 def handle_app_error(_: Request[Any, Any, Any], error: AppError) -> Response[ErrorBody]:
     """Return the response to an error of the domain or a guard."""
-    return _response(error.status, ErrorBody(error.code, error.message, error.details), error.headers)
+    return _response(error.status, error.body(), error.headers)
 
 
 def handle_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[ErrorBody]:

@@ -21,6 +21,7 @@ from kitsu.errors import ErrorDetail, InvalidRequest
 Connection = ASGIConnection[Any, Any, Any, Any]
 Source = Any  # a handler or a Provide: both have a signature and the model that validates its values
 
+MAX_REMEMBERED_BYTES = 200  # of a query: longer ones are rare, and would fill the memory
 JSON_BODY = "kitsu_json_body"
 """Key in the scope of the decoded JSON body."""
 _PLACE = re.compile(r" - at `(?:key in )?\$(.*)`$", re.DOTALL)
@@ -53,15 +54,22 @@ async def read_filters(request: Request[Any, Any, Any]) -> None:
     scope = request.scope
     if not scope["query_string"]:
         return
-    choices = _query_choices(scope["route_handler"])
-    sent = parse_qsl(scope["query_string"].decode(), keep_blank_values=True)
-    read = [(name, choices.get(name, {}).get(value.lower(), value)) for name, value in sent]
-    if read != sent:
-        scope["query_string"] = urlencode(read).encode()
-    unknown = [name for name, _ in sent if name not in choices and not name.startswith("_")]
+    handler, query = scope["route_handler"], scope["query_string"]
+    read = _read if len(query) <= MAX_REMEMBERED_BYTES else _read.__wrapped__
+    scope["query_string"], unknown = read(handler, query)
     if unknown:
-        details = [ErrorDetail(name, "Unknown parameter") for name in dict.fromkeys(unknown)]
-        raise InvalidRequest.of(*details, *invalid_parameters(request, scope["route_handler"]))
+        details = [ErrorDetail(name, "Unknown parameter") for name in unknown]
+        raise InvalidRequest.of(*details, *invalid_parameters(request, handler))
+
+
+@lru_cache(maxsize=1024)
+def _read(handler: BaseRouteHandler, query: bytes) -> tuple[bytes, list[str]]:
+    """Return a query with the choices as they are declared, and the names of its unknown parameters."""
+    choices = _query_choices(handler)
+    sent = parse_qsl(query.decode(), keep_blank_values=True)
+    read = [(name, choices.get(name, {}).get(value.lower(), value)) for name, value in sent]
+    unknown = dict.fromkeys(name for name, _ in sent if name not in choices and not name.startswith("_"))
+    return query if read == sent else urlencode(read).encode(), list(unknown)
 
 
 def invalid_parameters(connection: Connection, handler: BaseRouteHandler) -> list[ErrorDetail]:

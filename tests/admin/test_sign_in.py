@@ -10,10 +10,11 @@ from sqlalchemy.engine import URL
 
 from kitsu.domain.accounts.access_tokens import AccessTokens
 from kitsu.domain.accounts.passwords import hash_password
-from tests.admin.browser import PASSWORD, Browser
+from tests.admin.browser import PASSWORD, Browser, Page
 from tests.admin.conftest import NewBrowser
 from tests.application import client_of
 from tests.factories import Backend, sign_in
+from tests.second_factors import Clock, protect
 
 WRONG = "The e-mail address or the password is wrong."
 
@@ -180,3 +181,25 @@ async def test_idle_session_ends_after_30_minutes(editor: Browser) -> None:
 async def test_expired_session_of_htmx_request_loads_the_sign_in_page(guest: Browser) -> None:
     response = await guest.client.get("/admin/users?q=a", headers={"HX-Request": "true"})
     assert (response.status_code, response.headers["hx-redirect"]) == (401, "/admin/sign-in?expired=1")
+
+
+async def test_second_factor_is_asked_in_a_second_step(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    user = await protect(backend.client, clock, "second@example.org")
+    await backend.rows.execute("UPDATE users SET role = 'editor' WHERE email = 'second@example.org'")
+    browser = Browser(backend.client)
+    page = await browser.sign_in("second@example.org")
+    assert (page.status_code, "location" in page.headers) == (200, False)
+    fields = Page(page.text).forms["/admin/sign-in"]
+
+    async def answer(code: str, **more: str) -> httpx.Response:
+        form = {name: values[-1] for name, values in fields.items()} | {"code": code, **more}
+        return await browser.client.post("/admin/sign-in", data=form)
+
+    wrong = await answer("000000")
+    assert wrong.status_code == 401
+    assert "The code is wrong or was used before" in wrong.text
+    over = await answer(clock.code(user.secret), challenge="x")
+    assert "The time for the second step is over" in over.text
+    assert (await answer(clock.code(user.secret))).headers["location"] == "/admin/"
+    assert (await browser.client.get("/admin/")).status_code == 200

@@ -4,9 +4,11 @@ import re
 
 import pytest
 
+from tests.accounts import login, me
 from tests.admin.browser import Browser
 from tests.admin.conftest import NewBrowser
 from tests.factories import Backend, insert
+from tests.second_factors import Clock, protect
 
 
 async def test_list_has_pages_in_both_directions(admin: Browser, backend: Backend) -> None:
@@ -119,6 +121,21 @@ async def test_mail_to_reset_the_password_is_sent_and_logged(admin: Browser, edi
     query = "SELECT convert_from(payload, 'UTF8')::json ->> 'template' FROM pgqueuer WHERE payload::text ~ $1"
     address = f"{editor.user_id}@example.org"
     assert await backend.rows.fetchval(query, address.encode().hex()) == "reset-password"
+
+
+async def test_second_factor_is_removed_and_logged(
+    admin: Browser, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = await protect(backend.client, Clock(monkeypatch), "lost@example.org")
+    assert (await login(backend.client, "lost@example.org")).status_code == 401
+    user_id = (await me(backend.client, user.tokens)).json()["id"]
+    page = f"/users/{user_id}"
+    response = await admin.send(page, action=f"{page}/reset-second-factor")
+    assert response.headers["location"] == f"/admin{page}?done=second-factor-reset"
+    text = await admin.open(page)
+    assert re.search(r'data-label="Action">second factor reset<', text)
+    assert "reset-second-factor" not in text
+    assert (await login(backend.client, "lost@example.org")).status_code == 200
 
 
 async def test_account_that_its_owner_deactivated_shows_the_day_of_its_deletion(

@@ -11,10 +11,12 @@ import pytest
 from sqlalchemy.engine import URL
 
 from kitsu.domain.operations.purge import BATCH
+from tests.accounts import EMAIL
 from tests.application import client_of
 from tests.cli.invoke import invoked
 from tests.cli.process import ROOT, SECRET_KEY, kitsu
 from tests.databases import connect, execute
+from tests.second_factors import Clock, protect
 
 PASSWORD = "a long enough password"
 
@@ -214,6 +216,13 @@ SELECT gen_random_uuid(), 'invite', days, now() - days * interval '1 day' FROM (
 INSERT INTO pgqueuer (entrypoint, priority, status, updated)
 SELECT status || days, 0, status::pgqueuer_status, now() - days * interval '1 day'
 FROM (VALUES ('failed', 31), ('failed', 29), ('queued', 31)) AS jobs (status, days);
+INSERT INTO spent_challenges SELECT gen_random_uuid(), now() + minutes * interval '1 minute'
+FROM (VALUES (-1), (1)) AS later (minutes);
+INSERT INTO users (id, email, username, password_hash)
+SELECT gen_random_uuid(), name || '@y.org', name, 'none' FROM (VALUES ('old'), ('new'), ('confirmed')) AS names (name);
+INSERT INTO totp_factors (user_id, secret, created_at, confirmed_at)
+SELECT id, '', now() - CASE WHEN username = 'new' THEN interval '59 minutes' ELSE '61 minutes' END,
+CASE WHEN username = 'confirmed' THEN now() END FROM users WHERE email LIKE '%@y.org';
 """
 
 
@@ -222,8 +231,8 @@ async def test_purge_deletes_old_rows_in_batches(database: URL, tmp_path: Path) 
     code, output, errors = await invoked(tmp_path, "purge", database=database)
     assert code == 0, errors
     assert output == (
-        f"Removed {MANY + BATCH:,} sessions, {MANY:,} refresh tokens, 1 account tokens, 1 tombstones, "
-        "1 idempotency keys, 1 merged rows, "
+        f"Removed {MANY + BATCH:,} sessions, {MANY:,} refresh tokens, 1 account tokens, 1 challenges, "
+        "1 unconfirmed totp, 1 tombstones, 1 idempotency keys, 1 merged rows, "
         f"1 missed searches, {MANY:,} counters, 1 unfinished imports, 1 library imports, "
         f"1 failed jobs, {MANY:,} job log lines, 0 stray files.\n"
     )
@@ -232,7 +241,12 @@ async def test_purge_deletes_old_rows_in_batches(database: URL, tmp_path: Path) 
     tokens = "SELECT ip, t.generation FROM refresh_tokens t JOIN auth_sessions ON id = session_id ORDER BY 1, 2"
     assert await fetch(database, tokens) == [("expired", 1), ("living", 0), ("living", 1), ("revoked", 1)]
     assert await fetch(database, "SELECT key FROM rate_limits") == [(b"living",)]
-    assert await fetch(database, "SELECT email FROM users") == [("a@x.org",)]
+    assert await fetch(database, "SELECT email FROM users") == [
+        (f"{name}@{domain}.org",) for name, domain in (("a", "x"), ("old", "y"), ("new", "y"), ("confirmed", "y"))
+    ]
+    assert await fetch(database, "SELECT count(*) FROM spent_challenges") == [(1,)]
+    factors = "SELECT username FROM totp_factors JOIN users ON id = user_id ORDER BY 1"
+    assert await fetch(database, factors) == [("confirmed",), ("new",)]
     assert await fetch(database, "SELECT key FROM idempotency_keys") == [(b"23",)]
     assert await fetch(database, "SELECT count(*) FROM tombstones WHERE deleted_at > now() - interval '30 days'") == [
         (1,)
@@ -243,9 +257,9 @@ async def test_purge_deletes_old_rows_in_batches(database: URL, tmp_path: Path) 
     assert await fetch(database, "SELECT entrypoint FROM pgqueuer_log") == [("new",)]
     assert await fetch(database, "SELECT entrypoint FROM pgqueuer ORDER BY 1") == [("failed29",), ("queued31",)]
     assert (await invoked(tmp_path, "purge", database=database))[1] == (
-        "Removed 0 sessions, 0 refresh tokens, 0 account tokens, 0 tombstones, 0 idempotency keys, 0 merged rows, "
-        "0 missed searches, 0 counters, 0 unfinished imports, 0 library imports, 0 failed jobs, 0 job log lines, "
-        "0 stray files.\n"
+        "Removed 0 sessions, 0 refresh tokens, 0 account tokens, 0 challenges, 0 unconfirmed totp, 0 tombstones, "
+        "0 idempotency keys, 0 merged rows, 0 missed searches, 0 counters, 0 unfinished imports, 0 library imports, "
+        "0 failed jobs, 0 job log lines, 0 stray files.\n"
     )
 
 
@@ -253,3 +267,17 @@ async def test_purge_before_migration_is_refused(bare_database: URL, tmp_path: P
     code, _, errors = await invoked(tmp_path, "purge", database=bare_database)
     assert code == 1
     assert "run `kitsu migrate`" in errors
+
+
+async def test_reset_second_factor_lets_the_password_be_enough(
+    database: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with client_of(database) as client:
+        await protect(client, Clock(monkeypatch))
+    assert await login(database, EMAIL, PASSWORD) == 401
+    code, output, errors = await invoked(tmp_path, "reset-second-factor", EMAIL, database=database)
+    assert (code, "signs in with the password alone" in output) == (0, True), errors
+    assert await login(database, EMAIL, PASSWORD) == 200
+    assert await fetch(database, "SELECT action FROM admin_actions") == [("second factor reset",)]
+    code, _, errors = await invoked(tmp_path, "reset-second-factor", "unknown@example.org", database=database)
+    assert (code, errors) == (1, "Error: User not found\n")

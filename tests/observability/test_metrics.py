@@ -106,19 +106,19 @@ async def test_unknown_paths_and_methods_add_no_labels(client: httpx.AsyncClient
 
 
 async def test_logins_are_counted_by_outcome(client: httpx.AsyncClient) -> None:
-    outcomes = ("success", "wrong", "limited", "busy")
+    outcomes = ("success", "second_factor", "wrong", "limited", "busy")
 
     async def logins() -> list[float | None]:
         text = await scrape(client)
         return [value(text, "kitsu_logins_total", outcome=outcome) for outcome in outcomes]
 
-    assert await logins() == [0, 0, 0, 0]
+    assert await logins() == [0, 0, 0, 0, 0]
     await client.post("/auth/register", json=CREDENTIALS)
     await client.post("/auth/login", json=CREDENTIALS)
     for _ in range(5):
         await client.post("/auth/login", json=CREDENTIALS | {"password": "a wrong password"})
     await client.post("/auth/login", json={"email": "x"})
-    assert await logins() == [1, 3, 2, 0]
+    assert await logins() == [1, 0, 3, 2, 0]
 
 
 async def test_logins_beyond_full_password_queue_are_counted_as_busy(database: URL) -> None:

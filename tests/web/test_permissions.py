@@ -127,6 +127,16 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/auth/password"): Row(
         bearer(204), lambda _: {"current_password": PASSWORD, "new_password": "another long password"}
     ),
+    ("POST", "/auth/login/second-factor"): Row(anyone(401), lambda _: {"challenge": "x", "code": "123456"}),
+    ("GET", "/auth/second-factor"): Row(bearer(200)),
+    ("DELETE", "/auth/second-factor"): Row(bearer(204), lambda _: {"password": PASSWORD}),
+    ("POST", "/auth/second-factor/totp"): Row(bearer(201), lambda _: {"password": PASSWORD}),
+    ("POST", "/auth/second-factor/totp/confirm"): Row(
+        (401, 400, 400, 400, 400, 400, 401), lambda _: {"code": "123456"}
+    ),
+    ("POST", "/auth/second-factor/recovery-codes"): Row(
+        bearer(401), lambda _: {"password": PASSWORD, "code": "123456"}
+    ),
     ("GET", "/users/me"): Row(bearer(200)),
     ("PATCH", "/users/me"): Row(bearer(200), lambda _: {"username": uuid4().hex}),
     ("DELETE", "/users/me/avatar"): Row(bearer(204)),

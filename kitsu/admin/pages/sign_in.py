@@ -12,9 +12,11 @@ from litestar.response import Redirect, Template
 from kitsu.admin.authentication import COOKIE, SIGN_IN, AdminRequest, session_cookie
 from kitsu.admin.forms import Form
 from kitsu.admin.navigation import CSRF_COOKIE, PATH, url
+from kitsu.domain.accounts.challenges import INVALID as INVALID_CHALLENGE
+from kitsu.domain.accounts.second_factors import SecondFactorService
 from kitsu.domain.accounts.sessions import Device, SessionService
 from kitsu.domain.accounts.sign_in import AccountService
-from kitsu.errors import AppError, Forbidden, NotFound, RateLimited, Unauthorized
+from kitsu.errors import AppError, Forbidden, NotFound, RateLimited, SecondFactorRequired, Unauthorized
 from kitsu.web.middleware.client import DEVICE
 from kitsu.web.services import service
 
@@ -31,8 +33,17 @@ class Credentials(msgspec.Struct):
     password: str
 
 
+class SecondStep(msgspec.Struct):
+    challenge: str
+    code: str
+
+
 class SignInController(Controller):
-    dependencies = DEVICE | {"accounts": service(AccountService), "sessions": service(SessionService)}
+    dependencies = DEVICE | {
+        "accounts": service(AccountService),
+        "second_factors": service(SecondFactorService),
+        "sessions": service(SessionService),
+    }
 
     @get(SIGN_IN, sync_to_thread=False)
     def show(self, request: Request[Any, Any, Any]) -> Template:
@@ -45,20 +56,31 @@ class SignInController(Controller):
         request: Request[Any, Any, Any],
         client_device: NamedDependency[Device],
         accounts: NamedDependency[AccountService],
+        second_factors: NamedDependency[SecondFactorService],
     ) -> Response[Any]:
-        """Start a session, and redirect to the page that the user wanted."""
+        """Start a session, and redirect to the page that the user wanted. With a second factor it takes two steps."""
         form = await Form.read(request)
         wanted = form.texts.pop("next", [""])[-1]
+        is_second_step = bool(form.text("challenge"))
         try:
-            data = form.convert(Credentials)
-            token = await accounts.login_to_admin(data.email, data.password, client_device)
+            if is_second_step:
+                step = form.convert(SecondStep)
+                token = await second_factors.finish_admin_login(step.challenge, step.code, client_device)
+            else:
+                data = form.convert(Credentials)
+                token = await accounts.login_to_admin(data.email, data.password, client_device)
+        except SecondFactorRequired as error:
+            return _page(Form.empty(next=wanted, challenge=error.challenge))
         except AppError as error:
             form.refused(error)
-            if text := _REFUSALS.get(type(error)):
+            if error.message == INVALID_CHALLENGE:
+                form = Form.empty()
+                form.message = "The time for the second step is over. Sign in again."
+            elif not is_second_step and (text := _REFUSALS.get(type(error))):
                 minutes = -(-int(error.headers.get("Retry-After", "0")) // 60)
                 form.message = text.format(minutes=minutes)
             headers = {name: value for name, value in error.headers.items() if name == "Retry-After"}
-            form.texts |= {"password": [""], "next": [wanted]}
+            form.texts |= {"password": [""], "code": [""], "next": [wanted]}
             return _page(form, error.status, headers)
         response = Redirect(wanted if _LOCAL.fullmatch(wanted) else url("/"), status_code=303)
         response.set_cookie(session_cookie(token))

@@ -15,6 +15,7 @@ from kitsu.admin.lists import page_request, paging
 from kitsu.admin.navigation import see
 from kitsu.domain.accounts.permissions import PERMISSIONS, Role
 from kitsu.domain.accounts.recovery import RecoveryService
+from kitsu.domain.accounts.second_factors import SecondFactorService
 from kitsu.domain.accounts.sessions import SessionReader, SessionService
 from kitsu.domain.accounts.user_sessions import UserSessions
 from kitsu.domain.accounts.users import MAX_FOUND, User, UserChange, UserReader, UserService
@@ -42,6 +43,7 @@ class UsersController(Controller):
         "sessions": service(SessionService),
         "user_sessions": service(UserSessions),
         "recovery": service(RecoveryService),
+        "second_factors": service(SecondFactorService),
     }
     reader: UserReader
     session_reader: SessionReader
@@ -108,6 +110,14 @@ class UsersController(Controller):
         """Send a user the link to reset the password."""
         await recovery.send_reset(user_id, by=request.user.user_id)
         return see(f"/users/{user_id}", done="reset-mail-sent")
+
+    @post("/{user_id:uuid}/reset-second-factor")
+    async def reset_second_factor(
+        self, request: AdminRequest, user_id: FromPath[UUID], second_factors: NamedDependency[SecondFactorService]
+    ) -> Redirect:
+        """Remove the second factors of a user, who has lost them."""
+        await second_factors.reset(user_id, by=request.user.user_id)
+        return see(f"/users/{user_id}", done="second-factor-reset")
 
     async def _page(self, request: AdminRequest, user: User, form: Form, status: int = 200) -> Template:
         sessions = await self.session_reader.active_sessions(user.id, request.user.session_id)

@@ -1,6 +1,6 @@
 """The paths under /auth: registration, login, sessions, passwords."""
 
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
@@ -11,11 +11,11 @@ from litestar.params import FromPath, JSONBody
 from kitsu.domain.accounts.sessions import Device, RefreshTokenText, Session, SessionReader, SessionService, Tokens
 from kitsu.domain.accounts.sign_in import AccountService
 from kitsu.domain.fields import described
-from kitsu.errors import BadRequest, Forbidden, NotFound, RateLimited, Unauthorized
+from kitsu.errors import BadRequest, ChallengeBody, ErrorBody, Forbidden, NotFound, RateLimited, Unauthorized
 from kitsu.web.authentication import PUBLIC
 from kitsu.web.guards import rate_limited
 from kitsu.web.middleware.client import DEVICE
-from kitsu.web.openapi import errors
+from kitsu.web.openapi import body_of, errors
 from kitsu.web.request import ViewerRequest
 from kitsu.web.services import service
 
@@ -24,6 +24,9 @@ ClientDevice = NamedDependency[Device]
 Sessions = NamedDependency[SessionService]
 Email = Annotated[str, described("The e-mail address.", "kaguya@example.org", max_length=320)]
 Password = Annotated[str, described("The password, from 8 characters to 1024 bytes.", "a long enough password")]
+
+_LOGIN_ERROR: Any = ErrorBody | ChallengeBody
+LOGIN_REFUSED = {401: body_of(_LOGIN_ERROR, f"{Unauthorized.__doc__} With a second factor: {ChallengeBody.__doc__}")}
 
 
 class Credentials(msgspec.Struct):
@@ -66,9 +69,12 @@ class AuthController(Controller):
         """
         return await accounts.register(data.email, data.password, client_device, data.invitation)
 
-    @post("/login", opt=PUBLIC, status_code=200, responses=errors(Unauthorized, RateLimited))
+    @post("/login", opt=PUBLIC, status_code=200, responses=errors(RateLimited) | LOGIN_REFUSED)
     async def login(self, data: JSONBody[Credentials], client_device: ClientDevice, accounts: Accounts) -> Tokens:
-        """Log in. Starts a new session. Sessions on other devices continue."""
+        """Log in. Starts a new session. Sessions on other devices continue. If the user has a second factor, the
+        response to right credentials is a 401 with the code `SECOND_FACTOR_REQUIRED` and a `challenge`, with which
+        `POST /auth/login/second-factor` finishes the login.
+        """
         return await accounts.login(data.email, data.password, client_device)
 
     @post(

@@ -24,6 +24,9 @@ from kitsu.db.models.operations import ImportRun as ImportRun
 from kitsu.db.models.operations import MissedSearch as MissedSearch
 from kitsu.db.models.operations import Schedule as Schedule
 from kitsu.db.models.operations import StrayFile as StrayFile
+from kitsu.db.models.second_factors import RecoveryCode as RecoveryCode
+from kitsu.db.models.second_factors import SpentChallenge as SpentChallenge
+from kitsu.db.models.second_factors import TotpFactor as TotpFactor
 from kitsu.db.models.viewer import Collection as Collection
 from kitsu.db.models.viewer import CollectionItem as CollectionItem
 from kitsu.db.models.viewer import Favorite as Favorite

@@ -25,9 +25,15 @@ class User(Entity):
     """An IANA name. The days of the library are days there."""
     is_public: Mapped[bool] = mapped_column(server_default=false())
     """Whether everyone may see the profile and the library."""
+    second_factor_since: Mapped[Timestamp | None]
+    """Since when a login needs a second factor: as long as the user has TOTP."""
     deletion_at: Mapped[Timestamp | None]
     """When a job deletes the account, which its owner deactivated; null for all others."""
     deletion_reminded_at: Mapped[Timestamp | None]
+
+    @property
+    def has_second_factor(self) -> bool:
+        return self.second_factor_since is not None
 
     @property
     def email_verified(self) -> bool:

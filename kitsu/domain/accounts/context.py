@@ -7,11 +7,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from kitsu.db.statements import StatementRunner
 from kitsu.domain.accounts.access_tokens import AccessTokens
+from kitsu.domain.accounts.challenges import Challenges
 from kitsu.domain.accounts.passwords import PasswordHasher
 from kitsu.domain.accounts.sessions import SessionRules
+from kitsu.domain.accounts.totp import TotpVault
 from kitsu.domain.outcomes import Outcomes
 from kitsu.domain.rate_limits import RateLimiter
-from kitsu.errors import RateLimited, ServiceUnavailable, Unauthorized
+from kitsu.errors import RateLimited, SecondFactorRequired, ServiceUnavailable, Unauthorized
 
 
 class OrphanNotes(Protocol):
@@ -19,6 +21,15 @@ class OrphanNotes(Protocol):
 
     async def note(self, session: AsyncSession, path: str) -> None: ...
     async def tidy(self, path: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class SecondFactorRules:
+    """What second factors need."""
+
+    vault: TotpVault
+    challenges: Challenges
+    issuer: str  # the name of this service in authenticator apps
 
 
 @dataclass(frozen=True)
@@ -41,6 +52,13 @@ class AccountContext:
     """`open`, `invite` or `closed`."""
     mail_is_set_up: bool
     require_verified_email: bool
+    second_factors: SecondFactorRules
     logins: Outcomes = field(
-        default_factory=lambda: Outcomes("success", wrong=Unauthorized, limited=RateLimited, busy=ServiceUnavailable)
+        default_factory=lambda: Outcomes(
+            "success",
+            second_factor=SecondFactorRequired,
+            wrong=Unauthorized,
+            limited=RateLimited,
+            busy=ServiceUnavailable,
+        )
     )

@@ -22,7 +22,7 @@ from kitsu.domain.accounts.users import UserService, keep_an_administrator
 from kitsu.domain.accounts.verification import EmailNotVerified, send_verification
 from kitsu.domain.concurrency import released_slot
 from kitsu.domain.rate_limits import network_of
-from kitsu.errors import Forbidden, InvalidRequest, RateLimited, Unauthorized
+from kitsu.errors import Forbidden, InvalidRequest, RateLimited, SecondFactorRequired, Unauthorized
 
 log = structlog.get_logger("kitsu.security")
 
@@ -31,6 +31,7 @@ _CREDENTIALS = select(
     User.password_hash,
     MAY_SIGN_IN.label("may_sign_in"),
     User.role,
+    User.second_factor_since,
     User.email_verified_at.is_not(None).label("email_verified"),
 )
 _BY_EMAIL = _CREDENTIALS.where(func.lower(User.email) == func.lower(bindparam("subject")))
@@ -62,18 +63,34 @@ class AccountService(UserService):
         return tokens
 
     async def login(self, email: str, password: str, device: Device) -> Tokens:
-        """Start a session. Raises Unauthorized for any wrong credentials, RateLimited, InvalidRequest."""
+        """Start a session. Raises Unauthorized for any wrong credentials, RateLimited, InvalidRequest.
+
+        Raises SecondFactorRequired for right ones of a user with a second factor.
+        """
         with self._context.logins.counted():
             return await self.admit(await self._credentials(email, password, device), device)
 
     async def admit(self, found: Any, device: Device) -> Tokens:
         """Start a session of an active user who has proved to be this user, in any way. `found`: the credentials.
 
-        Raises EmailNotVerified.
+        Raises EmailNotVerified, SecondFactorRequired.
         """
         if self._context.require_verified_email and not found["email_verified"]:
             await self._session.commit()
             raise EmailNotVerified
+        await self._require_second_factor(found)
+        return await self._start(found, device)
+
+    async def _require_second_factor(self, found: Any) -> None:
+        """Raise SecondFactorRequired for a user with a second factor."""
+        if found["second_factor_since"] is None:
+            return
+        # The hash may be a new one, in this transaction.
+        password_hash = await self._session.scalar(select(User.password_hash).where(User.id == found["id"]))
+        await self._session.commit()
+        raise SecondFactorRequired(self._context.second_factors.challenges.issue(found["id"], password_hash or ""))
+
+    async def _start(self, found: Any, device: Device) -> Tokens:
         await notify_new_device(self._session, self._context, found["id"], device)
         tokens = await self._sessions.start(found["id"], device)
         is_back = await bring_back(self._session, found["id"])
@@ -88,12 +105,16 @@ class AccountService(UserService):
             if "edit:catalogue" not in PERMISSIONS[found["role"]]:
                 await self._session.commit()
                 raise Forbidden
-            await notify_new_device(self._session, self._context, found["id"], device)
-            session_id = await self._sessions.open(found["id"], device, IDLE_TIME)
-            is_back = await bring_back(self._session, found["id"])
-            await self._session.commit()
-            self._log_login(found, is_back=is_back)
-            return self._context.admin_tokens.issue(found["id"], session_id)
+            await self._require_second_factor(found)
+            return await self._start_admin(found, device)
+
+    async def _start_admin(self, found: Any, device: Device) -> str:
+        await notify_new_device(self._session, self._context, found["id"], device)
+        session_id = await self._sessions.open(found["id"], device, IDLE_TIME)
+        is_back = await bring_back(self._session, found["id"])
+        await self._session.commit()
+        self._log_login(found, is_back=is_back)
+        return self._context.admin_tokens.issue(found["id"], session_id)
 
     async def change_password(self, identity: Identity, current: str, new: str, device: Device) -> None:
         """Set a new password and end all other sessions. Raises Unauthorized, RateLimited, InvalidRequest."""

@@ -51,6 +51,7 @@ class User(msgspec.Struct, kw_only=True):
     id: UUID
     email: Annotated[str, described("The e-mail address.", "kaguya@example.org")]
     email_verified: Annotated[bool, described("Whether the user has followed a link that was sent to the address.")]
+    has_second_factor: Annotated[bool, described("Whether a login needs a code besides the password.")]
     username: Annotated[str, described("The public name, unique among all users.", "kaguya")]
     role: Role
     is_active: Annotated[bool, described("Whether the user may log in.")]
@@ -73,7 +74,12 @@ class UserChange(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _user = models.User
-_COLUMNS = columns_of(User, _user, email_verified=_user.email_verified_at.is_not(None))
+_COLUMNS = columns_of(
+    User,
+    _user,
+    email_verified=_user.email_verified_at.is_not(None),
+    has_second_factor=_user.second_factor_since.is_not(None),
+)
 _FIELDS = [column.key for column in _COLUMNS]
 _ONE = select(*_COLUMNS).where(_user.id == bindparam("user_id", type_=Uuid))
 _PUBLIC = select(*_COLUMNS).where(

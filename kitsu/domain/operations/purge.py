@@ -16,11 +16,14 @@ from kitsu.db.models import (
     MissedSearch,
     RateLimit,
     RefreshToken,
+    SpentChallenge,
     Tombstone,
+    TotpFactor,
 )
 from kitsu.db.models.viewer import TOMBSTONE_DAYS
 from kitsu.domain.accounts.deactivation import remind_owners
 from kitsu.domain.accounts.deletion import enqueue_deletions
+from kitsu.domain.accounts.totp import SET_UP_TIME
 from kitsu.domain.catalogue.merging import UNDO_DAYS
 from kitsu.domain.idempotency import RETENTION
 from kitsu.domain.jobs import LOG, QUEUE
@@ -66,6 +69,10 @@ _STATEMENTS = {
         RefreshToken.expires_at < _sessions_since,
     ),
     "account_tokens": _batch(AccountToken, AccountToken.expires_at < _account_tokens_since),
+    "challenges": _batch(SpentChallenge, SpentChallenge.expires_at < func.now()),
+    "unconfirmed_totp": _batch(
+        TotpFactor, TotpFactor.confirmed_at.is_(None), TotpFactor.created_at < func.now() - SET_UP_TIME
+    ),
     "tombstones": _batch(Tombstone, Tombstone.deleted_at < _tombstones_since),
     "idempotency_keys": _batch(IdempotencyKey, IdempotencyKey.created_at < func.now() - RETENTION),
     "merged_rows": _batch(MergedRow, MergedRow.merge_id == AnimeMerge.id, AnimeMerge.merged_at < _merges_since),

@@ -299,7 +299,7 @@ async def test_new_address_counts_when_its_link_is_followed_and_can_be_reverted(
     assert (await follow(client, "confirm-email", await mails.token(OTHER, "confirm-email"))).status_code == 204
     assert {"email": OTHER, "email_verified": True}.items() <= (await me(client, tokens)).json().items()
     assert (await login(client, OTHER)).status_code == 200
-    # While the owner may want it back, nobody else gets the old address.
+    # While the owner may want it back, no other user gets the old address.
     response = await client.post("/auth/register", json={"email": EMAIL, "password": PASSWORD})
     assert response.json()["message"] == "Email already registered"
     revert = await mails.token(EMAIL, "revert-email")

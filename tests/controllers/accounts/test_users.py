@@ -18,6 +18,7 @@ FIELDS = {
     "id",
     "email",
     "email_verified",
+    "has_second_factor",
     "username",
     "role",
     "is_active",
