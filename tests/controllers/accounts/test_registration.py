@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy.engine import URL
 
 from kitsu.settings.mail import mail_url
-from tests.accounts import EMAIL, PASSWORD, login
+from tests.accounts import EMAIL, PASSWORD, login, me
 from tests.application import client_of
 from tests.cli.invoke import invoked
 from tests.cli.process import SECRET_KEY
@@ -159,6 +159,22 @@ async def test_mailed_link_has_the_printed_token(api: httpx.AsyncClient, databas
     assert (mail["To"], mail["Subject"]) == (EMAIL, "You are invited to Kitsu")
     assert all(output.strip() in part.get_content() for part in mail.iter_parts())
     assert (await attempt(api, invitation=token_of(output.strip()))).status_code == 201
+
+
+@pytest.mark.parametrize(("is_mailed", "is_bound"), [(True, True), (True, False), (False, True)])
+async def test_address_is_verified_by_an_invitation_that_came_by_mail_to_it(
+    database: URL, tmp_path: Path, is_mailed: bool, is_bound: bool
+) -> None:
+    settings = {"MAIL_URL": f"file://{tmp_path}/mail"} if is_mailed else {}
+    code, output, errors = await invoked(
+        tmp_path, "invite", *([EMAIL] if is_bound else []), database=database, **settings
+    )
+    assert code == 0, errors
+    values = {name.lower(): mail_url(text) for name, text in settings.items()}
+    async with client_of(database, registration="invite", secret_key=SECRET_KEY, **values) as client:
+        tokens = (await attempt(client, invitation=token_of(output.strip()))).json()
+        user = (await me(client, tokens)).json()
+    assert user["email_verified"] == (is_mailed and is_bound)
 
 
 def mails_in(folder: Path) -> list[EmailMessage]:
