@@ -2,7 +2,9 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict
 from datetime import timedelta
+from pkgutil import resolve_name
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -16,7 +18,9 @@ from kitsu.domain.accounts.access_tokens import AccessTokens
 from kitsu.domain.accounts.admin_sessions import AdminSessions, admin_tokens
 from kitsu.domain.accounts.challenges import Challenges
 from kitsu.domain.accounts.context import AccountContext, SecondFactorRules
+from kitsu.domain.accounts.external_sign_in import SignInLinkReader
 from kitsu.domain.accounts.invitations import InvitationReader, InvitationRules
+from kitsu.domain.accounts.oidc_flows import OIDCFlows
 from kitsu.domain.accounts.passwords import PasswordHasher
 from kitsu.domain.accounts.sessions import SessionReader, SessionRules
 from kitsu.domain.accounts.totp import TotpVault
@@ -103,6 +107,7 @@ class Parts(dict[type, Any]):
         recorder = watch_progress.WatchProgressRecorder(self.runner, self.engine)
         parts = [
             *(self.runner, self.accounts, self.accounts.access_tokens, self.accounts.session_rules),
+            *(_oidc_flows(settings, self.runner), SignInLinkReader(self.runner)),
             AdminSessions(self.runner, self.accounts.admin_tokens),
             InvitationReader(self.runner),
             InvitationRules(
@@ -206,6 +211,18 @@ class Parts(dict[type, Any]):
             yield
 
 
+def _oidc_flows(settings: Settings, runner: StatementRunner) -> OIDCFlows:
+    # By name, as a web worker without a provider does without its libraries.
+    module = "kitsu.domain.accounts.openid:OpenIDProvider"
+    return OIDCFlows(
+        runner,
+        [resolve_name(module)(**asdict(each)) for each in settings.oidc_providers],
+        secret_key=settings.secret_key,
+        public_url=settings.public_url or "",
+        front_end_url=settings.frontend_url,
+    )
+
+
 def _account_context(settings: Settings, runner: StatementRunner, orphans: OrphanFiles) -> AccountContext:
     policies = [
         Policy("login", *settings.rate_limit_login),
@@ -213,6 +230,7 @@ def _account_context(settings: Settings, runner: StatementRunner, orphans: Orpha
         Policy("second-factor", *settings.rate_limit_second_factor),
         Policy("register", *settings.rate_limit_register),
         Policy("refresh", *settings.rate_limit_refresh),
+        Policy("oidc", *settings.rate_limit_oidc),
         Policy("search", *settings.rate_limit_search),
         Policy("suggest", *settings.rate_limit_suggest),
         Policy("avatar", *settings.rate_limit_avatar),

@@ -14,6 +14,7 @@ from dotenv import dotenv_values
 from sqlalchemy.engine import URL
 
 from kitsu.settings.fields import SETTINGS, Settings
+from kitsu.settings.oidc import read_providers
 
 __all__ = ["ENV_FILE", "SETTINGS", "Settings", "SettingsError", "load_database_url", "load_settings"]
 
@@ -60,6 +61,8 @@ def _load(names: Iterable[str], environ: Mapping[str, str] | None, env_file: Pat
         problems.append("MEDIA_S3_ENDPOINT is set, though MEDIA_URL names no bucket: give it s3://bucket/prefix.")
     if values.get("backup_at") and not values.get("backup_folder"):
         problems.append("BACKUP_AT is set, though BACKUP_FOLDER is not: give it the folder of the backups.")
+    if names is SETTINGS:
+        values["oidc_providers"] = read_providers(texts, problems, public_url=values.get("public_url"))
     if problems:
         raise SettingsError(problems)
     return values

@@ -5,12 +5,13 @@ The environment variable of a field has its name in upper case. `make settings` 
 
 from dataclasses import dataclass
 from datetime import time
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, get_origin
 
 import msgspec
 
 from kitsu.settings import parsers
 from kitsu.settings.mail import CONSOLE
+from kitsu.settings.oidc import OIDCProvider
 
 _EXAMPLE_URL = "postgresql+asyncpg://kitsu:password@localhost:5432/kitsu"
 _OPERATION = "Operation. Traces are sent to OTEL_EXPORTER_OTLP_ENDPOINT, read from the environment alone"
@@ -99,6 +100,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Registrations from one address."""
     rate_limit_refresh: parsers.Rate = (3000, 60)
     """Token refreshes from one address."""
+    rate_limit_oidc: parsers.Rate = (100, 60)
+    """Requests of one address that sign in with, or link, a provider of OIDC_<NAME>_ISSUER (docs/accounts.md)."""
     rate_limit_search: parsers.Rate = (600, 60)
     """Searches from one address."""
     rate_limit_suggest: parsers.Rate = (3000, 60)
@@ -173,6 +176,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Age of the last `kitsu backup` that `kitsu check --deploy` accepts; 0: you back up in another way."""
     silenced_checks: parsers.CheckIds = ()
     """Checks that `kitsu check` does not report; deploy/README.md lists them."""
+    oidc_providers: tuple[OIDCProvider, ...] = ()
+    """Made from OIDC_<NAME>_ISSUER and the others, which have no field each: docs/accounts.md lists them."""
 
 
 class Setting(NamedTuple):
@@ -186,5 +191,7 @@ class Setting(NamedTuple):
 SETTINGS: dict[str, Setting] = {}
 """The settings by the names of their environment variables."""
 for _field in msgspec.structs.fields(Settings):
+    if get_origin(_field.type) is not Annotated:
+        continue  # `oidc_providers`
     _metadata = {type(each): each for each in _field.type.__metadata__}
     SETTINGS[_field.name.upper()] = Setting(_metadata[parsers.Parser], _field.default, _metadata.get(Shown, Shown()))

@@ -16,6 +16,8 @@ from kitsu.db.models.catalogue import ImportReview as ImportReview
 from kitsu.db.models.catalogue import MergedRow as MergedRow
 from kitsu.db.models.catalogue import Release as Release
 from kitsu.db.models.catalogue import TitleWord as TitleWord
+from kitsu.db.models.external_identities import ExternalIdentity as ExternalIdentity
+from kitsu.db.models.external_identities import OIDCFlow as OIDCFlow
 from kitsu.db.models.operations import AdminAction as AdminAction
 from kitsu.db.models.operations import CommandRun as CommandRun
 from kitsu.db.models.operations import DailyNumbers as DailyNumbers

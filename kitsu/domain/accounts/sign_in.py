@@ -26,7 +26,7 @@ from kitsu.errors import Forbidden, InvalidRequest, RateLimited, SecondFactorReq
 
 log = structlog.get_logger("kitsu.security")
 
-_CREDENTIALS = select(
+CREDENTIALS = select(
     User.id,
     User.password_hash,
     MAY_SIGN_IN.label("may_sign_in"),
@@ -34,8 +34,8 @@ _CREDENTIALS = select(
     User.second_factor_since,
     User.email_verified_at.is_not(None).label("email_verified"),
 )
-_BY_EMAIL = _CREDENTIALS.where(func.lower(User.email) == func.lower(bindparam("subject")))
-_BY_ID = _CREDENTIALS.where(User.id == bindparam("subject", type_=Uuid))
+_BY_EMAIL = CREDENTIALS.where(func.lower(User.email) == func.lower(bindparam("subject")))
+_BY_ID = CREDENTIALS.where(User.id == bindparam("subject", type_=Uuid))
 
 
 class AccountService(UserService):

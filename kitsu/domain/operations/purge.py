@@ -14,6 +14,7 @@ from kitsu.db.models import (
     LibraryImport,
     MergedRow,
     MissedSearch,
+    OIDCFlow,
     RateLimit,
     RefreshToken,
     SpentChallenge,
@@ -78,6 +79,7 @@ _STATEMENTS = {
     "merged_rows": _batch(MergedRow, MergedRow.merge_id == AnimeMerge.id, AnimeMerge.merged_at < _merges_since),
     "missed_searches": _batch(MissedSearch, MissedSearch.day < func.current_date() - MISSED_SEARCH_DAYS),
     "counters": _batch(RateLimit, RateLimit.ends_at < func.now()),
+    "sign_in_flows": _batch(OIDCFlow, OIDCFlow.expires_at < func.now()),
     "unfinished_imports": _batch(ImportRun, ImportRun.created_at < _imports_since, ImportRun.state != "done"),
     "library_imports": _batch(LibraryImport, LibraryImport.created_at < _library_imports_since),
     "failed_jobs": delete(QUEUE).where(

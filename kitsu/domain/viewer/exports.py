@@ -10,6 +10,7 @@ from sqlalchemy import case, exists, func, select
 
 from kitsu.db import models
 from kitsu.db.statements import StatementRunner
+from kitsu.domain.accounts.external_sign_in import SignInLink
 from kitsu.domain.accounts.sessions import IpAddress, UserAgent
 from kitsu.domain.accounts.users import User, UserReader
 from kitsu.domain.catalogue import history
@@ -39,6 +40,13 @@ class ExportedSession(msgspec.Struct):
     revoke_reason: Annotated[str | None, described("Why it was ended.", "logout")]
     user_agent: UserAgent | None
     ip: IpAddress | None
+
+
+class ExportedLink(SignInLink):
+    """A link of the account to a user of a provider."""
+
+    issuer: Annotated[str, described("The address of the provider.", "https://accounts.example.org")]
+    subject: Annotated[str, described("The id of the user there.", "248289761001")]
 
 
 class ExportedItem(msgspec.Struct):
@@ -75,6 +83,7 @@ class AccountExport(msgspec.Struct):
     exported_at: Annotated[datetime, described("When the export began.")]
     user: User
     sessions: Annotated[list[ExportedSession], described("The sessions, also those that ended.")]
+    sign_in_links: Annotated[list[ExportedLink], described("The providers with which the user can sign in.")]
     favorites: Annotated[list[favorites.Favorite], described("The favourites.")]
     watch_progress: Annotated[list[watch_progress.WatchProgress], described("The position in each anime.")]
     views: Annotated[list[views.View], described("How far each episode was watched.")]
@@ -107,9 +116,10 @@ def _listing(kind: type[T] | Callable[[Any], T], rows: Rows, *keys: Any) -> List
 
 _session, _item, _collection = models.AuthSession, models.CollectionItem, models.Collection
 _entry, _anime, _external = models.LibraryEntry, models.Anime, models.ExternalId
-_change = models.CatalogueChange
+_change, _link = models.CatalogueChange, models.ExternalIdentity
 
 _SESSIONS: Rows = select(*columns_of(ExportedSession, _session)).where(_session.user_id == USER_ID)
+_LINKS: Rows = select(*columns_of(ExportedLink, _link)).where(_link.user_id == USER_ID)
 _ITEMS: Rows = (
     select(*columns_of(ExportedItem, _item, title=_anime.title))
     .join(_collection, _collection.id == _item.collection_id)
@@ -127,6 +137,7 @@ def _account_entry(row: Any) -> AccountEntry:
 
 _LISTS: dict[str, Listing[Any]] = {
     "sessions": _listing(ExportedSession, _SESSIONS, _session.id),
+    "sign_in_links": _listing(ExportedLink, _LINKS, _link.id),
     "favorites": _listing(favorites.Favorite, favorites.ROWS, models.Favorite.id),
     "watch_progress": _listing(watch_progress.WatchProgress, watch_progress.ROWS, models.WatchProgress.id),
     "views": _listing(views.View, views.ROWS, models.View.id),

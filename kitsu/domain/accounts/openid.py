@@ -1,0 +1,229 @@
+"""The client of an OpenID provider: discovery, keys, the code's exchange, and the checks of the ID token.
+
+`kitsu/parts.py` loads this module by name, and only with a provider in the settings: its libraries take memory.
+"""
+
+import asyncio
+import ssl
+import time
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import Any, TypeVar
+from urllib.parse import quote, urlencode, urlsplit
+
+import httpx
+import msgspec
+import structlog
+from joserfc import jws, jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
+
+from kitsu.domain.accounts.oidc_flows import Claims, InvalidSignIn, pkce_challenge
+from kitsu.domain.concurrency import released_slot
+from kitsu.errors import ServiceUnavailable
+
+log = structlog.get_logger("kitsu.security")
+
+T = TypeVar("T")
+
+ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
+MAX_AGE_SECONDS = 3600.0  # of the metadata and the keys
+KEYS_SECONDS = 60.0  # between two fetches of the keys, for key ids that are unknown
+TIMEOUT_SECONDS = 5.0
+TOTAL_SECONDS = 8.0
+LEEWAY_SECONDS = 60
+MAX_TOKEN_AGE_SECONDS = 600
+
+
+class Metadata(msgspec.Struct):
+    """The part of a provider's metadata that Kitsu uses."""
+
+    issuer: str
+    authorization_endpoint: str
+    token_endpoint: str
+    jwks_uri: str
+    userinfo_endpoint: str | None = None
+    token_endpoint_auth_methods_supported: tuple[str, ...] = ("client_secret_basic",)
+
+
+class TokenResponse(msgspec.Struct):
+    """The part of a token response that Kitsu uses."""
+
+    id_token: str
+    access_token: str | None = None
+
+
+class OpenIDProvider:
+    """A provider, with which this process shares its metadata and keys for an hour."""
+
+    def __init__(self, *, name: str, label: str, issuer: str, client_id: str, client_secret: str, scopes: str) -> None:
+        self.name, self.label, self.issuer = name, label, issuer
+        self._client_id, self._client_secret, self._scopes = client_id, client_secret, scopes
+        self._tls = ssl.create_default_context()
+        self._lock = asyncio.Lock()
+        self._metadata: Metadata | None = None
+        self._metadata_at = self._keys_at = 0.0
+        self._keys: KeySet | None = None
+
+    async def authorization_url(self, *, redirect_uri: str, state: str, nonce: str, verifier: str) -> str:
+        """Return where the browser signs in. Raises ServiceUnavailable."""
+        metadata = await self._reach(self._discover())
+        query = {
+            "response_type": "code",
+            "client_id": self._client_id,
+            "redirect_uri": redirect_uri,
+            "scope": self._scopes,
+            "state": state,
+            "nonce": nonce,
+            "code_challenge": pkce_challenge(verifier),
+            "code_challenge_method": "S256",
+        }
+        separator = "&" if urlsplit(metadata.authorization_endpoint).query else "?"
+        return f"{metadata.authorization_endpoint}{separator}{urlencode(query)}"
+
+    async def claims(self, *, code: str, redirect_uri: str, nonce: str, verifier: str) -> Claims:
+        """Exchange a code, and return who has signed in. Raises InvalidSignIn, ServiceUnavailable."""
+        claims: Claims = await self._reach(self._claims(code, redirect_uri, nonce, verifier))
+        return claims
+
+    async def _reach(self, work: Any) -> Any:
+        """Wait for the provider without a slot. Raises ServiceUnavailable when it is away."""
+        try:
+            with released_slot():
+                async with asyncio.timeout(TOTAL_SECONDS):
+                    return await work
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            log.warning("sign-in provider unavailable", provider=self.name, error=type(error).__name__)
+            raise ServiceUnavailable from error
+
+    async def _claims(self, code: str, redirect_uri: str, nonce: str, verifier: str) -> Claims:
+        metadata = await self._discover()
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": redirect_uri,
+            "code_verifier": verifier,
+        }
+        auth: httpx.Auth = httpx.Auth()  # none
+        methods = metadata.token_endpoint_auth_methods_supported
+        if "client_secret_post" in methods and "client_secret_basic" not in methods:
+            form |= {"client_id": self._client_id, "client_secret": self._client_secret}
+        else:
+            auth = httpx.BasicAuth(quote(self._client_id, safe=""), quote(self._client_secret, safe=""))
+        async with self._client() as client:
+            response = await client.post(metadata.token_endpoint, data=form, auth=auth)
+        if 400 <= response.status_code < 500 and response.status_code != httpx.codes.TOO_MANY_REQUESTS:
+            log.warning("sign-in provider refused a code", provider=self.name, status=response.status_code)
+            raise InvalidSignIn
+        tokens = _decoded(response, TokenResponse)
+        claims = await self._verified(metadata, tokens.id_token, nonce)
+        if "email" not in claims and metadata.userinfo_endpoint and tokens.access_token:
+            claims |= await self._userinfo(metadata.userinfo_endpoint, tokens.access_token, claims["sub"])
+        email = claims.get("email")
+        return Claims(
+            issuer=self.issuer,
+            subject=claims["sub"],
+            email=email if isinstance(email, str) and email else None,
+            email_verified=claims.get("email_verified") in (True, "true"),
+        )
+
+    async def _userinfo(self, endpoint: str, access_token: str, subject: str) -> dict[str, Any]:
+        found = await self._get(endpoint, dict[str, Any], {"Authorization": f"Bearer {access_token}"})
+        if found.get("sub") != subject:
+            raise InvalidSignIn
+        return {name: found[name] for name in ("email", "email_verified") if name in found}
+
+    async def _verified(self, metadata: Metadata, token: str, nonce: str) -> dict[str, Any]:
+        """Return the claims of an ID token. Raises InvalidSignIn."""
+        try:
+            header = jws.extract_compact(token.encode()).headers()
+            if header.get("alg") not in ALGORITHMS:
+                raise InvalidSignIn
+            key = await self._key(metadata, header.get("kid"))
+            decoded = jwt.decode(token, key, algorithms=ALGORITHMS)
+            claims = decoded.claims
+        except (JoseError, ValueError) as error:
+            log.warning("ID token refused", provider=self.name, error=type(error).__name__)
+            raise InvalidSignIn from error
+        if problem := self._problem(claims, nonce, time.time()):
+            log.warning("ID token refused", provider=self.name, error=problem)
+            raise InvalidSignIn
+        return claims
+
+    def _problem(self, claims: Mapping[str, Any], nonce: str, now: float) -> str | None:
+        """Return the name of the first claim that is wrong."""
+        audience: Any = claims.get("aud")
+        audiences = [audience] if isinstance(audience, str) else audience if isinstance(audience, list) else []
+        subject, expires, issued = claims.get("sub"), _number(claims.get("exp")), _number(claims.get("iat"))
+        is_for_us = self._client_id in audiences
+        checks = {
+            "iss": claims.get("iss") == self.issuer,
+            "aud": is_for_us,
+            # A token for several clients names the one that asked for it.
+            "azp": is_for_us and claims.get("azp", self._client_id if len(audiences) == 1 else None) == self._client_id,
+            "exp": now < expires + LEEWAY_SECONDS,
+            "iat": now - MAX_TOKEN_AGE_SECONDS < issued < now + LEEWAY_SECONDS,
+            "nonce": claims.get("nonce") == nonce,
+            "sub": isinstance(subject, str) and 0 < len(subject) <= 255 and "\0" not in subject,
+        }
+        return next((name for name, is_right in checks.items() if not is_right), None)
+
+    async def _key(self, metadata: Metadata, kid: object) -> Any:
+        """Return the key with this id, and fetch the keys again for an unknown one. Raises InvalidSignIn."""
+        async with self._lock:
+            age = time.monotonic() - self._keys_at
+            if self._keys is None or age > MAX_AGE_SECONDS or (_find(self._keys, kid) is None and age > KEYS_SECONDS):
+                self._keys = KeySet.import_key_set(await self._get(metadata.jwks_uri, dict[str, Any]))  # type: ignore[arg-type] # what it is, it checks
+                self._keys_at = time.monotonic()
+        key = _find(self._keys, kid)
+        if key is None:
+            raise InvalidSignIn
+        return key
+
+    async def _discover(self) -> Metadata:
+        async with self._lock:
+            if self._metadata is None or time.monotonic() - self._metadata_at > MAX_AGE_SECONDS:
+                address = f"{self.issuer.rstrip('/')}/.well-known/openid-configuration"
+                metadata = await self._get(address, Metadata)
+                addresses = (metadata.authorization_endpoint, metadata.token_endpoint, metadata.jwks_uri)
+                others = [metadata.userinfo_endpoint] if metadata.userinfo_endpoint else []
+                if metadata.issuer != self.issuer or not all(map(_is_safe, [*addresses, *others])):
+                    log.error("sign-in provider has wrong metadata", provider=self.name)
+                    raise ServiceUnavailable
+                self._metadata, self._metadata_at = metadata, time.monotonic()
+        return self._metadata
+
+    async def _get(self, address: str, kind: type[T], headers: Mapping[str, str] | None = None) -> T:
+        async with self._client() as client:
+            return _decoded(await client.get(address, headers=headers), kind)
+
+    def _client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(verify=self._tls, timeout=TIMEOUT_SECONDS, headers={"Accept": "application/json"})
+
+
+def _decoded(response: httpx.Response, kind: type[T]) -> T:
+    response.raise_for_status()
+    return msgspec.json.decode(response.content, type=kind)
+
+
+def _find(keys: KeySet, kid: object) -> Any:
+    """Return the key with this id; without an id the only key. None if there is none."""
+    if kid is None:
+        return keys.keys[0] if len(keys.keys) == 1 else None
+    return next((key for key in keys.keys if key.kid == kid), None)
+
+
+def _number(value: object) -> float:
+    """Return a number, or one that no check accepts."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else float("nan")
+
+
+def _is_safe(address: str) -> bool:
+    """Return whether an endpoint is https, or http on this machine."""
+    parts = urlsplit(address)
+    if parts.scheme == "https":
+        return True
+    try:
+        return parts.scheme == "http" and ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        return parts.scheme == "http" and parts.hostname == "localhost"

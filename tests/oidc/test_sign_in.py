@@ -1,0 +1,286 @@
+"""Sign-in with a provider: the whole flow, and what is refused."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import asyncpg
+import httpx
+import pytest
+from joserfc.jwk import OctKey, RSAKey
+from sqlalchemy.engine import URL
+
+from kitsu.settings.oidc import OIDCProvider
+from tests.accounts import EMAIL, PASSWORD, bearer, is_refused, login, me, register
+from tests.application import client_of
+from tests.oidc.provider import CLIENT_ID, CLIENT_SECRET, TestProvider, provider_running
+
+PUBLIC_URL = "https://kitsu.test"
+FRONT_END = "https://front.kitsu.test"
+INVALID = {"code": "VALIDATION_ERROR", "message": "The sign-in is invalid or has expired: begin again", "details": None}
+
+
+@pytest.fixture
+def provider() -> Iterator[TestProvider]:
+    with provider_running() as provider:
+        provider.redirect_uri = f"{PUBLIC_URL}/auth/oidc/test/callback"
+        provider.sign_in_as("subject", EMAIL)
+        yield provider
+
+
+@asynccontextmanager
+async def service_with(provider: TestProvider, database: URL, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
+    names = ("other", "test")
+    providers = tuple(OIDCProvider(name, provider.issuer, CLIENT_ID, CLIENT_SECRET, label="Test") for name in names)
+    settings = {"public_url": PUBLIC_URL, "frontend_url": FRONT_END, "oidc_providers": providers, **settings}
+    async with client_of(database, **settings) as client:
+        client.base_url = httpx.URL(PUBLIC_URL)  # the cookie is Secure
+        yield client
+
+
+@pytest.fixture
+async def service(provider: TestProvider, database: URL) -> AsyncIterator[httpx.AsyncClient]:
+    async with service_with(provider, database) as client:
+        yield client
+
+
+async def to_provider(url: str) -> str:
+    """Open the provider's address as a browser, and return the path of the callback with its query."""
+    async with httpx.AsyncClient() as browser:
+        response = await browser.get(url)
+    assert response.status_code == 302, response.text
+    return response.headers["location"].removeprefix(PUBLIC_URL)
+
+
+async def begin(client: httpx.AsyncClient, redirect_to: str = "/welcome") -> str:
+    response = await client.get("/auth/oidc/test/start", params={"redirect_to": redirect_to})
+    assert response.status_code == 303, response.text
+    return await to_provider(response.headers["location"])
+
+
+def result(response: httpx.Response) -> dict[str, str]:
+    """Return the query with which the browser comes back to the front end."""
+    assert response.status_code == 303, response.text
+    address = response.headers["location"]
+    assert address.startswith(f"{FRONT_END}/")
+    return {name: values[0] for name, values in parse_qs(urlsplit(address).query).items()}
+
+
+async def code_of(client: httpx.AsyncClient) -> str:
+    return result(await client.get(await begin(client)))["code"]
+
+
+async def exchange(client: httpx.AsyncClient, code: str) -> httpx.Response:
+    return await client.post("/auth/oidc/token", json={"code": code})
+
+
+async def sign_in(client: httpx.AsyncClient) -> httpx.Response:
+    return await exchange(client, await code_of(client))
+
+
+async def link(client: httpx.AsyncClient, tokens: dict[str, str]) -> dict[str, str]:
+    response = await client.post("/auth/oidc/test/link", headers=bearer(tokens))
+    assert response.status_code == 200, response.text
+    return result(await client.get(await to_provider(response.json()["url"])))
+
+
+async def links(client: httpx.AsyncClient, tokens: dict[str, str]) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = (await client.get("/users/me/links", headers=bearer(tokens))).json()
+    return found
+
+
+def is_invalid(response: httpx.Response) -> bool:
+    assert (response.status_code, response.json()) == (400, INVALID)
+    return True
+
+
+async def test_the_first_sign_in_creates_an_account_and_the_second_finds_it(service: httpx.AsyncClient) -> None:
+    first = await sign_in(service)
+    assert first.status_code == 200, first.text
+    user = (await me(service, first.json())).json()
+    assert user["email"] == EMAIL
+    second = await sign_in(service)
+    assert (await me(service, second.json())).json()["id"] == user["id"]
+    assert is_refused(await login(service, EMAIL, "!"))
+
+
+async def test_the_buttons_are_listed(service: httpx.AsyncClient) -> None:
+    expected = [{"name": "other", "label": "Test"}, {"name": "test", "label": "Test"}]
+    assert (await service.get("/auth/providers")).json() == expected
+
+
+async def test_the_cookie_is_kept_from_scripts_and_other_paths(service: httpx.AsyncClient) -> None:
+    response = await service.get("/auth/oidc/test/start")
+    cookie = response.headers["set-cookie"].lower()
+    assert all(part in cookie for part in ("httponly", "samesite=lax", "secure", "path=/auth/oidc", "max-age=600"))
+
+
+@pytest.mark.parametrize("path", ["https://evil.example", "//evil.example", "/\\evil.example", "@evil", "", "/a\nb"])
+async def test_only_paths_of_the_front_end_are_redirected_to(service: httpx.AsyncClient, path: str) -> None:
+    response = await service.get("/auth/oidc/test/start", params={"redirect_to": path})
+    assert response.status_code == 422
+
+
+async def test_a_stolen_state_a_lost_cookie_and_a_replay_are_refused(service: httpx.AsyncClient) -> None:
+    callback = await begin(service)
+    cookies = dict(service.cookies)
+    service.cookies.clear()
+    assert is_invalid(await service.get(callback))
+    assert is_invalid(await service.get(callback, headers={"Cookie": "kitsu_oidc=another"}))
+    right = {"Cookie": f"kitsu_oidc={cookies['kitsu_oidc']}"}
+    assert is_invalid(await service.get(callback.replace("/test/", "/other/"), headers=right))
+    code = result(await service.get(callback, headers=right))["code"]
+    assert is_invalid(await service.get(callback, headers=right))
+    assert is_invalid(await exchange(service, code))
+    spent = await service.post("/auth/oidc/token", json={"code": code}, headers=right)
+    assert spent.status_code == 200
+    assert is_invalid(await service.post("/auth/oidc/token", json={"code": code}, headers=right))
+
+
+async def test_a_code_is_exchanged_once_at_the_same_time(service: httpx.AsyncClient) -> None:
+    code = await code_of(service)
+    responses = await asyncio.gather(*(exchange(service, code) for _ in range(5)))
+    assert sorted(each.status_code for each in responses) == [200, 400, 400, 400, 400]
+
+
+@pytest.mark.parametrize("where", ["callback", "code"])
+async def test_an_expired_flow_is_refused(service: httpx.AsyncClient, rows: asyncpg.Connection, where: str) -> None:
+    callback = await begin(service)
+    code = "" if where == "callback" else result(await service.get(callback))["code"]
+    await rows.execute("UPDATE oidc_flows SET expires_at = now()")
+    assert is_invalid(await (service.get(callback) if where == "callback" else exchange(service, code)))
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"iss": "https://evil.example"},
+        {"aud": "another"},
+        {"aud": [CLIENT_ID, "another"]},
+        {"aud": [CLIENT_ID, "another"], "azp": "another"},
+        {"azp": "another"},
+        {"exp": 1},
+        {"exp": None},
+        {"iat": 1},
+        {"iat": 9_999_999_999},
+        {"iat": None},
+        {"nonce": "another"},
+        {"nonce": None},
+        {"sub": None},
+        {"sub": ""},
+    ],
+    ids=str,
+)
+async def test_a_wrong_claim_is_refused(
+    service: httpx.AsyncClient, provider: TestProvider, claims: dict[str, Any]
+) -> None:
+    provider.claims = claims
+    assert is_invalid(await service.get(await begin(service)))
+
+
+async def test_a_signature_of_another_key_or_a_symmetric_one_is_refused(
+    service: httpx.AsyncClient, provider: TestProvider
+) -> None:
+    provider.signing_key = RSAKey.generate_key(2048)
+    assert is_invalid(await service.get(await begin(service)))
+    provider.signing_key, provider.header = OctKey.generate_key(256, {"kid": "first"}), {"alg": "HS256"}
+    assert is_invalid(await service.get(await begin(service)))
+
+
+async def test_keys_are_fetched_again_for_an_unknown_id_once_a_minute(
+    service: httpx.AsyncClient, provider: TestProvider
+) -> None:
+    assert (await sign_in(service)).status_code == 200
+    provider.header = {"kid": "unknown"}
+    for _ in range(3):
+        assert is_invalid(await service.get(await begin(service)))
+    assert provider.key_fetches == 1
+
+
+async def test_a_refusal_of_the_provider_reaches_the_front_end(
+    service: httpx.AsyncClient, provider: TestProvider
+) -> None:
+    provider.error = "access_denied"
+    assert result(await service.get(await begin(service))) == {"error": "sign_in_failed"}
+
+
+async def test_a_provider_that_is_away_is_a_503(service: httpx.AsyncClient, provider: TestProvider) -> None:
+    callback = await begin(service)
+    provider.status = 500
+    for path in ("/auth/oidc/other/start", callback):
+        response = await service.get(path)
+        assert (response.status_code, response.json()["code"]) == (503, "SERVICE_UNAVAILABLE")
+
+
+@pytest.mark.parametrize("has_account", [True, False])
+async def test_an_unverified_address_creates_and_links_nothing(
+    service: httpx.AsyncClient, provider: TestProvider, rows: asyncpg.Connection, has_account: bool
+) -> None:
+    if has_account:
+        await register(service)
+        await rows.execute("UPDATE users SET email_verified_at = now()")
+    provider.sign_in_as("subject", EMAIL, verified=False)
+    response = await sign_in(service)
+    assert response.status_code == 400
+    assert response.json()["message"].startswith("The provider has not verified this e-mail address")
+    assert await rows.fetchval("SELECT count(*) FROM external_identities") == 0
+
+
+async def test_an_account_is_linked_only_if_it_verified_its_address(
+    service: httpx.AsyncClient, rows: asyncpg.Connection
+) -> None:
+    tokens = await register(service)
+    response = await sign_in(service)
+    assert (response.status_code, "has not verified it" in response.json()["message"]) == (400, True)
+    await rows.execute("UPDATE users SET email_verified_at = now()")
+    assert (await sign_in(service)).status_code == 200
+    assert [each["email"] for each in await links(service, tokens)] == [EMAIL]
+
+
+async def test_a_signed_in_user_links_and_unlinks_a_provider(
+    service: httpx.AsyncClient, provider: TestProvider
+) -> None:
+    tokens = await register(service)
+    provider.sign_in_as("subject", "other@example.org", verified=False)
+    assert await link(service, tokens) == {"linked": "test"}
+    assert await link(service, tokens) == {"linked": "test"}
+    (found,) = await links(service, tokens)
+    assert (await me(service, (await sign_in(service)).json())).json()["email"] == EMAIL
+    other = await register(service, "third@example.org")
+    assert await link(service, other) == {"error": "already_linked"}
+    path = f"/users/me/links/{found['id']}"
+    assert (await service.delete(path, headers=bearer(other))).status_code == 404
+    assert (await service.delete(path, headers=bearer(tokens))).status_code == 204
+    assert await links(service, tokens) == []
+
+
+async def test_one_of_two_deletions_of_the_last_links_is_refused(
+    service: httpx.AsyncClient, provider: TestProvider
+) -> None:
+    tokens = (await sign_in(service)).json()
+    provider.sign_in_as("second")
+    assert await link(service, tokens) == {"linked": "test"}
+    paths = [f"/users/me/links/{each['id']}" for each in await links(service, tokens)]
+    responses = await asyncio.gather(*(service.delete(path, headers=bearer(tokens)) for path in paths))
+    assert sorted(each.status_code for each in responses) == [204, 400]
+
+
+async def test_closed_registration_creates_no_account(provider: TestProvider, database: URL) -> None:
+    async with service_with(provider, database, registration="closed") as client:
+        response = await sign_in(client)
+        assert (response.status_code, response.json()["code"]) == (403, "REGISTRATION_CLOSED")
+
+
+async def test_a_deactivated_user_is_refused(service: httpx.AsyncClient, rows: asyncpg.Connection) -> None:
+    assert (await sign_in(service)).status_code == 200
+    await rows.execute("UPDATE users SET is_active = false")
+    assert is_refused(await sign_in(service))
+    assert is_refused(await login(service, EMAIL, PASSWORD))
+
+
+async def test_starts_are_limited(provider: TestProvider, database: URL) -> None:
+    async with service_with(provider, database, rate_limit_oidc=(1, 60)) as client:
+        await begin(client)
+        assert (await client.get("/auth/oidc/test/start")).status_code == 429
