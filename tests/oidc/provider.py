@@ -33,6 +33,7 @@ class TestProvider:
     header: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
     status: int | None = None
+    delay: float = 0
     key: RSAKey = field(default_factory=lambda: RSAKey.generate_key(2048, {"kid": "first"}))
     signing_key: Any = None
     key_fetches: int = 0
@@ -73,6 +74,7 @@ def _app(provider: TestProvider) -> Flask:
 
     @app.before_request
     def fail() -> Response | None:
+        time.sleep(provider.delay)
         return Response(status=provider.status) if provider.status else None
 
     @app.get("/.well-known/openid-configuration")

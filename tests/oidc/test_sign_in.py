@@ -284,3 +284,33 @@ async def test_starts_are_limited(provider: TestProvider, database: URL) -> None
     async with service_with(provider, database, rate_limit_oidc=(1, 60)) as client:
         await begin(client)
         assert (await client.get("/auth/oidc/test/start")).status_code == 429
+
+
+async def test_a_second_factor_is_asked_for(service: httpx.AsyncClient, rows: asyncpg.Connection) -> None:
+    assert (await sign_in(service)).status_code == 200
+    await rows.execute("UPDATE users SET second_factor_since = now()")
+    response = await sign_in(service)
+    assert (response.status_code, response.json()["code"]) == (401, "SECOND_FACTOR_REQUIRED")
+
+
+async def test_the_export_shows_links(service: httpx.AsyncClient, provider: TestProvider) -> None:
+    tokens = (await sign_in(service)).json()
+    (found,) = (await service.get("/users/me/export", headers=bearer(tokens))).json()["sign_in_links"]
+    assert (found["issuer"], found["subject"], found["email"]) == (provider.issuer, "subject", EMAIL)
+
+
+async def test_users_are_told_of_a_new_link(provider: TestProvider, database: URL, rows: asyncpg.Connection) -> None:
+    async with service_with(provider, database, notify_security_events=True) as client:
+        assert await link(client, await register(client)) == {"linked": "test"}
+    payloads = await rows.fetch("SELECT payload FROM pgqueuer WHERE entrypoint = 'send-mail'")
+    assert any(b"notice-sign-in-link-changed" in each["payload"] for each in payloads)
+
+
+async def test_a_slow_provider_holds_no_connection_and_no_slot(provider: TestProvider, database: URL) -> None:
+    provider.delay = 1.0
+    async with service_with(provider, database, db_pool_size=1, db_max_overflow=1) as client:
+        slow = [asyncio.create_task(client.get("/auth/oidc/test/start")) for _ in range(3)]
+        await asyncio.sleep(0.3)
+        assert (await client.get("/genres")).status_code == 200
+        assert not any(task.done() for task in slow)
+        assert [(await task).status_code for task in slow] == [303] * 3

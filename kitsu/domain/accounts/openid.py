@@ -207,7 +207,7 @@ def _decoded(response: httpx.Response, kind: type[T]) -> T:
 
 
 def _find(keys: KeySet, kid: object) -> Any:
-    """Return the key with this id; without an id the only key. None if there is none."""
+    """Return the key with this id; without an id the only key. None if it does not exist."""
     if kid is None:
         return keys.keys[0] if len(keys.keys) == 1 else None
     return next((key for key in keys.keys if key.kid == kid), None)

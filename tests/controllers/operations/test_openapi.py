@@ -67,13 +67,16 @@ SIGNED_IN = {
     "changeUser": ("/users/{user_id}", {"200", "400", "403", "404", "422"}),
     "deleteUser": ("/users/{user_id}", {"204", "400", "403", "404", "422"}),
 }
+# Operations of sign-in that take no body.
+SIGN_IN = {
+    "listProviders": ("/auth/providers", {"200"}),
+    "startSignIn": ("/auth/oidc/{name}/start", {"303", "404", "422", "429"}),
+    "finishSignIn": ("/auth/oidc/{name}/callback", {"303", "400", "404", "422", "429"}),
+}
 ENTRANCE = {
     "register": ("/auth/register", {"201", "400", "403", "422", "429"}),
     "login": ("/auth/login", {"200", "401", "422", "429"}),
     "finishLogin": ("/auth/login/second-factor", {"200", "401", "422", "429"}),
-    "listProviders": ("/auth/providers", {"200"}),
-    "startSignIn": ("/auth/oidc/{name}/start", {"303", "404", "422", "429"}),
-    "finishSignIn": ("/auth/oidc/{name}/callback", {"303", "400", "404", "422", "429"}),
     "exchangeSignInCode": ("/auth/oidc/token", {"200", "400", "401", "403", "409", "422", "429"}),
     "refreshTokens": ("/auth/refresh", {"200", "401", "403", "422", "429"}),
     "verifyEmail": ("/auth/verify", {"204", "400", "422", "429"}),
@@ -91,6 +94,7 @@ FILES = {"getAvatar": ("/media/avatars/{name}", {"200", "206", "304", "404", "41
 KNOWN = SIGNED_IN | editing_operations.EDITING | viewer_operations.VIEWER | viewer_operations.GUESTS_TOO
 ALL = {
     **OPERATIONS,
+    **SIGN_IN,
     **ENTRANCE,
     **OPTIONAL_TOKEN,
     **FILES,
