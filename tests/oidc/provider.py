@@ -33,7 +33,9 @@ class TestProvider:
     header: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
     status: int | None = None
-    delay: float = 0
+    gate: threading.Event = field(default_factory=threading.Event)
+    """Not set: the provider does not answer."""
+    asked: threading.Event = field(default_factory=threading.Event)
     key: RSAKey = field(default_factory=lambda: RSAKey.generate_key(2048, {"kid": "first"}))
     signing_key: Any = None
     key_fetches: int = 0
@@ -57,6 +59,7 @@ class TestProvider:
 def provider_running() -> Iterator[TestProvider]:
     """Run a provider until the context ends."""
     provider = TestProvider()
+    provider.gate.set()
     server = make_server("127.0.0.1", 0, _app(provider), threaded=True)
     provider.issuer = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever)
@@ -64,6 +67,7 @@ def provider_running() -> Iterator[TestProvider]:
     try:
         yield provider
     finally:
+        provider.gate.set()
         server.shutdown()
         thread.join()
         server.server_close()
@@ -74,7 +78,8 @@ def _app(provider: TestProvider) -> Flask:
 
     @app.before_request
     def fail() -> Response | None:
-        time.sleep(provider.delay)
+        provider.asked.set()
+        provider.gate.wait()
         return Response(status=provider.status) if provider.status else None
 
     @app.get("/.well-known/openid-configuration")

@@ -307,10 +307,11 @@ async def test_users_are_told_of_a_new_link(provider: TestProvider, database: UR
 
 
 async def test_a_slow_provider_holds_no_connection_and_no_slot(provider: TestProvider, database: URL) -> None:
-    provider.delay = 1.0
+    provider.gate.clear()
     async with service_with(provider, database, db_pool_size=1, db_max_overflow=1) as client:
         slow = [asyncio.create_task(client.get("/auth/oidc/test/start")) for _ in range(3)]
-        await asyncio.sleep(0.3)
+        await asyncio.to_thread(provider.asked.wait)
         assert (await client.get("/genres")).status_code == 200
         assert not any(task.done() for task in slow)
+        provider.gate.set()
         assert [(await task).status_code for task in slow] == [303] * 3
