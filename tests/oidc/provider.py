@@ -31,6 +31,8 @@ class TestProvider:
     claims: dict[str, Any] = field(default_factory=dict)
     """Claims of ID tokens that replace the right ones; None removes one."""
     header: dict[str, Any] = field(default_factory=dict)
+    info: dict[str, Any] = field(default_factory=dict)
+    """What `/userinfo` answers."""
     error: str | None = None
     status: int | None = None
     gate: threading.Event = field(default_factory=threading.Event)
@@ -89,12 +91,18 @@ def _app(provider: TestProvider) -> Flask:
             authorization_endpoint=f"{provider.issuer}/authorize",
             token_endpoint=f"{provider.issuer}/token",
             jwks_uri=f"{provider.issuer}/keys",
+            userinfo_endpoint=f"{provider.issuer}/userinfo",
         )
 
     @app.get("/keys")
     def keys() -> Response:
         provider.key_fetches += 1
         return jsonify(KeySet([provider.key]).as_dict(private=False))
+
+    @app.get("/userinfo")
+    def info() -> Response:
+        assert request.headers["authorization"] == "Bearer access"
+        return jsonify(provider.info)
 
     @app.get("/authorize")
     def authorize() -> Any:
@@ -130,6 +138,6 @@ def _app(provider: TestProvider) -> Flask:
         )
         if asked is None or not is_right:
             return jsonify(error="invalid_grant"), 400
-        return jsonify(id_token=provider.id_token(asked["nonce"]), access_token="unused", token_type="Bearer")
+        return jsonify(id_token=provider.id_token(asked["nonce"]), access_token="access", token_type="Bearer")
 
     return app

@@ -260,7 +260,7 @@ async def test_one_of_two_deletions_of_the_last_links_is_refused(
     service: httpx.AsyncClient, provider: TestProvider
 ) -> None:
     tokens = (await sign_in(service)).json()
-    provider.sign_in_as("second")
+    provider.sign_in_as("second", "second@example.org")
     assert await link(service, tokens) == {"linked": "test"}
     paths = [f"/users/me/links/{each['id']}" for each in await links(service, tokens)]
     responses = await asyncio.gather(*(service.delete(path, headers=bearer(tokens)) for path in paths))
@@ -315,3 +315,13 @@ async def test_a_slow_provider_holds_no_connection_and_no_slot(provider: TestPro
         assert not any(task.done() for task in slow)
         provider.gate.set()
         assert [(await task).status_code for task in slow] == [303] * 3
+
+
+async def test_an_address_that_the_id_token_lacks_is_asked_for(
+    service: httpx.AsyncClient, provider: TestProvider
+) -> None:
+    provider.sign_in_as("subject")
+    provider.info = {"sub": "another", "email": EMAIL, "email_verified": True}
+    assert is_invalid(await service.get(await begin(service)))
+    provider.info["sub"] = "subject"
+    assert (await me(service, (await sign_in(service)).json())).json()["email"] == EMAIL
