@@ -97,7 +97,9 @@ class Parts(dict[type, Any]):
         media = MediaStore(settings.media_url, settings.media_s3_endpoint)
         self.files = AvatarFiles(media, OrphanFiles(self.engine, media))
         self.accounts = _account_context(settings, self.runner, self.files.orphans)
-        self.sessions = SessionReader(self.runner, self.accounts.access_tokens)
+        self.sessions = SessionReader(
+            self.runner, self.accounts.access_tokens, require_second_factor=settings.require_admin_second_factor
+        )
         self.last_runs, self.jobs = LastRuns(self.runner), QueueStates(self.runner)
         imports = ListImporter(self.engine)
         self.metrics = self._metrics(imports.outcomes.counts, limits) if settings.metrics_enabled else None
@@ -108,7 +110,9 @@ class Parts(dict[type, Any]):
         parts = [
             *(self.runner, self.accounts, self.accounts.access_tokens, self.accounts.session_rules),
             *(_oidc_flows(settings, self.runner), SignInLinkReader(self.runner)),
-            AdminSessions(self.runner, self.accounts.admin_tokens),
+            AdminSessions(
+                self.runner, self.accounts.admin_tokens, require_second_factor=settings.require_admin_second_factor
+            ),
             InvitationReader(self.runner),
             InvitationRules(
                 secret_key=settings.secret_key,

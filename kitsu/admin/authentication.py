@@ -18,6 +18,8 @@ from kitsu.observability.logs import of_request
 
 COOKIE = "kitsu_admin"
 SIGN_IN = "/sign-in"
+SIGN_OUT = "/sign-out"
+SECOND_FACTOR = "/second-factor"
 ASSETS = "/static/"
 POLLED = "/progress"
 """The end of paths that pages request by themselves: they don't prolong the session."""
@@ -30,6 +32,10 @@ _POLICY = (
 def session_cookie(token: str) -> Cookie:
     """Return the cookie of a session. The browser drops it at its end, the service after the idle time."""
     return Cookie(COOKIE, path=PATH, value=token, httponly=True, samesite="strict")
+
+
+class SecondFactorMissing(Exception):
+    """The user has to set up a second factor before any other page."""
 
 
 class AdminAuthentication:
@@ -65,6 +71,8 @@ class AdminAuthentication:
                 cookie += await self._identify(request)
         except Unauthorized:
             response = _to_sign_in(request)
+        except SecondFactorMissing:
+            response = Redirect(url(SECOND_FACTOR), status_code=303)
         except Exception as error:  # noqa: BLE001 - the database is away, for example
             response = handle_failure(request, error)
         app = response.to_asgi_response(app=None, request=request) if response else self._app
@@ -78,7 +86,11 @@ class AdminAuthentication:
         identity = await self._sessions.identify(token)
         request.scope["user"] = identity
         of_request.set({**of_request.get(), "by": str(identity.user_id)})
-        if not identity.may("edit:catalogue"):
+        path = request.scope["path"]
+        if identity.waits_for("edit:catalogue"):
+            if path.rstrip("/") != SIGN_OUT and not f"{path}/".startswith(f"{SECOND_FACTOR}/"):
+                raise SecondFactorMissing
+        elif not identity.may("edit:catalogue"):
             raise Forbidden
         if request.scope["path"].endswith(POLLED):
             return []

@@ -88,6 +88,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Duration of every refused login. It must be longer than the check of an old bcrypt password, about 500 ms."""
     registration: Annotated[str, parsers.one_of("open", "invite", "closed")] = "open"
     """Who may create an account: everyone, those with an invitation of `kitsu invite`, or only administrators."""
+    require_admin_second_factor: parsers.Flag = False
+    """Refuse the operations of editors and administrators to users without a second factor. The admin site leads them
+    to set it up."""
     rate_limit_enabled: Annotated[parsers.Flag, Shown("Rate limits, counted in the database for all workers")] = True
     """Limit requests. Turn it off only for a load test."""
     rate_limit_login: parsers.Rate = (5, 900)

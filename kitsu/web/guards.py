@@ -35,6 +35,8 @@ def requires(permission: Permission) -> Guard:
         identity = connection.scope.get("user")
         if not isinstance(identity, Identity):
             raise Unauthorized
+        if identity.waits_for(permission):
+            raise Forbidden("This needs a second factor: set it up with POST /auth/second-factor/totp")
         if not identity.may(permission):
             raise Forbidden
 

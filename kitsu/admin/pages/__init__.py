@@ -11,6 +11,7 @@ from kitsu.admin.pages.invitations import InvitationsController
 from kitsu.admin.pages.merges import MergesController
 from kitsu.admin.pages.releases import ReleasesController
 from kitsu.admin.pages.reviews import ReviewsController
+from kitsu.admin.pages.second_factors import SecondFactorController
 from kitsu.admin.pages.sign_in import SignInController
 from kitsu.admin.pages.start import StartController
 from kitsu.admin.pages.users import UsersController
@@ -18,6 +19,7 @@ from kitsu.admin.pages.users import UsersController
 PAGES: tuple[type[Controller], ...] = (
     AssetController,
     SignInController,
+    SecondFactorController,
     StartController,
     AnimeController,
     ReleasesController,

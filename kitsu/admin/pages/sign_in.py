@@ -9,7 +9,7 @@ from litestar import Controller, Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.response import Redirect, Template
 
-from kitsu.admin.authentication import COOKIE, SIGN_IN, AdminRequest, session_cookie
+from kitsu.admin.authentication import COOKIE, SIGN_IN, SIGN_OUT, AdminRequest, session_cookie
 from kitsu.admin.forms import Form
 from kitsu.admin.navigation import CSRF_COOKIE, PATH, url
 from kitsu.domain.accounts.challenges import INVALID as INVALID_CHALLENGE
@@ -88,7 +88,7 @@ class SignInController(Controller):
         response.delete_cookie(CSRF_COOKIE, path=PATH)
         return response
 
-    @post("/sign-out")
+    @post(SIGN_OUT)
     async def sign_out(self, request: AdminRequest, sessions: NamedDependency[SessionService]) -> Redirect:
         """End the session."""
         with suppress(NotFound):  # it has ended meanwhile

@@ -139,3 +139,9 @@ def database_without_tls(settings: Settings) -> Iterator[str]:
         return
     if url.query.get("ssl", "prefer") in {"disable", "allow", "prefer"}:
         yield "The database is reached over a network without TLS."
+
+
+@check("kitsu.W410", Tag.SECURITY, Tag.SETTINGS, deploy=True, hint="Set REQUIRE_ADMIN_SECOND_FACTOR=true.")
+def optional_second_factor(settings: Settings) -> Iterator[str]:
+    if not settings.require_admin_second_factor:
+        yield "REQUIRE_ADMIN_SECOND_FACTOR is off: an administrator's password is enough to sign in."

@@ -8,7 +8,7 @@ from sqlalchemy import DateTime, Uuid, bindparam, func, select, update
 from kitsu.db.models import AuthSession, User
 from kitsu.db.statements import StatementRunner
 from kitsu.domain.accounts.access_tokens import AccessTokens
-from kitsu.domain.accounts.sessions import Identity
+from kitsu.domain.accounts.sessions import IS_RESTRICTED, Identity
 from kitsu.domain.mapping import Rows, mapper
 from kitsu.errors import Unauthorized
 
@@ -31,7 +31,7 @@ _is_active = (
     AuthSession.expires_at > _clock,
 )
 _IDENTITY: Rows = (
-    select(User.id.label("user_id"), AuthSession.id.label("session_id"), User.role, User.username)
+    select(User.id.label("user_id"), AuthSession.id.label("session_id"), User.role, IS_RESTRICTED, User.username)
     .join(User, AuthSession.user_id == User.id)
     .where(User.is_active.is_(True), *_is_active)
 )
@@ -52,14 +52,16 @@ def admin_tokens(secret_key: str, algorithm: str) -> AccessTokens:
 class AdminSessions:
     """Identifies the users of the admin site."""
 
-    def __init__(self, runner: StatementRunner, tokens: AccessTokens) -> None:
+    def __init__(self, runner: StatementRunner, tokens: AccessTokens, *, require_second_factor: bool) -> None:
         self._runner = runner
+        self._is_required = require_second_factor
         self._tokens = tokens
 
     async def identify(self, token: str) -> AdminIdentity:
         """Return the identity of a token. Raises Unauthorized if the session has ended."""
         claims = self._tokens.read(token)
-        row = await self._runner.row(_IDENTITY, {"session_id": claims.session_id})
+        parameters = {"session_id": claims.session_id, "is_required": self._is_required}
+        row = await self._runner.row(_IDENTITY, parameters)
         if row is None or row["user_id"] != claims.user_id:
             raise Unauthorized
         identity: AdminIdentity = _identity_of(row)

@@ -10,3 +10,5 @@ Permission = Literal["read:content", "read:profile", "write:profile", "write:con
 _USER: frozenset[Permission] = frozenset(("read:content", "read:profile", "write:profile", "write:content"))
 _EDITOR: frozenset[Permission] = _USER | {"edit:catalogue"}
 PERMISSIONS: dict[Role, frozenset[Permission]] = {"user": _USER, "editor": _EDITOR, "admin": _EDITOR | {"admin:*"}}
+PROTECTED: frozenset[Permission] = PERMISSIONS["admin"] - _USER
+"""The permissions that REQUIRE_ADMIN_SECOND_FACTOR ties to a second factor."""

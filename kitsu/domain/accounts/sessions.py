@@ -16,7 +16,21 @@ import msgspec
 import structlog
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
-from sqlalchemy import ARRAY, ColumnElement, CursorResult, DateTime, Uuid, any_, bindparam, func, insert, select, update
+from sqlalchemy import (
+    ARRAY,
+    Boolean,
+    ColumnElement,
+    CursorResult,
+    DateTime,
+    Uuid,
+    and_,
+    any_,
+    bindparam,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
@@ -25,7 +39,7 @@ from kitsu.db.engine import execute_core
 from kitsu.db.models import AuthSession, RefreshToken, User
 from kitsu.db.statements import StatementRunner
 from kitsu.domain.accounts.access_tokens import AccessTokens
-from kitsu.domain.accounts.permissions import PERMISSIONS, Permission, Role
+from kitsu.domain.accounts.permissions import PERMISSIONS, PROTECTED, Permission, Role
 from kitsu.domain.admin_log import log_action
 from kitsu.domain.fields import described
 from kitsu.domain.mapping import Rows, columns_of, mapper
@@ -74,9 +88,15 @@ class Identity(msgspec.Struct, frozen=True):
     user_id: UUID
     session_id: UUID
     role: Role
+    restricted: bool
+    """Whether permissions of editors and administrators wait until the user has a second factor."""
 
     def may(self, permission: Permission) -> bool:
-        return permission in PERMISSIONS[self.role]
+        return permission in PERMISSIONS[self.role] and not self.waits_for(permission)
+
+    def waits_for(self, permission: Permission) -> bool:
+        """Return whether the user would have a permission with a second factor."""
+        return self.restricted and permission in PROTECTED & PERMISSIONS[self.role]
 
 
 class SessionRules(msgspec.Struct, frozen=True):
@@ -104,8 +124,10 @@ _TOKEN = (
 )
 _IS_UNUSED = select(func.count()).where(_has_hash, RefreshToken.used_at.is_(None))
 IS_ACTIVE = (AuthSession.revoked_at.is_(None), AuthSession.expires_at > _clock)
+IS_RESTRICTED = and_(bindparam("is_required", type_=Boolean), User.second_factor_since.is_(None)).label("restricted")
+"""For an Identity; `is_required` has REQUIRE_ADMIN_SECOND_FACTOR."""
 _IDENTITIES: Rows = (
-    select(User.id.label("user_id"), AuthSession.id.label("session_id"), User.role)
+    select(User.id.label("user_id"), AuthSession.id.label("session_id"), User.role, IS_RESTRICTED)
     .join(User, AuthSession.user_id == User.id)
     .where(AuthSession.id == any_(bindparam("session_ids", type_=ARRAY(Uuid))), User.is_active.is_(True), *IS_ACTIVE)
 )
@@ -121,8 +143,11 @@ session_of = mapper(Session, ACTIVE_SESSIONS)
 class SessionReader:
     """Finds the session of an access token, and the sessions of a user."""
 
-    def __init__(self, runner: StatementRunner, access_tokens: AccessTokens) -> None:
+    def __init__(
+        self, runner: StatementRunner, access_tokens: AccessTokens, *, require_second_factor: bool = False
+    ) -> None:
         self._runner = runner
+        self._is_required = require_second_factor
         self._access_tokens = access_tokens
         self._identities = BatchLoader(self._identities_of)
 
@@ -135,7 +160,9 @@ class SessionReader:
         return identity
 
     async def _identities_of(self, session_ids: list[UUID]) -> dict[UUID, Identity]:
-        rows = await self._runner.rows(_IDENTITIES, {"session_ids": padded(session_ids)})
+        rows = await self._runner.rows(
+            _IDENTITIES, {"session_ids": padded(session_ids), "is_required": self._is_required}
+        )
         return {row["session_id"]: _identity_of(row) for row in rows}
 
     async def active_sessions(self, user_id: UUID, current_id: UUID) -> list[Session]:
