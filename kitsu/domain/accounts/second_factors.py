@@ -29,8 +29,8 @@ WRONG_CODE = "The code is wrong or was used before"
 _USER = (
     select(User.id, User.password_hash, MAY_SIGN_IN.label("may_sign_in"), User.role)
     .where(User.id == bindparam("user_id", type_=Uuid))
-    # A change of the password or of the factors waits, and then ends the session that starts meanwhile.
-    .with_for_update(read=True)
+    # A change of the password or of the factors waits. Not FOR SHARE: the login of a deactivated user updates the row.
+    .with_for_update(key_share=True)
 )
 
 

@@ -31,7 +31,6 @@ CREDENTIALS = select(
     User.password_hash,
     MAY_SIGN_IN.label("may_sign_in"),
     User.role,
-    User.second_factor_since,
     User.email_verified_at.is_not(None).label("email_verified"),
 )
 _BY_EMAIL = CREDENTIALS.where(func.lower(User.email) == func.lower(bindparam("subject")))
@@ -83,12 +82,15 @@ class AccountService(UserService):
 
     async def _require_second_factor(self, found: Any) -> None:
         """Raise SecondFactorRequired for a user with a second factor."""
-        if found["second_factor_since"] is None:
+        # Since the password was checked the user may have set one up, and the hash may be a new one. Changes wait.
+        query = select(User.password_hash, User.second_factor_since).where(User.id == found["id"])
+        user = (await self._session.execute(query.with_for_update(key_share=True))).one_or_none()
+        if user is None:
+            raise Unauthorized
+        if user.second_factor_since is None:
             return
-        # The hash may be a new one, in this transaction.
-        password_hash = await self._session.scalar(select(User.password_hash).where(User.id == found["id"]))
         await self._session.commit()
-        raise SecondFactorRequired(self._context.second_factors.challenges.issue(found["id"], password_hash or ""))
+        raise SecondFactorRequired(self._context.second_factors.challenges.issue(found["id"], user.password_hash))
 
     async def _start(self, found: Any, device: Device) -> Tokens:
         await notify_new_device(self._session, self._context, found["id"], device)

@@ -266,6 +266,22 @@ async def test_challenge_ends_with_the_password(client: httpx.AsyncClient, clock
     assert (await answer(client, again, clock.code(user.secret))).status_code == 200
 
 
+async def test_login_during_the_set_up_needs_a_second_factor(client: httpx.AsyncClient, database: URL) -> None:
+    await register(client)
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    connection = await asyncpg.connect(database.set(drivername="postgresql").render_as_string(hide_password=False))
+    try:
+        async with connection.transaction():
+            await connection.execute("UPDATE users SET second_factor_since = now()")
+            request = asyncio.create_task(login(client))
+            while not request.done() and not (await column(database, waiting))[0]:
+                continue
+    finally:
+        await connection.close()
+    response = await request
+    assert (response.status_code, response.json()["code"]) == (401, "SECOND_FACTOR_REQUIRED")
+
+
 async def test_challenge_of_deactivated_user_is_refused(client: httpx.AsyncClient, database: URL, clock: Clock) -> None:
     user = await protect(client, clock)
     challenge = await challenge_of(client)
