@@ -233,7 +233,7 @@ async def test_purge_deletes_old_rows_in_batches(database: URL, tmp_path: Path) 
     assert output == (
         f"Removed {MANY + BATCH:,} sessions, {MANY:,} refresh tokens, 1 account tokens, 1 challenges, "
         "1 unconfirmed totp, 1 tombstones, 1 idempotency keys, 1 merged rows, "
-        f"1 missed searches, {MANY:,} counters, 1 unfinished imports, 1 library imports, "
+        f"1 missed searches, {MANY:,} counters, 0 sign in flows, 1 unfinished imports, 1 library imports, "
         f"1 failed jobs, {MANY:,} job log lines, 0 stray files.\n"
     )
     left = await fetch(database, "SELECT ip FROM auth_sessions ORDER BY ip")
@@ -258,7 +258,8 @@ async def test_purge_deletes_old_rows_in_batches(database: URL, tmp_path: Path) 
     assert await fetch(database, "SELECT entrypoint FROM pgqueuer ORDER BY 1") == [("failed29",), ("queued31",)]
     assert (await invoked(tmp_path, "purge", database=database))[1] == (
         "Removed 0 sessions, 0 refresh tokens, 0 account tokens, 0 challenges, 0 unconfirmed totp, 0 tombstones, "
-        "0 idempotency keys, 0 merged rows, 0 missed searches, 0 counters, 0 unfinished imports, 0 library imports, "
+        "0 idempotency keys, 0 merged rows, 0 missed searches, 0 counters, 0 sign in flows, 0 unfinished imports, "
+        "0 library imports, "
         "0 failed jobs, 0 job log lines, 0 stray files.\n"
     )
 
