@@ -27,6 +27,14 @@ def raises(*errors: type[AppError]) -> Callable[[Guard], Guard]:
     return declare
 
 
+def check_permission(identity: Identity, permission: Permission) -> None:
+    """Raise Forbidden for a user without a permission, or without the second factor that it requires."""
+    if identity.waits_for(permission):
+        raise Forbidden("This needs a second factor: set it up with POST /auth/second-factor/totp")
+    if not identity.may(permission):
+        raise Forbidden
+
+
 def requires(permission: Permission) -> Guard:
     """Return a guard that requires a permission. It raises Unauthorized and Forbidden."""
 
@@ -35,10 +43,7 @@ def requires(permission: Permission) -> Guard:
         identity = connection.scope.get("user")
         if not isinstance(identity, Identity):
             raise Unauthorized
-        if identity.waits_for(permission):
-            raise Forbidden("This needs a second factor: set it up with POST /auth/second-factor/totp")
-        if not identity.may(permission):
-            raise Forbidden
+        check_permission(identity, permission)
 
     return guard
 

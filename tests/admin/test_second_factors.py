@@ -11,6 +11,7 @@ from tests.admin.browser import PASSWORD, Browser
 from tests.admin.conftest import NewBrowser
 from tests.factories import Backend, backend_of
 from tests.second_factors import Clock
+from tests.values import UNKNOWN_ID
 
 WAITS = "This needs a second factor: set it up with POST /auth/second-factor/totp"
 
@@ -118,7 +119,12 @@ async def test_user_without_permission_gets_no_set_up(signed_in: NewBrowser) -> 
 
 @pytest.mark.parametrize(
     ("role", "path", "allowed"),
-    [("admin", "/users", 200), ("editor", "/edited-fields", 200), ("user", "/library", 200)],
+    [
+        ("admin", "/users", 200),
+        ("admin", f"/users/{UNKNOWN_ID}", 404),
+        ("editor", "/edited-fields", 200),
+        ("user", "/library", 200),
+    ],
 )
 async def test_api_refuses_privileged_operations_until_the_set_up(
     backend: Backend, clock: Clock, role: str, path: str, allowed: int

@@ -28,7 +28,7 @@ from kitsu.errors import (
     RateLimited,
     UnsupportedMediaType,
 )
-from kitsu.web.guards import requires
+from kitsu.web.guards import check_permission, requires
 from kitsu.web.middleware.client import DEVICE
 from kitsu.web.openapi import errors, file, form, operation_with_body
 from kitsu.web.pagination import LIST_HEADERS, PAGES, page_response
@@ -151,8 +151,8 @@ class UserController(Controller):
     @get("/{user_id:str}", responses=errors(Forbidden, NotFound))
     async def get_user(self, request: ViewerRequest, user_id: FromPath[UUID]) -> User:
         """Get a user. Administrators may read any account, other users their own."""
-        if user_id != request.user.user_id and not request.user.may("admin:*"):
-            raise Forbidden
+        if user_id != request.user.user_id:
+            check_permission(request.user, "admin:*")
         return await self.reader.detail(user_id)
 
     @patch("/{user_id:str}", guards=[requires("admin:*")], responses=errors(BadRequest, NotFound))

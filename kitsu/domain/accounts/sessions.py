@@ -143,9 +143,7 @@ session_of = mapper(Session, ACTIVE_SESSIONS)
 class SessionReader:
     """Finds the session of an access token, and the sessions of a user."""
 
-    def __init__(
-        self, runner: StatementRunner, access_tokens: AccessTokens, *, require_second_factor: bool = False
-    ) -> None:
+    def __init__(self, runner: StatementRunner, access_tokens: AccessTokens, *, require_second_factor: bool) -> None:
         self._runner = runner
         self._is_required = require_second_factor
         self._access_tokens = access_tokens
