@@ -105,6 +105,12 @@ async def revoke_tokens_since(session: AsyncSession, user_id: UUID, token_id: UU
     await execute_core(session, update(AccountToken).where(*where).values(used_at=func.now()))
 
 
+async def revoke_changes(session: AsyncSession, user_id: UUID) -> None:
+    """End the open links to a new address of a user, in the caller's transaction."""
+    where = (AccountToken.user_id == user_id, AccountToken.purpose == "change-email", AccountToken.used_at.is_(None))
+    await execute_core(session, update(AccountToken).where(*where).values(used_at=func.now()))
+
+
 async def is_reserved(session: AsyncSession, address: str, but: UUID | None = None) -> bool:
     """Return whether the former owner of an address can still get it back. `but`: the user who wants it now."""
     return bool(await session.scalar(_RESERVED, {"address": address, "but": but}))

@@ -36,8 +36,6 @@ async def insert_user(
 
     `is_verified`: the owner of the address has proved it.
     """
-    if await is_reserved(session, email):
-        raise email_taken()
     verified_at = datetime.now(UTC) if is_verified else None
     local_part = re.sub(r"[^A-Za-z0-9_-]", "", email.split("@", maxsplit=1)[0])
     username = local_part[:32]
@@ -51,6 +49,10 @@ async def insert_user(
             with constraint_errors():
                 async with session.begin_nested():
                     session.add(user)
+                    await session.flush()
+                    # Only now: the insertion waited for a change that reserves the address.
+                    if await is_reserved(session, email):
+                        raise email_taken()
         except UsernameTaken:
             username = ""
         else:

@@ -16,6 +16,7 @@ from kitsu.domain.accounts.account_tokens import (
     is_reserved,
     issue,
     owner_of,
+    revoke_changes,
     revoke_tokens_since,
     spend,
 )
@@ -134,6 +135,7 @@ class RecoveryService(AccountService):
         user.password_hash = password_hash
         user.email_verified_at = user.email_verified_at or datetime.now(UTC)
         await self._session.flush()
+        await revoke_changes(self._session, user.id)
         await self._sessions.revoke_all(user.id, "password")
         await notify(self._session, self._context, user.id, "password-changed")
         await self._session.commit()
@@ -204,6 +206,11 @@ class RecoveryService(AccountService):
         user.email, user.email_verified_at = address, datetime.now(UTC)
         with constraint_errors():
             await self._session.flush()
+        # Again: the update waited for a change that reserves the address.
+        if await is_reserved(self._session, address, user.id):
+            raise email_taken()
+        # They are bound to the old address, which a revert would bring back.
+        await revoke_changes(self._session, user.id)
 
     async def _is_taken(self, address: str, user_id: UUID) -> bool:
         is_other = (func.lower(models.User.email) == address.lower(), models.User.id != user_id)

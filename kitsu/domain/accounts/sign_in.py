@@ -10,6 +10,7 @@ from sqlalchemy import Executable, Uuid, bindparam, func, select, update
 
 from kitsu.db.engine import execute_core
 from kitsu.db.models import User
+from kitsu.domain.accounts.account_tokens import revoke_changes
 from kitsu.domain.accounts.admin_sessions import IDLE_TIME
 from kitsu.domain.accounts.deactivation import MAY_SIGN_IN, Deactivation, bring_back, deactivate
 from kitsu.domain.accounts.new_users import insert_user, valid_email
@@ -124,6 +125,7 @@ class AccountService(UserService):
         found = await self._prove(identity, current, "current_password", device)
         if not await self._replace_hash(found, await self._context.hasher.hash(new)):
             raise Unauthorized
+        await revoke_changes(self._session, identity.user_id)
         await self._sessions.revoke_all(identity.user_id, "password", but=identity.session_id)
         await notify(self._session, self._context, identity.user_id, "password-changed")
         await self._session.commit()

@@ -364,6 +364,46 @@ async def test_address_that_is_taken_before_the_link_is_followed_is_refused(
     assert (await me(client, tokens)).json()["email"] == EMAIL
 
 
+async def test_revert_ends_the_other_links_to_new_addresses(client: httpx.AsyncClient, mails: Mails) -> None:
+    tokens = await verified(client, mails)
+    await change_email(client, tokens, OTHER)
+    await change_email(client, tokens, "thief@example.org")
+    assert (await follow(client, "confirm-email", await mails.token(OTHER, "confirm-email"))).status_code == 204
+    assert (await follow(client, "revert-email", await mails.token(EMAIL, "revert-email"))).status_code == 204
+    token = await mails.token("thief@example.org", "confirm-email")
+    assert (await follow(client, "confirm-email", token)).json() == INVALID
+
+
+@pytest.mark.parametrize("is_forgotten", [True, False])
+async def test_new_password_ends_the_links_to_new_addresses(
+    client: httpx.AsyncClient, mails: Mails, is_forgotten: bool
+) -> None:
+    tokens = await verified(client, mails)
+    await change_email(client, tokens, OTHER)
+    token = await mails.token(OTHER, "confirm-email")
+    if is_forgotten:
+        await forgot(client)
+        assert (await follow(client, "reset-password", await mails.token(EMAIL, "reset-password"))).status_code == 204
+    else:
+        body = {"current_password": PASSWORD, "new_password": NEW_PASSWORD}
+        assert (await client.post("/auth/password", json=body, headers=bearer(tokens))).status_code == 204
+    assert (await follow(client, "confirm-email", token)).json() == INVALID
+
+
+async def test_registration_during_a_change_does_not_take_the_old_address(
+    client: httpx.AsyncClient, mails: Mails
+) -> None:
+    tokens = await verified(client, mails)
+    await change_email(client, tokens, OTHER)
+    token = await mails.token(OTHER, "confirm-email")
+    body = {"email": EMAIL, "password": PASSWORD}
+    confirmed, *registered = await asyncio.gather(
+        follow(client, "confirm-email", token), *(client.post("/auth/register", json=body) for _ in range(3))
+    )
+    assert (confirmed.status_code, {response.status_code for response in registered}) == (204, {400})
+    assert (await follow(client, "revert-email", await mails.token(EMAIL, "revert-email"))).status_code == 204
+
+
 async def test_change_needs_the_password_and_another_address(client: httpx.AsyncClient) -> None:
     tokens = await register(client)
     body = {"email": OTHER, "password": "wrong password"}
