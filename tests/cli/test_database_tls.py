@@ -65,6 +65,7 @@ def verifying(url: URL, roots: Path | str, mode: str = "verify-full") -> URL:
     return url.update_query_dict({"sslmode": mode, "sslrootcert": str(roots)})
 
 
+@pytest.mark.slow
 def test_database_with_trusted_certificate_serves(encrypted: URL, tmp_path: Path) -> None:
     with kitsu(tmp_path, "serve", database=verifying(encrypted, tmp_path / "ca.crt")) as service:
         service.serves()

@@ -127,6 +127,7 @@ async def test_import_that_loses_database_changes_nothing(database: URL, tmp_pat
     assert await dump(database) == before
 
 
+@pytest.mark.slow
 async def test_import_during_another_import_is_refused(database: URL, tmp_path: Path) -> None:
     path = write(tmp_path, *CHANGES)
     async with held_up(database, tmp_path, MIDDLE, path) as (process, _):

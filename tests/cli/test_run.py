@@ -97,6 +97,7 @@ def test_run_with_filled_catalogue_loads_no_sample(tmp_path: Path, database: URL
     assert [line for line in logged if '"level":"warning"' not in line] == []
 
 
+@pytest.mark.slow
 def test_serve_with_database_in_parts_passes_url_to_workers(tmp_path: Path, catalogue: URL) -> None:
     """The URL that `serve` makes may have characters that need quoting."""
     socket, name = str(catalogue.query["host"]), str(catalogue.database)
@@ -128,6 +129,7 @@ def test_killed_worker_is_replaced(tmp_path: Path, catalogue: URL) -> None:
         assert service.ended_by(signal.SIGTERM) == 0
 
 
+@pytest.mark.slow
 def test_workers_end_with_a_killed_service(tmp_path: Path, catalogue: URL) -> None:
     """Workers that stay would keep the port, and the next start would fail."""
     for moment in ("Spawning worker-1", "Started worker-1"):

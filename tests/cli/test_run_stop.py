@@ -97,6 +97,7 @@ def test_signal_during_start_of_workers_ends_service(tmp_path: Path, catalogue: 
     at_once(check, [("Listening at", *CTRL_C), ("Spawning worker-1", *SIGTERM), ("Started worker-1", *CTRL_C)])
 
 
+@pytest.mark.slow
 def test_signal_while_serving_ends_service(tmp_path: Path, catalogue: URL) -> None:
     def check(number: int, group: bool) -> None:
         with kitsu(tmp_path, "serve", database=catalogue, WORKERS="2") as service:

@@ -227,6 +227,7 @@ async def test_anilist_import_takes_a_bad_token_for_none(
     assert [(each["id"], each["status"]) for each in response.json()["animes"]] == [(anime_id, "on hold")]
 
 
+@pytest.mark.slow
 async def test_list_with_more_entries_than_any_is_413(viewer: Viewer) -> None:
     entry = {"media": {"idMal": 1}}
     body = {"animes": [{"status": "CURRENT", "entries": [entry] * 100_001}]}

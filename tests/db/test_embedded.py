@@ -124,6 +124,7 @@ def test_server_in_a_new_folder_has_the_database(new_data_dir: Path) -> None:
     assert postmasters(new_data_dir) == []
 
 
+@pytest.mark.slow
 def test_last_user_stops_the_server(data_dir: Path) -> None:
     with user_of(data_dir) as first, user_of(data_dir) as second:
         for user in (first, second):
@@ -169,6 +170,7 @@ def test_killed_user_is_not_counted(data_dir: Path) -> None:
     assert postmasters(data_dir) == []
 
 
+@pytest.mark.slow
 def test_crashed_server_is_restarted(data_dir: Path) -> None:
     with user_of(data_dir) as owner:
         owner.prints("ready")
@@ -213,6 +215,7 @@ def test_stale_pid_file_is_ignored(data_dir: Path, stale_pid: str) -> None:
     assert postmasters(data_dir) == []
 
 
+@pytest.mark.slow
 def test_concurrent_starts_share_one_server(new_data_dir: Path) -> None:
     with user_of(new_data_dir) as one, user_of(new_data_dir) as two:
         for user in (one, two):

@@ -123,6 +123,7 @@ def test_worker_of_run_is_started_again_and_ends_with_it(tmp_path: Path, databas
         assert "worker stopped" in service.output
 
 
+@pytest.mark.slow
 def test_worker_of_killed_run_ends(tmp_path: Path, database: URL) -> None:
     with kitsu(tmp_path, "run", database=database) as service:
         service.serves()

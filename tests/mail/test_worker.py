@@ -66,7 +66,7 @@ def test_mail_waits_for_server_that_is_away(tmp_path: Path, database: URL) -> No
     port = free_port()
     with kitsu(tmp_path, "worker", database=database, MAIL_URL=f"smtp://127.0.0.1:{port}") as worker:
         worker.prints("job retried")
-        assert states(database) == ["queued"]
+        worker.until(lambda: states(database) == ["queued"], "the job waits again")
         with running(Inbox(), port=port) as inbox:
             asyncio.run(execute(database, DUE))
             arrives(worker, inbox)

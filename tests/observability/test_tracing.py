@@ -144,6 +144,7 @@ def test_request_and_statements_have_spans_without_values(database: URL, tmp_pat
     assert UNKNOWN_ID.encode() not in collector.raw
 
 
+@pytest.mark.slow
 def test_span_of_failed_statement_has_error_and_no_values(database: URL, tmp_path: Path) -> None:
     with traced_service(database, tmp_path) as (collector, service):
         with httpx.Client(base_url=f"http://{service.address}", trust_env=False) as client:

@@ -147,6 +147,7 @@ async def test_report_lists_the_first_changes_and_counts_all(
     assert [each.count for each in run.result.changes] == [5]
 
 
+@pytest.mark.slow
 async def test_progress_grows_while_a_file_is_read(
     imports: Imports, database: URL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
