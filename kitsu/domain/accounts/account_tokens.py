@@ -1,9 +1,6 @@
 """Tokens that mails carry. A token is derived from the id of its row, so that it is stored nowhere."""
 
-from base64 import urlsafe_b64encode
 from datetime import timedelta
-from hashlib import sha256
-from hmac import digest
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +11,7 @@ from uuid_utils.compat import uuid7
 from kitsu.db.engine import execute_core
 from kitsu.db.models import AccountToken
 from kitsu.db.statements import StatementRunner
+from kitsu.domain.accounts.opaque_tokens import derive_token, hash_token
 from kitsu.errors import BadRequest
 
 PURPOSE_PATHS = {
@@ -48,8 +46,7 @@ class InvalidToken(BadRequest, message="The token is invalid or has expired"):
 
 def derive(secret_key: str, token_id: UUID, purpose: str) -> str:
     """Return the token of a row, always the same one. It can't be derived without the secret key."""
-    derived = digest(secret_key.encode(), f"account token {purpose} {token_id}".encode(), "sha256")
-    return urlsafe_b64encode(derived).rstrip(b"=").decode()
+    return derive_token(secret_key, f"account token {purpose} {token_id}")
 
 
 async def issue(
@@ -71,9 +68,9 @@ async def issue(
         "id": token_id,
         "user_id": user_id,
         "purpose": purpose,
-        "token_hash": _hash(derive(secret_key, token_id, purpose)),
+        "token_hash": hash_token(derive(secret_key, token_id, purpose)),
         "email": email,
-        "state_hash": None if state is None else _hash(state),
+        "state_hash": None if state is None else hash_token(state),
     }
     await execute_core(session, insert(AccountToken).values(**values, expires_at=func.now() + lifetime))
     return token_id
@@ -81,7 +78,7 @@ async def issue(
 
 async def owner_of(runner: StatementRunner, token: str, purpose: str) -> UUID:
     """Return the user of a token that can be spent. Raises InvalidToken."""
-    user_id: UUID | None = await runner.value(_OWNER, {"hash": _hash(token), "purpose_": purpose})
+    user_id: UUID | None = await runner.value(_OWNER, {"hash": hash_token(token), "purpose_": purpose})
     if user_id is None:
         raise InvalidToken
     return user_id
@@ -91,7 +88,7 @@ async def spend(session: AsyncSession, token: str, purpose: str) -> Row[Any]:
     """Use a token in the caller's transaction, and return its row. Raises InvalidToken."""
     statement = update(AccountToken).where(_is_token).values(used_at=func.now())
     columns = (AccountToken.id, AccountToken.user_id, AccountToken.email, AccountToken.state_hash)
-    parameters = {"hash": _hash(token), "purpose_": purpose}
+    parameters = {"hash": hash_token(token), "purpose_": purpose}
     row = (await execute_core(session, statement.returning(*columns), parameters)).one_or_none()
     if row is None:
         raise InvalidToken
@@ -118,8 +115,4 @@ async def is_reserved(session: AsyncSession, address: str, but: UUID | None = No
 
 def is_of_state(token: Row[Any], state: str) -> bool:
     """Return whether an account is in the state in which the token was issued."""
-    return bool(token.state_hash == _hash(state))
-
-
-def _hash(token: str) -> str:
-    return sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+    return bool(token.state_hash == hash_token(state))

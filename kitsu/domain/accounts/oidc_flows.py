@@ -9,7 +9,6 @@ from base64 import urlsafe_b64encode
 from collections.abc import Iterable
 from datetime import timedelta
 from hashlib import sha256
-from hmac import digest
 from secrets import token_urlsafe
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlencode, urlsplit
@@ -22,6 +21,7 @@ from uuid_utils.compat import uuid7
 
 from kitsu.db.models import OIDCFlow
 from kitsu.db.statements import StatementRunner
+from kitsu.domain.accounts.opaque_tokens import derive_token, hash_token
 from kitsu.errors import BadRequest, InvalidRequest, NotFound
 
 STATE_LIFETIME = timedelta(minutes=10)
@@ -113,7 +113,7 @@ class OIDCFlows:
     ) -> None:
         self._runner = runner
         self.providers = {provider.name: provider for provider in providers}
-        self._secret_key = secret_key.encode()
+        self._secret_key = secret_key
         self._public_url, self._front_end_url = public_url, front_end_url
         self.cookie_path = f"{urlsplit(public_url).path}/auth/oidc"
         self.is_secure = public_url.lower().startswith("https:")
@@ -173,13 +173,15 @@ class OIDCFlows:
         return provider
 
     async def _store(self, secret: str, cookie: str, lifetime: timedelta, **values: Any) -> None:
-        hashes = {"secret": _hash(secret), "browser": _hash(cookie)}
+        hashes = {"secret": hash_token(secret), "browser": hash_token(cookie)}
         await self._runner.write(_INSERT, {"new_id": uuid7(), "lifetime": lifetime, **hashes, **values})
 
     async def _use(self, statement: Any, secret: str | None, cookie: str | None, **values: str) -> Flow:
         if not secret or not cookie:
             raise InvalidSignIn
-        row = await self._runner.write(statement, {"secret": _hash(secret), "browser": _hash(cookie), **values})
+        row = await self._runner.write(
+            statement, {"secret": hash_token(secret), "browser": hash_token(cookie), **values}
+        )
         if row is None:
             raise InvalidSignIn
         return Flow(*row)
@@ -188,14 +190,9 @@ class OIDCFlows:
         return f"{self._public_url}/auth/oidc/{name}/callback"
 
     def _derive(self, purpose: str, state: str) -> str:
-        derived = digest(self._secret_key, f"oidc {purpose} {state}".encode(), "sha256")
-        return urlsafe_b64encode(derived).rstrip(b"=").decode()
+        return derive_token(self._secret_key, f"oidc {purpose} {state}")
 
 
 def pkce_challenge(verifier: str) -> str:
     """Return the S256 challenge of a verifier."""
     return urlsafe_b64encode(sha256(verifier.encode()).digest()).rstrip(b"=").decode()
-
-
-def _hash(secret: str) -> str:
-    return sha256(secret.encode()).hexdigest()

@@ -4,10 +4,7 @@ A second use means that the token was stolen, so the session is revoked. The par
 while that is unused: the response may have been lost, or two tabs may refresh at the same moment.
 """
 
-from base64 import urlsafe_b64encode
 from datetime import datetime, timedelta
-from hashlib import sha256
-from hmac import digest
 from secrets import token_urlsafe
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -39,6 +36,7 @@ from kitsu.db.engine import execute_core
 from kitsu.db.models import AuthSession, RefreshToken, User
 from kitsu.db.statements import StatementRunner
 from kitsu.domain.accounts.access_tokens import AccessTokens
+from kitsu.domain.accounts.opaque_tokens import derive_token, hash_token
 from kitsu.domain.accounts.permissions import PERMISSIONS, PROTECTED, Permission, Role
 from kitsu.domain.admin_log import log_action
 from kitsu.domain.fields import described
@@ -205,7 +203,7 @@ class SessionService(SQLAlchemyAsyncRepositoryService[AuthSession]):
 
     async def refresh(self, token: str) -> Tokens:
         """Return new tokens for a refresh token. Raises Unauthorized; Forbidden for a revoked session."""
-        by_hash = {"hash": _hash(token)}
+        by_hash = {"hash": hash_token(token)}
         session = (await execute_core(self._session, _LOCK, by_hash)).one_or_none()
         if session is None:
             raise Unauthorized
@@ -220,7 +218,7 @@ class SessionService(SQLAlchemyAsyncRepositoryService[AuthSession]):
             # The newest token is unused: its use would have made a newer one.
             is_parent_of_newest = found.generation == session.generation - 1
             # It may have been made while the other rule was set.
-            if is_parent_of_newest and await self._session.scalar(_IS_UNUSED, {"hash": _hash(child)}):
+            if is_parent_of_newest and await self._session.scalar(_IS_UNUSED, {"hash": hash_token(child)}):
                 return self._tokens(session.user_id, session.id, child)
             if is_parent_of_newest and found.now - found.used_at <= self._rules.leeway:
                 raise Unauthorized
@@ -239,7 +237,7 @@ class SessionService(SQLAlchemyAsyncRepositoryService[AuthSession]):
 
     async def logout(self, token: str) -> None:
         """End the session of a refresh token. An unknown token is ignored."""
-        ended = (await self._revoke("logout", _is_of_token, hash=_hash(token))).one_or_none()
+        ended = (await self._revoke("logout", _is_of_token, hash=hash_token(token))).one_or_none()
         await self._session.commit()
         if ended is not None:
             log.info("session ended", user_id=str(ended.user_id), session_id=str(ended.id))
@@ -269,7 +267,7 @@ class SessionService(SQLAlchemyAsyncRepositoryService[AuthSession]):
     async def _issue(self, user_id: UUID, session_id: UUID, generation: int, token: str) -> Tokens:
         """Store a refresh token, and return it with an access token."""
         statement = insert(RefreshToken).values(
-            session_id=session_id, generation=generation, token_hash=_hash(token), expires_at=self._expires_at
+            session_id=session_id, generation=generation, token_hash=hash_token(token), expires_at=self._expires_at
         )
         await execute_core(self._session, statement)
         return self._tokens(user_id, session_id, token)
@@ -280,8 +278,7 @@ class SessionService(SQLAlchemyAsyncRepositoryService[AuthSession]):
 
     def _child_of(self, token: str) -> str:
         """Return the next refresh token, always the same one. It can't be derived without the secret key."""
-        derived = digest(self._rules.secret_key.encode(), b"refresh token after " + token.encode(), "sha256")
-        return urlsafe_b64encode(derived).rstrip(b"=").decode()
+        return derive_token(self._rules.secret_key, f"refresh token after {token}")
 
 
 async def revoke_sessions(
@@ -291,7 +288,3 @@ async def revoke_sessions(
     statement = update(AuthSession).where(AuthSession.revoked_at.is_(None), *where)
     statement = statement.values(revoked_at=_clock, revoke_reason=reason)
     return await execute_core(session, statement.returning(AuthSession.id, AuthSession.user_id), parameters)
-
-
-def _hash(token: str) -> str:
-    return sha256(token.encode()).hexdigest()
