@@ -61,6 +61,13 @@ class ChallengeBody(ErrorBody):
             examples=["eyJhbGciOiJIUzI1NiJ9.e30.c2lnbmF0dXJl"],
         ),
     ]
+    methods: Annotated[
+        list[str],
+        Meta(
+            description="What the user can take for the second step: `totp`, `passkey`, `recovery_code`.",
+            examples=[["totp", "recovery_code"]],
+        ),
+    ]
 
 
 class AppError(Exception):
@@ -98,13 +105,13 @@ class Unauthorized(AppError, status=401, code="AUTH_ERROR", message="Authenticat
 class SecondFactorRequired(Unauthorized, code="SECOND_FACTOR_REQUIRED", message="A second factor is required"):
     """The credentials are right, and the login needs a second step."""
 
-    def __init__(self, challenge: str) -> None:
+    def __init__(self, challenge: str, methods: list[str]) -> None:
         super().__init__()
-        self.challenge = challenge
+        self.challenge, self.methods = challenge, methods
 
     def body(self) -> ErrorBody:
         """Return the body with the challenge of the second step."""
-        return ChallengeBody(self.code, self.message, self.details, self.challenge)
+        return ChallengeBody(self.code, self.message, self.details, self.challenge, self.methods)
 
 
 class Forbidden(AppError, status=403, code="PERMISSION_DENIED", message="Insufficient permissions"):

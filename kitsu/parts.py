@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
 from datetime import timedelta
+from functools import partial
 from pkgutil import resolve_name
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -25,6 +26,7 @@ from kitsu.domain.accounts.passwords import PasswordHasher
 from kitsu.domain.accounts.sessions import SessionReader, SessionRules
 from kitsu.domain.accounts.totp import TotpVault
 from kitsu.domain.accounts.users import UserReader
+from kitsu.domain.accounts.webauthn import RelyingParty
 from kitsu.domain.admin_log import AdminLogReader
 from kitsu.domain.catalogue import anime, audit, facets, history, merges, releases, reviews, search
 from kitsu.domain.catalogue.episode_sources import EpisodeSourceReader
@@ -241,6 +243,7 @@ def _account_context(settings: Settings, runner: StatementRunner, orphans: Orpha
         Policy("mail", *settings.rate_limit_mail),
         Policy("mail-address", *settings.rate_limit_mail_address),
     ]
+    challenges = partial(Challenges, settings.secret_key, settings.algorithm)
     return AccountContext(
         runner=runner,
         hasher=PasswordHasher(threads=settings.password_threads, queue=settings.password_queue),
@@ -262,14 +265,13 @@ def _account_context(settings: Settings, runner: StatementRunner, orphans: Orpha
         registration=settings.registration,
         require_verified_email=settings.require_verified_email,
         mail_is_set_up=settings.mail_url.is_set_up,
-        notify_security_events=(
-            settings.mail_url.is_set_up if settings.notify_security_events is None else settings.notify_security_events
-        ),
+        notify_security_events=settings.sends_notices,
         second_factors=SecondFactorRules(
             vault=TotpVault(settings.secret_key),
-            challenges=Challenges(
-                secret_key=settings.secret_key, algorithm=settings.algorithm, purpose="second-factor"
-            ),
+            party=RelyingParty(*settings.relying_party, settings.app_name),
+            challenges=challenges("second-factor"),
+            new_passkeys=challenges("new-passkey"),
+            passkey_sign_ins=challenges("passkey-sign-in"),
             issuer=settings.app_name,
         ),
     )

@@ -55,6 +55,7 @@ ACCEPTED: dict[str, dict[str, object]] = {
     },
     "MEDIA_PUBLIC_URL": {"https://cdn.example.org/kitsu/": "https://cdn.example.org/kitsu"},
     "PUBLIC_URL": {"https://example.org/": "https://example.org", "http://[::1]:8000/api": "http://[::1]:8000/api"},
+    "PASSKEY_DOMAIN": {"Example.org": "example.org", "localhost": "localhost"},
     "TRUSTED_PROXIES": {"10.0.0.0/8, ::1,": ("10.0.0.0/8", "::1")},
     "SILENCED_CHECKS": {"kitsu.W001, kitsu.E002,": ("kitsu.W001", "kitsu.E002")},
     "ALLOWED_ORIGINS": {
@@ -113,6 +114,7 @@ MEDIA_URL gs://bucket s3://k:p@b
 MEDIA_PUBLIC_URL cdn.example.org ftp://a.example https:// https://a.example?x https://u@a.example https://a.example:x
 MEDIA_PUBLIC_URL https://[
 PUBLIC_URL example.org //example.org ftp://a.example https://a.example/?x https://a.example/#x https://u:p@a.example
+PASSKEY_DOMAIN https://example.org example.org/ example.org:443 .example.org -a.example 127.0.0.1 [::1] *.a.example
 ALLOWED_ORIGINS * ["*"] https://*.example https://a.example,* https://a.example/ https://a.example/path
 ALLOWED_ORIGINS https://a.example? https://a.example# https://a.example?x=1 a.example //a.example ftp://a.example null
 ALLOWED_ORIGINS https:// https:a.example https://a.example:99999 https://a.example:port https://u:p@a.example
@@ -191,6 +193,37 @@ def test_all_problems_are_listed() -> None:
     first, *lines = str(caught.value).splitlines()
     assert "missing or wrong" in first
     assert {line.split()[0] for line in lines} == set(wrong)
+
+
+@pytest.mark.parametrize(
+    ("environ", "domain", "origins"),
+    [
+        ({}, "localhost", ["http://localhost:3000", "http://localhost:8000"]),
+        ({"PORT": "9000"}, "localhost", ["http://localhost:3000", "http://localhost:9000"]),
+        ({"FRONTEND_URL": "https://Example.org:443/app"}, "example.org", ["https://example.org"]),
+        (
+            {"FRONTEND_URL": "https://example.org", "PUBLIC_URL": "https://api.example.org/v1"},
+            "example.org",
+            ["https://example.org", "https://api.example.org"],
+        ),
+        (
+            {"FRONTEND_URL": "https://www.example.org", "PUBLIC_URL": "https://api.example.org"},
+            "www.example.org",
+            ["https://www.example.org"],
+        ),
+        (
+            {
+                "FRONTEND_URL": "https://www.example.org",
+                "ALLOWED_ORIGINS": "https://m.example.org,https://example.org.evil.example,https://badexample.org",
+                "PASSKEY_DOMAIN": "example.org",
+            },
+            "example.org",
+            ["https://www.example.org", "https://m.example.org"],
+        ),
+    ],
+)
+def test_passkeys_work_at_origins_within_their_domain(environ: dict[str, str], domain: str, origins: list[str]) -> None:
+    assert load(**environ).relying_party == (domain, origins)
 
 
 @pytest.mark.parametrize("key", ["", " ", "k" * 31, "change-me-to-at-least-32-random-bytes", f" {'k' * 31} "])

@@ -13,7 +13,12 @@ from litestar.params import FromPath, QueryParameter
 from kitsu.admin.navigation import PATH
 
 _STATIC = Path(__file__).parent / "static"
-_OWN = {"admin.css": "text/css", "admin.js": "text/javascript", "icon.svg": "image/svg+xml"}
+_OWN = {
+    "admin.css": "text/css",
+    "admin.js": "text/javascript",
+    "passkeys.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+}
 _HTMX = "htmx.js"
 
 

@@ -117,6 +117,14 @@ class Form:
         return self
 
 
+def decode_credential(text: str, kind: type[T]) -> T:
+    """Return what the browser says about a passkey, which the page's script puts in a field. Raises InvalidRequest."""
+    try:
+        return msgspec.json.decode(text.encode(), type=kind)
+    except msgspec.MsgspecError as error:
+        raise InvalidRequest([{"field": "", "message": f"The passkey can't be read: {error}"}]) from error
+
+
 def new_id(form: Form) -> UUID:
     """Return the id of what a form creates: sent twice, it is a conflict. Raises InvalidRequest."""
     try:

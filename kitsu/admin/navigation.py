@@ -32,6 +32,7 @@ MENU = (
 NOTICES = {
     "collection-hidden": "The collection is private now.",
     "second-factor-off": "The second factor was turned off.",
+    "second-factor-changed": "The second factor was changed.",
     "signed-out": "You are signed out.",
     "reset-mail-sent": "A mail with a link to reset the password is on its way.",
     "second-factor-reset": "The second factor was removed. Until the user sets it up again, the password is enough.",

@@ -3,12 +3,13 @@
 from functools import partial
 
 import click
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from kitsu.cli.database import with_database
 from kitsu.domain.accounts import email_pairs
-from kitsu.domain.accounts.administrators import NAMES, give_role
+from kitsu.domain.accounts.administrators import NAMES, find_user_id, give_role
 from kitsu.domain.accounts.permissions import Role
-from kitsu.domain.accounts.second_factors import remove_second_factor
+from kitsu.domain.accounts.second_factors import reset_second_factors
 from kitsu.domain.media.orphans import OrphanFiles
 from kitsu.domain.media.store import MediaStore
 from kitsu.domain.operations import purge as purging
@@ -54,7 +55,14 @@ def createsuperuser(context: click.Context, email: str, password: str | None) ->
 @click.argument("email")
 def reset_second_factor(email: str) -> None:
     """Remove the second factor of the user with this e-mail, who has lost it. The audit log has an entry."""
-    with_database(lambda engine: remove_second_factor(engine, email), is_migrated=True)
+    notifies = load_settings().sends_notices
+
+    async def reset(engine: AsyncEngine) -> None:
+        user_id = await find_user_id(engine, email)
+        async with AsyncSession(engine, expire_on_commit=False) as session:
+            await reset_second_factors(session, user_id, by=None, notifies=notifies)
+
+    with_database(reset, is_migrated=True)
     click.echo(f"{email} signs in with the password alone until a second factor is set up again.")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from litestar import Controller
 
-from kitsu.controllers.accounts import auth, oidc, recovery, second_factors, users
+from kitsu.controllers.accounts import auth, oidc, passkeys, recovery, second_factors, users
 from kitsu.controllers.catalogue import anime, facets, history, merges, releases, reviews, search
 from kitsu.controllers.front_end import gateway
 from kitsu.controllers.media import avatars
@@ -28,6 +28,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     auth.AuthController,
     recovery.RecoveryController,
     second_factors.SecondFactorController,
+    passkeys.PasskeyController,
     oidc.OIDCController,
     oidc.SignInLinkController,
     users.UserController,

@@ -12,6 +12,7 @@ import msgspec
 from kitsu.settings import parsers
 from kitsu.settings.mail import CONSOLE
 from kitsu.settings.oidc import OIDCProvider
+from kitsu.settings.parsers import host_of, origin_of
 
 _EXAMPLE_URL = "postgresql+asyncpg://kitsu:password@localhost:5432/kitsu"
 _OPERATION = "Operation. Traces are sent to OTEL_EXPORTER_OTLP_ENDPOINT, read from the environment alone"
@@ -91,6 +92,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     require_admin_second_factor: parsers.Flag = False
     """Refuse the operations of editors and administrators to users without a second factor. The admin site leads them
     to set it up."""
+    passkey_domain: parsers.Domain = None
+    """Domain for which passkeys are made, by default the host of FRONTEND_URL. They work on pages of FRONTEND_URL,
+    ALLOWED_ORIGINS and PUBLIC_URL that are in it, and no longer when it changes."""
     rate_limit_enabled: Annotated[parsers.Flag, Shown("Rate limits, counted in the database for all workers")] = True
     """Limit requests. Turn it off only for a load test."""
     rate_limit_login: parsers.Rate = (5, 900)
@@ -181,6 +185,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Checks that `kitsu check` does not report; deploy/README.md lists them."""
     oidc_providers: tuple[OIDCProvider, ...] = ()
     """Made from OIDC_<NAME>_ISSUER and the others, which have no field each: docs/accounts.md lists them."""
+
+    @property
+    def sends_notices(self) -> bool:
+        """Whether users are told of what happens to their accounts."""
+        return self.mail_url.is_set_up if self.notify_security_events is None else self.notify_security_events
+
+    @property
+    def admin_origin(self) -> str:
+        """The origin of the admin site."""
+        return origin_of(self.public_url or f"http://localhost:{self.port}")
+
+    @property
+    def relying_party(self) -> tuple[str, list[str]]:
+        """The domain of passkeys, and the origins at which they work."""
+        front_end = origin_of(self.frontend_url)
+        domain = self.passkey_domain or host_of(front_end)
+        origins = dict.fromkeys([front_end, self.admin_origin, *self.allowed_origins])
+        return domain, [each for each in origins if f".{host_of(each)}".endswith(f".{domain}")]
 
 
 class Setting(NamedTuple):

@@ -9,6 +9,7 @@ from datetime import time
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 import asyncpg
@@ -151,6 +152,21 @@ def _web_url(text: str) -> re.Match[str]:
     return match
 
 
+def origin_of(address: str) -> str:
+    """Return the origin of an http or https address."""
+    parts = urlsplit(address.lower())
+    return _origin(f"{parts.scheme}://{parts.netloc}")
+
+
+def host_of(address: str) -> str:
+    """Return the host of an http or https address, without brackets."""
+    return urlsplit(address).hostname or ""
+
+
+def _domain(text: str) -> str:
+    return _match(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?", text.lower())[0]
+
+
 def _time_of_day(text: str) -> time | None:
     if text.lower() == "off":
         return None
@@ -180,6 +196,7 @@ MediaURL = Annotated[
 Timezone = Annotated[str, Parser("an IANA name such as Asia/Tokyo", _timezone)]
 TimeOfDay = Annotated[time | None, Parser("a time such as 04:30, in UTC, or off", _time_of_day)]
 WebURL = Annotated[str | None, Parser("an http or https address", lambda text: _web_url(text)[0].rstrip("/"))]
+Domain = Annotated[str | None, Parser("a domain such as example.org", _domain)]
 OptionalFlag = Annotated[bool | None, Parser("true or false", _boolean)]
 FrontEndURL = Annotated[str, Parser("an http or https address", lambda text: _web_url(text)[0].rstrip("/"))]
 MailURL = Annotated[

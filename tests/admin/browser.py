@@ -10,7 +10,7 @@ PASSWORD = "a long enough password"
 
 
 class Page(HTMLParser):
-    """The forms of a page, by their action, with the values that they show."""
+    """The forms of a page, the first one of each action, with the values that they show."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -24,7 +24,8 @@ class Page(HTMLParser):
         attributes = dict(attrs)
         name, value = attributes.get("name"), attributes.get("value") or ""
         if tag == "form":
-            self._fields = self.forms.setdefault(str(attributes.get("action")), {})
+            self._fields = {}
+            self.forms.setdefault(str(attributes.get("action")), self._fields)
         elif tag == "input" and name:
             if attributes.get("type") not in {"checkbox", "radio", "file"} or "checked" in attributes:
                 self._fields.setdefault(name, []).append(value)

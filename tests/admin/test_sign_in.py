@@ -200,6 +200,6 @@ async def test_second_factor_is_asked_in_a_second_step(backend: Backend, monkeyp
     assert wrong.status_code == 401
     assert "The code is wrong or was used before" in wrong.text
     over = await answer(clock.code(user.secret), challenge="x")
-    assert "The time for the second step is over" in over.text
+    assert "The time for this step is over" in over.text
     assert (await answer(clock.code(user.secret))).headers["location"] == "/admin/"
     assert (await browser.client.get("/admin/")).status_code == 200

@@ -87,7 +87,7 @@ async def signed_in(page: Page) -> Page:
     await page.goto("/admin")
     await page.get_by_label("E-mail").fill(EMAIL)
     await page.get_by_label("Password").fill(PASSWORD)
-    await page.get_by_role("button", name="Sign in").click()
+    await page.get_by_role("button", name="Sign in", exact=True).click()
     await page.get_by_role("heading", name="Start").wait_for()
     return page
 

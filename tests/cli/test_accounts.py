@@ -1,6 +1,7 @@
 """`kitsu createuser`, `createsuperuser` and `purge`, on a real database."""
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from tests.accounts import EMAIL
 from tests.application import client_of
 from tests.cli.invoke import invoked
 from tests.cli.process import ROOT, SECRET_KEY, kitsu
-from tests.databases import connect, execute
+from tests.databases import column, connect, execute
 from tests.second_factors import Clock, protect
 
 PASSWORD = "a long enough password"
@@ -276,7 +277,13 @@ async def test_reset_second_factor_lets_the_password_be_enough(
     async with client_of(database) as client:
         await protect(client, Clock(monkeypatch))
     assert await login(database, EMAIL, PASSWORD) == 401
-    code, output, errors = await invoked(tmp_path, "reset-second-factor", EMAIL, database=database)
+    mail = {"MAIL_URL": f"file://{tmp_path}"}
+    code, output, errors = await invoked(tmp_path, "reset-second-factor", EMAIL, database=database, **mail)
+    (payload,) = await column(
+        database, "SELECT payload FROM pgqueuer WHERE entrypoint = 'send-mail' ORDER BY id DESC LIMIT 1"
+    )
+    notice = json.loads(payload)
+    assert (notice["template"], notice["to"]) == ("notice-second-factor-changed", EMAIL)
     assert (code, "signs in with the password alone" in output) == (0, True), errors
     assert await login(database, EMAIL, PASSWORD) == 200
     assert await fetch(database, "SELECT action FROM admin_actions") == [("second factor reset",)]

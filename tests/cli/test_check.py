@@ -148,6 +148,7 @@ BAD: dict[str, tuple[str, str, str]] = {
     "RATE_LIMIT_ENABLED": ("false", "kitsu.E403", "RATE_LIMIT_ENABLED is off"),
     "REFUSE_COMMON_PASSWORDS": ("false", "kitsu.W404", "REFUSE_COMMON_PASSWORDS is off"),
     "REQUIRE_ADMIN_SECOND_FACTOR": ("false", "kitsu.W410", "REQUIRE_ADMIN_SECOND_FACTOR is off"),
+    "PASSKEY_DOMAIN": ("other.example", "kitsu.W411", "Passkeys are made for other.example and don't work at"),
     "LOGIN_REFUSAL_MS": ("499", "kitsu.W405", "LOGIN_REFUSAL_MS is below 500"),
     "MEDIA_URL": ("file://./uploads", "kitsu.W303", "MEDIA_URL is a folder in the working directory"),
     "LOG_LEVEL": ("error", "kitsu.W004", "LOG_LEVEL hides"),

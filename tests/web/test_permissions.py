@@ -22,11 +22,13 @@ from tests.application import client_of
 from tests.databases import connect, copy_of
 from tests.factories import VIEWER_TABLES, insert, insert_one_of_each, sign_in, viewer_rows
 from tests.media_locations import folder_at
+from tests.passkeys import Authenticator
 from tests.values import UNKNOWN_ID
 
 KEY = "k" * 32
 PASSWORD = "the password of all users"
 AVATAR = "0123.webp"
+NEW_PASSKEY = {"challenge": "x", "rp": {"id": "x"}, "user": {"id": "x"}}
 ANIME = "10000000-0000-4000-8000-000000000001"
 UNTOUCHED = "10000000-0000-4000-8000-000000000002"
 """An anime that no user refers to."""
@@ -135,11 +137,23 @@ TABLE: dict[tuple[str, str], Row] = {
         bearer(204), lambda _: {"current_password": PASSWORD, "new_password": "another long password"}
     ),
     ("POST", "/auth/login/second-factor"): Row(anyone(401), lambda _: {"challenge": "x", "code": "123456"}),
+    ("POST", "/auth/login/second-factor/passkey"): Row(
+        anyone(401), lambda _: {"challenge": "x", "credential": Authenticator().get({"challenge": "x", "rpId": "x"})}
+    ),
+    ("POST", "/auth/login/second-factor/passkey/options"): Row(anyone(401), lambda _: {"challenge": "x"}),
     ("GET", "/auth/second-factor"): Row(bearer(200)),
     ("DELETE", "/auth/second-factor"): Row(bearer(204), lambda _: {"password": PASSWORD}),
     ("POST", "/auth/second-factor/totp"): Row(bearer(201), lambda _: {"password": PASSWORD}),
     ("POST", "/auth/second-factor/totp/confirm"): Row(
         (401, 400, 400, 400, 400, 400, 401), lambda _: {"code": "123456"}
+    ),
+    ("DELETE", "/auth/second-factor/totp"): Row(bearer(404), lambda _: {"password": PASSWORD}),
+    ("POST", "/auth/second-factor/passkeys/options"): Row(bearer(200), lambda _: {"password": PASSWORD}),
+    ("POST", "/auth/second-factor/passkeys"): Row(
+        bearer(401), lambda _: {"challenge": "x", "name": "x", "credential": Authenticator().create(NEW_PASSKEY)}
+    ),
+    ("DELETE", "/auth/second-factor/passkeys/{passkey_id}"): Row(
+        bearer(404), lambda _: {"password": PASSWORD}, lambda _: {"passkey_id": uuid4()}
     ),
     ("POST", "/auth/second-factor/recovery-codes"): Row(
         bearer(401), lambda _: {"password": PASSWORD, "code": "123456"}

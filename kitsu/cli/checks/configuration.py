@@ -11,6 +11,7 @@ from dotenv import dotenv_values
 from kitsu.cli.checks.registry import CHECKS, Tag, check
 from kitsu.db.engine import Timeouts
 from kitsu.settings import ENV_FILE, SETTINGS, Settings
+from kitsu.settings.parsers import origin_of
 
 SYSCTL = Path("/proc/sys")
 MIN_DISTINCT_CHARACTERS = 10  # a random key of 32 bytes has more distinct characters; a repeated word has fewer
@@ -145,3 +146,12 @@ def database_without_tls(settings: Settings) -> Iterator[str]:
 def optional_second_factor(settings: Settings) -> Iterator[str]:
     if not settings.require_admin_second_factor:
         yield "REQUIRE_ADMIN_SECOND_FACTOR is off: an administrator's password is enough to sign in."
+
+
+@check("kitsu.W411", Tag.SETTINGS, deploy=True, hint="Set PASSKEY_DOMAIN to the domain of both, such as example.org.")
+def pages_without_passkeys(settings: Settings) -> Iterator[str]:
+    domain, origins = settings.relying_party
+    pages = [settings.frontend_url, *([settings.public_url] if settings.admin_enabled and settings.public_url else [])]
+    for page in pages:
+        if origin_of(page) not in origins:
+            yield f"Passkeys are made for {domain} and don't work at {page}."

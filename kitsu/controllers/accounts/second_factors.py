@@ -1,4 +1,4 @@
-"""The paths of second factors: /auth/second-factor, and the second step of a login."""
+"""The paths of second factors: /auth/second-factor, and the second step of a login with a code."""
 
 from typing import Annotated
 
@@ -9,9 +9,10 @@ from litestar.params import JSONBody
 
 from kitsu.controllers.accounts.auth import ClientDevice, Password
 from kitsu.domain.accounts.second_factors import RecoveryCodes, SecondFactor, SecondFactorService, TotpSetUp
+from kitsu.domain.accounts.second_step import SecondStepService
 from kitsu.domain.accounts.sessions import Tokens
 from kitsu.domain.fields import described
-from kitsu.errors import BadRequest, Conflict, RateLimited, Unauthorized
+from kitsu.errors import BadRequest, Conflict, NotFound, RateLimited, Unauthorized
 from kitsu.web.authentication import PUBLIC
 from kitsu.web.middleware.client import DEVICE
 from kitsu.web.openapi import errors
@@ -39,10 +40,10 @@ class Confirmation(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class PasswordAndCode(msgspec.Struct, forbid_unknown_fields=True):
-    """The password and the second factor of the current user."""
+    """The password of the current user, and a code if the user has TOTP."""
 
     password: Password
-    code: AnyCode
+    code: AnyCode | None = None
 
 
 class SecondStep(msgspec.Struct, forbid_unknown_fields=True):
@@ -55,16 +56,16 @@ class SecondStep(msgspec.Struct, forbid_unknown_fields=True):
 class SecondFactorController(Controller):
     path = "/auth"
     tags = ["Accounts"]
-    dependencies = DEVICE | {"second_factors": service(SecondFactorService)}
+    dependencies = DEVICE | {"second_factors": service(SecondFactorService), "second_steps": service(SecondStepService)}
 
     @post("/login/second-factor", opt=PUBLIC, status_code=200, responses=errors(Unauthorized, RateLimited))
     async def finish_login(
-        self, data: JSONBody[SecondStep], client_device: ClientDevice, second_factors: SecondFactors
+        self, data: JSONBody[SecondStep], client_device: ClientDevice, second_steps: NamedDependency[SecondStepService]
     ) -> Tokens:
         """Finish a login. Takes the challenge of the first step and a code. A challenge works for five minutes, until
         it succeeds; each code works once.
         """
-        return await second_factors.finish_login(data.challenge, data.code, client_device)
+        return await second_steps.finish_login(data.challenge, data.code, client_device)
 
     @get("/second-factor")
     async def get_second_factor(self, request: ViewerRequest, second_factors: SecondFactors) -> SecondFactor:
@@ -88,12 +89,23 @@ class SecondFactorController(Controller):
     async def confirm_totp(
         self, request: ViewerRequest, data: JSONBody[Confirmation], second_factors: SecondFactors
     ) -> RecoveryCodes:
-        """Confirm TOTP. Takes the first code of the app. From now on a login needs a code. The response has the
-        recovery codes.
+        """Confirm TOTP. Takes the first code of the app. From now on a login needs a second factor. The response has
+        recovery codes if it is the first second factor of the user.
         """
         return await second_factors.confirm_totp(request.user, data.code)
 
-    @post("/second-factor/recovery-codes", status_code=200, responses=errors(RateLimited))
+    @delete("/second-factor/totp", responses=errors(NotFound, RateLimited))
+    async def delete_totp(
+        self,
+        request: ViewerRequest,
+        data: JSONBody[PasswordProof],
+        client_device: ClientDevice,
+        second_factors: SecondFactors,
+    ) -> None:
+        """Delete TOTP. Requires the password. Without a passkey, a login needs only the password afterwards."""
+        await second_factors.remove_totp(request.user, data.password, client_device)
+
+    @post("/second-factor/recovery-codes", status_code=200, responses=errors(BadRequest, RateLimited))
     async def renew_recovery_codes(
         self,
         request: ViewerRequest,
@@ -101,7 +113,9 @@ class SecondFactorController(Controller):
         client_device: ClientDevice,
         second_factors: SecondFactors,
     ) -> RecoveryCodes:
-        """Replace the recovery codes. Requires the password and a code. The old recovery codes stop working."""
+        """Replace the recovery codes. Requires the password, and a code if the user has TOTP. The old recovery codes
+        stop working.
+        """
         return await second_factors.renew_recovery_codes(request.user, data.password, data.code, client_device)
 
     @delete("/second-factor", responses=errors(RateLimited))

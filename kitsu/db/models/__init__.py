@@ -26,6 +26,7 @@ from kitsu.db.models.operations import ImportRun as ImportRun
 from kitsu.db.models.operations import MissedSearch as MissedSearch
 from kitsu.db.models.operations import Schedule as Schedule
 from kitsu.db.models.operations import StrayFile as StrayFile
+from kitsu.db.models.second_factors import Passkey as Passkey
 from kitsu.db.models.second_factors import RecoveryCode as RecoveryCode
 from kitsu.db.models.second_factors import SpentChallenge as SpentChallenge
 from kitsu.db.models.second_factors import TotpFactor as TotpFactor

@@ -1,12 +1,13 @@
-"""The tables of second factors: TOTP, recovery codes, and challenges that were answered."""
+"""The tables of second factors: TOTP, passkeys, recovery codes, and challenges that were answered."""
 
 from uuid import UUID
 
 from advanced_alchemy.base import DefaultBase
-from sqlalchemy import BigInteger, Index, LargeBinary, String, Uuid
+from sqlalchemy import BigInteger, Index, LargeBinary, String, Text, Uuid
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
-from kitsu.db.columns import CurrentTimestamp, Timestamp, UserRef
+from kitsu.db.columns import CurrentTimestamp, Entity, Timestamp, UserRef
 
 
 class TotpFactor(DefaultBase):
@@ -21,6 +22,23 @@ class TotpFactor(DefaultBase):
     confirmed_at: Mapped[Timestamp | None]
     last_step: Mapped[int | None] = mapped_column(BigInteger)
     """The time step of the last code: no code of it or of an earlier one is accepted again."""
+
+
+class Passkey(Entity):
+    """A passkey of a user: the public half of a key pair, whose private half stays in an authenticator."""
+
+    __tablename__ = "passkeys"
+
+    user_id: Mapped[UserRef] = mapped_column(index=True)
+    credential_id: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    public_key: Mapped[bytes] = mapped_column(LargeBinary)
+    """In the form of COSE (RFC 9052)."""
+    sign_count: Mapped[int] = mapped_column(BigInteger)
+    """How often the authenticator has used it; 0: it does not count."""
+    name: Mapped[str] = mapped_column(String(64))
+    transports: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    """How browsers reach the authenticator, such as `usb` or `internal`."""
+    last_used_at: Mapped[Timestamp | None]
 
 
 class RecoveryCode(DefaultBase):

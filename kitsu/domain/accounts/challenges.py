@@ -29,7 +29,7 @@ class Challenge(msgspec.Struct, frozen=True):
 class Challenges:
     """Issues and reads challenges of a purpose: those of one purpose are invalid for any other."""
 
-    def __init__(self, *, secret_key: str, algorithm: str, purpose: str) -> None:
+    def __init__(self, secret_key: str, algorithm: str, purpose: str) -> None:
         self._key, self._algorithm, self._purpose = secret_key, algorithm, purpose
 
     def issue(self, user_id: UUID, bound_to: str) -> str:

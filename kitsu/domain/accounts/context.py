@@ -11,6 +11,7 @@ from kitsu.domain.accounts.challenges import Challenges
 from kitsu.domain.accounts.passwords import PasswordHasher
 from kitsu.domain.accounts.sessions import SessionRules
 from kitsu.domain.accounts.totp import TotpVault
+from kitsu.domain.accounts.webauthn import RelyingParty
 from kitsu.domain.outcomes import Outcomes
 from kitsu.domain.rate_limits import RateLimiter
 from kitsu.errors import RateLimited, SecondFactorRequired, ServiceUnavailable, Unauthorized
@@ -28,7 +29,11 @@ class SecondFactorRules:
     """What second factors need."""
 
     vault: TotpVault
+    party: RelyingParty
     challenges: Challenges
+    """Of logins that wait for their second step."""
+    new_passkeys: Challenges
+    passkey_sign_ins: Challenges
     issuer: str  # the name of this service in authenticator apps
 
 

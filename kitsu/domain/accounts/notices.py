@@ -32,8 +32,14 @@ async def notify(
 
     `to` is an address in place of the account's.
     """
-    if not context.notify_security_events:
-        return
+    if context.notify_security_events:
+        await send_notice(session, user_id, event, to=to, **values)
+
+
+async def send_notice(
+    session: AsyncSession, user_id: UUID, event: Event, *, to: str | None = None, **values: str
+) -> None:
+    """Tell a user of an event, as `notify`, whatever NOTIFY_SECURITY_EVENTS is."""
     query = select(User.email, User.username, User.timezone).where(User.id == user_id)
     user = (await execute_core(session, query)).one_or_none()
     if user is None:  # deleted a moment ago

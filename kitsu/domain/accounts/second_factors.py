@@ -1,37 +1,35 @@
-"""Second factors: their state, how a user sets them up and removes them, and the second step of a login."""
+"""Second factors: their state, and how a user sets them up and removes them."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
 import structlog
-from sqlalchemy import Uuid, bindparam, select
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from kitsu.db.engine import execute_core
 from kitsu.db.models import User
 from kitsu.domain.accounts import recovery_codes, totp
-from kitsu.domain.accounts.administrators import find_user_id
-from kitsu.domain.accounts.challenges import spend
-from kitsu.domain.accounts.deactivation import MAY_SIGN_IN
-from kitsu.domain.accounts.notices import notify
-from kitsu.domain.accounts.permissions import PERMISSIONS
-from kitsu.domain.accounts.sessions import Device, Identity, Tokens
+from kitsu.domain.accounts.challenges import INVALID, spend
+from kitsu.domain.accounts.notices import notify, send_notice
+from kitsu.domain.accounts.passkeys import (
+    Passkey,
+    add_passkey,
+    known_credentials,
+    passkeys_of,
+    remove_passkey,
+    remove_passkeys,
+)
+from kitsu.domain.accounts.second_step import WRONG_CODE, typed, use_factor
+from kitsu.domain.accounts.sessions import Device, Identity
 from kitsu.domain.accounts.sign_in import AccountService
+from kitsu.domain.accounts.webauthn import NewCredential, PasskeyChallenge
 from kitsu.domain.admin_log import log_action
 from kitsu.domain.fields import described
 from kitsu.errors import BadRequest, Conflict, NotFound, Unauthorized
 
 log = structlog.get_logger("kitsu.security")
-
-WRONG_CODE = "The code is wrong or was used before"
-_USER = (
-    select(User.id, User.password_hash, MAY_SIGN_IN.label("may_sign_in"), User.role)
-    .where(User.id == bindparam("user_id", type_=Uuid))
-    # A change of the password or of the factors waits. Not FOR SHARE: the login of a deactivated user updates the row.
-    .with_for_update(key_share=True)
-)
 
 
 class SecondFactor(msgspec.Struct):
@@ -40,6 +38,7 @@ class SecondFactor(msgspec.Struct):
     since: Annotated[datetime | None, described("Since when a login needs a second factor; null: it needs none.")]
     totp_since: Annotated[datetime | None, described("Since when the user has TOTP, or null.")]
     recovery_codes: Annotated[int, described("The number of unused recovery codes.", 10)]
+    passkeys: Annotated[list[Passkey], described("The passkeys, oldest first.")]
 
 
 class TotpSetUp(msgspec.Struct):
@@ -55,20 +54,33 @@ class TotpSetUp(msgspec.Struct):
     ]
 
 
-class RecoveryCodes(msgspec.Struct):
-    """New recovery codes. They are shown once, and the old ones stop working."""
+RecoveryCodeList = Annotated[
+    list[str], described("Each works once, and is shown once.", ["mzxw-6ytb-oi5d-k3tq", "gezd-gnbv-gy3t-qojq"])
+]
 
-    recovery_codes: Annotated[list[str], described("Each works once.", ["mzxw-6ytb-oi5d-k3tq", "gezd-gnbv-gy3t-qojq"])]
+
+class RecoveryCodes(msgspec.Struct):
+    """New recovery codes. The old ones stop working. No new ones: the old ones are still valid."""
+
+    recovery_codes: RecoveryCodeList
+
+
+class AddedPasskey(msgspec.Struct):
+    """A new passkey, with new recovery codes if it is the first second factor of the user."""
+
+    passkey: Passkey
+    recovery_codes: RecoveryCodeList
 
 
 class SecondFactorService(AccountService):
-    """Sets up and removes second factors, and finishes logins with them."""
+    """Sets up and removes second factors."""
 
     async def state(self, user_id: UUID) -> SecondFactor:
         """Return which second factors a user has."""
         since = await self._session.scalar(select(User.second_factor_since).where(User.id == user_id))
         totp_since = await totp.confirmed_since(self._session, user_id)
-        return SecondFactor(since, totp_since, await recovery_codes.remaining(self._session, user_id))
+        left = await recovery_codes.remaining(self._session, user_id)
+        return SecondFactor(since, totp_since, left, await passkeys_of(self._session, user_id))
 
     async def start_totp(self, identity: Identity, password: str, device: Device) -> TotpSetUp:
         """Store a new secret, which counts once it is confirmed. Raises Conflict if the user has TOTP, Unauthorized."""
@@ -85,98 +97,120 @@ class SecondFactorService(AccountService):
         """Let TOTP count from now on. Raises BadRequest for a wrong code, RateLimited."""
         user = await self._locked(identity.user_id)
         await self._context.limiter.hit("second-factor", str(user.id))
-        if not await self._context.second_factors.vault.use(self._session, user.id, _typed(code), confirms=True):
+        if not await self._context.second_factors.vault.use(self._session, user.id, typed(code), confirms=True):
             raise BadRequest(f"{WRONG_CODE}, or TOTP was not started")
         await self._context.limiter.forget(self._session, "second-factor", str(user.id))
-        return await self._added(user, "TOTP was set up.")
+        codes = await self._added(user)
+        await self._commit(user, "TOTP was set up.")
+        return RecoveryCodes(codes)
 
-    async def renew_recovery_codes(self, identity: Identity, password: str, code: str, device: Device) -> RecoveryCodes:
-        """Replace the recovery codes. Raises Unauthorized for a wrong password or code, RateLimited."""
+    async def remove_totp(self, identity: Identity, password: str, device: Device) -> None:
+        """Remove TOTP. Raises Unauthorized, RateLimited, and NotFound without it."""
         await self._prove(identity, password, "password", device)
         user = await self._locked(identity.user_id)
-        await self._use_code(user.id, code)
-        return await self._added(user, "New recovery codes were made.")
+        if not await totp.remove(self._session, user.id):
+            raise NotFound("TOTP is not set up")
+        await self._removed(user)
+        await self._commit(user, "TOTP was removed.")
+
+    async def start_passkey(self, identity: Identity, password: str, device: Device) -> PasskeyChallenge:
+        """Return what a browser needs to make a passkey. Raises Unauthorized, RateLimited."""
+        found = await self._prove(identity, password, "password", device)
+        user = await self._locked(identity.user_id)
+        rules = self._context.second_factors
+        challenge = rules.new_passkeys.issue(user.id, found["password_hash"])
+        known = await known_credentials(self._session, user.id)
+        return PasskeyChallenge(challenge, rules.party.creation_options(challenge, user.id, user.email, known))
+
+    async def add_passkey(
+        self, identity: Identity, challenge: str, name: str, credential: NewCredential
+    ) -> AddedPasskey:
+        """Store a new passkey, which counts from now on. Raises InvalidPasskey, TakenPasskey, Unauthorized."""
+        rules = self._context.second_factors
+        read = rules.new_passkeys.read(challenge)
+        user = await self._locked(identity.user_id)
+        if read.user_id != user.id:
+            raise Unauthorized(INVALID)
+        rules.new_passkeys.check(read, user.password_hash)
+        added = await add_passkey(self._session, rules.party, user.id, name, challenge, credential)
+        await spend(self._session, read)
+        codes = await self._added(user)
+        await self._commit(user, "A passkey was added.")
+        return AddedPasskey(added, codes)
+
+    async def remove_passkey(self, identity: Identity, passkey_id: UUID, password: str, device: Device) -> None:
+        """Remove a passkey. Raises Unauthorized, RateLimited, NotFound."""
+        await self._prove(identity, password, "password", device)
+        user = await self._locked(identity.user_id)
+        if not await remove_passkey(self._session, user.id, passkey_id):
+            raise NotFound("Passkey not found")
+        await self._removed(user)
+        await self._commit(user, "A passkey was removed.")
+
+    async def renew_recovery_codes(
+        self, identity: Identity, password: str, code: str | None, device: Device
+    ) -> RecoveryCodes:
+        """Replace the recovery codes. Raises Unauthorized for a wrong password or code, RateLimited, BadRequest.
+
+        Users without TOTP need no code: they may have lost all recovery codes, and a passkey shows none.
+        """
+        await self._prove(identity, password, "password", device)
+        user = await self._locked(identity.user_id)
+        if code is not None or await totp.confirmed_since(self._session, user.id) is not None:
+            await use_factor(self._session, self._context, user.id, code or "", "")
+        elif user.second_factor_since is None:
+            raise BadRequest("There is no second factor: set one up first")
+        codes = await recovery_codes.replace(self._session, user.id)
+        await self._commit(user, "New recovery codes were made.")
+        return RecoveryCodes(codes)
 
     async def turn_off(self, identity: Identity, password: str, device: Device) -> None:
         """Remove all second factors of a user, who need not have one. Raises Unauthorized, RateLimited."""
         await self._prove(identity, password, "password", device)
         user = await self._locked(identity.user_id)
         if user.second_factor_since is not None:
-            await self._note(user.id, "It was turned off.")
-        await _clear(self._session, user)
-        await self._session.commit()
-
-    async def finish_login(self, challenge: str, code: str, device: Device) -> Tokens:
-        """Start a session after the second step of a login. Raises Unauthorized, RateLimited."""
-        with self._context.logins.counted():
-            return await self._start(await self._answer(challenge, code), device)
-
-    async def finish_admin_login(self, challenge: str, code: str, device: Device) -> str:
-        """Start a session of the admin site after the second step, and return its cookie. Raises as `finish_login`."""
-        with self._context.logins.counted():
-            found = await self._answer(challenge, code)
-            if "edit:catalogue" not in PERMISSIONS[found["role"]]:
-                raise Unauthorized
-            return await self._start_admin(found, device)
+            await _clear(self._session, user)
+            await self._commit(user, "It was turned off.")
 
     async def reset(self, user_id: UUID, *, by: UUID) -> None:
-        """Remove all second factors of a user, who has lost them. Raises NotFound. `by`: see `log_action`."""
-        await _clear(self._session, user := await self._locked(user_id))
-        await log_action(self._session, by, "second factor reset", user.username, user.id)
-        await self._note(user.id, "An administrator turned it off.")
-        await self._session.commit()
+        """Remove all second factors of a user, as `reset_second_factors`. Raises NotFound."""
+        await reset_second_factors(self._session, user_id, by=by, notifies=self._context.notify_security_events)
 
-    async def _answer(self, text: str, code: str) -> Any:
-        """Return the credentials of the user who answers a challenge with a code, and use both up."""
-        challenges = self._context.second_factors.challenges
-        challenge = challenges.read(text)
-        found = (await execute_core(self._session, _USER, {"user_id": challenge.user_id})).mappings().one_or_none()
-        if found is None or not found["may_sign_in"]:
-            raise Unauthorized
-        challenges.check(challenge, found["password_hash"])
-        await self._use_code(found["id"], code)
-        await spend(self._session, challenge)
-        return found
-
-    async def _use_code(self, user_id: UUID, code: str) -> None:
-        """Use a code of TOTP or a recovery code up. Raises Unauthorized, RateLimited.
-
-        Each attempt is counted for the account before the check. A right code takes it back.
-        """
-        await self._context.limiter.hit("second-factor", str(user_id))
-        typed = _typed(code)
-        is_right = await self._context.second_factors.vault.use(self._session, user_id, typed)
-        if not is_right and not await recovery_codes.use(self._session, user_id, typed):
-            log.warning("second factor failed", user_id=str(user_id))
-            raise Unauthorized(WRONG_CODE)
-        await self._context.limiter.forget(self._session, "second-factor", str(user_id))
-
-    async def _added(self, user: User, change: str) -> RecoveryCodes:
-        """Commit a new factor of a locked user, with new recovery codes."""
-        if user.second_factor_since is None:
-            user.second_factor_since = datetime.now(UTC)
+    async def _added(self, user: User) -> list[str]:
+        """Let the factors of a locked user count. Return the recovery codes that come with the first one."""
+        if user.second_factor_since is not None:
+            return []
+        user.second_factor_since = datetime.now(UTC)
         await self._session.flush()
-        codes = await recovery_codes.replace(self._session, user.id)
-        await self._note(user.id, change)
+        return await recovery_codes.replace(self._session, user.id)
+
+    async def _removed(self, user: User) -> None:
+        """Turn the second factor of a locked user off when none is left."""
+        has_totp = await totp.confirmed_since(self._session, user.id) is not None
+        if not has_totp and not await known_credentials(self._session, user.id):
+            await _clear(self._session, user)
+
+    async def _commit(self, user: User, change: str) -> None:
+        await notify(self._session, self._context, user.id, "second-factor-changed", change=change)
         await self._session.commit()
-        return RecoveryCodes(codes)
-
-    async def _note(self, user_id: UUID, change: str) -> None:
-        await notify(self._session, self._context, user_id, "second-factor-changed", change=change)
-        log.info("second factor changed", user_id=str(user_id), change=change)
+        log.info("second factor changed", user_id=str(user.id), change=change)
 
 
-async def remove_second_factor(engine: AsyncEngine, email: str) -> None:
-    """Remove all second factors of the user with this e-mail, for a command. Raises NotFound."""
-    user_id = await find_user_id(engine, email)
-    async with AsyncSession(engine, expire_on_commit=False) as session:
-        user = await session.scalar(select(User).where(User.id == user_id).with_for_update())
-        if user is None:
-            raise NotFound("User not found")
-        await _clear(session, user)
-        await log_action(session, None, "second factor reset", user.username, user.id)
-        await session.commit()
-    log.info("second factor changed", user_id=str(user_id), change="A command turned it off.")
+async def reset_second_factors(session: AsyncSession, user_id: UUID | None, *, by: UUID | None, notifies: bool) -> None:
+    """Remove all second factors of a user, who has lost them, and say so by mail if `notifies`.
+
+    Raises NotFound. `by`: see `log_action`.
+    """
+    user = await session.scalar(select(User).where(User.id == user_id).with_for_update())
+    if user is None:
+        raise NotFound("User not found")
+    await _clear(session, user)
+    await log_action(session, by, "second factor reset", user.username, user.id)
+    change = "An administrator turned it off."
+    if notifies:
+        await send_notice(session, user.id, "second-factor-changed", change=change)
+    await session.commit()
+    log.info("second factor changed", user_id=str(user.id), change=change)
 
 
 async def _clear(session: AsyncSession, user: User) -> None:
@@ -185,8 +219,4 @@ async def _clear(session: AsyncSession, user: User) -> None:
     await session.flush()
     await totp.remove(session, user.id)
     await recovery_codes.remove(session, user.id)
-
-
-def _typed(code: str) -> str:
-    """Return a code without the blanks that apps show between its digits."""
-    return "".join(code.split())
+    await remove_passkeys(session, user.id)

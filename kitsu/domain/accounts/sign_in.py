@@ -10,11 +10,13 @@ from sqlalchemy import Executable, Uuid, bindparam, func, select, update
 
 from kitsu.db.engine import execute_core
 from kitsu.db.models import User
+from kitsu.domain.accounts import recovery_codes, totp
 from kitsu.domain.accounts.account_tokens import revoke_changes
 from kitsu.domain.accounts.admin_sessions import IDLE_TIME
 from kitsu.domain.accounts.deactivation import MAY_SIGN_IN, Deactivation, bring_back, deactivate
 from kitsu.domain.accounts.new_users import insert_user, valid_email
 from kitsu.domain.accounts.notices import notify, notify_new_device
+from kitsu.domain.accounts.passkeys import known_credentials
 from kitsu.domain.accounts.passwords import check_length, check_new
 from kitsu.domain.accounts.permissions import PERMISSIONS
 from kitsu.domain.accounts.registration import admit_registration, check_registration
@@ -90,8 +92,14 @@ class AccountService(UserService):
             raise Unauthorized
         if user.second_factor_since is None:
             return
+        methods = {
+            "totp": await totp.confirmed_since(self._session, found["id"]) is not None,
+            "passkey": bool(await known_credentials(self._session, found["id"])),
+            "recovery_code": await recovery_codes.remaining(self._session, found["id"]) > 0,
+        }
         await self._session.commit()
-        raise SecondFactorRequired(self._context.second_factors.challenges.issue(found["id"], user.password_hash))
+        challenge = self._context.second_factors.challenges.issue(found["id"], user.password_hash)
+        raise SecondFactorRequired(challenge, [name for name, is_there in methods.items() if is_there])
 
     async def _start(self, found: Any, device: Device) -> Tokens:
         await notify_new_device(self._session, self._context, found["id"], device)
@@ -118,6 +126,10 @@ class AccountService(UserService):
         await self._session.commit()
         self._log_login(found, is_back=is_back)
         return self._context.admin_tokens.issue(found["id"], session_id)
+
+    def has_passkeys_at(self, origin: str) -> bool:
+        """Return whether passkeys work on pages of this origin."""
+        return self._context.second_factors.party.serves(origin)
 
     async def change_password(self, identity: Identity, current: str, new: str, device: Device) -> None:
         """Set a new password and end all other sessions. Raises Unauthorized, RateLimited, InvalidRequest."""

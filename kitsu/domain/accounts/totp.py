@@ -90,9 +90,9 @@ async def confirmed_since(session: AsyncSession, user_id: UUID) -> datetime | No
     return found
 
 
-async def remove(session: AsyncSession, user_id: UUID) -> None:
-    """Delete the TOTP of a user, in the caller's transaction."""
-    await execute_core(session, delete(TotpFactor).where(TotpFactor.user_id == user_id))
+async def remove(session: AsyncSession, user_id: UUID) -> bool:
+    """Delete the TOTP of a user, in the caller's transaction, and return whether there was one, confirmed or not."""
+    return (await execute_core(session, delete(TotpFactor).where(TotpFactor.user_id == user_id))).rowcount == 1
 
 
 def otpauth_uri(secret: str, name: str, issuer: str) -> str:

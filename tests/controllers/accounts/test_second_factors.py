@@ -48,13 +48,14 @@ def is_error(response: httpx.Response, status: int, message: str) -> None:
     assert (response.status_code, response.json()) == (status, expected)
 
 
+NO_FACTOR: dict[str, Any] = {"since": None, "totp_since": None, "recovery_codes": 0, "passkeys": []}
 WRONG = "The code is wrong or was used before"
 INVALID = "The challenge is invalid or has expired"
 
 
 async def test_totp_is_set_up_with_a_code(client: httpx.AsyncClient, clock: Clock) -> None:
     tokens = await register(client)
-    assert (await send(client, tokens, "GET")).json() == {"since": None, "totp_since": None, "recovery_codes": 0}
+    assert (await send(client, tokens, "GET")).json() == NO_FACTOR
     started = await send(client, tokens, "POST", "/totp", password=PASSWORD)
     assert started.status_code == 201
     assert started.headers["cache-control"] == "no-store"
@@ -85,6 +86,7 @@ async def test_login_with_totp_takes_two_steps(client: httpx.AsyncClient, clock:
         "message": "A second factor is required",
         "details": None,
         "challenge": first.json()["challenge"],
+        "methods": ["totp", "recovery_code"],
     }
     shown = clock.code(user.secret)
     second = await answer(client, first.json()["challenge"], f"{shown[:3]} {shown[3:]}")

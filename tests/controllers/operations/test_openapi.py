@@ -77,6 +77,8 @@ ENTRANCE = {
     "register": ("/auth/register", {"201", "400", "403", "422", "429"}),
     "login": ("/auth/login", {"200", "401", "422", "429"}),
     "finishLogin": ("/auth/login/second-factor", {"200", "401", "422", "429"}),
+    "getPasskeyOptions": ("/auth/login/second-factor/passkey/options", {"200", "401", "404", "422"}),
+    "finishLoginWithPasskey": ("/auth/login/second-factor/passkey", {"200", "401", "422", "429"}),
     "exchangeSignInCode": ("/auth/oidc/token", {"200", "400", "401", "403", "409", "422", "429"}),
     "refreshTokens": ("/auth/refresh", {"200", "401", "403", "422", "429"}),
     "verifyEmail": ("/auth/verify", {"204", "400", "422", "429"}),
