@@ -1,15 +1,13 @@
 """Passkeys in a real browser with Chromium's virtual authenticator: in the admin site, and in a front end."""
 
 from collections.abc import AsyncIterator, Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
 import pytest
 from playwright.async_api import Browser, Page, expect
 from sqlalchemy.engine import URL
 
 from tests.browser.conftest import EMAIL, PASSWORD
+from tests.browser.front_end import front_end_running
 from tests.chromium import needs_chromium
 from tests.cli.process import kitsu
 
@@ -50,15 +48,9 @@ async ([api, email, password]) => {
 
 
 @pytest.fixture(scope="module")
-def front_end_origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Serve an empty page, and return its origin."""
-    folder = tmp_path_factory.mktemp("front-end")
-    (folder / "index.html").write_text("<!doctype html>")
-    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://localhost:{server.server_port}"
-        server.shutdown()
+def front_end_origin() -> Iterator[str]:
+    with front_end_running() as origin:
+        yield origin
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ log = structlog.get_logger("kitsu.security")
 WRONG_CODE = "The code is wrong or was used before"
 WRONG_PASSKEY = "The passkey is wrong or was made for another site"
 _ANYONE = UUID(int=0)
-"""The user of a challenge for whoever has a passkey."""
+"""The user of a challenge for any user who has a passkey."""
 _USER = (
     select(User.id, User.password_hash, MAY_SIGN_IN.label("may_sign_in"), User.role)
     .where(User.id == bindparam("user_id", type_=Uuid))
@@ -43,7 +43,7 @@ class SecondStepService(AccountService):
     async def passkey_challenge(self, challenge: str | None) -> PasskeyChallenge:
         """Return what a browser needs for the passkeys of the user who has this challenge of a login.
 
-        None: a new challenge for whoever has a passkey. Raises Unauthorized, NotFound without a passkey.
+        None: a new challenge for any user who has a passkey. Raises Unauthorized, NotFound without a passkey.
         """
         rules = self._context.second_factors
         if challenge is None:
