@@ -17,6 +17,7 @@ EXAMPLES: dict[str, Any] = {
     "boolean": True,
 }
 """The examples of values without one of their own, by format or type."""
+_LIMITS = {"minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "pattern", "propertyNames"}
 _SHAPE = {"type", "enum", "title", "description", "properties", "required", "additionalProperties"}
 
 
@@ -30,6 +31,10 @@ def complete_schemas(document: Schema, handlers: Iterable[HTTPRouteHandler]) -> 
     _, described = msgspec.json.schema_components(structs)
     for name, component in components.items():
         component["description"] = described[name]["description"]
+        if described[name].get("additionalProperties") is False:
+            component["additionalProperties"] = False
+        for field, schema in described[name].get("properties", {}).items():
+            _add_limits(component["properties"][field], schema)
     for node in list(_nodes(document)):
         _correct(node)
     own = {id(component) for component in components.values()}
@@ -86,6 +91,16 @@ def _nodes(part: Any) -> Iterator[Schema]:
             yield from _nodes(value)
 
 
+def _add_limits(node: Schema, described: Schema) -> None:
+    """Add the limits that Litestar leaves out: of fields that may be left out, of items, and of the keys of objects."""
+    for variant in described.get("anyOf", [described]):
+        for own in node.get("oneOf", [node]):
+            if own.get("type") == variant.get("type"):
+                own |= {key: variant[key] for key in _LIMITS & (variant.keys() - own.keys() - node.keys())}
+                if "items" in own and "items" in variant:
+                    _add_limits(own["items"], variant["items"])
+
+
 def _correct(node: Schema) -> None:
     """Correct one schema or parameter as Litestar writes it."""
     if len(node.get("oneOf", ())) == 1:  # a field that may be left out
@@ -101,6 +116,8 @@ def _correct(node: Schema) -> None:
     if "in" in node:
         node.pop("examples", None)  # Swagger UI would fill them in; the schema has them too
         _correct_parameter(node["schema"])
+    if str(node.get("pattern", "")).endswith(r"\Z"):  # JSON Schema has the regular expressions of JavaScript
+        node["pattern"] = node["pattern"].removesuffix(r"\Z") + "$"
     if node.get("type") == "integer":
         node |= {key: int(node[key]) for key in ("minimum", "maximum") if key in node}
     for kind, example in EXAMPLES.items():
