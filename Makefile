@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 MKDOCS := NO_MKDOCS_2_WARNING=1 PYTHONWARNINGS='ignore:The declarative_mixin decorator' PYTHONPATH=. $(BIN)/mkdocs
 
 .DEFAULT_GOAL := help
-.PHONY: help install run dev migrate migration test test-slow test-faults test-clients test-browser screenshots coverage bench bench-long bench-search check format settings docs docs-serve lock wheel release clean
+.PHONY: help install run dev migrate migration test test-slow test-faults test-fuzz test-clients test-browser screenshots coverage bench bench-long bench-search check format settings docs docs-serve lock wheel release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ test-slow: $(STAMP) ## run the tests that take minutes: two workers, timing, bac
 
 test-faults: $(STAMP) ## stop, freeze, kill and overload the service and its database, and print the outcome
 	$(BIN)/python -m pytest -m faults --capture=no $(ARGS)
+
+test-fuzz: $(STAMP) ## send generated requests to each operation: make test-fuzz EXAMPLES=200
+	KITSU_FUZZ_EXAMPLES=$(or $(EXAMPLES),50) $(BIN)/python -m pytest -m fuzz --numprocesses 3 $(ARGS)
 
 test-clients: $(STAMP) ## generate clients in Python and TypeScript and play them against the service (needs Node.js)
 	@command -v npm >/dev/null || { echo 'The clients need Node.js 20 or newer with npm (Debian: apt install nodejs npm).' >&2; exit 1; }
