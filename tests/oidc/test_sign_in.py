@@ -1,7 +1,7 @@
 """Sign-in with a provider: the whole flow, and what is refused."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -13,7 +13,7 @@ from joserfc.jwk import OctKey, RSAKey
 from sqlalchemy.engine import URL
 
 from kitsu.settings.oidc import OIDCProvider
-from tests.accounts import EMAIL, PASSWORD, bearer, is_refused, login, me, register
+from tests.accounts import EMAIL, PASSWORD, bearer, is_refused, login, logout, me, register
 from tests.application import client_of
 from tests.oidc.provider import CLIENT_ID, CLIENT_SECRET, TestProvider, provider_running
 
@@ -80,10 +80,15 @@ async def sign_in(client: httpx.AsyncClient) -> httpx.Response:
     return await exchange(client, await code_of(client))
 
 
-async def link(client: httpx.AsyncClient, tokens: dict[str, str]) -> dict[str, str]:
+async def begin_link(client: httpx.AsyncClient, tokens: dict[str, str]) -> str:
+    """Return the path of the callback with its query."""
     response = await client.post("/auth/oidc/test/link", headers=bearer(tokens))
     assert response.status_code == 200, response.text
-    return result(await client.get(await to_provider(response.json()["url"])))
+    return await to_provider(response.json()["url"])
+
+
+async def link(client: httpx.AsyncClient, tokens: dict[str, str]) -> dict[str, str]:
+    return result(await client.get(await begin_link(client, tokens)))
 
 
 async def links(client: httpx.AsyncClient, tokens: dict[str, str]) -> list[dict[str, str]]:
@@ -254,6 +259,59 @@ async def test_a_signed_in_user_links_and_unlinks_a_provider(
     assert (await service.delete(path, headers=bearer(other))).status_code == 404
     assert (await service.delete(path, headers=bearer(tokens))).status_code == 204
     assert await links(service, tokens) == []
+
+
+async def end_by_logout(client: httpx.AsyncClient, _: asyncpg.Connection, tokens: dict[str, str]) -> None:
+    assert (await logout(client, tokens["refresh_token"])).status_code == 204
+
+
+async def end_by_new_password(client: httpx.AsyncClient, _: asyncpg.Connection, tokens: dict[str, str]) -> None:
+    """As a user does who finds that the session of another device is stolen."""
+    other = (await login(client)).json()
+    body = {"current_password": PASSWORD, "new_password": "another long password"}
+    assert (await client.post("/auth/password", json=body, headers=bearer(other))).status_code == 204
+    assert (await me(client, tokens)).status_code == 401
+
+
+async def end_by_expiry(_client: httpx.AsyncClient, rows: asyncpg.Connection, _tokens: dict[str, str]) -> None:
+    await rows.execute("UPDATE auth_sessions SET expires_at = now()")
+
+
+async def end_by_deactivation(_client: httpx.AsyncClient, rows: asyncpg.Connection, _tokens: dict[str, str]) -> None:
+    await rows.execute("UPDATE users SET is_active = false")
+
+
+async def end_by_upgrade(_client: httpx.AsyncClient, rows: asyncpg.Connection, _tokens: dict[str, str]) -> None:
+    """A flow that an older version began has no session."""
+    await rows.execute("UPDATE oidc_flows SET session_id = NULL")
+
+
+@pytest.mark.parametrize(
+    "end", [end_by_logout, end_by_new_password, end_by_expiry, end_by_deactivation, end_by_upgrade]
+)
+async def test_a_link_whose_session_has_ended_is_refused(
+    service: httpx.AsyncClient, rows: asyncpg.Connection, end: Callable[..., Any]
+) -> None:
+    tokens = await register(service)
+    callback = await begin_link(service, tokens)
+    await end(service, rows, tokens)
+    assert result(await service.get(callback)) == {"error": "session_ended"}
+    assert await rows.fetchval("SELECT count(*) FROM external_identities") == 0
+
+
+async def test_a_link_is_refused_when_its_session_ends_while_the_provider_answers(
+    service: httpx.AsyncClient, provider: TestProvider, rows: asyncpg.Connection
+) -> None:
+    tokens = await register(service)
+    callback = await begin_link(service, tokens)
+    provider.gate.clear()
+    provider.asked.clear()
+    linking = asyncio.create_task(service.get(callback))
+    await asyncio.to_thread(provider.asked.wait)
+    await end_by_logout(service, rows, tokens)
+    provider.gate.set()
+    assert result(await linking) == {"error": "session_ended"}
+    assert await rows.fetchval("SELECT count(*) FROM external_identities") == 0
 
 
 async def test_one_of_two_deletions_of_the_last_links_is_refused(

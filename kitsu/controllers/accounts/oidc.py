@@ -119,7 +119,7 @@ class OIDCController(Controller):
         self, request: ViewerRequest, name: ProviderName, redirect_to: RedirectTo = "/"
     ) -> Response[ProviderAddress]:
         """Link a provider. Sets a cookie; the client then opens the `url` in the same browser."""
-        start = await self.flows.start(name, redirect_to, request.user.user_id)
+        start = await self.flows.start(name, redirect_to, request.user)
         return Response(ProviderAddress(start.url), cookies=[self._cookie(start)])
 
     def _cookie(self, start: Start) -> Cookie:

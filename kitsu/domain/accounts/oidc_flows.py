@@ -22,6 +22,7 @@ from uuid_utils.compat import uuid7
 from kitsu.db.models import OIDCFlow
 from kitsu.db.statements import StatementRunner
 from kitsu.domain.accounts.opaque_tokens import derive_token, hash_token
+from kitsu.domain.accounts.sessions import Identity
 from kitsu.errors import BadRequest, InvalidRequest, NotFound
 
 STATE_LIFETIME = timedelta(minutes=10)
@@ -67,6 +68,7 @@ class Flow(NamedTuple):
     provider: str
     redirect_to: str
     user_id: UUID | None
+    session_id: UUID | None
     claims: Any
 
 
@@ -80,12 +82,13 @@ _INSERT = (
         provider=bindparam("name", type_=Text),
         redirect_to=bindparam("path", type_=Text),
         user_id=bindparam("user", type_=Uuid),
+        session_id=bindparam("session", type_=Uuid),
         claims=bindparam("said", type_=JSONB(none_as_null=True)),
         expires_at=_clock + bindparam("lifetime", type_=Interval),
     )
     .returning(OIDCFlow.id)
 )
-_used = (OIDCFlow.provider, OIDCFlow.redirect_to, OIDCFlow.user_id, OIDCFlow.claims)
+_used = (OIDCFlow.provider, OIDCFlow.redirect_to, OIDCFlow.user_id, OIDCFlow.session_id, OIDCFlow.claims)
 _USE = (
     delete(OIDCFlow)
     .where(
@@ -118,8 +121,11 @@ class OIDCFlows:
         self.cookie_path = f"{urlsplit(public_url).path}/auth/oidc"
         self.is_secure = public_url.lower().startswith("https:")
 
-    async def start(self, name: str, redirect_to: str, user_id: UUID | None = None) -> Start:
-        """Begin a flow; `user_id` links the provider. Raises NotFound, InvalidRequest, ServiceUnavailable."""
+    async def start(self, name: str, redirect_to: str, identity: Identity | None = None) -> Start:
+        """Begin a flow, which links the provider to the account of an `identity`.
+
+        Raises NotFound, InvalidRequest, ServiceUnavailable.
+        """
         provider = self._provider(name)
         if not _FRONT_END_PATH.fullmatch(redirect_to):
             raise InvalidRequest([{"field": "redirect_to", "message": "Expected a path of the front end"}])
@@ -130,7 +136,8 @@ class OIDCFlows:
             nonce=self._derive("nonce", state),
             verifier=self._derive("verifier", state),
         )
-        await self._store(state, cookie, STATE_LIFETIME, name=name, path=redirect_to, user=user_id, said=None)
+        linker = {"user": identity and identity.user_id, "session": identity and identity.session_id}
+        await self._store(state, cookie, STATE_LIFETIME, name=name, path=redirect_to, said=None, **linker)
         return Start(url, cookie)
 
     async def use_state(self, name: str, state: str | None, cookie: str | None) -> Flow:
@@ -151,7 +158,8 @@ class OIDCFlows:
         """Return the address of the front end with a one-time code."""
         code = token_urlsafe(32)
         said = msgspec.to_builtins(claims)
-        await self._store(code, cookie, CODE_LIFETIME, name=flow.provider, path=flow.redirect_to, user=None, said=said)
+        values = {"name": flow.provider, "path": flow.redirect_to, "user": None, "session": None, "said": said}
+        await self._store(code, cookie, CODE_LIFETIME, **values)
         return self.front_end(flow.redirect_to, code=code)
 
     async def use_code(self, code: str, cookie: str | None) -> tuple[str, Claims]:
