@@ -122,10 +122,21 @@ async def test_the_cookie_is_kept_from_scripts_and_other_paths(service: httpx.As
     assert all(part in cookie for part in ("httponly", "samesite=lax", "secure", "path=/auth/oidc", "max-age=600"))
 
 
-@pytest.mark.parametrize("path", ["https://evil.example", "//evil.example", "/\\evil.example", "@evil", "", "/a\nb"])
-async def test_only_paths_of_the_front_end_are_redirected_to(service: httpx.AsyncClient, path: str) -> None:
-    response = await service.get("/auth/oidc/test/start", params={"redirect_to": path})
-    assert response.status_code == 422
+OTHER_PATHS = [
+    *("https://evil.example", "//evil.example", "/\\evil.example", "@evil", "", "/a\nb"),
+    *("/../x", "/..", "/a/../../x", "/./..", "/.", "/a/..?b", "/a%3f/../x"),
+    *("/..%2fx", "/%2e%2e/x", "/%2E./x", "/.%2e/x", "/a%5C..%5c", "/%252e%252e/x", "/%25252e./x"),
+]
+FRONT_END_PATHS = ["/", "/..a/b../.c", "/a?next=/../b", "/100%/x", "/caf%C3%A9", "/%FF", "/a%2Fb"]
+
+
+async def test_only_paths_of_the_front_end_are_redirected_to(service: httpx.AsyncClient) -> None:
+    for path in OTHER_PATHS:
+        response = await service.get("/auth/oidc/test/start", params={"redirect_to": path})
+        assert response.status_code == 422, path
+    for path in FRONT_END_PATHS:
+        response = await service.get(await begin(service, path))
+        assert response.headers["location"].startswith(f"{FRONT_END}{path}{'&' if '?' in path else '?'}code=")
 
 
 async def test_a_stolen_state_a_lost_cookie_and_a_replay_are_refused(service: httpx.AsyncClient) -> None:
@@ -209,6 +220,15 @@ async def test_a_refusal_of_the_provider_reaches_the_front_end(
 ) -> None:
     provider.error = "access_denied"
     assert result(await service.get(await begin(service))) == {"error": "sign_in_failed"}
+
+
+@pytest.mark.parametrize("error", ["access_denied", ""])
+async def test_a_code_beside_an_error_is_refused(
+    service: httpx.AsyncClient, provider: TestProvider, error: str
+) -> None:
+    callback = await begin(service)
+    assert result(await service.get(f"{callback}&error={error}")) == {"error": "sign_in_failed"}
+    assert provider.forms == []
 
 
 async def test_a_provider_that_is_away_is_a_503(service: httpx.AsyncClient, provider: TestProvider) -> None:

@@ -95,15 +95,23 @@ class ExternalSignInService(AccountService):
         self._flows = flows
 
     async def callback(
-        self, name: str, state: str | None, code: str | None, *, issuer: str | None, cookie: str | None
+        self,
+        name: str,
+        state: str | None,
+        code: str | None,
+        *,
+        error: str | None,
+        issuer: str | None,
+        cookie: str | None,
     ) -> str:
         """Return the address of the front end to which the browser goes on.
 
-        Raises InvalidSignIn, NotFound, ServiceUnavailable.
+        `error` and `issuer` are those of the provider's answer. Raises InvalidSignIn, NotFound, ServiceUnavailable.
         """
         flow = await self._flows.use_state(name, state, cookie)
-        # RFC 9207: the answer of another provider.
-        if code is None or state is None or cookie is None or issuer not in {None, self._flows.issuer_of(name)}:
+        # RFC 9207: another issuer means that another provider has answered.
+        is_refused = error is not None or issuer not in {None, self._flows.issuer_of(name)}
+        if is_refused or code is None or state is None or cookie is None:
             log.info("sign-in refused by provider", provider=name)
             return self._flows.front_end(flow.redirect_to, error="sign_in_failed")
         claims = await self._flows.claims(name, state, code)

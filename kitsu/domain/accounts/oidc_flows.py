@@ -11,7 +11,7 @@ from datetime import timedelta
 from hashlib import sha256
 from secrets import token_urlsafe
 from typing import Any, NamedTuple, Protocol
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 from uuid import UUID
 
 import msgspec
@@ -127,7 +127,7 @@ class OIDCFlows:
         Raises NotFound, InvalidRequest, ServiceUnavailable.
         """
         provider = self._provider(name)
-        if not _FRONT_END_PATH.fullmatch(redirect_to):
+        if not _is_front_end_path(redirect_to):
             raise InvalidRequest([{"field": "redirect_to", "message": "Expected a path of the front end"}])
         state, cookie = token_urlsafe(32), token_urlsafe(32)
         url = await provider.authorization_url(
@@ -199,6 +199,16 @@ class OIDCFlows:
 
     def _derive(self, purpose: str, state: str) -> str:
         return derive_token(self._secret_key, f"oidc {purpose} {state}")
+
+
+def _is_front_end_path(text: str) -> bool:
+    """Return whether a browser that is sent to a path stays below the address of the front end."""
+    path = text.partition("?")[0]
+    # A server between the browser and the front end may decode it again.
+    while (decoded := unquote(path)) != path:
+        path = decoded
+    has_dots = not {".", ".."}.isdisjoint(path.replace("\\", "/").split("/"))
+    return _FRONT_END_PATH.fullmatch(text) is not None and not has_dots
 
 
 def pkce_challenge(verifier: str) -> str:
