@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
+from json import JSONEncoder
 from secrets import token_urlsafe
 from typing import Any
 from urllib.parse import urlencode
@@ -31,6 +32,8 @@ class TestProvider:
     claims: dict[str, Any] = field(default_factory=dict)
     """Claims of ID tokens that replace the right ones; None removes one."""
     header: dict[str, Any] = field(default_factory=dict)
+    replies: dict[str, Response] = field(default_factory=dict)
+    """Responses that replace the right ones, by path."""
     info: dict[str, Any] = field(default_factory=dict)
     """What `/userinfo` answers."""
     error: str | None = None
@@ -54,7 +57,14 @@ class TestProvider:
         header = {"alg": "RS256", "kid": self.key.kid} | self.header
         right = {name: value for name, value in claims.items() if value is not None}
         algorithms = [header["alg"]]
-        return jwt.encode(header, right, self.signing_key or self.key, algorithms=algorithms)
+        return jwt.encode(header, right, self.signing_key or self.key, algorithms=algorithms, encoder_cls=_AsciiEncoder)
+
+
+class _AsciiEncoder(JSONEncoder):
+    """Escapes lone surrogates, which can't be sent otherwise."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**(options | {"ensure_ascii": True}))
 
 
 @contextmanager
@@ -82,7 +92,7 @@ def _app(provider: TestProvider) -> Flask:
     def fail() -> Response | None:
         provider.asked.set()
         provider.gate.wait()
-        return Response(status=provider.status) if provider.status else None
+        return Response(status=provider.status) if provider.status else provider.replies.get(request.path)
 
     @app.get("/.well-known/openid-configuration")
     def metadata() -> Response:
