@@ -187,7 +187,7 @@ async def test_metadata_of_another_issuer_is_a_503(service: httpx.AsyncClient, p
     provider.replies["/.well-known/openid-configuration"] = metadata_of(provider, issuer="https://evil.example")
     with capture_logs() as logs:
         line = unavailable(await service.get("/auth/oidc/test/start"), logs)
-    assert line["problem"] == "its issuer is another one"
+    assert line["problem"] == "its metadata has the issuer 'https://evil.example'"
 
 
 async def test_an_authorization_endpoint_may_have_a_query(service: httpx.AsyncClient, provider: TestProvider) -> None:

@@ -16,7 +16,14 @@ from joserfc import jws, jwt
 from joserfc.errors import JoseError
 
 from kitsu.domain.accounts.oidc_flows import Claims, InvalidSignIn, pkce_challenge
-from kitsu.domain.accounts.openid_client import UNAVAILABLE, Metadata, OpenIDClient, WrongMetadata, read_json
+from kitsu.domain.accounts.openid_client import (
+    TOTAL_SECONDS,
+    UNAVAILABLE,
+    Metadata,
+    OpenIDClient,
+    WrongMetadata,
+    read_json,
+)
 from kitsu.domain.concurrency import released_slot
 from kitsu.errors import ServiceUnavailable
 
@@ -25,7 +32,6 @@ log = structlog.get_logger("kitsu.security")
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
 MAX_AGE_SECONDS = 3600.0  # of the metadata and the keys
 KEYS_SECONDS = 60.0  # between two fetches of the keys, for key ids that are unknown
-TOTAL_SECONDS = 8.0
 LEEWAY_SECONDS = 60
 MAX_TOKEN_AGE_SECONDS = 600
 MAX_TEXT_LENGTH = 255

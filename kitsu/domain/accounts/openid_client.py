@@ -1,8 +1,9 @@
 """The requests to an OpenID provider: its metadata and keys, and responses of limited size.
 
-Only `openid.py` imports this module.
+Only `openid.py` imports this module; `kitsu check` loads it by name.
 """
 
+import asyncio
 import ssl
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ from kitsu.addresses import is_secure
 T = TypeVar("T")
 
 TIMEOUT_SECONDS = 5.0
+TOTAL_SECONDS = 8.0  # of the requests of one operation
 MAX_RESPONSE_BYTES = 1_000_000
 
 
@@ -64,7 +66,7 @@ class OpenIDClient:
         address = f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"
         metadata = await self.get(address, Metadata)
         if metadata.issuer != self._issuer:
-            raise WrongMetadata("its issuer is another one")
+            raise WrongMetadata(f"its metadata has the issuer {metadata.issuer[:200]!r}")
         for name in ("authorization_endpoint", "token_endpoint", "jwks_uri", "userinfo_endpoint"):
             endpoint = getattr(metadata, name)
             if endpoint is not None and not is_secure(endpoint, may_have_query=True):
@@ -101,6 +103,20 @@ class OpenIDClient:
                 if len(body) > MAX_RESPONSE_BYTES:
                     raise ResponseTooLarge
         return response, bytes(body)
+
+
+async def problem_of(issuer: str) -> str | None:
+    """Return why no user can sign in with a provider, or None. Fetches its metadata and its keys."""
+    client = OpenIDClient(issuer)
+    try:
+        async with asyncio.timeout(TOTAL_SECONDS):
+            await client.keys(await client.metadata())
+    except WrongMetadata as error:
+        return str(error)
+    except UNAVAILABLE as error:
+        reason, *_ = (str(error) or type(error).__name__).splitlines()
+        return f"{issuer} does not answer as expected: {reason}"
+    return None
 
 
 def read_json(response: httpx.Response, body: bytes, kind: type[T]) -> T:
