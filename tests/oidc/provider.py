@@ -19,6 +19,11 @@ from werkzeug.serving import make_server
 
 CLIENT_ID, CLIENT_SECRET = "kitsu", "a secret with / and %"
 
+FORM = """
+<!doctype html><title>Provider</title>
+<form method="post"><button>Allow</button><button name="error" value="access_denied">Cancel</button></form>
+"""
+
 
 @dataclass
 class TestProvider:
@@ -36,6 +41,8 @@ class TestProvider:
     """Responses that replace the right ones, by path."""
     info: dict[str, Any] = field(default_factory=dict)
     """What `/userinfo` answers."""
+    has_form: bool = False
+    """Whether the user has to press a button."""
     error: str | None = None
     status: int | None = None
     gate: threading.Event = field(default_factory=threading.Event)
@@ -49,6 +56,14 @@ class TestProvider:
 
     def sign_in_as(self, subject: str, email: str | None = None, *, verified: bool = True) -> None:
         self.user = {"sub": subject} | ({"email": email, "email_verified": verified} if email else {})
+
+    def answer(self, query: dict[str, str], error: str | None) -> Any:
+        """Send the browser back to the client of a request, with a code unless there is an error."""
+        if error:
+            return redirect(f"{query['redirect_uri']}?{urlencode({'error': error, 'state': query['state']})}")
+        code = token_urlsafe()
+        self.codes[code] = query
+        return redirect(f"{query['redirect_uri']}?{urlencode({'code': code, 'state': query['state']})}")
 
     def id_token(self, nonce: str) -> str:
         now = int(time.time())
@@ -126,11 +141,11 @@ def _app(provider: TestProvider) -> Flask:
         )
         if not is_right:
             return Response("wrong request", status=400)
-        if provider.error:
-            return redirect(f"{query['redirect_uri']}?{urlencode({'error': provider.error, 'state': query['state']})}")
-        code = token_urlsafe()
-        provider.codes[code] = query
-        return redirect(f"{query['redirect_uri']}?{urlencode({'code': code, 'state': query['state']})}")
+        return Response(FORM, mimetype="text/html") if provider.has_form else provider.answer(query, provider.error)
+
+    @app.post("/authorize")
+    def submit() -> Any:
+        return provider.answer(request.args.to_dict(), request.form.get("error"))
 
     @app.post("/token")
     def token() -> Any:
