@@ -137,7 +137,8 @@ class RecoveryService(AccountService):
         await self._session.flush()
         await revoke_changes(self._session, user.id)
         await self._sessions.revoke_all(user.id, "password")
-        await notify(self._session, self._context, user.id, "password-changed")
+        # The link is a key to the account: its owner must learn that it was used.
+        await notify(self._session, self._context, user.id, "password-changed", is_required=True)
         await self._session.commit()
         log.info("password reset", user_id=str(user.id))
 

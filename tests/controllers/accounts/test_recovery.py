@@ -167,6 +167,21 @@ async def test_reset_sets_the_password_ends_sessions_and_tells_the_owner(
     assert (await follow(client, "reset-password", token)).json() == INVALID
 
 
+@pytest.mark.parametrize(
+    ("mail_url", "is_told"), [(MailURL("smtp", host="mail.example.org", port=25), True), (MailURL("console"), False)]
+)
+async def test_reset_is_told_without_notices_if_mail_is_set_up(
+    database: URL, mails: Mails, mail_url: MailURL, is_told: bool
+) -> None:
+    async with client_of(database, notify_security_events=False, mail_url=mail_url) as client:
+        await register(client)
+        await forgot(client)
+        token = await mails.token(EMAIL, "reset-password")
+        assert (await follow(client, "reset-password", token)).status_code == 204
+    told = [mail for mail in await mails.to(EMAIL) if "password of your Kitsu account was changed" in str(mail)]
+    assert len(told) == is_told
+
+
 async def test_response_for_an_unknown_address_is_that_of_a_known_one(client: httpx.AsyncClient, mails: Mails) -> None:
     await register(client)
     known, unknown = await forgot(client), await forgot(client, OTHER)
