@@ -17,6 +17,7 @@ from kitsu.domain.accounts.account_tokens import (
     issue,
     owner_of,
     revoke_changes,
+    revoke_of_address,
     revoke_tokens_since,
     spend,
 )
@@ -210,8 +211,7 @@ class RecoveryService(AccountService):
         # Again: the update waited for a change that reserves the address.
         if await is_reserved(self._session, address, user.id):
             raise email_taken()
-        # They are bound to the old address, which a revert would bring back.
-        await revoke_changes(self._session, user.id)
+        await revoke_of_address(self._session, user.id)
 
     async def _is_taken(self, address: str, user_id: UUID) -> bool:
         is_other = (func.lower(models.User.email) == address.lower(), models.User.id != user_id)

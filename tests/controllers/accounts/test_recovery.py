@@ -419,6 +419,53 @@ async def test_registration_during_a_change_does_not_take_the_old_address(
     assert (await follow(client, "revert-email", await mails.token(EMAIL, "revert-email"))).status_code == 204
 
 
+async def change_as_admin(client: httpx.AsyncClient, rows: asyncpg.Connection, address: str) -> httpx.Response:
+    """Change the address of the first user as an administrator."""
+    user_id = await rows.fetchval("SELECT id FROM users WHERE role = 'user' ORDER BY created_at LIMIT 1")
+    await rows.execute("DELETE FROM users WHERE email = 'admin@example.org'")
+    tokens = await register(client, "admin@example.org")
+    await rows.execute("UPDATE users SET role = 'admin' WHERE email = 'admin@example.org'")
+    return await client.patch(f"/users/{user_id}", json={"email": address}, headers=bearer(tokens))
+
+
+async def test_administrator_gives_no_account_an_address_that_its_owner_may_want_back(
+    client: httpx.AsyncClient, mails: Mails, rows: asyncpg.Connection
+) -> None:
+    await register(client, "third@example.org")
+    tokens = await verified(client, mails)
+    await change_email(client, tokens, OTHER)
+    assert (await follow(client, "confirm-email", await mails.token(OTHER, "confirm-email"))).status_code == 204
+    response = await change_as_admin(client, rows, EMAIL)
+    assert (response.status_code, response.json()["message"]) == (400, "Email already registered")
+    assert (await follow(client, "revert-email", await mails.token(EMAIL, "revert-email"))).status_code == 204
+
+
+async def test_administrator_restores_a_reserved_address_of_the_same_account(
+    client: httpx.AsyncClient, mails: Mails, rows: asyncpg.Connection
+) -> None:
+    tokens = await verified(client, mails)
+    await change_email(client, tokens, OTHER)
+    assert (await follow(client, "confirm-email", await mails.token(OTHER, "confirm-email"))).status_code == 204
+    assert (await change_as_admin(client, rows, EMAIL)).status_code == 200
+    assert (await me(client, tokens)).json()["email"] == EMAIL
+
+
+async def test_links_stay_invalid_when_an_administrator_changes_the_address_and_back(
+    client: httpx.AsyncClient, mails: Mails, rows: asyncpg.Connection
+) -> None:
+    tokens = await register(client)
+    await forgot(client)
+    await change_email(client, tokens, OTHER)
+    links = {"verify-email": EMAIL, "reset-password": EMAIL, "confirm-email": OTHER}
+    issued = {link: await mails.token(address, link) for link, address in links.items()}
+    for address in ("new@example.org", EMAIL):
+        assert (await change_as_admin(client, rows, address)).status_code == 200
+    for link, token in issued.items():
+        assert (await follow(client, link, token)).json() == INVALID
+    await forgot(client)
+    assert (await follow(client, "reset-password", await mails.token(EMAIL, "reset-password"))).status_code == 204
+
+
 async def test_change_needs_the_password_and_another_address(client: httpx.AsyncClient) -> None:
     tokens = await register(client)
     body = {"email": OTHER, "password": "wrong password"}
