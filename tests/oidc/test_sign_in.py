@@ -358,6 +358,30 @@ async def test_a_deactivated_user_is_refused(service: httpx.AsyncClient, rows: a
     assert is_refused(await login(service, EMAIL, PASSWORD))
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("DELETE", "/users/me", {}),
+        ("POST", "/users/me/deactivate", {}),
+        ("PATCH", "/users/me/email", {"email": "new@example.org"}),
+        ("POST", "/auth/second-factor/totp", {}),
+        ("POST", "/auth/password", {"new_password": PASSWORD}),
+    ],
+)
+async def test_an_account_without_a_password_is_told_to_set_one(
+    service: httpx.AsyncClient, rows: asyncpg.Connection, method: str, path: str, body: dict[str, str]
+) -> None:
+    tokens = (await sign_in(service)).json()
+    proof = "current_password" if path == "/auth/password" else "password"
+    for _ in range(6):  # more than RATE_LIMIT_LOGIN, since there is nothing to guess
+        response = await service.request(method, path, json={**body, proof: PASSWORD}, headers=bearer(tokens))
+        assert (response.status_code, response.json()["code"]) == (400, "VALIDATION_ERROR")
+        assert response.json()["message"].startswith("Set a password first: ")
+    assert await rows.fetchval("SELECT count(*) FROM users") == 1
+    # A stranger is not told.
+    assert is_refused(await login(service, EMAIL, PASSWORD))
+
+
 async def test_starts_are_limited(provider: TestProvider, database: URL) -> None:
     async with service_with(provider, database, rate_limit_oidc=(1, 60)) as client:
         await begin(client)

@@ -18,6 +18,7 @@ from kitsu.domain.accounts.context import AccountContext
 from kitsu.domain.accounts.new_users import insert_user, valid_email
 from kitsu.domain.accounts.notices import notify
 from kitsu.domain.accounts.oidc_flows import Claims, Flow, OIDCFlows
+from kitsu.domain.accounts.passwords import NO_PASSWORD
 from kitsu.domain.accounts.registration import check_registration
 from kitsu.domain.accounts.sessions import IS_ACTIVE, Device, Tokens
 from kitsu.domain.accounts.sign_in import CREDENTIALS, AccountService
@@ -27,7 +28,6 @@ from kitsu.errors import BadRequest, Conflict, NotFound, Unauthorized
 
 log = structlog.get_logger("kitsu.security")
 
-NO_PASSWORD = "!"  # noqa: S105 - no hash: each password is compared with that of an unknown user, and refused
 UNVERIFIED = (
     "The provider has not verified this e-mail address. Verify it there, or sign in in another way "
     "and link the provider"
