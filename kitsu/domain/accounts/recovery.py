@@ -151,6 +151,8 @@ class RecoveryService(AccountService):
         address = valid_email(email)
         await self._prove(identity, password, "password", device)
         await self._context.limiter.hit("mail", str(identity.user_id))
+        # Many accounts could send to a stranger. Not the counter of `request_link`, or they could use up its resets.
+        await self._context.limiter.hit("mail", "new address", address)
         user = await self._locked(identity.user_id)
         if user.email.lower() == address:
             raise InvalidRequest([{"field": "email", "message": "It is the address of the account already"}])

@@ -201,6 +201,23 @@ async def test_a_hundred_requests_for_one_address_send_five_mails(client: httpx.
     assert 1 <= len(await mails.to(EMAIL)) - sent <= 5
 
 
+@pytest.mark.parametrize("is_taken", [True, False])
+async def test_many_accounts_send_five_mails_to_one_new_address(
+    client: httpx.AsyncClient, mails: Mails, is_taken: bool
+) -> None:
+    if is_taken:
+        await register(client, OTHER)
+    sent = len(await mails.to(OTHER))
+    statuses = []
+    for number in range(8):
+        tokens = await register(client, f"user{number}@example.org")
+        statuses.append((await change_email(client, tokens, OTHER.upper())).status_code)
+    assert statuses == [*[202] * 5, *[429] * 3]
+    assert len(await mails.to(OTHER)) - sent == 5
+    await forgot(client, OTHER)
+    assert len(await mails.to(OTHER)) - sent == 5 + is_taken
+
+
 async def test_requests_from_one_address_are_limited(database: URL) -> None:
     async with client_of(database, rate_limit_mail_address=(3, 60)) as client:
         statuses = [(await forgot(client, f"{number}@example.org")).status_code for number in range(4)]
