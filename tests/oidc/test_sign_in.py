@@ -334,6 +334,18 @@ async def test_a_link_is_refused_when_its_session_ends_while_the_provider_answer
     assert await rows.fetchval("SELECT count(*) FROM external_identities") == 0
 
 
+async def test_a_link_of_an_account_that_is_deleted_meanwhile_is_refused(
+    service: httpx.AsyncClient, provider: TestProvider, rows: asyncpg.Connection
+) -> None:
+    tokens = await register(service)
+    provider.gate.clear()
+    beginning = asyncio.create_task(service.post("/auth/oidc/test/link", headers=bearer(tokens)))
+    await asyncio.to_thread(provider.asked.wait)
+    await rows.execute("DELETE FROM users")
+    provider.gate.set()
+    assert is_refused(await beginning)
+
+
 async def test_one_of_two_deletions_of_the_last_links_is_refused(
     service: httpx.AsyncClient, provider: TestProvider
 ) -> None:

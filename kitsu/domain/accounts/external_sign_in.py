@@ -120,10 +120,9 @@ class ExternalSignInService(AccountService):
         try:
             await self._check_session(flow)
             await self._link(flow.user_id, name, claims)
-        except (AlreadyLinked, SessionEnded) as error:
+        except (AlreadyLinked, SessionEnded) as refusal:
             await self._session.rollback()
-            is_taken = isinstance(error, AlreadyLinked)
-            reason = "already_linked" if is_taken else "session_ended"
+            reason = "already_linked" if isinstance(refusal, AlreadyLinked) else "session_ended"
             log.info("sign-in link refused", user_id=str(flow.user_id), provider=name, reason=reason)
             return self._flows.front_end(flow.redirect_to, error=reason)
         await self._session.commit()

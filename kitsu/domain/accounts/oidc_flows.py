@@ -19,11 +19,12 @@ from sqlalchemy import DateTime, Interval, Text, Uuid, bindparam, delete, func, 
 from sqlalchemy.dialects.postgresql import JSONB
 from uuid_utils.compat import uuid7
 
+from kitsu.db.errors import translate_constraint_errors
 from kitsu.db.models import OIDCFlow
 from kitsu.db.statements import StatementRunner
 from kitsu.domain.accounts.opaque_tokens import derive_token, hash_token
 from kitsu.domain.accounts.sessions import Identity
-from kitsu.errors import BadRequest, InvalidRequest, NotFound
+from kitsu.errors import BadRequest, InvalidRequest, NotFound, Unauthorized
 
 STATE_LIFETIME = timedelta(minutes=10)
 CODE_LIFETIME = timedelta(seconds=60)
@@ -88,6 +89,7 @@ _INSERT = (
     )
     .returning(OIDCFlow.id)
 )
+_USER_IS_GONE = dict.fromkeys(("fk_oidc_flows_user_id_users", "fk_oidc_flows_session_id_auth_sessions"), Unauthorized)
 _used = (OIDCFlow.provider, OIDCFlow.redirect_to, OIDCFlow.user_id, OIDCFlow.session_id, OIDCFlow.claims)
 _USE = (
     delete(OIDCFlow)
@@ -124,7 +126,7 @@ class OIDCFlows:
     async def start(self, name: str, redirect_to: str, identity: Identity | None = None) -> Start:
         """Begin a flow, which links the provider to the account of an `identity`.
 
-        Raises NotFound, InvalidRequest, ServiceUnavailable.
+        Raises NotFound, InvalidRequest, ServiceUnavailable, and Unauthorized for a user who was deleted meanwhile.
         """
         provider = self._provider(name)
         if not _is_front_end_path(redirect_to):
@@ -182,7 +184,8 @@ class OIDCFlows:
 
     async def _store(self, secret: str, cookie: str, lifetime: timedelta, **values: Any) -> None:
         hashes = {"secret": hash_token(secret), "browser": hash_token(cookie)}
-        await self._runner.write(_INSERT, {"new_id": uuid7(), "lifetime": lifetime, **hashes, **values})
+        with translate_constraint_errors(_USER_IS_GONE):
+            await self._runner.write(_INSERT, {"new_id": uuid7(), "lifetime": lifetime, **hashes, **values})
 
     async def _use(self, statement: Any, secret: str | None, cookie: str | None, **values: str) -> Flow:
         if not secret or not cookie:
