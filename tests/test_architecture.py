@@ -17,12 +17,13 @@ CONTROLLER = {"web", "domain", "domain.accounts", "errors"}
 # Part of the code to the parts that it may import besides itself. A part is a folder or a module of the package, and in
 # `domain` and `controllers` an app; `domain` alone is what several apps share.
 MAY_IMPORT: dict[str, set[str]] = {
+    "addresses": set(),
     "deadlines": set(),
     "errors": set(),
-    "settings": set(),
+    "settings": {"addresses"},
     "db": {"deadlines", "errors"},
     "domain": {"db", "deadlines", "errors"},
-    "domain.accounts": SHARED,
+    "domain.accounts": SHARED | {"addresses"},
     "domain.catalogue": SHARED,
     "domain.media": SHARED | {"domain.accounts"},
     "domain.viewer": SHARED | {"domain.accounts", "domain.catalogue"},

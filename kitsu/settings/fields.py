@@ -144,7 +144,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Folder with templates that replace those of Kitsu with the same name, such as en/layout.html."""
     notify_security_events: parsers.OptionalFlag = None
     """Tell users by mail of a new device and of changes to their account. By default true, unless MAIL_URL is
-    console://."""
+    console://. When mail is set up, they are told of the reset of a password even if this is false."""
     app_name: Annotated[parsers.Text, Shown("Service")] = "Kitsu"
     """Title of the API documentation, of the admin site and of mails."""
     schedule_timezone: parsers.Timezone = "UTC"

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
-from urllib.parse import urlsplit
+
+from kitsu.addresses import is_secure
 
 _VARIABLE = re.compile(
     r"OIDC_(?P<name>[A-Z0-9]+(?:_[A-Z0-9]+)*?)_(?P<part>ISSUER|CLIENT_ID|CLIENT_SECRET|SCOPES|LABEL)"
@@ -45,7 +45,7 @@ def read_providers(
         if missing := [f"{prefix}_{part}" for part in _REQUIRED if part not in values]:
             problems.append(f"{', '.join(missing)} not set: a provider needs them.")
             continue
-        if not is_safe(values["ISSUER"]):
+        if not is_secure(values["ISSUER"]):
             problems.append(
                 f"{prefix}_ISSUER must be an https address without query, or an http address of this machine."
             )
@@ -60,22 +60,3 @@ def read_providers(
             )
         )
     return tuple(providers)
-
-
-def is_safe(address: str) -> bool:
-    """Return whether an issuer is https, or http on this machine."""
-    try:
-        parts = urlsplit(address)
-        host = parts.hostname or ""
-        if not host or parts.username is not None or parts.query or parts.fragment or parts.port == 0:
-            return False
-    except ValueError:
-        return False
-    return parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

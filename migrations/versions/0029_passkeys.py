@@ -1,6 +1,6 @@
 """Passkeys (WebAuthn).
 
-Revises: 0027
+Revises: 0028
 """
 
 import sqlalchemy as sa
@@ -8,7 +8,7 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import ARRAY
 
 revision = "0029"
-down_revision = "0027"
+down_revision = "0028"
 
 
 def upgrade() -> None:

@@ -204,7 +204,7 @@ async def test_tags_select_checks(tmp_path: Path) -> None:
     _, output, _ = await invoked(tmp_path, "check", "--list-tags")
     assert output.split() == ["database", "settings"]
     _, output, _ = await invoked(tmp_path, "check", "--deploy", "--list-tags")
-    assert output.split() == ["backup", "database", "mail", "media", "security", "settings"]
+    assert output.split() == ["accounts", "backup", "database", "mail", "media", "security", "settings"]
     nowhere = URL.create("postgresql+asyncpg", host="127.0.0.1", port=free_port(), database="kitsu")
     settings = {"MEDIA_URL": f"file://{tmp_path}/nowhere", "DEBUG": "true"} | GOOD
     for tags, expected in (

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
+from json import JSONEncoder
 from secrets import token_urlsafe
 from typing import Any
 from urllib.parse import urlencode
@@ -17,6 +18,11 @@ from joserfc.jwk import KeySet, RSAKey
 from werkzeug.serving import make_server
 
 CLIENT_ID, CLIENT_SECRET = "kitsu", "a secret with / and %"
+
+FORM = """
+<!doctype html><title>Provider</title>
+<form method="post"><button>Allow</button><button name="error" value="access_denied">Cancel</button></form>
+"""
 
 
 @dataclass
@@ -31,8 +37,12 @@ class TestProvider:
     claims: dict[str, Any] = field(default_factory=dict)
     """Claims of ID tokens that replace the right ones; None removes one."""
     header: dict[str, Any] = field(default_factory=dict)
+    replies: dict[str, Response] = field(default_factory=dict)
+    """Responses that replace the right ones, by path."""
     info: dict[str, Any] = field(default_factory=dict)
     """What `/userinfo` answers."""
+    has_form: bool = False
+    """Whether the user has to press a button."""
     error: str | None = None
     status: int | None = None
     gate: threading.Event = field(default_factory=threading.Event)
@@ -47,6 +57,14 @@ class TestProvider:
     def sign_in_as(self, subject: str, email: str | None = None, *, verified: bool = True) -> None:
         self.user = {"sub": subject} | ({"email": email, "email_verified": verified} if email else {})
 
+    def answer(self, query: dict[str, str], error: str | None) -> Any:
+        """Send the browser back to the client of a request, with a code unless there is an error."""
+        if error:
+            return redirect(f"{query['redirect_uri']}?{urlencode({'error': error, 'state': query['state']})}")
+        code = token_urlsafe()
+        self.codes[code] = query
+        return redirect(f"{query['redirect_uri']}?{urlencode({'code': code, 'state': query['state']})}")
+
     def id_token(self, nonce: str) -> str:
         now = int(time.time())
         claims = {"iss": self.issuer, "aud": CLIENT_ID, "iat": now, "exp": now + 300, "nonce": nonce}
@@ -54,7 +72,14 @@ class TestProvider:
         header = {"alg": "RS256", "kid": self.key.kid} | self.header
         right = {name: value for name, value in claims.items() if value is not None}
         algorithms = [header["alg"]]
-        return jwt.encode(header, right, self.signing_key or self.key, algorithms=algorithms)
+        return jwt.encode(header, right, self.signing_key or self.key, algorithms=algorithms, encoder_cls=_AsciiEncoder)
+
+
+class _AsciiEncoder(JSONEncoder):
+    """Escapes lone surrogates, which can't be sent otherwise."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**(options | {"ensure_ascii": True}))
 
 
 @contextmanager
@@ -82,7 +107,7 @@ def _app(provider: TestProvider) -> Flask:
     def fail() -> Response | None:
         provider.asked.set()
         provider.gate.wait()
-        return Response(status=provider.status) if provider.status else None
+        return Response(status=provider.status) if provider.status else provider.replies.get(request.path)
 
     @app.get("/.well-known/openid-configuration")
     def metadata() -> Response:
@@ -116,11 +141,11 @@ def _app(provider: TestProvider) -> Flask:
         )
         if not is_right:
             return Response("wrong request", status=400)
-        if provider.error:
-            return redirect(f"{query['redirect_uri']}?{urlencode({'error': provider.error, 'state': query['state']})}")
-        code = token_urlsafe()
-        provider.codes[code] = query
-        return redirect(f"{query['redirect_uri']}?{urlencode({'code': code, 'state': query['state']})}")
+        return Response(FORM, mimetype="text/html") if provider.has_form else provider.answer(query, provider.error)
+
+    @app.post("/authorize")
+    def submit() -> Any:
+        return provider.answer(request.args.to_dict(), request.form.get("error"))
 
     @app.post("/token")
     def token() -> Any:

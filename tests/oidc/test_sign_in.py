@@ -1,7 +1,7 @@
 """Sign-in with a provider: the whole flow, and what is refused."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -13,7 +13,7 @@ from joserfc.jwk import OctKey, RSAKey
 from sqlalchemy.engine import URL
 
 from kitsu.settings.oidc import OIDCProvider
-from tests.accounts import EMAIL, PASSWORD, bearer, is_refused, login, me, register
+from tests.accounts import EMAIL, PASSWORD, bearer, is_refused, login, logout, me, register
 from tests.application import client_of
 from tests.oidc.provider import CLIENT_ID, CLIENT_SECRET, TestProvider, provider_running
 
@@ -80,10 +80,15 @@ async def sign_in(client: httpx.AsyncClient) -> httpx.Response:
     return await exchange(client, await code_of(client))
 
 
-async def link(client: httpx.AsyncClient, tokens: dict[str, str]) -> dict[str, str]:
+async def begin_link(client: httpx.AsyncClient, tokens: dict[str, str]) -> str:
+    """Return the path of the callback with its query."""
     response = await client.post("/auth/oidc/test/link", headers=bearer(tokens))
     assert response.status_code == 200, response.text
-    return result(await client.get(await to_provider(response.json()["url"])))
+    return await to_provider(response.json()["url"])
+
+
+async def link(client: httpx.AsyncClient, tokens: dict[str, str]) -> dict[str, str]:
+    return result(await client.get(await begin_link(client, tokens)))
 
 
 async def links(client: httpx.AsyncClient, tokens: dict[str, str]) -> list[dict[str, str]]:
@@ -117,10 +122,21 @@ async def test_the_cookie_is_kept_from_scripts_and_other_paths(service: httpx.As
     assert all(part in cookie for part in ("httponly", "samesite=lax", "secure", "path=/auth/oidc", "max-age=600"))
 
 
-@pytest.mark.parametrize("path", ["https://evil.example", "//evil.example", "/\\evil.example", "@evil", "", "/a\nb"])
-async def test_only_paths_of_the_front_end_are_redirected_to(service: httpx.AsyncClient, path: str) -> None:
-    response = await service.get("/auth/oidc/test/start", params={"redirect_to": path})
-    assert response.status_code == 422
+OTHER_PATHS = [
+    *("https://evil.example", "//evil.example", "/\\evil.example", "@evil", "", "/a\nb"),
+    *("/../x", "/..", "/a/../../x", "/./..", "/.", "/a/..?b", "/a%3f/../x"),
+    *("/..%2fx", "/%2e%2e/x", "/%2E./x", "/.%2e/x", "/a%5C..%5c", "/%252e%252e/x", "/%25252e./x"),
+]
+FRONT_END_PATHS = ["/", "/..a/b../.c", "/a?next=/../b", "/100%/x", "/caf%C3%A9", "/%FF", "/a%2Fb"]
+
+
+async def test_only_paths_of_the_front_end_are_redirected_to(service: httpx.AsyncClient) -> None:
+    for path in OTHER_PATHS:
+        response = await service.get("/auth/oidc/test/start", params={"redirect_to": path})
+        assert response.status_code == 422, path
+    for path in FRONT_END_PATHS:
+        response = await service.get(await begin(service, path))
+        assert response.headers["location"].startswith(f"{FRONT_END}{path}{'&' if '?' in path else '?'}code=")
 
 
 async def test_a_stolen_state_a_lost_cookie_and_a_replay_are_refused(service: httpx.AsyncClient) -> None:
@@ -206,6 +222,15 @@ async def test_a_refusal_of_the_provider_reaches_the_front_end(
     assert result(await service.get(await begin(service))) == {"error": "sign_in_failed"}
 
 
+@pytest.mark.parametrize("error", ["access_denied", ""])
+async def test_a_code_beside_an_error_is_refused(
+    service: httpx.AsyncClient, provider: TestProvider, error: str
+) -> None:
+    callback = await begin(service)
+    assert result(await service.get(f"{callback}&error={error}")) == {"error": "sign_in_failed"}
+    assert provider.forms == []
+
+
 async def test_a_provider_that_is_away_is_a_503(service: httpx.AsyncClient, provider: TestProvider) -> None:
     callback = await begin(service)
     provider.status = 500
@@ -256,6 +281,71 @@ async def test_a_signed_in_user_links_and_unlinks_a_provider(
     assert await links(service, tokens) == []
 
 
+async def end_by_logout(client: httpx.AsyncClient, _: asyncpg.Connection, tokens: dict[str, str]) -> None:
+    assert (await logout(client, tokens["refresh_token"])).status_code == 204
+
+
+async def end_by_new_password(client: httpx.AsyncClient, _: asyncpg.Connection, tokens: dict[str, str]) -> None:
+    """As a user does who finds that the session of another device is stolen."""
+    other = (await login(client)).json()
+    body = {"current_password": PASSWORD, "new_password": "another long password"}
+    assert (await client.post("/auth/password", json=body, headers=bearer(other))).status_code == 204
+    assert (await me(client, tokens)).status_code == 401
+
+
+async def end_by_expiry(_client: httpx.AsyncClient, rows: asyncpg.Connection, _tokens: dict[str, str]) -> None:
+    await rows.execute("UPDATE auth_sessions SET expires_at = now()")
+
+
+async def end_by_deactivation(_client: httpx.AsyncClient, rows: asyncpg.Connection, _tokens: dict[str, str]) -> None:
+    await rows.execute("UPDATE users SET is_active = false")
+
+
+async def end_by_upgrade(_client: httpx.AsyncClient, rows: asyncpg.Connection, _tokens: dict[str, str]) -> None:
+    """A flow that an older version began has no session."""
+    await rows.execute("UPDATE oidc_flows SET session_id = NULL")
+
+
+@pytest.mark.parametrize(
+    "end", [end_by_logout, end_by_new_password, end_by_expiry, end_by_deactivation, end_by_upgrade]
+)
+async def test_a_link_whose_session_has_ended_is_refused(
+    service: httpx.AsyncClient, rows: asyncpg.Connection, end: Callable[..., Any]
+) -> None:
+    tokens = await register(service)
+    callback = await begin_link(service, tokens)
+    await end(service, rows, tokens)
+    assert result(await service.get(callback)) == {"error": "session_ended"}
+    assert await rows.fetchval("SELECT count(*) FROM external_identities") == 0
+
+
+async def test_a_link_is_refused_when_its_session_ends_while_the_provider_answers(
+    service: httpx.AsyncClient, provider: TestProvider, rows: asyncpg.Connection
+) -> None:
+    tokens = await register(service)
+    callback = await begin_link(service, tokens)
+    provider.gate.clear()
+    provider.asked.clear()
+    linking = asyncio.create_task(service.get(callback))
+    await asyncio.to_thread(provider.asked.wait)
+    await end_by_logout(service, rows, tokens)
+    provider.gate.set()
+    assert result(await linking) == {"error": "session_ended"}
+    assert await rows.fetchval("SELECT count(*) FROM external_identities") == 0
+
+
+async def test_a_link_of_an_account_that_is_deleted_meanwhile_is_refused(
+    service: httpx.AsyncClient, provider: TestProvider, rows: asyncpg.Connection
+) -> None:
+    tokens = await register(service)
+    provider.gate.clear()
+    beginning = asyncio.create_task(service.post("/auth/oidc/test/link", headers=bearer(tokens)))
+    await asyncio.to_thread(provider.asked.wait)
+    await rows.execute("DELETE FROM users")
+    provider.gate.set()
+    assert is_refused(await beginning)
+
+
 async def test_one_of_two_deletions_of_the_last_links_is_refused(
     service: httpx.AsyncClient, provider: TestProvider
 ) -> None:
@@ -277,6 +367,30 @@ async def test_a_deactivated_user_is_refused(service: httpx.AsyncClient, rows: a
     assert (await sign_in(service)).status_code == 200
     await rows.execute("UPDATE users SET is_active = false")
     assert is_refused(await sign_in(service))
+    assert is_refused(await login(service, EMAIL, PASSWORD))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("DELETE", "/users/me", {}),
+        ("POST", "/users/me/deactivate", {}),
+        ("PATCH", "/users/me/email", {"email": "new@example.org"}),
+        ("POST", "/auth/second-factor/totp", {}),
+        ("POST", "/auth/password", {"new_password": PASSWORD}),
+    ],
+)
+async def test_an_account_without_a_password_is_told_to_set_one(
+    service: httpx.AsyncClient, rows: asyncpg.Connection, method: str, path: str, body: dict[str, str]
+) -> None:
+    tokens = (await sign_in(service)).json()
+    proof = "current_password" if path == "/auth/password" else "password"
+    for _ in range(6):  # more than RATE_LIMIT_LOGIN, since there is nothing to guess
+        response = await service.request(method, path, json={**body, proof: PASSWORD}, headers=bearer(tokens))
+        assert (response.status_code, response.json()["code"]) == (400, "VALIDATION_ERROR")
+        assert response.json()["message"].startswith("Set a password first: ")
+    assert await rows.fetchval("SELECT count(*) FROM users") == 1
+    # A stranger is not told.
     assert is_refused(await login(service, EMAIL, PASSWORD))
 
 

@@ -1,5 +1,5 @@
 """The checks of `kitsu check`, a module for each area. Importing this package registers them."""
 
-from kitsu.cli.checks import configuration, database, mail, media
+from kitsu.cli.checks import accounts, configuration, database, mail, media
 
-__all__ = ["configuration", "database", "mail", "media"]
+__all__ = ["accounts", "configuration", "database", "mail", "media"]

@@ -18,6 +18,7 @@ class Level(IntEnum):
 class Tag(StrEnum):
     """What a check is about."""
 
+    ACCOUNTS = "accounts"
     BACKUP = "backup"
     DATABASE = "database"
     MAIL = "mail"

@@ -110,7 +110,7 @@ class AuthController(Controller):
         """End all other sessions. Only the session of this request continues."""
         await sessions.end_others(request.user)
 
-    @post("/password", status_code=204, responses=errors(RateLimited))
+    @post("/password", status_code=204, responses=errors(BadRequest, RateLimited))
     async def change_password(
         self, request: ViewerRequest, data: JSONBody[NewPassword], client_device: ClientDevice, accounts: Accounts
     ) -> None:

@@ -84,13 +84,17 @@ class OIDCController(Controller):
         code: Annotated[
             str | None, query("The code of the provider.", "SplxlOBeZQQYbYS6WxSbIA", max_length=4000)
         ] = None,
+        error: Annotated[
+            str | None, query("The error of the provider; a code beside it is not used.", "access_denied")
+        ] = None,
         iss: Annotated[
             str | None, query("The issuer, if the provider sends it.", "https://accounts.example.org", max_length=1000)
         ] = None,
     ) -> Redirect:
         """Come back from a provider. Redirects to the front end with a one-time `code`, or with `error` or `linked`."""
         cookie = request.cookies.get(COOKIE)
-        return Redirect(await external.callback(name, sent_state, code, issuer=iss, cookie=cookie), status_code=303)
+        address = await external.callback(name, sent_state, code, error=error, issuer=iss, cookie=cookie)
+        return Redirect(address, status_code=303)
 
     @post(
         "/oidc/token",
@@ -119,7 +123,7 @@ class OIDCController(Controller):
         self, request: ViewerRequest, name: ProviderName, redirect_to: RedirectTo = "/"
     ) -> Response[ProviderAddress]:
         """Link a provider. Sets a cookie; the client then opens the `url` in the same browser."""
-        start = await self.flows.start(name, redirect_to, request.user.user_id)
+        start = await self.flows.start(name, redirect_to, request.user)
         return Response(ProviderAddress(start.url), cookies=[self._cookie(start)])
 
     def _cookie(self, start: Start) -> Cookie:

@@ -66,7 +66,7 @@ class PasskeyController(Controller):
         """Finish a login with a passkey. Takes the challenge of the first step and the passkey's answer."""
         return await second_steps.finish_login(data.challenge, data.credential, client_device)
 
-    @post("/second-factor/passkeys/options", status_code=200, responses=errors(RateLimited))
+    @post("/second-factor/passkeys/options", status_code=200, responses=errors(BadRequest, RateLimited))
     async def start_passkey(
         self,
         request: ViewerRequest,
@@ -86,7 +86,7 @@ class PasskeyController(Controller):
         """
         return await second_factors.add_passkey(request.user, data.challenge, data.name, data.credential)
 
-    @delete("/second-factor/passkeys/{passkey_id:uuid}", responses=errors(NotFound, RateLimited))
+    @delete("/second-factor/passkeys/{passkey_id:uuid}", responses=errors(BadRequest, NotFound, RateLimited))
     async def delete_passkey(
         self,
         request: ViewerRequest,

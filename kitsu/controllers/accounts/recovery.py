@@ -104,7 +104,12 @@ class RecoveryController(Controller):
         """Reset the password. Takes the token of the mail once. All sessions end, and the user is told by mail."""
         await recovery.reset_password(data.token, data.new_password)
 
-    @patch("/users/me/email", guards=[requires("write:profile")], status_code=202, responses=errors(RateLimited))
+    @patch(
+        "/users/me/email",
+        guards=[requires("write:profile")],
+        status_code=202,
+        responses=errors(BadRequest, RateLimited),
+    )
     async def change_email(
         self, request: ViewerRequest, data: JSONBody[EmailChange], client_device: ClientDevice, recovery: Recovery
     ) -> LinkSent:

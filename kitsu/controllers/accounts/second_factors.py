@@ -72,7 +72,7 @@ class SecondFactorController(Controller):
         """Get the second factors of the current user."""
         return await second_factors.state(request.user.user_id)
 
-    @post("/second-factor/totp", responses=errors(Conflict, RateLimited))
+    @post("/second-factor/totp", responses=errors(BadRequest, Conflict, RateLimited))
     async def start_totp(
         self,
         request: ViewerRequest,
@@ -94,7 +94,7 @@ class SecondFactorController(Controller):
         """
         return await second_factors.confirm_totp(request.user, data.code)
 
-    @delete("/second-factor/totp", responses=errors(NotFound, RateLimited))
+    @delete("/second-factor/totp", responses=errors(BadRequest, NotFound, RateLimited))
     async def delete_totp(
         self,
         request: ViewerRequest,
@@ -118,7 +118,7 @@ class SecondFactorController(Controller):
         """
         return await second_factors.renew_recovery_codes(request.user, data.password, data.code, client_device)
 
-    @delete("/second-factor", responses=errors(RateLimited))
+    @delete("/second-factor", responses=errors(BadRequest, RateLimited))
     async def delete_second_factor(
         self,
         request: ViewerRequest,

@@ -104,7 +104,19 @@ async def revoke_tokens_since(session: AsyncSession, user_id: UUID, token_id: UU
 
 async def revoke_changes(session: AsyncSession, user_id: UUID) -> None:
     """End the open links to a new address of a user, in the caller's transaction."""
-    where = (AccountToken.user_id == user_id, AccountToken.purpose == "change-email", AccountToken.used_at.is_(None))
+    await _revoke(session, user_id, "change-email")
+
+
+async def revoke_of_address(session: AsyncSession, user_id: UUID) -> None:
+    """End the open links that are bound to the address of a user until now, in the caller's transaction.
+
+    Otherwise they would work again with a change back.
+    """
+    await _revoke(session, user_id, "change-email", "reset-password", "verify-email")
+
+
+async def _revoke(session: AsyncSession, user_id: UUID, *purposes: str) -> None:
+    where = (AccountToken.user_id == user_id, AccountToken.purpose.in_(purposes), AccountToken.used_at.is_(None))
     await execute_core(session, update(AccountToken).where(*where).values(used_at=func.now()))
 
 

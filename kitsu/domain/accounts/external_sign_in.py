@@ -12,14 +12,15 @@ from uuid_utils.compat import uuid7
 
 from kitsu.db.engine import execute_core
 from kitsu.db.errors import translate_constraint_errors
-from kitsu.db.models import ExternalIdentity, User
+from kitsu.db.models import AuthSession, ExternalIdentity, User
 from kitsu.db.statements import StatementRunner
 from kitsu.domain.accounts.context import AccountContext
 from kitsu.domain.accounts.new_users import insert_user, valid_email
 from kitsu.domain.accounts.notices import notify
-from kitsu.domain.accounts.oidc_flows import Claims, OIDCFlows
+from kitsu.domain.accounts.oidc_flows import Claims, Flow, OIDCFlows
+from kitsu.domain.accounts.passwords import NO_PASSWORD
 from kitsu.domain.accounts.registration import check_registration
-from kitsu.domain.accounts.sessions import Device, Tokens
+from kitsu.domain.accounts.sessions import IS_ACTIVE, Device, Tokens
 from kitsu.domain.accounts.sign_in import CREDENTIALS, AccountService
 from kitsu.domain.fields import described
 from kitsu.domain.mapping import Rows, columns_of, mapper
@@ -27,7 +28,6 @@ from kitsu.errors import BadRequest, Conflict, NotFound, Unauthorized
 
 log = structlog.get_logger("kitsu.security")
 
-NO_PASSWORD = "!"  # noqa: S105 - no hash: each password is compared with that of an unknown user, and refused
 UNVERIFIED = (
     "The provider has not verified this e-mail address. Verify it there, or sign in in another way "
     "and link the provider"
@@ -37,6 +37,10 @@ TAKEN = "An account has this e-mail address, and has not verified it. Sign in to
 
 class AlreadyLinked(Conflict, message="This identity belongs to another account"):
     """The identity at the provider belongs to another account."""
+
+
+class SessionEnded(Unauthorized):
+    """The session that began to link a provider has ended, or its user was deactivated."""
 
 
 class SignInLink(msgspec.Struct):
@@ -60,6 +64,19 @@ _BY_IDENTITY = CREDENTIALS.join(ExternalIdentity, ExternalIdentity.user_id == Us
 )
 _BY_ADDRESS = CREDENTIALS.where(func.lower(User.email) == func.lower(bindparam("address", type_=Text)))
 
+# The end of the session waits.
+_LINKING_SESSION = (
+    select(AuthSession.id)
+    .join(User, User.id == AuthSession.user_id)
+    .where(
+        AuthSession.id == bindparam("session", type_=Uuid),
+        User.id == bindparam("user", type_=Uuid),
+        User.is_active.is_(True),
+        *IS_ACTIVE,
+    )
+    .with_for_update(read=True, of=AuthSession)
+)
+
 
 class SignInLinkReader:
     def __init__(self, runner: StatementRunner) -> None:
@@ -78,25 +95,36 @@ class ExternalSignInService(AccountService):
         self._flows = flows
 
     async def callback(
-        self, name: str, state: str | None, code: str | None, *, issuer: str | None, cookie: str | None
+        self,
+        name: str,
+        state: str | None,
+        code: str | None,
+        *,
+        error: str | None,
+        issuer: str | None,
+        cookie: str | None,
     ) -> str:
         """Return the address of the front end to which the browser goes on.
 
-        Raises InvalidSignIn, NotFound, ServiceUnavailable.
+        `error` and `issuer` are those of the provider's answer. Raises InvalidSignIn, NotFound, ServiceUnavailable.
         """
         flow = await self._flows.use_state(name, state, cookie)
-        # RFC 9207: the answer of another provider.
-        if code is None or state is None or cookie is None or issuer not in {None, self._flows.issuer_of(name)}:
+        # RFC 9207: another issuer means that another provider has answered.
+        is_refused = error is not None or issuer not in {None, self._flows.issuer_of(name)}
+        if is_refused or code is None or state is None or cookie is None:
             log.info("sign-in refused by provider", provider=name)
             return self._flows.front_end(flow.redirect_to, error="sign_in_failed")
         claims = await self._flows.claims(name, state, code)
         if flow.user_id is None:
             return await self._flows.issue_code(flow, claims, cookie)
         try:
+            await self._check_session(flow)
             await self._link(flow.user_id, name, claims)
-        except AlreadyLinked:
+        except (AlreadyLinked, SessionEnded) as refusal:
             await self._session.rollback()
-            return self._flows.front_end(flow.redirect_to, error="already_linked")
+            reason = "already_linked" if isinstance(refusal, AlreadyLinked) else "session_ended"
+            log.info("sign-in link refused", user_id=str(flow.user_id), provider=name, reason=reason)
+            return self._flows.front_end(flow.redirect_to, error=reason)
         await self._session.commit()
         return self._flows.front_end(flow.redirect_to, linked=name)
 
@@ -123,6 +151,14 @@ class ExternalSignInService(AccountService):
         await notify(self._session, self._context, user_id, "sign-in-link-changed")
         await self._session.commit()
         log.info("sign-in link deleted", user_id=str(user_id))
+
+    async def _check_session(self, flow: Flow) -> None:
+        """Keep the session that began the flow active until the end of the transaction. Raises SessionEnded."""
+        # The user first, as all that changes or deletes an account does.
+        await self._session.execute(select(User.id).where(User.id == flow.user_id).with_for_update())
+        parameters = {"session": flow.session_id, "user": flow.user_id}
+        if (await execute_core(self._session, _LINKING_SESSION, parameters)).one_or_none() is None:
+            raise SessionEnded
 
     async def _new_identity(self, name: str, claims: Claims) -> Any:
         """Link an unknown identity to the account with its address, or create one; both sides must have verified it."""

@@ -26,13 +26,20 @@ SESSION_TIME = timedelta(days=30)
 
 
 async def notify(
-    session: AsyncSession, context: AccountContext, user_id: UUID, event: Event, *, to: str | None = None, **values: str
+    session: AsyncSession,
+    context: AccountContext,
+    user_id: UUID,
+    event: Event,
+    *,
+    to: str | None = None,
+    is_required: bool = False,
+    **values: str,
 ) -> None:
     """Tell a user of an event when the session's transaction is committed, if NOTIFY_SECURITY_EVENTS holds.
 
-    `to` is an address in place of the account's.
+    `to` is an address in place of the account's. A notice that is required is sent whenever mail is set up.
     """
-    if context.notify_security_events:
+    if context.notify_security_events or (is_required and context.mail_is_set_up):
         await send_notice(session, user_id, event, to=to, **values)
 
 

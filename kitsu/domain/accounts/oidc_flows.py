@@ -11,7 +11,7 @@ from datetime import timedelta
 from hashlib import sha256
 from secrets import token_urlsafe
 from typing import Any, NamedTuple, Protocol
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 from uuid import UUID
 
 import msgspec
@@ -19,10 +19,12 @@ from sqlalchemy import DateTime, Interval, Text, Uuid, bindparam, delete, func, 
 from sqlalchemy.dialects.postgresql import JSONB
 from uuid_utils.compat import uuid7
 
+from kitsu.db.errors import translate_constraint_errors
 from kitsu.db.models import OIDCFlow
 from kitsu.db.statements import StatementRunner
 from kitsu.domain.accounts.opaque_tokens import derive_token, hash_token
-from kitsu.errors import BadRequest, InvalidRequest, NotFound
+from kitsu.domain.accounts.sessions import Identity
+from kitsu.errors import BadRequest, InvalidRequest, NotFound, Unauthorized
 
 STATE_LIFETIME = timedelta(minutes=10)
 CODE_LIFETIME = timedelta(seconds=60)
@@ -67,6 +69,7 @@ class Flow(NamedTuple):
     provider: str
     redirect_to: str
     user_id: UUID | None
+    session_id: UUID | None
     claims: Any
 
 
@@ -80,12 +83,14 @@ _INSERT = (
         provider=bindparam("name", type_=Text),
         redirect_to=bindparam("path", type_=Text),
         user_id=bindparam("user", type_=Uuid),
+        session_id=bindparam("session", type_=Uuid),
         claims=bindparam("said", type_=JSONB(none_as_null=True)),
         expires_at=_clock + bindparam("lifetime", type_=Interval),
     )
     .returning(OIDCFlow.id)
 )
-_used = (OIDCFlow.provider, OIDCFlow.redirect_to, OIDCFlow.user_id, OIDCFlow.claims)
+_USER_IS_GONE = dict.fromkeys(("fk_oidc_flows_user_id_users", "fk_oidc_flows_session_id_auth_sessions"), Unauthorized)
+_used = (OIDCFlow.provider, OIDCFlow.redirect_to, OIDCFlow.user_id, OIDCFlow.session_id, OIDCFlow.claims)
 _USE = (
     delete(OIDCFlow)
     .where(
@@ -118,10 +123,13 @@ class OIDCFlows:
         self.cookie_path = f"{urlsplit(public_url).path}/auth/oidc"
         self.is_secure = public_url.lower().startswith("https:")
 
-    async def start(self, name: str, redirect_to: str, user_id: UUID | None = None) -> Start:
-        """Begin a flow; `user_id` links the provider. Raises NotFound, InvalidRequest, ServiceUnavailable."""
+    async def start(self, name: str, redirect_to: str, identity: Identity | None = None) -> Start:
+        """Begin a flow, which links the provider to the account of an `identity`.
+
+        Raises NotFound, InvalidRequest, ServiceUnavailable, and Unauthorized for a user who was deleted meanwhile.
+        """
         provider = self._provider(name)
-        if not _FRONT_END_PATH.fullmatch(redirect_to):
+        if not _is_front_end_path(redirect_to):
             raise InvalidRequest([{"field": "redirect_to", "message": "Expected a path of the front end"}])
         state, cookie = token_urlsafe(32), token_urlsafe(32)
         url = await provider.authorization_url(
@@ -130,7 +138,8 @@ class OIDCFlows:
             nonce=self._derive("nonce", state),
             verifier=self._derive("verifier", state),
         )
-        await self._store(state, cookie, STATE_LIFETIME, name=name, path=redirect_to, user=user_id, said=None)
+        linker = {"user": identity and identity.user_id, "session": identity and identity.session_id}
+        await self._store(state, cookie, STATE_LIFETIME, name=name, path=redirect_to, said=None, **linker)
         return Start(url, cookie)
 
     async def use_state(self, name: str, state: str | None, cookie: str | None) -> Flow:
@@ -151,7 +160,8 @@ class OIDCFlows:
         """Return the address of the front end with a one-time code."""
         code = token_urlsafe(32)
         said = msgspec.to_builtins(claims)
-        await self._store(code, cookie, CODE_LIFETIME, name=flow.provider, path=flow.redirect_to, user=None, said=said)
+        values = {"name": flow.provider, "path": flow.redirect_to, "user": None, "session": None, "said": said}
+        await self._store(code, cookie, CODE_LIFETIME, **values)
         return self.front_end(flow.redirect_to, code=code)
 
     async def use_code(self, code: str, cookie: str | None) -> tuple[str, Claims]:
@@ -174,7 +184,8 @@ class OIDCFlows:
 
     async def _store(self, secret: str, cookie: str, lifetime: timedelta, **values: Any) -> None:
         hashes = {"secret": hash_token(secret), "browser": hash_token(cookie)}
-        await self._runner.write(_INSERT, {"new_id": uuid7(), "lifetime": lifetime, **hashes, **values})
+        with translate_constraint_errors(_USER_IS_GONE):
+            await self._runner.write(_INSERT, {"new_id": uuid7(), "lifetime": lifetime, **hashes, **values})
 
     async def _use(self, statement: Any, secret: str | None, cookie: str | None, **values: str) -> Flow:
         if not secret or not cookie:
@@ -191,6 +202,16 @@ class OIDCFlows:
 
     def _derive(self, purpose: str, state: str) -> str:
         return derive_token(self._secret_key, f"oidc {purpose} {state}")
+
+
+def _is_front_end_path(text: str) -> bool:
+    """Return whether a browser that is sent to a path stays below the address of the front end."""
+    path = text.partition("?")[0]
+    # A server between the browser and the front end may decode it again.
+    while (decoded := unquote(path)) != path:
+        path = decoded
+    has_dots = not {".", ".."}.isdisjoint(path.replace("\\", "/").split("/"))
+    return _FRONT_END_PATH.fullmatch(text) is not None and not has_dots
 
 
 def pkce_challenge(verifier: str) -> str:

@@ -1,14 +1,12 @@
-"""The client of an OpenID provider: discovery, keys, the code's exchange, and the checks of the ID token.
+"""An OpenID provider: its cached metadata and keys, the code's exchange, and the checks of the ID token.
 
 `kitsu/parts.py` loads this module by name, and only with a provider in the settings: its libraries take memory.
 """
 
 import asyncio
-import ssl
 import time
-from collections.abc import Mapping
-from ipaddress import ip_address
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 import httpx
@@ -16,34 +14,27 @@ import msgspec
 import structlog
 from joserfc import jws, jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import KeySet
 
 from kitsu.domain.accounts.oidc_flows import Claims, InvalidSignIn, pkce_challenge
+from kitsu.domain.accounts.openid_client import (
+    TOTAL_SECONDS,
+    UNAVAILABLE,
+    Metadata,
+    OpenIDClient,
+    WrongMetadata,
+    read_json,
+)
 from kitsu.domain.concurrency import released_slot
 from kitsu.errors import ServiceUnavailable
 
 log = structlog.get_logger("kitsu.security")
 
-T = TypeVar("T")
-
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
 MAX_AGE_SECONDS = 3600.0  # of the metadata and the keys
 KEYS_SECONDS = 60.0  # between two fetches of the keys, for key ids that are unknown
-TIMEOUT_SECONDS = 5.0
-TOTAL_SECONDS = 8.0
 LEEWAY_SECONDS = 60
 MAX_TOKEN_AGE_SECONDS = 600
-
-
-class Metadata(msgspec.Struct):
-    """The part of a provider's metadata that Kitsu uses."""
-
-    issuer: str
-    authorization_endpoint: str
-    token_endpoint: str
-    jwks_uri: str
-    userinfo_endpoint: str | None = None
-    token_endpoint_auth_methods_supported: tuple[str, ...] = ("client_secret_basic",)
+MAX_TEXT_LENGTH = 255
 
 
 class TokenResponse(msgspec.Struct):
@@ -59,11 +50,11 @@ class OpenIDProvider:
     def __init__(self, *, name: str, label: str, issuer: str, client_id: str, client_secret: str, scopes: str) -> None:
         self.name, self.label, self.issuer = name, label, issuer
         self._client_id, self._client_secret, self._scopes = client_id, client_secret, scopes
-        self._tls = ssl.create_default_context()
+        self._client = OpenIDClient(issuer)
         self._lock = asyncio.Lock()
         self._metadata: Metadata | None = None
         self._metadata_at = self._keys_at = 0.0
-        self._keys: KeySet | None = None
+        self._keys: list[Any] | None = None
 
     async def authorization_url(self, *, redirect_uri: str, state: str, nonce: str, verifier: str) -> str:
         """Return where the browser signs in. Raises ServiceUnavailable."""
@@ -92,7 +83,10 @@ class OpenIDProvider:
             with released_slot():
                 async with asyncio.timeout(TOTAL_SECONDS):
                     return await work
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except WrongMetadata as error:
+            log.error("sign-in provider has wrong metadata", provider=self.name, problem=str(error))  # noqa: TRY400
+            raise ServiceUnavailable from error
+        except UNAVAILABLE as error:
             log.warning("sign-in provider unavailable", provider=self.name, error=type(error).__name__)
             raise ServiceUnavailable from error
 
@@ -110,51 +104,54 @@ class OpenIDProvider:
             form |= {"client_id": self._client_id, "client_secret": self._client_secret}
         else:
             auth = httpx.BasicAuth(quote(self._client_id, safe=""), quote(self._client_secret, safe=""))
-        async with self._client() as client:
-            response = await client.post(metadata.token_endpoint, data=form, auth=auth)
+        response, body = await self._client.send("POST", metadata.token_endpoint, data=form, auth=auth)
         if 400 <= response.status_code < 500 and response.status_code != httpx.codes.TOO_MANY_REQUESTS:
             log.warning("sign-in provider refused a code", provider=self.name, status=response.status_code)
             raise InvalidSignIn
-        tokens = _decoded(response, TokenResponse)
+        tokens = read_json(response, body, TokenResponse)
         claims = await self._verified(metadata, tokens.id_token, nonce)
         if "email" not in claims and metadata.userinfo_endpoint and tokens.access_token:
             claims |= await self._userinfo(metadata.userinfo_endpoint, tokens.access_token, claims["sub"])
         email = claims.get("email")
+        is_verified = claims.get("email_verified")
         return Claims(
             issuer=self.issuer,
             subject=claims["sub"],
-            email=email if isinstance(email, str) and email else None,
-            email_verified=claims.get("email_verified") in (True, "true"),
+            email=email if _is_text(email) else None,
+            email_verified=is_verified is True or is_verified == "true",
         )
 
     async def _userinfo(self, endpoint: str, access_token: str, subject: str) -> dict[str, Any]:
-        found = await self._get(endpoint, dict[str, Any], {"Authorization": f"Bearer {access_token}"})
+        found = await self._client.get(endpoint, dict[str, Any], Authorization=f"Bearer {access_token}")
         if found.get("sub") != subject:
             raise InvalidSignIn
         return {name: found[name] for name in ("email", "email_verified") if name in found}
 
     async def _verified(self, metadata: Metadata, token: str, nonce: str) -> dict[str, Any]:
         """Return the claims of an ID token. Raises InvalidSignIn."""
-        try:
-            header = jws.extract_compact(token.encode()).headers()
-            if header.get("alg") not in ALGORITHMS:
-                raise InvalidSignIn
-            key = await self._key(metadata, header.get("kid"))
-            decoded = jwt.decode(token, key, algorithms=ALGORITHMS)
-            claims = decoded.claims
-        except (JoseError, ValueError) as error:
-            log.warning("ID token refused", provider=self.name, error=type(error).__name__)
-            raise InvalidSignIn from error
+        header = self._read(lambda: jws.extract_compact(token.encode()).headers())
+        if header.get("alg") not in ALGORITHMS:
+            raise InvalidSignIn
+        key = await self._key(metadata, header.get("kid"))
+        claims = self._read(lambda: jwt.decode(token, key, algorithms=ALGORITHMS).claims)
         if problem := self._problem(claims, nonce, time.time()):
             log.warning("ID token refused", provider=self.name, error=problem)
             raise InvalidSignIn
         return claims
 
+    def _read(self, part: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Return a part of an ID token. Raises InvalidSignIn."""
+        try:
+            return part()
+        except (JoseError, ValueError, TypeError, RecursionError) as error:  # of joserfc, for parts of odd types
+            log.warning("ID token refused", provider=self.name, error=type(error).__name__)
+            raise InvalidSignIn from error
+
     def _problem(self, claims: Mapping[str, Any], nonce: str, now: float) -> str | None:
         """Return the name of the first claim that is wrong."""
         audience: Any = claims.get("aud")
         audiences = [audience] if isinstance(audience, str) else audience if isinstance(audience, list) else []
-        subject, expires, issued = claims.get("sub"), _number(claims.get("exp")), _number(claims.get("iat"))
+        expires, issued = _number(claims.get("exp")), _number(claims.get("iat"))
         is_for_us = self._client_id in audiences
         checks = {
             "iss": claims.get("iss") == self.issuer,
@@ -164,7 +161,7 @@ class OpenIDProvider:
             "exp": now < expires + LEEWAY_SECONDS,
             "iat": now - MAX_TOKEN_AGE_SECONDS < issued < now + LEEWAY_SECONDS,
             "nonce": claims.get("nonce") == nonce,
-            "sub": isinstance(subject, str) and 0 < len(subject) <= 255 and "\0" not in subject,
+            "sub": _is_text(claims.get("sub")),
         }
         return next((name for name, is_right in checks.items() if not is_right), None)
 
@@ -173,7 +170,7 @@ class OpenIDProvider:
         async with self._lock:
             age = time.monotonic() - self._keys_at
             if self._keys is None or age > MAX_AGE_SECONDS or (_find(self._keys, kid) is None and age > KEYS_SECONDS):
-                self._keys = KeySet.import_key_set(await self._get(metadata.jwks_uri, dict[str, Any]))  # type: ignore[arg-type] # what it is, it checks
+                self._keys = await self._client.keys(metadata)
                 self._keys_at = time.monotonic()
         key = _find(self._keys, kid)
         if key is None:
@@ -183,47 +180,25 @@ class OpenIDProvider:
     async def _discover(self) -> Metadata:
         async with self._lock:
             if self._metadata is None or time.monotonic() - self._metadata_at > MAX_AGE_SECONDS:
-                address = f"{self.issuer.rstrip('/')}/.well-known/openid-configuration"
-                metadata = await self._get(address, Metadata)
-                addresses = (metadata.authorization_endpoint, metadata.token_endpoint, metadata.jwks_uri)
-                others = [metadata.userinfo_endpoint] if metadata.userinfo_endpoint else []
-                if metadata.issuer != self.issuer or not all(map(_is_safe, [*addresses, *others])):
-                    log.error("sign-in provider has wrong metadata", provider=self.name)
-                    raise ServiceUnavailable
-                self._metadata, self._metadata_at = metadata, time.monotonic()
+                self._metadata = await self._client.metadata()
+                self._metadata_at = time.monotonic()
         return self._metadata
 
-    async def _get(self, address: str, kind: type[T], headers: Mapping[str, str] | None = None) -> T:
-        async with self._client() as client:
-            return _decoded(await client.get(address, headers=headers), kind)
 
-    def _client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(verify=self._tls, timeout=TIMEOUT_SECONDS, headers={"Accept": "application/json"})
-
-
-def _decoded(response: httpx.Response, kind: type[T]) -> T:
-    response.raise_for_status()
-    return msgspec.json.decode(response.content, type=kind)
-
-
-def _find(keys: KeySet, kid: object) -> Any:
+def _find(keys: list[Any], kid: object) -> Any:
     """Return the key with this id; without an id the only key. None if it does not exist."""
     if kid is None:
-        return keys.keys[0] if len(keys.keys) == 1 else None
-    return next((key for key in keys.keys if key.kid == kid), None)
+        return keys[0] if len(keys) == 1 else None
+    return next((key for key in keys if key.kid == kid), None)
+
+
+def _is_text(value: object) -> bool:
+    """Return whether a claim is a text that the database can store."""
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    return 0 < len(value) <= MAX_TEXT_LENGTH and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _number(value: object) -> float:
     """Return a number, or one that no check accepts."""
     return value if isinstance(value, int | float) and not isinstance(value, bool) else float("nan")
-
-
-def _is_safe(address: str) -> bool:
-    """Return whether an endpoint is https, or http on this machine."""
-    parts = urlsplit(address)
-    if parts.scheme == "https":
-        return True
-    try:
-        return parts.scheme == "http" and ip_address(parts.hostname or "").is_loopback
-    except ValueError:
-        return parts.scheme == "http" and parts.hostname == "localhost"

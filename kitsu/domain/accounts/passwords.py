@@ -19,6 +19,8 @@ from kitsu.errors import InvalidRequest
 
 MIN_CHARACTERS = 8
 MAX_BYTES = 1024
+NO_PASSWORD = "!"  # noqa: S105 - no hash: each password is compared with that of an unknown user, and refused
+"""The stored password of an account that a sign-in with a provider made."""
 BCRYPT_BYTES = 72  # bcrypt ignores further bytes, and its library refuses them
 
 _context = CryptContext(

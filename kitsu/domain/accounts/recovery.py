@@ -17,6 +17,7 @@ from kitsu.domain.accounts.account_tokens import (
     issue,
     owner_of,
     revoke_changes,
+    revoke_of_address,
     revoke_tokens_since,
     spend,
 )
@@ -137,7 +138,8 @@ class RecoveryService(AccountService):
         await self._session.flush()
         await revoke_changes(self._session, user.id)
         await self._sessions.revoke_all(user.id, "password")
-        await notify(self._session, self._context, user.id, "password-changed")
+        # The link is a key to the account: its owner must learn that it was used.
+        await notify(self._session, self._context, user.id, "password-changed", is_required=True)
         await self._session.commit()
         log.info("password reset", user_id=str(user.id))
 
@@ -149,6 +151,8 @@ class RecoveryService(AccountService):
         address = valid_email(email)
         await self._prove(identity, password, "password", device)
         await self._context.limiter.hit("mail", str(identity.user_id))
+        # Many accounts could send to a stranger. Not the counter of `request_link`, or they could use up its resets.
+        await self._context.limiter.hit("mail", "new address", address)
         user = await self._locked(identity.user_id)
         if user.email.lower() == address:
             raise InvalidRequest([{"field": "email", "message": "It is the address of the account already"}])
@@ -209,8 +213,7 @@ class RecoveryService(AccountService):
         # Again: the update waited for a change that reserves the address.
         if await is_reserved(self._session, address, user.id):
             raise email_taken()
-        # They are bound to the old address, which a revert would bring back.
-        await revoke_changes(self._session, user.id)
+        await revoke_of_address(self._session, user.id)
 
     async def _is_taken(self, address: str, user_id: UUID) -> bool:
         is_other = (func.lower(models.User.email) == address.lower(), models.User.id != user_id)

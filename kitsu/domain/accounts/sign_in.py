@@ -17,7 +17,7 @@ from kitsu.domain.accounts.deactivation import MAY_SIGN_IN, Deactivation, bring_
 from kitsu.domain.accounts.new_users import insert_user, valid_email
 from kitsu.domain.accounts.notices import notify, notify_new_device
 from kitsu.domain.accounts.passkeys import known_credentials
-from kitsu.domain.accounts.passwords import check_length, check_new
+from kitsu.domain.accounts.passwords import NO_PASSWORD, check_length, check_new
 from kitsu.domain.accounts.permissions import PERMISSIONS
 from kitsu.domain.accounts.registration import admit_registration, check_registration
 from kitsu.domain.accounts.sessions import Device, Identity, Tokens
@@ -25,7 +25,7 @@ from kitsu.domain.accounts.users import UserService, keep_an_administrator
 from kitsu.domain.accounts.verification import EmailNotVerified, send_verification
 from kitsu.domain.concurrency import released_slot
 from kitsu.domain.rate_limits import network_of
-from kitsu.errors import Forbidden, InvalidRequest, RateLimited, SecondFactorRequired, Unauthorized
+from kitsu.errors import BadRequest, Forbidden, InvalidRequest, RateLimited, SecondFactorRequired, Unauthorized
 
 log = structlog.get_logger("kitsu.security")
 
@@ -38,6 +38,12 @@ CREDENTIALS = select(
 )
 _BY_EMAIL = CREDENTIALS.where(func.lower(User.email) == func.lower(bindparam("subject")))
 _BY_ID = CREDENTIALS.where(User.id == bindparam("subject", type_=Uuid))
+
+
+class PasswordMissing(
+    BadRequest, message="Set a password first: the account has none. POST /auth/password/forgot sends a link"
+):
+    """The account was made by a sign-in with a provider, and has no password that could be proved."""
 
 
 class AccountService(UserService):
@@ -169,8 +175,14 @@ class AccountService(UserService):
             log.info("account restored", user_id=str(found["id"]))
 
     async def _prove(self, identity: Identity, password: str, field: str, device: Device) -> Any:
-        """Verify the password of a signed-in user, whose browser may be unattended. Return the credentials."""
+        """Verify the password of a signed-in user, whose browser may be unattended. Return the credentials.
+
+        Raises Unauthorized, RateLimited, InvalidRequest, PasswordMissing.
+        """
         check_length(password, field)
+        stored = await self._context.runner.row(_BY_ID, {"subject": identity.user_id})
+        if stored is not None and stored["password_hash"] == NO_PASSWORD:
+            raise PasswordMissing
         found, _ = await self._verify(_BY_ID, identity.user_id, password, device, "password check failed")
         await self._session.commit()
         return found

@@ -19,9 +19,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from kitsu.db import models
 from kitsu.db.statements import StatementRunner
+from kitsu.domain.accounts.account_tokens import is_reserved, revoke_of_address
 from kitsu.domain.accounts.context import AccountContext
 from kitsu.domain.accounts.deactivation import IS_VISIBLE, delete_user
-from kitsu.domain.accounts.new_users import constraint_errors, insert_user, valid_email
+from kitsu.domain.accounts.new_users import constraint_errors, email_taken, insert_user, valid_email
 from kitsu.domain.accounts.notices import notify
 from kitsu.domain.accounts.passwords import check_new
 from kitsu.domain.accounts.permissions import Role
@@ -173,6 +174,10 @@ class UserService(SQLAlchemyAsyncRepositoryService[models.User]):
         await self._change(user, values)
         if before.get("email") != values.get("email"):
             user.email_verified_at = None
+            # Only now: the update waited for a change that reserves the address.
+            if await is_reserved(self._session, user.email, user_id):
+                raise email_taken()
+            await revoke_of_address(self._session, user_id)
         if change.is_active is False:
             await self._sessions.revoke_all(user_id, "account")
         # Without the addresses, which a deleted user would leave in the log.

@@ -24,6 +24,10 @@ async function keep(tokens) {
   await showUser();
 }
 
+function showQuery() {
+  document.getElementById("result").textContent = address.searchParams.toString();
+}
+
 async function showUser() {
   const state = document.getElementById("state");
   state.textContent = "signed out";
@@ -57,6 +61,10 @@ const actions = {
     delete sessionStorage.access_token;
     await showUser();
   },
+  link: async () => {
+    const { url } = await call("POST", "/auth/oidc/test/link?redirect_to=/links");
+    if (url) location.assign(url);
+  },
   provider: () => location.assign(`${api}/auth/oidc/test/start?redirect_to=/signed-in`),
 };
 
@@ -72,7 +80,12 @@ const pages = {
   "/verify-email": () => call("POST", "/auth/verify", { token }),
   "/confirm-email": () => call("POST", "/auth/email/confirm", { token }),
   "/revert-email": () => call("POST", "/auth/email/revert", { token }),
-  "/signed-in": async () => keep(await call("POST", "/auth/oidc/token", { code: address.searchParams.get("code") })),
+  "/signed-in": async () => {
+    const code = address.searchParams.get("code");
+    if (code) await keep(await call("POST", "/auth/oidc/token", { code }));
+    else showQuery();
+  },
+  "/links": showQuery,
 };
 
 async function start() {

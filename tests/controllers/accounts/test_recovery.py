@@ -167,6 +167,21 @@ async def test_reset_sets_the_password_ends_sessions_and_tells_the_owner(
     assert (await follow(client, "reset-password", token)).json() == INVALID
 
 
+@pytest.mark.parametrize(
+    ("mail_url", "is_told"), [(MailURL("smtp", host="mail.example.org", port=25), True), (MailURL("console"), False)]
+)
+async def test_reset_is_told_without_notices_if_mail_is_set_up(
+    database: URL, mails: Mails, mail_url: MailURL, is_told: bool
+) -> None:
+    async with client_of(database, notify_security_events=False, mail_url=mail_url) as client:
+        await register(client)
+        await forgot(client)
+        token = await mails.token(EMAIL, "reset-password")
+        assert (await follow(client, "reset-password", token)).status_code == 204
+    told = [mail for mail in await mails.to(EMAIL) if "password of your Kitsu account was changed" in str(mail)]
+    assert len(told) == is_told
+
+
 async def test_response_for_an_unknown_address_is_that_of_a_known_one(client: httpx.AsyncClient, mails: Mails) -> None:
     await register(client)
     known, unknown = await forgot(client), await forgot(client, OTHER)
@@ -184,6 +199,23 @@ async def test_a_hundred_requests_for_one_address_send_five_mails(client: httpx.
     responses = [await forgot(client, EMAIL) for _ in range(100)]
     assert {response.status_code for response in responses} == {202}
     assert 1 <= len(await mails.to(EMAIL)) - sent <= 5
+
+
+@pytest.mark.parametrize("is_taken", [True, False])
+async def test_many_accounts_send_five_mails_to_one_new_address(
+    client: httpx.AsyncClient, mails: Mails, is_taken: bool
+) -> None:
+    if is_taken:
+        await register(client, OTHER)
+    sent = len(await mails.to(OTHER))
+    statuses = []
+    for number in range(8):
+        tokens = await register(client, f"user{number}@example.org")
+        statuses.append((await change_email(client, tokens, OTHER.upper())).status_code)
+    assert statuses == [*[202] * 5, *[429] * 3]
+    assert len(await mails.to(OTHER)) - sent == 5
+    await forgot(client, OTHER)
+    assert len(await mails.to(OTHER)) - sent == 5 + is_taken
 
 
 async def test_requests_from_one_address_are_limited(database: URL) -> None:
@@ -402,6 +434,53 @@ async def test_registration_during_a_change_does_not_take_the_old_address(
     )
     assert (confirmed.status_code, {response.status_code for response in registered}) == (204, {400})
     assert (await follow(client, "revert-email", await mails.token(EMAIL, "revert-email"))).status_code == 204
+
+
+async def change_as_admin(client: httpx.AsyncClient, rows: asyncpg.Connection, address: str) -> httpx.Response:
+    """Change the address of the first user as an administrator."""
+    user_id = await rows.fetchval("SELECT id FROM users WHERE role = 'user' ORDER BY created_at LIMIT 1")
+    await rows.execute("DELETE FROM users WHERE email = 'admin@example.org'")
+    tokens = await register(client, "admin@example.org")
+    await rows.execute("UPDATE users SET role = 'admin' WHERE email = 'admin@example.org'")
+    return await client.patch(f"/users/{user_id}", json={"email": address}, headers=bearer(tokens))
+
+
+async def test_administrator_gives_no_account_an_address_that_its_owner_may_want_back(
+    client: httpx.AsyncClient, mails: Mails, rows: asyncpg.Connection
+) -> None:
+    await register(client, "third@example.org")
+    tokens = await verified(client, mails)
+    await change_email(client, tokens, OTHER)
+    assert (await follow(client, "confirm-email", await mails.token(OTHER, "confirm-email"))).status_code == 204
+    response = await change_as_admin(client, rows, EMAIL)
+    assert (response.status_code, response.json()["message"]) == (400, "Email already registered")
+    assert (await follow(client, "revert-email", await mails.token(EMAIL, "revert-email"))).status_code == 204
+
+
+async def test_administrator_restores_a_reserved_address_of_the_same_account(
+    client: httpx.AsyncClient, mails: Mails, rows: asyncpg.Connection
+) -> None:
+    tokens = await verified(client, mails)
+    await change_email(client, tokens, OTHER)
+    assert (await follow(client, "confirm-email", await mails.token(OTHER, "confirm-email"))).status_code == 204
+    assert (await change_as_admin(client, rows, EMAIL)).status_code == 200
+    assert (await me(client, tokens)).json()["email"] == EMAIL
+
+
+async def test_links_stay_invalid_when_an_administrator_changes_the_address_and_back(
+    client: httpx.AsyncClient, mails: Mails, rows: asyncpg.Connection
+) -> None:
+    tokens = await register(client)
+    await forgot(client)
+    await change_email(client, tokens, OTHER)
+    links = {"verify-email": EMAIL, "reset-password": EMAIL, "confirm-email": OTHER}
+    issued = {link: await mails.token(address, link) for link, address in links.items()}
+    for address in ("new@example.org", EMAIL):
+        assert (await change_as_admin(client, rows, address)).status_code == 200
+    for link, token in issued.items():
+        assert (await follow(client, link, token)).json() == INVALID
+    await forgot(client)
+    assert (await follow(client, "reset-password", await mails.token(EMAIL, "reset-password"))).status_code == 204
 
 
 async def test_change_needs_the_password_and_another_address(client: httpx.AsyncClient) -> None:
