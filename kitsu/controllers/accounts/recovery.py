@@ -128,7 +128,8 @@ class RecoveryController(Controller):
 
     @post("/auth/email/revert", opt=PUBLIC, guards=MAILS, status_code=204, responses=errors(BadRequest))
     async def revert_email(self, data: JSONBody[MailToken], recovery: Recovery) -> None:
-        """Revert a change of the e-mail address. Takes the token of the mail once. All sessions end; the password
-        should be reset afterwards.
+        """Revert a change of the e-mail address. Takes the token of the mail once. All sessions end, and second
+        factors and links of providers that were added since the change are removed. The password should be reset
+        afterwards.
         """
         await recovery.revert_email(data.token)

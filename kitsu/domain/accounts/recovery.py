@@ -26,6 +26,7 @@ from kitsu.domain.accounts.mail import send_mail
 from kitsu.domain.accounts.new_users import constraint_errors, email_taken, valid_email
 from kitsu.domain.accounts.notices import notify
 from kitsu.domain.accounts.passwords import check_new
+from kitsu.domain.accounts.second_factors import remove_ways_since
 from kitsu.domain.accounts.sessions import Device, Identity
 from kitsu.domain.accounts.sign_in import AccountService
 from kitsu.domain.accounts.verification import VERIFY_LIFETIME, send_verification
@@ -185,10 +186,14 @@ class RecoveryService(AccountService):
         log.info("email changed", user_id=str(user.id))
 
     async def revert_email(self, token: str) -> None:
-        """Set the old address again, and end all sessions. Raises InvalidToken, and BadRequest when it is taken."""
+        """Set the old address again, and end all sessions. Raises InvalidToken, and BadRequest when it is taken.
+
+        Second factors and links of providers that were added since may be another person's: they are removed.
+        """
         user, row = await self._spend(token, "revert-email")
         await self._set_email(user, row.email)
         await revoke_tokens_since(self._session, user.id, row.id)
+        await remove_ways_since(self._session, user, row.id)
         await self._sessions.revoke_all(user.id, "account")
         await self._session.commit()
         log.warning("email reverted", user_id=str(user.id))

@@ -6,10 +6,12 @@ from uuid import UUID
 
 import msgspec
 import structlog
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from kitsu.db.models import User
+from kitsu.db.engine import execute_core
+from kitsu.db.models import ExternalIdentity, TotpFactor, User
+from kitsu.db.models import Passkey as PasskeyRow
 from kitsu.domain.accounts import recovery_codes, totp
 from kitsu.domain.accounts.challenges import INVALID, spend
 from kitsu.domain.accounts.notices import notify, send_notice
@@ -110,7 +112,7 @@ class SecondFactorService(AccountService):
         user = await self._locked(identity.user_id)
         if not await totp.remove(self._session, user.id):
             raise NotFound("TOTP is not set up")
-        await self._removed(user)
+        await _clear_without_factor(self._session, user)
         await self._commit(user, "TOTP was removed.")
 
     async def start_passkey(self, identity: Identity, password: str, device: Device) -> PasskeyChallenge:
@@ -144,7 +146,7 @@ class SecondFactorService(AccountService):
         user = await self._locked(identity.user_id)
         if not await remove_passkey(self._session, user.id, passkey_id):
             raise NotFound("Passkey not found")
-        await self._removed(user)
+        await _clear_without_factor(self._session, user)
         await self._commit(user, "A passkey was removed.")
 
     async def renew_recovery_codes(
@@ -184,12 +186,6 @@ class SecondFactorService(AccountService):
         await self._session.flush()
         return await recovery_codes.replace(self._session, user.id)
 
-    async def _removed(self, user: User) -> None:
-        """Turn the second factor of a locked user off when none is left."""
-        has_totp = await totp.confirmed_since(self._session, user.id) is not None
-        if not has_totp and not await known_credentials(self._session, user.id):
-            await _clear(self._session, user)
-
     async def _commit(self, user: User, change: str) -> None:
         await notify(self._session, self._context, user.id, "second-factor-changed", change=change)
         await self._session.commit()
@@ -211,6 +207,30 @@ async def reset_second_factors(session: AsyncSession, user_id: UUID | None, *, b
         await send_notice(session, user.id, "second-factor-changed", change=change)
     await session.commit()
     log.info("second factor changed", user_id=str(user.id), change=change)
+
+
+async def _clear_without_factor(session: AsyncSession, user: User) -> None:
+    """Turn the second step of a locked user's login off when no factor is left, in the caller's transaction."""
+    has_totp = await totp.confirmed_since(session, user.id) is not None
+    if not has_totp and not await known_credentials(session, user.id):
+        await _clear(session, user)
+
+
+async def remove_ways_since(session: AsyncSession, user: User, token_id: UUID) -> None:
+    """Remove the second factors and the links of providers that a locked user added after a token was issued.
+
+    In the caller's transaction.
+    """
+    # Ids of version 7 are in the order of their times, and begin with the milliseconds.
+    time = datetime.fromtimestamp((token_id.int >> 80) / 1000, UTC)
+    new = (
+        delete(ExternalIdentity).where(ExternalIdentity.user_id == user.id, ExternalIdentity.id > token_id),
+        delete(PasskeyRow).where(PasskeyRow.user_id == user.id, PasskeyRow.id > token_id),
+        delete(TotpFactor).where(TotpFactor.user_id == user.id, TotpFactor.created_at > time),
+    )
+    for statement in new:
+        await execute_core(session, statement)
+    await _clear_without_factor(session, user)
 
 
 async def _clear(session: AsyncSession, user: User) -> None:

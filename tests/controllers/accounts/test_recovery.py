@@ -8,16 +8,20 @@ from email.message import EmailMessage
 from email.policy import default
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import httpx
 import pytest
 from sqlalchemy.engine import URL
+from uuid_utils.compat import uuid7
 
 from kitsu.settings.mail import MailURL
 from tests.accounts import EMAIL, PASSWORD, bearer, login, me, refresh, register
 from tests.application import client_of
 from tests.jobs.working import until, working
+from tests.passkeys import Authenticator, add_passkey, answer_with_passkey
+from tests.second_factors import challenge_of
 
 NEW_PASSWORD = "another long password"
 OTHER = "chika@example.org"
@@ -491,3 +495,35 @@ async def test_change_needs_the_password_and_another_address(client: httpx.Async
     assert (response.status_code, response.json()["details"][0]["field"]) == (422, "email")
     response = await client.patch("/users/me/email", json={**body, "x": 1}, headers=bearer(tokens))
     assert response.status_code == 422
+
+
+async def test_revert_removes_second_factors_that_were_added_since(
+    client: httpx.AsyncClient, mails: Mails, rows: asyncpg.Connection
+) -> None:
+    own, others = Authenticator(), Authenticator()
+    tokens = await verified(client, mails)
+    assert (await add_passkey(client, tokens, own)).status_code == 201
+    await change_email(client, tokens, OTHER)
+    await follow(client, "confirm-email", await mails.token(OTHER, "confirm-email"))
+    assert (await add_passkey(client, tokens, others)).status_code == 201
+    user_id = (await me(client, tokens)).json()["id"]
+    for issuer, new_id in (("before", UUID(int=1)), ("after", uuid7())):
+        await rows.execute(
+            "INSERT INTO external_identities (id, user_id, provider, issuer, subject) VALUES ($1, $2, 'x', $3, 'x')",
+            *(new_id, UUID(user_id), issuer),
+        )
+    assert (await follow(client, "revert-email", await mails.token(EMAIL, "revert-email"))).status_code == 204
+    assert (await answer_with_passkey(client, await challenge_of(client), own)).status_code == 200
+    assert (await answer_with_passkey(client, await challenge_of(client), others)).status_code == 401
+    assert await rows.fetchval("SELECT array_agg(issuer) FROM external_identities") == ["before"]
+
+
+async def test_revert_lets_the_password_be_enough_if_all_factors_are_new(
+    client: httpx.AsyncClient, mails: Mails
+) -> None:
+    tokens = await verified(client, mails)
+    await change_email(client, tokens, OTHER)
+    await follow(client, "confirm-email", await mails.token(OTHER, "confirm-email"))
+    assert (await add_passkey(client, tokens, Authenticator())).status_code == 201
+    assert (await follow(client, "revert-email", await mails.token(EMAIL, "revert-email"))).status_code == 204
+    assert (await login(client)).status_code == 200
