@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from advanced_alchemy.extensions.litestar import AsyncSessionConfig, SQLAlchemyAsyncConfig, SQLAlchemyInitPlugin
 from litestar import Litestar, asgi
 from litestar.datastructures import State
+from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
 from litestar.types import ASGIApp
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -47,7 +48,7 @@ def create_app(settings: Settings) -> Litestar:
         ],
         state=State({"parts": parts}),
         plugins=[SQLAlchemyInitPlugin(_database(parts.engine))],
-        dependencies={"db_session": provide_db_session},
+        dependencies={"db_session": Provide(provide_db_session)},
         middleware=[
             DeadlineMiddleware(parts.timeouts.request),
             DefineMiddleware(AuthenticationMiddleware, sessions=parts.sessions),

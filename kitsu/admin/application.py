@@ -8,6 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import Controller, Litestar
 from litestar.config.csrf import CSRFConfig
 from litestar.datastructures import State
+from litestar.di import Provide
 from litestar.plugins import InitPluginProtocol
 from litestar.plugins.jinja import JinjaTemplateEngine
 from litestar.template import TemplateConfig
@@ -31,7 +32,7 @@ def create_admin(
         pages,
         state=State({"parts": parts}),
         plugins=[database],
-        dependencies={"db_session": provide_db_session},
+        dependencies={"db_session": Provide(provide_db_session)},
         csrf_config=CSRFConfig(
             csrf_secret, cookie_name=CSRF_COOKIE, cookie_path=PATH, cookie_httponly=True, cookie_samesite="strict"
         ),

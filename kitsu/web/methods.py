@@ -14,7 +14,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 def add_head(controllers: Iterable[type[Controller]]) -> None:
     """Let the GET handlers of controllers take HEAD requests. The layer `Client` leaves out the body."""
     for controller in controllers:
-        for _, handler in inspect.getmembers_static(controller, lambda member: isinstance(member, HTTPRouteHandler)):
+        for _, handler in inspect.getmembers(controller, lambda member: isinstance(member, HTTPRouteHandler)):
             if "GET" in handler.http_methods:
                 handler.http_methods.add("HEAD")
 
