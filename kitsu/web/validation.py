@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Literal, get_args, get_origin
 from urllib.parse import parse_qsl, urlencode
+from weakref import WeakKeyDictionary
 
 import msgspec
 from litestar.connection import ASGIConnection, Request
@@ -22,19 +23,34 @@ Connection = ASGIConnection[Any, Any, Any, Any]
 Source = Any  # a handler or a Provide: both have a signature and the model that validates its values
 
 MAX_REMEMBERED_BYTES = 200  # of a query: longer ones are rare, and would fill the memory
+MAX_REMEMBERED_QUERIES = 512  # of a handler
 JSON_BODY = "kitsu_json_body"
 """Key in the scope of the decoded JSON body."""
 _PLACE = re.compile(r" - at `(?:key in )?\$(.*)`$", re.DOTALL)
 
 
-@lru_cache(maxsize=256)
-def _query_choices(handler: BaseRouteHandler) -> dict[str, dict[str, str]]:
-    """Return the query parameters of a handler, each with its choices by their lower case, if it has any."""
-    return {
-        _name_of(field): {choice.lower(): choice for choice in _choices(field.annotation)}
-        for source in _sources(handler)
-        for field in _fields(source, QueryParameter)
-    }
+class _QueryReader:
+    """The query parameters of a handler, each with its choices by their lower case, if it has any."""
+
+    def __init__(self, handler: BaseRouteHandler) -> None:
+        self._choices = {
+            _name_of(field): {choice.lower(): choice for choice in _choices(field.annotation)}
+            for source in _sources(handler)
+            for field in _fields(source, QueryParameter)
+        }
+        self.read_remembered = lru_cache(maxsize=MAX_REMEMBERED_QUERIES)(self.read)
+
+    def read(self, query: bytes) -> tuple[bytes, list[str]]:
+        """Return a query with the choices as they are declared, and the names of its unknown parameters."""
+        choices = self._choices
+        sent = parse_qsl(query.decode(), keep_blank_values=True)
+        read = [(name, choices.get(name, {}).get(value.lower(), value)) for name, value in sent]
+        unknown = dict.fromkeys(name for name, _ in sent if name not in choices and not name.startswith("_"))
+        return query if read == sent else urlencode(read).encode(), list(unknown)
+
+
+# Weak keys, since a handler refers to its application: a process of tests creates hundreds.
+_readers: WeakKeyDictionary[BaseRouteHandler, _QueryReader] = WeakKeyDictionary()
 
 
 def _choices(annotation: Any) -> Iterator[str]:
@@ -55,21 +71,14 @@ async def read_filters(request: Request[Any, Any, Any]) -> None:
     if not scope["query_string"]:
         return
     handler, query = scope["route_handler"], scope["query_string"]
-    read = _read if len(query) <= MAX_REMEMBERED_BYTES else _read.__wrapped__
-    scope["query_string"], unknown = read(handler, query)
+    reader = _readers.get(handler)
+    if reader is None:
+        reader = _readers[handler] = _QueryReader(handler)
+    read = reader.read_remembered if len(query) <= MAX_REMEMBERED_BYTES else reader.read
+    scope["query_string"], unknown = read(query)
     if unknown:
         details = [ErrorDetail(name, "Unknown parameter") for name in unknown]
         raise InvalidRequest.of(*details, *invalid_parameters(request, handler))
-
-
-@lru_cache(maxsize=1024)
-def _read(handler: BaseRouteHandler, query: bytes) -> tuple[bytes, list[str]]:
-    """Return a query with the choices as they are declared, and the names of its unknown parameters."""
-    choices = _query_choices(handler)
-    sent = parse_qsl(query.decode(), keep_blank_values=True)
-    read = [(name, choices.get(name, {}).get(value.lower(), value)) for name, value in sent]
-    unknown = dict.fromkeys(name for name, _ in sent if name not in choices and not name.startswith("_"))
-    return query if read == sent else urlencode(read).encode(), list(unknown)
 
 
 def invalid_parameters(connection: Connection, handler: BaseRouteHandler) -> list[ErrorDetail]:
