@@ -16,7 +16,7 @@ import fcntl
 import gc
 import os
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import disk_usage, rmtree
@@ -70,6 +70,17 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(folder.cleanup)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Exclude imported modules from garbage collection, which they and every new application trigger."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def _remove_abandoned_folders(parent: Path) -> None:
     """Remove the folders that killed runs left; a running one holds a lock."""
     for users in parent.glob(f"{PREFIX}*/postgres.users"):
@@ -84,13 +95,6 @@ def logs() -> None:
     configure_logs("info")
     # A cached logger would write to the captured output of the test that used it first.
     structlog.configure(cache_logger_on_first_use=False)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def frozen_modules() -> None:
-    """Exclude imported modules from garbage collection, which every new application triggers."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
