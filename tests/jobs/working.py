@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
+from unittest.mock import patch
 
 from sqlalchemy.engine import URL
 
@@ -19,12 +21,13 @@ async def working(database: URL, **settings: Any) -> AsyncIterator[asyncio.Event
     """Run a worker in this process until the context ends, or the event is set."""
     stop = asyncio.Event()
     values = {"secret_key": "k" * 32, **settings}
-    task = asyncio.create_task(worker.work(database, Settings(**values), stop))
-    try:
-        yield stop
-    finally:
-        stop.set()
-        await task
+    with patch.object(worker, "POLL_INTERVAL", timedelta(seconds=0.1)):  # each retry waits for it
+        task = asyncio.create_task(worker.work(database, Settings(**values), stop))
+        try:
+            yield stop
+        finally:
+            stop.set()
+            await task
 
 
 async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
