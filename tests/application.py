@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from tempfile import TemporaryDirectory
 
 import httpx
@@ -19,6 +19,29 @@ LONG_TIMEOUT_MS = 30_000
 @asynccontextmanager
 async def client_of(url: URL, **settings: object) -> AsyncIterator[httpx.AsyncClient]:
     """Run the application on a database, and yield a client that calls it over ASGI."""
+    async with _application_on(url, **settings) as app, _client_to(app) as client:
+        yield client
+
+
+class Applications:
+    """Applications on one database that tests share: creating one takes longer than most tests."""
+
+    def __init__(self, url: URL, stack: AsyncExitStack) -> None:
+        self._url, self._stack = url, stack
+        self._apps: dict[frozenset[tuple[str, object]], Litestar] = {}
+
+    @asynccontextmanager
+    async def client_of(self, **settings: object) -> AsyncIterator[httpx.AsyncClient]:
+        """Yield a new client of the application with these settings, which runs until the stack is closed."""
+        key = frozenset(settings.items())
+        if key not in self._apps:
+            self._apps[key] = await self._stack.enter_async_context(_application_on(self._url, **settings))
+        async with _client_to(self._apps[key]) as client:
+            yield client
+
+
+@asynccontextmanager
+async def _application_on(url: URL, **settings: object) -> AsyncIterator[Litestar]:
     values = {"secret_key": "k" * 32, "allowed_origins": (ORIGIN,), "database_url": url, "db_pool_size": 3}
     # With cached responses, a test that changes a row would wait for the notification of the change.
     values["catalogue_memory_mb"] = 0
@@ -27,15 +50,14 @@ async def client_of(url: URL, **settings: object) -> AsyncIterator[httpx.AsyncCl
     values |= {f"db_{name}_timeout_ms": LONG_TIMEOUT_MS for name in ("connect", "pool", "statement", "lock")}
     with TemporaryDirectory() as uploads:
         app = create_app(Settings(**{**values, "media_url": f"file://{uploads}", **settings}))  # type: ignore[arg-type] # the values are of many types
-        # A real server turns an unhandled error into a 500.
-        transport = httpx.ASGITransport(app, raise_app_exceptions=False)  # type: ignore[arg-type] # Litestar types scopes closer
-        async with (
-            _running(app),
-            httpx.AsyncClient(
-                transport=transport, base_url="http://kitsu.test", headers={"Accept-Encoding": "identity"}
-            ) as client,
-        ):
-            yield client
+        async with _running(app):
+            yield app
+
+
+def _client_to(app: Litestar) -> httpx.AsyncClient:
+    # A real server turns an unhandled error into a 500.
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)  # type: ignore[arg-type] # Litestar types scopes closer
+    return httpx.AsyncClient(transport=transport, base_url="http://kitsu.test", headers={"Accept-Encoding": "identity"})
 
 
 @asynccontextmanager

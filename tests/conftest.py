@@ -7,6 +7,7 @@ catalogue       a database with the sample catalogue, shared by all tests that o
 reader          the application on the shared catalogue
 backend, viewer the application on a database that the tests of a module share, and a new signed-in user
 accountless     a database that the tests of a module share, without the accounts of the test before
+applications    applications on that database, one for each combination of settings
 folder          a folder for a media store
 location        a folder, then a bucket of an S3 server: each test runs with both
 """
@@ -17,7 +18,7 @@ import gc
 import os
 import subprocess
 from collections.abc import AsyncIterator, Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from shutil import disk_usage, rmtree
 from tempfile import TemporaryDirectory
@@ -36,7 +37,7 @@ from kitsu.domain import concurrency
 from kitsu.domain.accounts import passwords
 from kitsu.domain.catalogue.importing import load_sample
 from kitsu.observability.logs import configure_logs
-from tests.application import LONG_TIMEOUT_MS, ORIGIN, client_of
+from tests.application import LONG_TIMEOUT_MS, ORIGIN, Applications, client_of
 from tests.databases import column, connect, copy_database, copy_of, engine_of, execute
 from tests.factories import Backend, Viewer, backend_of
 from tests.media_locations import MediaLocation, bucket_of, folder_at, s3_server
@@ -175,6 +176,19 @@ async def accountless(module_database: URL) -> URL:
     tables = ("users", "rate_limits", "admin_actions", "account_tokens", "pgqueuer")
     await execute(module_database, *(f"DELETE FROM {table}" for table in tables))
     return module_database
+
+
+@pytest.fixture(scope="module")
+async def module_applications(module_database: URL) -> AsyncIterator[Applications]:
+    """Create the applications that the tests of a module share."""
+    async with AsyncExitStack() as stack:
+        yield Applications(module_database, stack)
+
+
+@pytest.fixture
+def applications(module_applications: Applications, accountless: URL) -> Applications:
+    """Return the applications of the module, on its database without the accounts of the test before."""
+    return module_applications
 
 
 @pytest.fixture

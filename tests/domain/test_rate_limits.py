@@ -12,19 +12,12 @@ from sqlalchemy.engine import URL
 from kitsu.domain.accounts.passwords import PasswordHasher, Verdict
 from kitsu.domain.rate_limits import network_of
 from tests.accounts import EMAIL, PASSWORD, login, me, refresh, register
-from tests.application import client_of
+from tests.application import Applications, client_of
 from tests.databases import execute
 
 WRONG = "a wrong password"
 LIMITED = {"code": "RATE_LIMITED", "message": "Too many requests", "details": None}
 END_WINDOWS = "UPDATE rate_limits SET ends_at = clock_timestamp() - interval '1 second'"
-
-
-@pytest.fixture(scope="module")
-async def application(module_database: URL) -> AsyncIterator[httpx.AsyncClient]:
-    """Yield a client of an application with a worker's concurrency, which rejects logins without a delay."""
-    async with client_of(module_database, login_refusal_ms=0, db_pool_size=10) as client:
-        yield client
 
 
 @pytest.fixture
@@ -33,8 +26,10 @@ def database(accountless: URL) -> URL:
 
 
 @pytest.fixture
-def client(application: httpx.AsyncClient, database: URL) -> httpx.AsyncClient:
-    return application
+async def client(applications: Applications) -> AsyncIterator[httpx.AsyncClient]:
+    """Yield a client of an application with a worker's concurrency, which rejects logins without a delay."""
+    async with applications.client_of(login_refusal_ms=0, db_pool_size=10) as client:
+        yield client
 
 
 @pytest.fixture
@@ -110,8 +105,8 @@ async def test_limit_of_an_account_does_not_limit_its_address(client: httpx.Asyn
     assert (await login(client, "chika@example.org")).status_code == 200
 
 
-async def test_owner_at_another_address_logs_in(database: URL) -> None:
-    async with client_of(database, login_refusal_ms=0, trusted_proxies=("127.0.0.0/8",)) as client:
+async def test_owner_at_another_address_logs_in(applications: Applications) -> None:
+    async with applications.client_of(login_refusal_ms=0, trusted_proxies=("127.0.0.0/8",)) as client:
         await register(client)
         assert [await login_from(client, "203.0.113.7", WRONG) for _ in range(6)] == [401] * 5 + [429]
         assert await login_from(client, "203.0.113.7") == 429
@@ -122,8 +117,8 @@ async def test_owner_at_another_address_logs_in(database: URL) -> None:
         assert await login_from(client, "203.0.113.7, 127.0.0.2") == 429
 
 
-async def test_ipv6_network_of_a_customer_shares_the_limit(database: URL) -> None:
-    async with client_of(database, login_refusal_ms=0, trusted_proxies=("127.0.0.0/8",)) as client:
+async def test_ipv6_network_of_a_customer_shares_the_limit(applications: Applications) -> None:
+    async with applications.client_of(login_refusal_ms=0, trusted_proxies=("127.0.0.0/8",)) as client:
         await register(client)
         statuses = [await login_from(client, f"2001:db8:0:1::{number}", WRONG) for number in range(6)]
         assert statuses == [401] * 5 + [429]
@@ -137,8 +132,8 @@ async def test_ipv4_mapped_address_equals_the_ipv4_address() -> None:
 
 
 @pytest.mark.parametrize("proxies", [(), ("10.0.0.0/8",), ("::1/128",)])
-async def test_address_from_an_untrusted_proxy_is_ignored(database: URL, proxies: tuple[str, ...]) -> None:
-    async with client_of(database, login_refusal_ms=0, trusted_proxies=proxies) as client:
+async def test_address_from_an_untrusted_proxy_is_ignored(applications: Applications, proxies: tuple[str, ...]) -> None:
+    async with applications.client_of(login_refusal_ms=0, trusted_proxies=proxies) as client:
         await register(client)
         statuses = [await login_from(client, f"203.0.113.{number}", WRONG) for number in range(6)]
         assert statuses == [401] * 5 + [429]
@@ -162,8 +157,8 @@ async def test_one_password_on_many_accounts_is_429(client: httpx.AsyncClient, c
     assert len(checks) == 40
 
 
-async def test_users_behind_one_address_are_not_limited(database: URL) -> None:
-    async with client_of(database, login_refusal_ms=0) as client:
+async def test_users_behind_one_address_are_not_limited(applications: Applications) -> None:
+    async with applications.client_of(login_refusal_ms=0) as client:
         emails = [f"{number}@example.org" for number in range(12)]
         for email in emails:
             await register(client, email)
@@ -172,8 +167,8 @@ async def test_users_behind_one_address_are_not_limited(database: URL) -> None:
             assert Counter(response.status_code for response in responses) == {200: 36}
 
 
-async def test_concurrent_right_passwords_do_not_limit_their_address(database: URL) -> None:
-    async with client_of(database, login_refusal_ms=0) as client:
+async def test_concurrent_right_passwords_do_not_limit_their_address(applications: Applications) -> None:
+    async with applications.client_of(login_refusal_ms=0) as client:
         emails = [f"{number}@example.org" for number in range(15)]
         for email in emails:
             await register(client, email)
@@ -211,16 +206,16 @@ async def test_successful_login_keeps_the_failures_of_others(client: httpx.Async
     assert statuses == [401] * 35 + [429] * 5
 
 
-async def test_disabled_limits_count_nothing(database: URL, rows: asyncpg.Connection) -> None:
-    async with client_of(database, login_refusal_ms=0, rate_limit_enabled=False) as client:
+async def test_disabled_limits_count_nothing(applications: Applications, rows: asyncpg.Connection) -> None:
+    async with applications.client_of(login_refusal_ms=0, rate_limit_enabled=False) as client:
         assert await guess(client, 10) == [401] * 10
         response = await login(client)
         assert not [name for name in response.headers if name.startswith("ratelimit")]
         assert await rows.fetchval("SELECT count(*) FROM rate_limits") == 0
 
 
-async def test_registration_and_refresh_have_limits(database: URL) -> None:
-    async with client_of(database, rate_limit_register=(2, 60), rate_limit_refresh=(3, 60)) as client:
+async def test_registration_and_refresh_have_limits(applications: Applications) -> None:
+    async with applications.client_of(rate_limit_register=(2, 60), rate_limit_refresh=(3, 60)) as client:
         token = (await register(client))["refresh_token"]
         await register(client, "chika@example.org")
         response = await client.post("/auth/register", json={"email": "ai@example.org", "password": PASSWORD})

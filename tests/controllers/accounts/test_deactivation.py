@@ -17,7 +17,7 @@ from sqlalchemy.engine import URL
 
 from kitsu.settings.mail import mail_url
 from tests.accounts import EMAIL, PASSWORD, bearer, is_refused, login, me, refresh, register
-from tests.application import client_of
+from tests.application import Applications
 from tests.databases import column, execute
 from tests.jobs.working import finished, working
 
@@ -25,8 +25,13 @@ WRONG = "a wrong long password"
 
 
 @pytest.fixture
-async def api(database: URL) -> AsyncIterator[httpx.AsyncClient]:
-    async with client_of(database, login_refusal_ms=0) as client:
+def database(accountless: URL) -> URL:
+    return accountless
+
+
+@pytest.fixture
+async def api(applications: Applications) -> AsyncIterator[httpx.AsyncClient]:
+    async with applications.client_of(login_refusal_ms=0) as client:
         yield client
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.engine import URL
 
 from kitsu.settings.mail import mail_url
 from tests.accounts import EMAIL, PASSWORD, login, me
-from tests.application import client_of
+from tests.application import Applications, client_of
 from tests.cli.invoke import invoked
 from tests.cli.process import SECRET_KEY
 from tests.databases import column, execute
@@ -28,8 +28,13 @@ USERS = "SELECT email FROM users ORDER BY 1"
 
 
 @pytest.fixture
-async def api(database: URL) -> AsyncIterator[httpx.AsyncClient]:
-    async with client_of(database, registration="invite", secret_key=SECRET_KEY, login_refusal_ms=0) as client:
+def database(accountless: URL) -> URL:
+    return accountless
+
+
+@pytest.fixture
+async def api(applications: Applications) -> AsyncIterator[httpx.AsyncClient]:
+    async with applications.client_of(registration="invite", secret_key=SECRET_KEY, login_refusal_ms=0) as client:
         yield client
 
 
@@ -57,10 +62,12 @@ def is_invalid(response: httpx.Response) -> bool:
 
 
 @pytest.mark.parametrize("more", [{}, {"invitation": "a" * 43}, {"password": "short"}])
-async def test_closed_registration_creates_no_account(database: URL, tmp_path: Path, more: dict[str, str]) -> None:
+async def test_closed_registration_creates_no_account(
+    applications: Applications, database: URL, tmp_path: Path, more: dict[str, str]
+) -> None:
     token = await invite(tmp_path, database, REGISTRATION="closed")
     more = {"invitation": token} if "invitation" in more else more
-    async with client_of(database, registration="closed", secret_key=SECRET_KEY) as client:
+    async with applications.client_of(registration="closed", secret_key=SECRET_KEY) as client:
         response = await attempt(client, **more)
         assert (response.status_code, response.json()) == (403, CLOSED)
         assert response.headers["cache-control"] == "no-store"
@@ -128,18 +135,22 @@ async def test_bound_invitation_is_valid_for_its_address_alone(
     assert await column(database, USERS) == [EMAIL]
 
 
-async def test_open_registration_takes_a_valid_invitation_and_refuses_another(database: URL, tmp_path: Path) -> None:
+async def test_open_registration_takes_a_valid_invitation_and_refuses_another(
+    applications: Applications, database: URL, tmp_path: Path
+) -> None:
     token = await invite(tmp_path, database)
-    async with client_of(database, secret_key=SECRET_KEY) as client:
+    async with applications.client_of(secret_key=SECRET_KEY) as client:
         assert is_invalid(await attempt(client, OTHER, invitation="a" * 43))
         assert (await attempt(client, invitation=token)).status_code == 201
         assert (await attempt(client, OTHER)).status_code == 201
 
 
-async def test_administrators_create_accounts_while_registration_is_closed(database: URL, tmp_path: Path) -> None:
+async def test_administrators_create_accounts_while_registration_is_closed(
+    applications: Applications, database: URL, tmp_path: Path
+) -> None:
     boss = ("createsuperuser", "--email", EMAIL, "--password", PASSWORD)
     assert (await invoked(tmp_path, *boss, database=database, REGISTRATION="closed"))[0] == 0
-    async with client_of(database, registration="closed", secret_key=SECRET_KEY) as client:
+    async with applications.client_of(registration="closed", secret_key=SECRET_KEY) as client:
         headers = {"Authorization": f"Bearer {(await login(client)).json()['access_token']}"}
         response = await client.post("/users", headers=headers, json={"email": OTHER, "password": PASSWORD})
         assert response.status_code == 201

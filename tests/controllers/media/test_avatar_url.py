@@ -5,11 +5,10 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import URL
 
-from tests.application import client_of
+from tests.application import Applications
 from tests.controllers.accounts.test_users import Person, administrator, person
 from tests.databases import execute
 from tests.images import plain
-from tests.media_locations import MediaLocation
 
 PROXY = ("127.0.0.0/8",)  # the address of the tests' client
 HOST = {"host": "api.example.org"}
@@ -54,27 +53,29 @@ async def avatar_url(member: Person, headers: dict[str, str] | None = None) -> A
     ],
 )
 async def test_avatar_url_is_absolute(
-    database: URL, folder: MediaLocation, settings: dict[str, Any], headers: dict[str, str], base: str
+    applications: Applications, accountless: URL, settings: dict[str, Any], headers: dict[str, str], base: str
 ) -> None:
-    async with client_of(database, **folder.settings, **settings) as client:
+    async with applications.client_of(**settings) as client:
         member = await person(client, "member")
         assert await avatar_url(member, headers) is None
-        await execute(database, "UPDATE users SET avatar = 'uploads/avatars/a b.jpg'")
+        await execute(accountless, "UPDATE users SET avatar = 'uploads/avatars/a b.jpg'")
         assert await avatar_url(member, headers) == f"{base}/avatars/a%20b.jpg"
 
 
 @pytest.mark.parametrize("host", ["", "user@evil.example", "a.example:port"])
-async def test_invalid_host_is_not_in_avatar_url(database: URL, folder: MediaLocation, host: str) -> None:
-    async with client_of(database, **folder.settings, trusted_proxies=PROXY) as client:
+async def test_invalid_host_is_not_in_avatar_url(applications: Applications, accountless: URL, host: str) -> None:
+    async with applications.client_of(trusted_proxies=PROXY) as client:
         member = await person(client, "member")
-        await execute(database, "UPDATE users SET avatar = 'uploads/avatars/a.jpg'")
+        await execute(accountless, "UPDATE users SET avatar = 'uploads/avatars/a.jpg'")
         url = await avatar_url(member, {"host": host})
         assert url == "http://kitsu.test/media/avatars/a.jpg"  # the address of the server
 
 
-async def test_responses_about_users_have_the_host_of_their_request(database: URL, folder: MediaLocation) -> None:
-    async with client_of(database, **folder.settings) as client:
-        boss = await administrator(client, database, "boss")
+async def test_responses_about_users_have_the_host_of_their_request(
+    applications: Applications, accountless: URL
+) -> None:
+    async with applications.client_of() as client:
+        boss = await administrator(client, accountless, "boss")
         changed = await boss.request("PATCH", "/users/me", files={"avatar": ("a.png", plain())})
         path = changed.json()["avatar_url"].removeprefix("http://kitsu.test")
         assert path.startswith("/media/avatars/")
