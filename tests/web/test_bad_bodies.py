@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.engine import URL
 from structlog.testing import capture_logs
 
-from tests.application import ORIGIN, client_of
+from tests.application import ORIGIN, Applications, client_of
 from tests.databases import copy_of
 
 PASSWORD = "a long enough password"
@@ -290,9 +290,9 @@ async def test_response_has_the_security_headers(api: httpx.AsyncClient, name: s
     ],
 )
 async def test_hsts_is_sent_only_for_https_of_trusted_proxy(
-    database: URL, trusted: tuple[str, ...], proto: str | None, expected: bool
+    applications: Applications, trusted: tuple[str, ...], proto: str | None, expected: bool
 ) -> None:
-    async with client_of(database, trusted_proxies=trusted) as client:
+    async with applications.client_of(trusted_proxies=trusted) as client:
         for path in ("/anime", "/nope", "/users/me"):
             response = await client.get(path, headers={} if proto is None else {"X-Forwarded-Proto": proto})
             assert ("strict-transport-security" in response.headers) is expected

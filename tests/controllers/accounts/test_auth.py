@@ -12,18 +12,11 @@ import pytest
 from sqlalchemy.engine import URL
 
 from tests.accounts import EMAIL, FORBIDDEN, PASSWORD, bearer, is_refused, login, logout, me, refresh, register
-from tests.application import client_of
+from tests.application import Applications, client_of
 from tests.databases import connect, copy_of
 
 UNAVAILABLE = {"code": "SERVICE_UNAVAILABLE", "message": "Service temporarily unavailable", "details": None}
 TAKEN = {"code": "VALIDATION_ERROR", "message": "Email already registered", "details": None}
-
-
-@pytest.fixture(scope="module")
-async def application(module_database: URL) -> AsyncIterator[httpx.AsyncClient]:
-    """Yield a client of an application that rejects logins without a delay."""
-    async with client_of(module_database, login_refusal_ms=0) as client:
-        yield client
 
 
 @pytest.fixture
@@ -32,8 +25,10 @@ def database(accountless: URL) -> URL:
 
 
 @pytest.fixture
-def client(application: httpx.AsyncClient, database: URL) -> httpx.AsyncClient:
-    return application
+async def client(applications: Applications) -> AsyncIterator[httpx.AsyncClient]:
+    """Yield a client of an application that rejects logins without a delay."""
+    async with applications.client_of(login_refusal_ms=0) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")

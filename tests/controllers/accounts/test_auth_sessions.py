@@ -8,18 +8,11 @@ import pytest
 from sqlalchemy.engine import URL
 
 from tests.accounts import FORBIDDEN, PASSWORD, bearer, is_refused, login, logout, me, refresh, register
-from tests.application import client_of
+from tests.application import Applications
 from tests.controllers.accounts.test_auth import fields_at_fault
 
 NEW_PASSWORD = "an entirely new password"
 NOT_FOUND = {"code": "NOT_FOUND", "message": "Session not found", "details": None}
-
-
-@pytest.fixture(scope="module")
-async def application(module_database: URL) -> AsyncIterator[httpx.AsyncClient]:
-    """Yield a client of an application that rejects logins without a delay."""
-    async with client_of(module_database, login_refusal_ms=0) as client:
-        yield client
 
 
 @pytest.fixture
@@ -28,8 +21,10 @@ def database(accountless: URL) -> URL:
 
 
 @pytest.fixture
-def client(application: httpx.AsyncClient, database: URL) -> httpx.AsyncClient:
-    return application
+async def client(applications: Applications) -> AsyncIterator[httpx.AsyncClient]:
+    """Yield a client of an application that rejects logins without a delay."""
+    async with applications.client_of(login_refusal_ms=0) as client:
+        yield client
 
 
 async def sessions(client: httpx.AsyncClient, tokens: dict[str, str]) -> list[dict[str, object]]:

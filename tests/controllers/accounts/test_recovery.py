@@ -18,7 +18,7 @@ from uuid_utils.compat import uuid7
 
 from kitsu.settings.mail import MailURL
 from tests.accounts import EMAIL, PASSWORD, bearer, login, me, refresh, register
-from tests.application import client_of
+from tests.application import Applications, client_of
 from tests.jobs.working import until, working
 from tests.passkeys import Authenticator, add_passkey, answer_with_passkey
 from tests.second_factors import challenge_of
@@ -60,21 +60,16 @@ class Mails:
         return not await self._rows.fetchval("SELECT count(*) FROM pgqueuer WHERE status <> 'failed'")
 
 
-@pytest.fixture(scope="module")
-async def application(module_database: URL) -> AsyncIterator[httpx.AsyncClient]:
-    """Yield a client of an application that rejects logins without a delay and sends notices."""
-    async with client_of(module_database, login_refusal_ms=0, notify_security_events=True) as client:
-        yield client
-
-
 @pytest.fixture
 def database(accountless: URL) -> URL:
     return accountless
 
 
 @pytest.fixture
-def client(application: httpx.AsyncClient, database: URL) -> httpx.AsyncClient:
-    return application
+async def client(applications: Applications) -> AsyncIterator[httpx.AsyncClient]:
+    """Yield a client of an application that rejects logins without a delay and sends notices."""
+    async with applications.client_of(login_refusal_ms=0, notify_security_events=True) as client:
+        yield client
 
 
 @pytest.fixture

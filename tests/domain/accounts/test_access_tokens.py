@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy.engine import URL
 
 from tests.accounts import is_refused, login, me, register
-from tests.application import client_of
+from tests.application import Applications, client_of
 from tests.databases import copy_of, execute
 
 KEY = "k" * 32
@@ -80,8 +80,10 @@ async def test_token_of_another_algorithm_is_refused(
 
 
 @pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
-async def test_token_of_another_algorithm_than_the_setting_is_refused(database: URL, algorithm: str) -> None:
-    async with client_of(database, secret_key="k" * 64, algorithm=algorithm, login_refusal_ms=0) as client:
+async def test_token_of_another_algorithm_than_the_setting_is_refused(
+    applications: Applications, algorithm: str
+) -> None:
+    async with applications.client_of(secret_key="k" * 64, algorithm=algorithm, login_refusal_ms=0) as client:
         token = (await register(client))["access_token"]
         assert (await show(client, token)).status_code == 200
         assert is_refused(await show(client, signed(payload_of(token), key="k" * 64)))
@@ -270,9 +272,11 @@ async def test_bearer_scheme_in_any_case_is_accepted(
         "UPDATE auth_sessions SET expires_at = now()",
     ],
 )
-async def test_token_of_deleted_user_or_ended_session_is_refused(database: URL, statement: str) -> None:
-    async with client_of(database, secret_key=KEY) as client:
+async def test_token_of_deleted_user_or_ended_session_is_refused(
+    applications: Applications, accountless: URL, statement: str
+) -> None:
+    async with applications.client_of(secret_key=KEY) as client:
         tokens = await register(client)
         assert (await me(client, tokens)).status_code == 200
-        await execute(database, statement)
+        await execute(accountless, statement)
         assert is_refused(await me(client, tokens))

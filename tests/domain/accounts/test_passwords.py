@@ -16,18 +16,11 @@ from kitsu.domain.accounts import passwords
 from kitsu.domain.accounts.passwords import PasswordHasher, Verdict
 from kitsu.errors import ServiceUnavailable
 from tests.accounts import EMAIL, PASSWORD, is_refused, login, register
-from tests.application import client_of
+from tests.application import Applications, client_of
 
 STORED = "SELECT password_hash FROM users"
 QUEUE_TIMEOUT_SECONDS = 30
 """Seconds after which a test that hangs fails instead."""
-
-
-@pytest.fixture(scope="module")
-async def application(module_database: URL) -> AsyncIterator[httpx.AsyncClient]:
-    """Yield a client of an application that rejects logins without a delay."""
-    async with client_of(module_database, login_refusal_ms=0, rate_limit_enabled=False) as client:
-        yield client
 
 
 @pytest.fixture
@@ -36,8 +29,10 @@ def database(accountless: URL) -> URL:
 
 
 @pytest.fixture
-def client(application: httpx.AsyncClient, database: URL) -> httpx.AsyncClient:
-    return application
+async def client(applications: Applications) -> AsyncIterator[httpx.AsyncClient]:
+    """Yield a client of an application that rejects logins without a delay."""
+    async with applications.client_of(login_refusal_ms=0, rate_limit_enabled=False) as client:
+        yield client
 
 
 class Gate:
@@ -188,12 +183,12 @@ async def test_concurrent_logins_replace_bcrypt_hash_once(client: httpx.AsyncCli
 
 
 @pytest.mark.parametrize("common", ["password123", "PASSWORD123"])
-async def test_common_password_is_refused_if_enabled(database: URL, common: str) -> None:
+async def test_common_password_is_refused_if_enabled(applications: Applications, common: str) -> None:
     assert "password123" in passwords.COMMON
-    async with client_of(database, refuse_common_passwords=True) as client:
+    async with applications.client_of(refuse_common_passwords=True) as client:
         response = await client.post("/auth/register", json={"email": EMAIL, "password": common})
         assert response.status_code == 422
-    async with client_of(database) as client:
+    async with applications.client_of() as client:
         await register(client, password=common)
 
 

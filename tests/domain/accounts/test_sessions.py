@@ -11,19 +11,12 @@ import pytest
 from sqlalchemy.engine import URL
 
 from tests.accounts import is_refused, login, logout, me, refresh, register
-from tests.application import client_of
+from tests.application import Applications
 
 ALIVE = "SELECT count(*) FROM auth_sessions WHERE revoked_at IS NULL AND expires_at > clock_timestamp()"
 PAST_LEEWAY = "UPDATE refresh_tokens SET used_at = used_at - interval '11 seconds' WHERE token_hash = $1"
 EXPIRE_SESSION = "UPDATE auth_sessions SET expires_at = clock_timestamp() - interval '1 second'"
 EXPIRE_TOKENS = "UPDATE refresh_tokens SET expires_at = clock_timestamp() - interval '1 second'"
-
-
-@pytest.fixture(scope="module")
-async def application(module_database: URL) -> AsyncIterator[httpx.AsyncClient]:
-    """Yield a client of an application that rejects logins without a delay."""
-    async with client_of(module_database, login_refusal_ms=0) as client:
-        yield client
 
 
 @pytest.fixture
@@ -32,20 +25,17 @@ def database(accountless: URL) -> URL:
 
 
 @pytest.fixture
-def client(application: httpx.AsyncClient, database: URL) -> httpx.AsyncClient:
-    return application
-
-
-@pytest.fixture(scope="module")
-async def refusing_application(module_database: URL) -> AsyncIterator[httpx.AsyncClient]:
-    """Yield a client of an application that refuses a repeated refresh."""
-    async with client_of(module_database, login_refusal_ms=0, refresh_retry="refuse") as client:
+async def client(applications: Applications) -> AsyncIterator[httpx.AsyncClient]:
+    """Yield a client of an application that rejects logins without a delay."""
+    async with applications.client_of(login_refusal_ms=0) as client:
         yield client
 
 
 @pytest.fixture
-def refusing(refusing_application: httpx.AsyncClient, database: URL) -> httpx.AsyncClient:
-    return refusing_application
+async def refusing(applications: Applications) -> AsyncIterator[httpx.AsyncClient]:
+    """Yield a client of an application that refuses a repeated refresh."""
+    async with applications.client_of(login_refusal_ms=0, refresh_retry="refuse") as client:
+        yield client
 
 
 def hashed(token: str) -> str:
@@ -122,16 +112,16 @@ async def test_refresh_with_parent_within_the_leeway_changes_nothing(
     await rotated(refusing, child)
 
 
-async def test_refresh_with_parent_and_without_leeway_revokes_session(database: URL) -> None:
-    async with client_of(database, refresh_leeway_seconds=0, refresh_retry="refuse") as client:
+async def test_refresh_with_parent_and_without_leeway_revokes_session(applications: Applications) -> None:
+    async with applications.client_of(refresh_leeway_seconds=0, refresh_retry="refuse") as client:
         first = (await register(client))["refresh_token"]
         child = await rotated(client, first)
         assert is_refused(await refresh(client, first))
         assert (await refresh(client, child)).status_code == 403
 
 
-async def test_repeated_refresh_returns_the_same_tokens(database: URL, rows: asyncpg.Connection) -> None:
-    async with client_of(database, refresh_retry="same") as client:
+async def test_repeated_refresh_returns_the_same_tokens(applications: Applications, rows: asyncpg.Connection) -> None:
+    async with applications.client_of(refresh_retry="same") as client:
         first = (await register(client))["refresh_token"]
         responses = await asyncio.gather(*(refresh(client, first) for _ in range(10)))
         assert {response.status_code for response in responses} == {200}
@@ -146,18 +136,20 @@ async def test_repeated_refresh_returns_the_same_tokens(database: URL, rows: asy
         assert (await refresh(client, newest)).status_code == 403
 
 
-async def test_token_that_was_used_under_the_other_rule_is_not_derived(database: URL, rows: asyncpg.Connection) -> None:
-    async with client_of(database, refresh_retry="refuse") as client:
+async def test_token_that_was_used_under_the_other_rule_is_not_derived(
+    applications: Applications, rows: asyncpg.Connection
+) -> None:
+    async with applications.client_of(refresh_retry="refuse") as client:
         first = (await register(client))["refresh_token"]
         child = await rotated(client, first)
-    async with client_of(database) as client:
+    async with applications.client_of() as client:
         assert is_refused(await refresh(client, first))
         newest = await rotated(client, child)
         assert (await refresh(client, child)).json()["refresh_token"] == newest
 
 
-async def test_repeated_refresh_with_grandparent_revokes_session(database: URL) -> None:
-    async with client_of(database, refresh_retry="same") as client:
+async def test_repeated_refresh_with_grandparent_revokes_session(applications: Applications) -> None:
+    async with applications.client_of(refresh_retry="same") as client:
         first = (await register(client))["refresh_token"]
         newest = await rotated(client, await rotated(client, first))
         assert is_refused(await refresh(client, first))
@@ -179,9 +171,9 @@ async def test_refresh_with_expired_token_returns_401(
 
 @pytest.mark.parametrize("retry", ["refuse", "same"])
 async def test_refresh_of_revoked_session_returns_403_also_when_expired_or_within_the_leeway(
-    database: URL, rows: asyncpg.Connection, retry: str
+    applications: Applications, rows: asyncpg.Connection, retry: str
 ) -> None:
-    async with client_of(database, refresh_retry=retry) as client:
+    async with applications.client_of(refresh_retry=retry) as client:
         first = (await register(client))["refresh_token"]
         child = await rotated(client, first)
         assert (await logout(client, child)).status_code == 204
