@@ -16,9 +16,11 @@ from kitsu.domain.accounts.account_tokens import derive
 from kitsu.domain.accounts.mail import SendMail, send_mail
 from kitsu.jobs import mail
 from kitsu.jobs.registry import JOBS
+from kitsu.settings.mail import mail_url
 from tests.cli.process import SECRET_KEY, Process, free_port, kitsu
 from tests.databases import column, engine_of, execute
 from tests.jobs.samples import Wait, add_table, put
+from tests.jobs.working import finished, working
 from tests.mail.server import Inbox, running, text_of
 
 TO = "kaguya@example.org"
@@ -138,16 +140,14 @@ def test_mail_does_not_wait_for_long_job(tmp_path: Path, database: URL) -> None:
         assert "ended" not in asyncio.run(column(database, "SELECT job FROM runs"))
 
 
-def test_mails_use_few_connections(tmp_path: Path, database: URL) -> None:
-    async def prepare() -> None:
-        await put(database, *(SendMail("test", TO) for _ in range(24)))
-
-    asyncio.run(prepare())
-    with running(Inbox()) as inbox, kitsu(tmp_path, "worker", database=database, MAIL_URL=inbox.url) as worker:
+async def test_mails_use_few_connections(database: URL) -> None:
+    await put(database, *(SendMail("test", TO) for _ in range(24)))
+    with running(Inbox()) as inbox:
         inbox.delay = 0.2
-        arrives(worker, inbox, 24)
+        async with working(database, mail_url=mail_url(inbox.url)):
+            await finished(database)
+    assert len({mail["Message-ID"] for mail in inbox.mails}) == len(inbox.mails) == 24
     assert 2 <= inbox.most_at_once <= mail.CONNECTIONS
-    assert len({mail["Message-ID"] for mail in inbox.mails}) == 24
 
 
 @pytest.mark.slow
@@ -167,10 +167,16 @@ def test_worker_that_is_killed_while_it_sends_causes_one_more_copy_with_the_same
     assert first["Message-ID"] == second["Message-ID"]
 
 
-def test_worker_writes_mails_to_folder(tmp_path: Path, database: URL) -> None:
-    enqueue(database)
-    with kitsu(tmp_path, "worker", database=database, MAIL_URL="file://./mail") as worker:
-        worker.until(lambda: [*tmp_path.glob("mail/*.eml")], "the file was written")
+def files(folder: Path) -> list[Path]:
+    return [*folder.iterdir()]
+
+
+async def test_worker_writes_mails_to_folder(tmp_path: Path, database: URL, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    await put(database, SendMail("test", TO))
+    async with working(database, mail_url=mail_url("file://./mail")):
+        await finished(database)
+    assert [name.suffix for name in files(tmp_path / "mail")] == [".eml"]
 
 
 def test_worker_prints_mails_by_default(tmp_path: Path, database: URL) -> None:
