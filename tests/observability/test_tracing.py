@@ -89,7 +89,7 @@ def run_collector() -> Iterator[tuple[Collector, str]]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:
             yield collector, f"http://127.0.0.1:{server.server_address[1]}"

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -10,8 +11,9 @@ import httpx
 import pytest
 from sqlalchemy.engine import URL
 
+from tests.application import Applications
 from tests.assertions import assert_error, pages
-from tests.databases import connect
+from tests.databases import connect, execute
 from tests.factories import add
 
 Row = dict[str, Any]
@@ -24,6 +26,19 @@ DETAIL_FIELDS = LIST_FIELDS | {
 NOT_FOUND = {"code": "NOT_FOUND", "message": "Anime not found", "details": None}
 UTC_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
 MOMENT = datetime(2024, 5, 6, 7, 8, 9, 123456, tzinfo=UTC)
+
+
+@pytest.fixture
+async def database(module_database: URL) -> URL:
+    await execute(module_database, "DELETE FROM anime")
+    return module_database
+
+
+@pytest.fixture
+async def client(module_applications: Applications, database: URL) -> AsyncIterator[httpx.AsyncClient]:
+    """Yield a client of the application on an empty catalogue."""
+    async with module_applications.client_of() as client:
+        yield client
 
 
 async def titles(client: httpx.AsyncClient, **query: Any) -> list[str]:

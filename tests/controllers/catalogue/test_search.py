@@ -11,7 +11,7 @@ from sqlalchemy.engine import URL
 
 from kitsu.db.statements import compiled_statement
 from kitsu.domain.catalogue.search import listing_of
-from tests.application import client_of
+from tests.application import Applications, client_of
 from tests.assertions import assert_error, pages
 from tests.conftest import ROOT
 from tests.controllers.catalogue.test_anime import LIST_FIELDS
@@ -131,6 +131,12 @@ async def shelf(server: URL, template: URL) -> AsyncIterator[URL]:
         yield url
 
 
+@pytest.fixture
+async def database(accountless: URL) -> URL:
+    await execute(accountless, "DELETE FROM anime")
+    return accountless
+
+
 @pytest.fixture(scope="module")
 async def client(shelf: URL) -> AsyncIterator[httpx.AsyncClient]:
     async with client_of(shelf) as client:
@@ -176,24 +182,26 @@ async def test_search_returns_an_array_of_items(reader: httpx.AsyncClient) -> No
 
 
 async def test_whole_title_comes_before_beginning_words_and_resemblance(
-    database: URL, client: httpx.AsyncClient
+    database: URL, applications: Applications, client: httpx.AsyncClient
 ) -> None:
     ordered = ["Galaxy Run", "Gálaxy-Run!", "Galaxy Run Deluxe", "Galaxy Runner Deluxe", "Run to the Galaxy"]
     await add(database, "anime", *({"title": title, "score": place} for place, title in enumerate(ordered)))
-    async with client_of(database) as own:
+    async with applications.client_of() as own:
         assert await search(own, "galaxy run") == ordered
         assert set((await search(own, "glaxy run"))[:2]) == set(ordered[:2])
 
 
-async def test_whole_title_of_three_words_leaves_out_scattered_words(database: URL) -> None:
+async def test_whole_title_of_three_words_leaves_out_scattered_words(database: URL, applications: Applications) -> None:
     titles = ["Kumo no Uta", "Kumo no Uta 2", "Ano Kumo no Uta", "Kumo to Umi no Uta"]
     await add(database, "anime", *({"title": title} for title in titles))
-    async with client_of(database) as own:
+    async with applications.client_of() as own:
         assert set(await search(own, "kumo no uta")) == set(titles[:3])
         assert set(await search(own, "uta no kumo")) == set(titles)
 
 
-async def test_better_known_anime_is_first_among_equal_matches(database: URL, rows: asyncpg.Connection) -> None:
+async def test_better_known_anime_is_first_among_equal_matches(
+    database: URL, applications: Applications, rows: asyncpg.Connection
+) -> None:
     names = ["members", "member", "score", "ids", "unknown"]
     ids = dict(
         zip(names, await add(database, "anime", *({"title": "Twin", "status": it} for it in names)), strict=True)
@@ -206,12 +214,14 @@ async def test_better_known_anime_is_first_among_equal_matches(database: URL, ro
     await rows.execute("UPDATE anime SET score = 9 WHERE status = 'score'")
     for provider in ("anilist", "anidb"):
         await rows.execute("INSERT INTO external_ids VALUES ($1, '1', $2)", provider, ids["ids"])
-    async with client_of(database) as own:
+    async with applications.client_of() as own:
         assert [item["status"] for item in (await own.get(f"{PATH}?q=twin")).json()] == names
 
 
-async def test_every_write_of_titles_changes_what_is_found(database: URL, rows: asyncpg.Connection) -> None:
-    async with client_of(database) as own:
+async def test_every_write_of_titles_changes_what_is_found(
+    database: URL, applications: Applications, rows: asyncpg.Connection
+) -> None:
+    async with applications.client_of() as own:
         await rows.execute(
             "INSERT INTO anime (id, title, synonyms) VALUES (gen_random_uuid(), 'Firefly', '{Lampyris}')"
         )
@@ -224,10 +234,12 @@ async def test_every_write_of_titles_changes_what_is_found(database: URL, rows: 
         assert await rows.fetchval("SELECT count(*) FROM anime_titles") == 0
 
 
-async def test_long_titles_are_stored_and_found(database: URL, rows: asyncpg.Connection) -> None:
+async def test_long_titles_are_stored_and_found(
+    database: URL, applications: Applications, rows: asyncpg.Connection
+) -> None:
     synonyms = ["x" * 5000, "ก" * 3000, "ab " * 1000, "長" * 1000, "😀" * 1000, "", " "]
     await rows.execute("INSERT INTO anime (id, title, synonyms) VALUES (gen_random_uuid(), 'Long', $1)", synonyms)
-    async with client_of(database) as own:
+    async with applications.client_of() as own:
         for q in ("long", "ก" * 200, "ab ab ab", "長長", "長" * 200):
             assert await search(own, q) == ["Long"], q[:9]
 

@@ -22,6 +22,12 @@ NOTES = "SELECT path FROM stray_files"
 
 
 @pytest.fixture
+async def database(accountless: URL) -> URL:
+    await execute(accountless, "DELETE FROM stray_files")
+    return accountless
+
+
+@pytest.fixture
 async def api(database: URL, folder: MediaLocation) -> AsyncIterator[httpx.AsyncClient]:
     """The application on an empty database and an empty folder."""
     async with client_of(database, **folder.settings, login_refusal_ms=0) as client:
