@@ -86,7 +86,7 @@ class PasskeyController(Controller):
         """
         return await second_factors.add_passkey(request.user, data.challenge, data.name, data.credential)
 
-    @delete("/second-factor/passkeys/{passkey_id:uuid}", responses=errors(BadRequest, NotFound, RateLimited))
+    @delete("/second-factor/passkeys/{passkey_id:str}", responses=errors(BadRequest, NotFound, RateLimited))
     async def delete_passkey(
         self,
         request: ViewerRequest,

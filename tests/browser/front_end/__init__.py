@@ -26,7 +26,7 @@ class _Handler(SimpleHTTPRequestHandler):
 def front_end_running() -> Iterator[str]:
     """Serve the front end, and yield its origin."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
-        thread = Thread(target=server.serve_forever)
+        thread = Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:
             yield f"http://localhost:{server.server_port}"
