@@ -28,6 +28,7 @@ from kitsu.web.middleware.mount import MountMiddleware
 from kitsu.web.middleware.request_log import RequestLog
 from kitsu.web.middleware.response_cache import CachedResponses
 from kitsu.web.middleware.response_headers import ResponseHeaders, cors_headers_of
+from kitsu.web.middleware.well_formed import WellFormed
 from kitsu.web.openapi import openapi_config
 from kitsu.web.request import MAX_BODY_BYTES, StrictRequest
 from kitsu.web.services import provide_db_session
@@ -67,6 +68,7 @@ def create_app(settings: Settings) -> Litestar:
     # All requests pass these layers, unknown paths and methods too; the first is the innermost.
     handler: ASGIApp = ResponseHeaders(app.asgi_handler, cors_headers)
     handler = CachedResponses(handler, parts.cache, cors_headers)
+    handler = WellFormed(handler, cors_headers)
     handler = parts.spans.trace_requests(handler) if parts.spans else handler
     handler = RequestLog(handler, parts.metrics.count_request if parts.metrics else None)
     handler = ConcurrencyLimit(handler, parts.concurrency, parts.cache, cors_headers)

@@ -184,8 +184,8 @@ class RateLimited(AppError, status=429, code="RATE_LIMITED", message="Too many r
         self.headers = {"Retry-After": str(retry_after)}
 
 
-class ClientGone(AppError, status=499, code="CLIENT_GONE", message="The client disconnected"):
-    """The client disconnected before the end of its request. The status is for the log, since no client gets it."""
+class IncompleteBody(BadRequest, message="The body is incomplete or wrongly encoded"):
+    """The client disconnected before the end of its body, or sent a malformed chunk."""
 
 
 class InternalError(AppError, status=500, code="INTERNAL_ERROR", message="Internal server error"):

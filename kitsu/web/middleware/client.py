@@ -15,7 +15,7 @@ from kitsu.deadlines import Deadline, Deadlines
 from kitsu.domain.accounts.sessions import Device
 from kitsu.domain.concurrency import released_slot
 from kitsu.domain.rate_limits import plain_address
-from kitsu.errors import ClientGone, RequestTimeout, ServiceUnavailable
+from kitsu.errors import IncompleteBody, RequestTimeout, ServiceUnavailable
 from kitsu.web.request import PATH_PREFIX, header
 
 Networks = tuple[IPv4Network | IPv6Network, ...]
@@ -106,9 +106,9 @@ class _Body:
         """Bytes of the budget for large bodies, until the end of the request."""
 
     async def receive(self) -> ReceiveMessage:
-        """Return the next message. Raises ClientGone, RequestTimeout, and ServiceUnavailable if the budget is spent.
+        """Return the next message. Raises IncompleteBody, RequestTimeout, and ServiceUnavailable for a spent budget.
 
-        Litestar logs a disconnect as a bug, and has no time limit.
+        Litestar logs a disconnect as a bug, and has no time limit. Granian reports a malformed chunk as a disconnect.
         """
         if self.is_complete:
             return await self._receive()
@@ -129,7 +129,7 @@ class _Body:
                 self._client.free_bytes -= self._size - self.reserved
                 self.reserved = self._size
         elif message["type"] == "http.disconnect":
-            raise ClientGone
+            raise IncompleteBody
         return message
 
     async def drain(self) -> None:

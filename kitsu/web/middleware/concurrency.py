@@ -2,35 +2,24 @@
 
 import asyncio
 
-import msgspec
 import structlog
 from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from kitsu.domain.concurrency import ConcurrencyLimiter, RequestDeadline, released_slot
-from kitsu.errors import ErrorBody, ServiceUnavailable
+from kitsu.errors import ServiceUnavailable
 from kitsu.web.middleware.client import REJECTED
+from kitsu.web.middleware.rejection import Rejection
 from kitsu.web.middleware.request_log import HEADER, request_id
 from kitsu.web.middleware.response_cache import ResponseCache
-from kitsu.web.middleware.response_headers import HSTS, NO_STORE, SECURITY, VARY, CorsHeaders
-from kitsu.web.request import header
+from kitsu.web.middleware.response_headers import CorsHeaders
 
 UNLIMITED_PATHS = ("/health", "/metrics", "/docs", "/openapi.json", "/media/")
 """Prefixes of paths. A probe must not take a busy service for a dead one; the others need no database."""
 LOG_INTERVAL_SECONDS = 1.0  # how often rejections are logged, while there are any
 
 log = structlog.get_logger("kitsu.load")
-
-_BODY = msgspec.json.encode(ErrorBody(ServiceUnavailable.code, ServiceUnavailable.message, None))
-_HEADERS = (
-    (b"content-type", b"application/json"),
-    (b"content-length", str(len(_BODY)).encode()),
-    *((name.lower().encode(), value.encode()) for name, value in ServiceUnavailable.headers.items()),
-    VARY,
-    *SECURITY,
-    NO_STORE,
-)
 
 
 class ConcurrencyLimit:
@@ -43,7 +32,7 @@ class ConcurrencyLimit:
         self._app = app
         self._limiter = limiter
         self._cache = cache
-        self._cors_headers = cors
+        self._rejection = Rejection(ServiceUnavailable(), cors)
         self._logged = 0
         self._is_log_scheduled = False
 
@@ -60,7 +49,8 @@ class ConcurrencyLimit:
             if not self._is_log_scheduled:
                 self._is_log_scheduled = True
                 asyncio.get_running_loop().call_later(LOG_INTERVAL_SECONDS, self._log)
-            await self._reject(scope, send)
+            scope[REJECTED] = True  # type: ignore[literal-required] # Kitsu's own
+            await self._rejection.send(scope, send, (HEADER, request_id(scope)))
             return
         try:
             await self._app(scope, receive, send)
@@ -71,15 +61,6 @@ class ConcurrencyLimit:
         log.warning("requests rejected", reason="queue_full", count=self._limiter.refused - self._logged)
         self._logged = self._limiter.refused
         self._is_log_scheduled = False
-
-    async def _reject(self, scope: Scope, send: Send) -> None:
-        scope[REJECTED] = True  # type: ignore[literal-required] # Kitsu's own
-        cors_headers = self._cors_headers.get(header(scope, b"origin") or b"", ())
-        headers = [*_HEADERS, (HEADER, request_id(scope)), *cors_headers]
-        if scope["scheme"] == "https":
-            headers.append(HSTS)
-        await send({"type": "http.response.start", "status": 503, "headers": headers})
-        await send({"type": "http.response.body", "body": _BODY, "more_body": False})
 
 
 class DeadlineMiddleware(ASGIMiddleware):
