@@ -218,7 +218,7 @@ INSERT INTO pgqueuer (entrypoint, priority, status, updated)
 SELECT status || days, 0, status::pgqueuer_status, now() - days * interval '1 day'
 FROM (VALUES ('failed', 31), ('failed', 29), ('queued', 31)) AS jobs (status, days);
 INSERT INTO spent_challenges SELECT gen_random_uuid(), now() + minutes * interval '1 minute'
-FROM (VALUES (-1), (1)) AS later (minutes);
+FROM (VALUES (-61), (-59)) AS later (minutes);
 INSERT INTO users (id, email, username, password_hash)
 SELECT gen_random_uuid(), name || '@y.org', name, 'none' FROM (VALUES ('old'), ('new'), ('confirmed')) AS names (name);
 INSERT INTO totp_factors (user_id, secret, created_at, confirmed_at)

@@ -3,8 +3,10 @@
 import asyncio
 import re
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -392,3 +394,15 @@ async def test_kernel_that_drops_connections_is_reported(
     assert all("net.ipv4.tcp_migrate_req=1" in text for _, text in findings)
     shutil.rmtree(tmp_path / "kernel")
     assert await found(tmp_path, database, WORKERS=workers) == []
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(30, "30 s ahead of"), (-30, "30 s behind"), (5, None)])
+async def test_clock_that_differs_from_the_database_is_reported(
+    database: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: int, words: str | None
+) -> None:
+    await execute(database, RAN)
+    clock = SimpleNamespace(time=lambda: time.time() + seconds)
+    monkeypatch.setattr("kitsu.domain.operations.clock.time", clock)
+    hint = "Run a time service on both, such as chrony or systemd-timesyncd."
+    message = f"The clock of this machine is {words} the clock of PostgreSQL's machine. {hint}"
+    assert await found(tmp_path, database) == ([("kitsu.W113", message)] if words else [])

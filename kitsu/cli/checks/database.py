@@ -13,6 +13,7 @@ from kitsu.db import migrations
 from kitsu.domain.operations import command_runs
 from kitsu.domain.operations.backup import postgres
 from kitsu.domain.operations.backup.archive import BackupError
+from kitsu.domain.operations.clock import clock_difference, is_too_large
 from kitsu.settings import Settings
 
 OLDEST_VERSION, NEWEST_VERSION = 15, 18
@@ -24,6 +25,7 @@ _VERSION_HINT = f"Use a version from {OLDEST_VERSION} to {NEWEST_VERSION}, which
 _LIMIT_HINT = "Raise max_connections of PostgreSQL, or lower WORKERS, DB_POOL_SIZE or DB_MAX_OVERFLOW."
 _QUEUE_HINT = "Install the locked versions of the dependencies, or restore the tables from a backup."
 _PURGE_HINT = "Set PURGE_AT and start `kitsu worker`, or run it once a day."
+_CLOCK_HINT = "Run a time service on both, such as chrony or systemd-timesyncd."
 _BACKUP_HINT = "Set BACKUP_AT, or run it once a day, or set BACKUP_MAX_AGE_HOURS=0 if you back up in another way."
 
 
@@ -91,6 +93,14 @@ async def last_worker(engine: AsyncEngine) -> list[str]:
     age = (await command_runs.ages(engine)).get(command_runs.WORKER)
     is_late = age is None or age > WORKER_MAX_AGE
     return ["No worker has run for 5 minutes: jobs wait, such as imports, mail and the daily purge."] if is_late else []
+
+
+@check("kitsu.W113", Tag.DATABASE, deploy=True, requires=connection, hint=_CLOCK_HINT)
+async def clock(engine: AsyncEngine) -> list[str]:
+    difference = await clock_difference(engine)
+    way = "ahead of" if difference > 0 else "behind"
+    message = f"The clock of this machine is {abs(difference):.0f} s {way} the clock of PostgreSQL's machine."
+    return [message] if is_too_large(difference) else []
 
 
 @check("kitsu.E201", Tag.BACKUP, deploy=True, requires=connection)

@@ -57,7 +57,13 @@ class AccessTokens:
             self._key,
             algorithms=[self._algorithm],
             leeway=LEEWAY_SECONDS,
-            options={"require": ["exp", "iat", "sub", "jti", "sid", "typ"], "verify_aud": False, "verify_iss": False},
+            options={
+                "require": ["exp", "iat", "sub", "jti", "sid", "typ"],
+                # Another machine may have issued the token, and its clock may be ahead.
+                "verify_iat": False,
+                "verify_aud": False,
+                "verify_iss": False,
+            },
         )
         if claims["typ"] != self._purpose:
             raise jwt.InvalidTokenError

@@ -38,6 +38,8 @@ SESSION_DAYS = 30
 """Ended sessions are stored so long, so that requests with their tokens get "revoked" or "expired"."""
 ACCOUNT_TOKEN_DAYS = 30
 """Expired tokens of mails and expired invitations are stored so long."""
+CHALLENGE_HOURS = 1
+"""Used challenges are stored so long after their end: the clock of a machine may be behind the database's."""
 IMPORT_DAYS = 7
 """An uploaded file is stored so long."""
 LIBRARY_IMPORT_DAYS = 30
@@ -49,6 +51,7 @@ _imports_since = func.now() - literal_column(f"interval '{IMPORT_DAYS} days'")
 _library_imports_since = func.now() - literal_column(f"interval '{LIBRARY_IMPORT_DAYS} days'")
 _jobs_since = func.now() - literal_column(f"interval '{JOB_DAYS} days'")
 _account_tokens_since = func.now() - literal_column(f"interval '{ACCOUNT_TOKEN_DAYS} days'")
+_challenges_since = func.now() - literal_column(f"interval '{CHALLENGE_HOURS} hours'")
 _sessions_since = func.now() - literal_column(f"interval '{SESSION_DAYS} days'")
 _merges_since = func.now() - literal_column(f"interval '{UNDO_DAYS} days'")
 _tombstones_since = func.now() - literal_column(f"interval '{TOMBSTONE_DAYS} days'")
@@ -70,7 +73,7 @@ _STATEMENTS = {
         RefreshToken.expires_at < _sessions_since,
     ),
     "account_tokens": _batch(AccountToken, AccountToken.expires_at < _account_tokens_since),
-    "challenges": _batch(SpentChallenge, SpentChallenge.expires_at < func.now()),
+    "challenges": _batch(SpentChallenge, SpentChallenge.expires_at < _challenges_since),
     "unconfirmed_totp": _batch(
         TotpFactor, TotpFactor.confirmed_at.is_(None), TotpFactor.created_at < func.now() - SET_UP_TIME
     ),
