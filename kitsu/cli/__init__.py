@@ -7,7 +7,7 @@ import click
 import structlog
 
 from kitsu import __version__
-from kitsu.cli import accounts, backup, check, imports, invite, mail, migrate, run, sessions, shells, worker
+from kitsu.cli import accounts, backup, check, imports, invite, mail, migrate, run, sessions, shells, users, worker
 from kitsu.db.embedded import EmbeddedError
 from kitsu.db.migrations import SchemaError
 from kitsu.errors import AppError
@@ -36,7 +36,7 @@ def main() -> None:
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 
 
-for _module in (run, worker, migrate, imports, accounts, invite, sessions, check, backup, mail, shells):
+for _module in (run, worker, migrate, imports, accounts, users, invite, sessions, check, backup, mail, shells):
     for _command in vars(_module).values():
         if isinstance(_command, click.Command):
             main.add_command(_command)

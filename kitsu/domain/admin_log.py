@@ -23,6 +23,7 @@ Action = Literal[
     "session ended",
     "sessions ended",
     "reset mail sent",
+    "password changed",
     "second factor reset",
     "collection hidden",
 ]

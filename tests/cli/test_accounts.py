@@ -2,9 +2,6 @@
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +12,13 @@ from kitsu.domain.operations.purge import BATCH
 from tests.accounts import EMAIL
 from tests.application import client_of
 from tests.cli.invoke import invoked
-from tests.cli.process import ROOT, SECRET_KEY, kitsu
+from tests.cli.process import kitsu
+from tests.cli.terminal import typed
 from tests.databases import column, connect, execute
 from tests.second_factors import Clock, protect
 
 PASSWORD = "a long enough password"
+BOSS = ("createsuperuser", "--email", "boss@example.org")
 
 
 async def run(folder: Path, *arguments: str, database: URL | None, **settings: Any) -> tuple[int, str, str]:
@@ -120,44 +119,9 @@ async def test_createsuperuser_before_migration_is_refused(bare_database: URL, t
     assert "run `kitsu migrate`" in errors
 
 
-# Runs the command on a pseudo-terminal.
-TERMINAL = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
-
-
-def typed(folder: Path, database: URL, *answers: str) -> tuple[int, str]:
-    command = [sys.executable, "-m", "kitsu", "createsuperuser", "--email", "boss@example.org"]
-    environment = {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(ROOT),
-        "SECRET_KEY": SECRET_KEY,
-        "DATABASE_URL": database.render_as_string(hide_password=False),
-    }
-    with subprocess.Popen(
-        [sys.executable, "-c", TERMINAL, *command],
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        bufsize=0,
-        start_new_session=True,
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        output = b""
-        for answer in answers:
-            seen = len(output)
-            while not output[seen:].rstrip().endswith(b":"):
-                more = process.stdout.read(1000)
-                assert more, output
-                output += more
-            process.stdin.write(f"{answer}\n".encode())
-        output += b"".join(iter(lambda: process.stdout.read(1000), b""))  # type: ignore[union-attr] # it has one
-        return process.wait(30), output.decode()
-
-
 async def test_createsuperuser_without_password_prompts_for_it(database: URL, tmp_path: Path) -> None:
     answers = ("the first try", "another", PASSWORD, PASSWORD)
-    code, output = await asyncio.to_thread(typed, tmp_path, database, *answers)
+    code, output = await asyncio.to_thread(typed, tmp_path, database, BOSS, *answers)
     assert code == 0, output
     assert not any(answer in output for answer in answers)
     assert "boss@example.org is an administrator now." in output
@@ -165,7 +129,7 @@ async def test_createsuperuser_without_password_prompts_for_it(database: URL, tm
 
 
 async def test_createsuperuser_with_short_typed_password_creates_nothing(database: URL, tmp_path: Path) -> None:
-    code, output = await asyncio.to_thread(typed, tmp_path, database, "short", "short")
+    code, output = await asyncio.to_thread(typed, tmp_path, database, BOSS, "short", "short")
     assert code == 1
     assert "Must have at least 8 characters" in output
     assert await fetch(database, USERS) == []
