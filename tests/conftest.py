@@ -67,6 +67,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if is_roomy:
         _remove_abandoned_folders(MEMORY)
     folder = TemporaryDirectory(prefix=PREFIX, dir=MEMORY if is_roomy else None, ignore_cleanup_errors=True)
+    Path(folder.name).chmod(0o755)  # as root, the server runs as another user
     os.environ[FOLDER] = folder.name
     config.add_cleanup(folder.cleanup)
 

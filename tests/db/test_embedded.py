@@ -226,17 +226,45 @@ def test_concurrent_starts_share_one_server(new_data_dir: Path) -> None:
     assert postmasters(new_data_dir) == []
 
 
-def test_server_that_does_not_start_raises_embedded_error(tmp_path: Path) -> None:
-    data_dir = tmp_path / "postgres"
-    data_dir.mkdir()
-    (data_dir / "PG_VERSION").write_text("9.6\n")
-    with pytest.raises(EmbeddedError) as caught, shared_server(data_dir):
+def test_server_that_does_not_start_raises_embedded_error(new_data_dir: Path) -> None:
+    new_data_dir.mkdir(parents=True)
+    (new_data_dir / "PG_VERSION").write_text("9.6\n")
+    with pytest.raises(EmbeddedError) as caught, shared_server(new_data_dir):
         pass
-    assert str(data_dir / "log") in str(caught.value)
+    assert str(new_data_dir / "log") in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_file_in_place_of_the_folder_raises_embedded_error(tmp_path: Path) -> None:
-    (tmp_path / "postgres").write_text("")
-    with pytest.raises(EmbeddedError, match="postgres"), shared_server(tmp_path / "postgres"):
+def test_file_in_place_of_the_folder_raises_embedded_error(new_data_dir: Path) -> None:
+    new_data_dir.parent.mkdir()
+    new_data_dir.write_text("")
+    with pytest.raises(EmbeddedError, match="postgres"), shared_server(new_data_dir):
         pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root needs another user for the server")
+@pytest.mark.parametrize("mode", [0o700, 0o750, 0o711])
+def test_root_is_told_which_folder_the_server_can_not_enter(new_data_dir: Path, mode: int) -> None:
+    closed = new_data_dir.parent.parent / "closed"
+    closed.mkdir(mode=mode)
+    for _ in range(2):
+        with pytest.raises(EmbeddedError) as caught, shared_server(closed / ".local" / "postgres"):
+            pass
+        assert f"chmod go+rx {closed}" in str(caught.value)
+        assert closed.stat().st_mode & 0o777 == mode
+        assert not (closed / ".local" / "postgres").exists()
+    closed.chmod(0o755)
+    with shared_server(closed / ".local" / "postgres") as url:
+        assert query(url, "SELECT 1") == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root needs another user for the server")
+def test_folder_of_root_with_a_narrow_umask_can_be_entered(new_data_dir: Path) -> None:
+    umask = os.umask(0o077)
+    try:
+        with shared_server(new_data_dir) as url:
+            assert query(url, "SELECT 1") == 1
+    finally:
+        os.umask(umask)
+    above = new_data_dir.parent
+    assert above.stat().st_mode & 0o777 == 0o755
