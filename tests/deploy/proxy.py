@@ -77,18 +77,26 @@ def caddy(folder: Path, upstream: str, file: str = "Caddyfile", **variables: str
 
 
 @contextmanager
-def nginx(folder: Path, upstream: str, front_end: str) -> Iterator[Proxy]:
-    """Run nginx with the example of deploy/, without TLS, and with its files in a folder."""
+def nginx(
+    folder: Path, upstream: str, *, second: str | None = None, front_end: str = "", file: str = "nginx.conf"
+) -> Iterator[Proxy]:
+    """Run nginx with a file of deploy/, without TLS, and with its files in a folder. `second`: another upstream."""
     assert NGINX is not None, "KITSU_NGINX is set, but nginx is not installed"
     port = free_port()
-    example = (DEPLOY / "nginx.front-end.conf").read_text()
+    example = (DEPLOY / file).read_text()
     example = re.sub(r"\n *ssl_certificate.*", "", example).replace("listen 443 ssl", f"listen 127.0.0.1:{port}")
+    example = example.replace("listen 80;", f"listen 127.0.0.1:{free_port()};")
+    if second is not None:
+        assert "# server 127.0.0.1:8001" in example
+        example = example.replace("# server 127.0.0.1:8001", f"server {second}")
     example = example.replace("127.0.0.1:8000", upstream).replace("127.0.0.1:3000", front_end)
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     paths = " ".join(f"{kind}_temp_path {folder / kind};" for kind in kinds)
     config, log = folder / "nginx.conf", folder / "nginx.log"
+    # As root, the workers of nginx would run as a user who can't enter the folder.
+    user = "user root; " if os.geteuid() == 0 else ""
     config.write_text(
-        f"daemon off; pid {folder / 'nginx.pid'}; error_log {log}; events {{}}\n"
+        f"{user}daemon off; pid {folder / 'nginx.pid'}; error_log {log}; events {{}}\n"
         f"http {{ access_log off; {paths}\n{example}}}\n"
     )
     process = subprocess.Popen([NGINX, "-c", str(config), "-p", str(folder), "-e", str(log)])

@@ -43,7 +43,7 @@ def proxy(
     with sink(port), service as server:
         server.serves()
         if request.param == "nginx":
-            site = nginx(folder, server.address, front_end)
+            site = nginx(folder, server.address, front_end=front_end, file="nginx.front-end.conf")
         else:
             site = caddy(folder, server.address, "Caddyfile.front-end", FRONT_END=front_end)
         with site as running:
