@@ -13,6 +13,8 @@ from kitsu.db.errors import is_bad_value, is_unavailable
 from kitsu.errors import AppError, ErrorBody, ErrorCode, ErrorDetail, InternalError, InvalidRequest, ServiceUnavailable
 from kitsu.web.validation import all_details
 
+UNSTORABLE = "The database can't store a value; a text must not contain NUL"
+
 log = structlog.get_logger("kitsu.error")
 
 # Litestar has 400 for requests of the wrong form, the contract 422. A 500 of Litestar is a bug, to be logged.
@@ -44,7 +46,9 @@ def handle_unexpected(request: Request[Any, Any, Any], error: Exception) -> Resp
     if is_unavailable(error):
         log.warning("service unavailable", error=type(error).__name__, exc_info=error)
         return handle_app_error(request, ServiceUnavailable())
-    if is_bad_value(error) or isinstance(error, (SerializationException, RecursionError, UnicodeError)):
+    if is_bad_value(error) or isinstance(error, UnicodeError):
+        return handle_app_error(request, InvalidRequest.of(ErrorDetail("", UNSTORABLE)))
+    if isinstance(error, (SerializationException, RecursionError)):
         return handle_app_error(request, InvalidRequest())
     log.error("internal error", error=type(error).__name__, exc_info=error)
     return handle_app_error(request, InternalError())
