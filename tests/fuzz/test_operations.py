@@ -81,6 +81,7 @@ RULES = (
     "must have at least 2 characters",
     "Invalid enum value",
     "Episode number must be",
+    "Either position_seconds or",
     "Progress percent must",
     "Position in seconds must",
     "a text must not contain NUL",
