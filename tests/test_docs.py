@@ -81,7 +81,7 @@ def passed_as(variable: ast.Name, module: ast.Module) -> Iterator[ast.expr]:
 
 
 def log_calls() -> Iterator[tuple[str, str, set[str]]]:
-    """Yield event, level and fields of every `log.LEVEL(EVENT, …)` in kitsu/."""
+    """Yield event, level and fields of every `log.LEVEL(EVENT, …)` and `burst_log.LEVEL(EVENT, …)` in kitsu/."""
     for path in (ROOT / "kitsu").rglob("*.py"):
         module = ast.parse(path.read_text())
         for call in ast.walk(module):
@@ -89,8 +89,9 @@ def log_calls() -> Iterator[tuple[str, str, set[str]]]:
                 owner, _, level = ast.unparse(call.func).rpartition(".")
                 event = call.args[0]
                 arguments = passed_as(event, module) if isinstance(event, ast.Name) else [event]
-                if owner == "log" and level in LEVELS:
+                if owner in {"log", "burst_log"} and level in LEVELS:
                     fields = {each.arg for each in call.keywords if each.arg and each.arg != "exc_info"}
+                    fields |= {"count"} if owner == "burst_log" else set()
                     yield from ((text, level, fields) for argument in arguments for text in texts(argument))
 
 

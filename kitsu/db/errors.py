@@ -1,5 +1,6 @@
 """What database errors mean, by PostgreSQL's SQLSTATE: the libraries wrap errors by the driver's classes."""
 
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -53,6 +54,21 @@ def _chain(error: BaseException) -> list[BaseException]:
     while current is not None and not any(current is each for each in found):
         found.append(current)
         current = getattr(current, "orig", None) or current.__cause__
+    return found
+
+
+def cause_of(error: BaseException) -> str:
+    """Return the class of the driver's error, with its module. Its text may contain values of users."""
+    kind = type(_chain(error)[-1])
+    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
+
+
+def place_of(error: BaseException) -> str | None:
+    """Return the innermost module and line of Kitsu that an error passed."""
+    found = None
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if (module := str(frame.f_globals.get("__name__"))).startswith("kitsu."):
+            found = f"{module}:{line}"
     return found
 
 

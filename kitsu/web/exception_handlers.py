@@ -9,13 +9,15 @@ from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException, SerializationException, ValidationException
 from litestar.types import ExceptionHandlersMap
 
-from kitsu.db.errors import is_bad_value, is_unavailable
+from kitsu.db.errors import cause_of, is_bad_value, is_unavailable, place_of
 from kitsu.errors import AppError, ErrorBody, ErrorCode, ErrorDetail, InternalError, InvalidRequest, ServiceUnavailable
+from kitsu.observability.bursts import BurstLog
 from kitsu.web.validation import all_details
 
 UNSTORABLE = "The database can't store a value; a text must not contain NUL"
 
 log = structlog.get_logger("kitsu.error")
+burst_log = BurstLog(log)
 
 # Litestar has 400 for requests of the wrong form, the contract 422. A 500 of Litestar is a bug, to be logged.
 _BY_STATUS: Mapping[int, type[AppError]] = {
@@ -44,7 +46,8 @@ def handle_http_error(request: Request[Any, Any, Any], error: HTTPException) -> 
 def handle_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[ErrorBody]:
     """Return the response to any other error: the database is away, a value is not valid, or there is a bug."""
     if is_unavailable(error):
-        log.warning("service unavailable", error=type(error).__name__, exc_info=error)
+        name, cause, where = type(error).__name__, cause_of(error), place_of(error)
+        burst_log.warning("service unavailable", error=name, cause=cause, where=where)
         return handle_app_error(request, ServiceUnavailable())
     if is_bad_value(error) or isinstance(error, UnicodeError):
         return handle_app_error(request, InvalidRequest.of(ErrorDetail("", UNSTORABLE)))

@@ -10,7 +10,9 @@ from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
 from sqlalchemy.ext.asyncio import AsyncSession
 
-log = structlog.get_logger("kitsu.sql")
+from kitsu.observability.bursts import BurstLog
+
+burst_log = BurstLog(structlog.get_logger("kitsu.sql"))
 
 
 async def provide_db_session(plugin_session: NamedDependency[AsyncSession]) -> AsyncIterator[AsyncSession]:
@@ -24,7 +26,7 @@ async def provide_db_session(plugin_session: NamedDependency[AsyncSession]) -> A
         try:
             await plugin_session.close()
         except Exception as error:  # noqa: BLE001 - after any error the connection is of no use
-            log.warning("session close failed", error=type(error).__name__)
+            burst_log.warning("session close failed", error=type(error).__name__)
             with suppress(Exception):
                 await plugin_session.invalidate()
 

@@ -269,15 +269,26 @@ async def test_bug_is_500_and_logged_without_leaking(
 
 
 @pytest.mark.parametrize(
-    "error", [ConnectionRefusedError("10.0.0.7:5432"), TimeoutError(), PoolTimeoutError("QueuePool")]
+    ("error", "cause"),
+    [
+        (ConnectionRefusedError("10.0.0.7:5432"), "ConnectionRefusedError"),
+        (TimeoutError(), "TimeoutError"),
+        (PoolTimeoutError("QueuePool"), "sqlalchemy.exc.TimeoutError"),
+    ],
 )
-async def test_unavailable_database_is_503(
-    reader: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, error: Exception
+async def test_unavailable_database_is_503_and_one_line(
+    reader: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, error: Exception, cause: str
 ) -> None:
     async def fail(*_: object) -> None:
         raise error
 
     monkeypatch.setattr(AnimeReader, "page", fail)
-    response = await send(reader, "/anime")
-    assert check_error(response, 503)["details"] is None
-    assert int(response.headers["retry-after"]) > 0
+    with capture_logs([with_request]) as lines:
+        responses = [await reader.get("/anime") for _ in range(3)]
+    for response in responses:
+        assert check_error(response, 503)["details"] is None
+        assert int(response.headers["retry-after"]) > 0
+    (line,) = lines
+    assert line.keys() >= {"request_id", "where"}
+    assert (line["event"], line["cause"]) == ("service unavailable", cause)
+    assert "exc_info" not in line

@@ -9,6 +9,8 @@ import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from kitsu.db.errors import cause_of, is_unavailable, place_of
+from kitsu.observability.bursts import BurstLog
 from kitsu.observability.logs import RequestLine, of_request, request_lines
 from kitsu.web.request import header
 
@@ -16,6 +18,7 @@ HEADER = b"x-request-id"
 _ACCEPTABLE = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")  # the id goes into logs and headers
 
 log = structlog.get_logger("kitsu.request")
+burst_log = BurstLog(log)
 
 
 class RequestLog:
@@ -50,7 +53,12 @@ class RequestLog:
             if not status:
                 raise
             # The response has begun and can't become an error. Without its end it breaks the connection.
-            log.warning("response interrupted", error=type(error).__name__, exc_info=error)
+            name = type(error).__name__
+            if is_unavailable(error):
+                cause, where = cause_of(error), place_of(error)
+                burst_log.warning("response interrupted", error=name, cause=cause, where=where)
+            else:
+                log.warning("response interrupted", error=name, exc_info=error)
         finally:
             of_request.reset(token)
             seconds = time.perf_counter() - started
