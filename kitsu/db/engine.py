@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import CursorResult, Executable, event
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
 from sqlalchemy.engine import URL, ExceptionContext
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 SERVER_GRACE_SECONDS = 0.2
@@ -98,6 +98,7 @@ def create_engine(
     event.listen(engine.sync_engine, "handle_error", _terminate_unresponsive)
     if timeouts is not None:
         event.listen(engine.sync_engine, "handle_error", _terminate_without_transaction)
+    event.listen(engine.sync_engine, "checkout", _refuse_closed)
     event.listen(engine.sync_engine, "checkout", _note_checkout)
     event.listen(engine.sync_engine, "checkin", _note_checkin)
     return engine
@@ -123,6 +124,12 @@ async def driver_connection(session: AsyncSession) -> asyncpg.Connection:
     """Return asyncpg's connection of a session whose transaction has begun, with its first statement."""
     connection = await session.connection()
     return (await connection.get_raw_connection()).driver_connection
+
+
+def _refuse_closed(connection: Any, _record: object, _proxy: object) -> None:
+    """Have the pool replace a connection that was closed while it was idle, as by a restart of the server."""
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError
 
 
 def _note_checkout(connection: Any, _record: object, _proxy: object) -> None:
