@@ -1,17 +1,32 @@
 """Rate limits, counted in the database, so that they hold across workers and restarts."""
 
+import asyncio
+from collections import Counter
 from collections.abc import Iterable
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from datetime import timedelta
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import msgspec
-from sqlalchemy import DateTime, Interval, bindparam, case, delete, func, literal_column, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import (
+    DateTime,
+    Integer,
+    Interval,
+    LargeBinary,
+    bindparam,
+    case,
+    column,
+    delete,
+    func,
+    literal_column,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kitsu.db.engine import execute_core
+from kitsu.db.errors import is_unavailable
 from kitsu.db.models import RateLimit
 from kitsu.db.statements import StatementRunner
 from kitsu.errors import RateLimited
@@ -36,6 +51,26 @@ class Allowance(msgspec.Struct, frozen=True):
 tightest_limit: ContextVar[Allowance | None] = ContextVar("tightest_limit", default=None)
 """The limit of the request with the fewest remaining hits, for the headers of the response."""
 
+
+class RequestHits(msgspec.Struct):
+    """What a request has counted."""
+
+    limiter: "RateLimiter"
+    keys: list[bytes]
+
+    def give_back(self) -> None:
+        """Take the hits back: the request failed for a reason that is not the client's."""
+        self.limiter.give_back(self.keys)
+        self.keys = []
+
+
+request_hits: ContextVar[RequestHits | None] = ContextVar("request_hits", default=None)
+
+GIVE_BACK_SECONDS = 1.0
+"""How long the limiter waits before it tries again to give hits back: the database may be away."""
+MAX_OWED = 10_000
+"""Subjects whose hits a worker remembers to give back."""
+
 # Hits beyond the limit do not prolong the window.
 _ended = RateLimit.ends_at <= func.clock_timestamp()
 _window = bindparam("window", type_=Interval)
@@ -53,24 +88,40 @@ _is_counter = RateLimit.key == bindparam("counter")
 _FORGET = delete(RateLimit).where(_is_counter)
 _REFUND = update(RateLimit).where(_is_counter).values(hits=func.greatest(RateLimit.hits - 1, literal_column("0")))
 
+_keys, _numbers = bindparam("keys", type_=ARRAY(LargeBinary)), bindparam("numbers", type_=ARRAY(Integer))
+_owed = (
+    func.unnest(_keys, _numbers)
+    .table_valued(column("key", LargeBinary), column("number", Integer), name="owed", joins_implicitly=True)
+    .render_derived()
+)
+_GIVE_BACK = (
+    update(RateLimit)
+    .where(RateLimit.key == _owed.c.key)
+    .values(hits=func.greatest(RateLimit.hits - _owed.c.number, literal_column("0")))
+)
+
 
 class RateLimiter:
     def __init__(self, runner: StatementRunner, policies: Iterable[Policy], *, enabled: bool) -> None:
         self._runner = runner
         self._policies = {policy.name: policy for policy in policies}
         self._enabled = enabled
+        self._owed: Counter[bytes] = Counter()
+        self._giving_back: asyncio.Task[None] | asyncio.TimerHandle | None = None
 
     async def hit(self, name: str, *subject: str) -> None:
         """Count a hit of this subject under a policy. Raises RateLimited."""
         if not self._enabled:
             return
         policy = self._policies[name]
-        parameters = {"key": _key(name, subject), "window": timedelta(seconds=policy.seconds), "limit": policy.limit}
+        key = _key(name, subject)
+        parameters = {"key": key, "window": timedelta(seconds=policy.seconds), "limit": policy.limit}
         hits, reset = await self._runner.write(_HIT, parameters)
         allowance = Allowance(policy, max(policy.limit - hits, 0), max(int(reset), 1))
         tightest = tightest_limit.get()
         if tightest is None or allowance.remaining < tightest.remaining:
             tightest_limit.set(allowance)
+        self._note_hit(key)
         if hits > policy.limit:
             raise RateLimited(retry_after=allowance.reset_seconds)
 
@@ -83,6 +134,38 @@ class RateLimiter:
         """Take one hit of this subject back, in the caller's transaction."""
         if self._enabled:
             await execute_core(session, _REFUND, {"counter": _key(name, subject)})
+
+    def _note_hit(self, key: bytes) -> None:
+        if (found := request_hits.get()) is None:
+            request_hits.set(RequestHits(self, [key]))
+        else:
+            found.keys.append(key)
+
+    def give_back(self, keys: Iterable[bytes]) -> None:
+        """Take hits back, as soon as the database responds."""
+        for key in keys:
+            if key in self._owed or len(self._owed) < MAX_OWED:
+                self._owed[key] += 1
+        if self._owed and self._giving_back is None:
+            self._start_giving_back()
+
+    def _start_giving_back(self) -> None:
+        # In an empty context: no request's log fields may leak into it.
+        self._giving_back = asyncio.create_task(self._give_back(), context=Context())
+
+    async def _give_back(self) -> None:
+        owed, self._owed = self._owed, Counter()
+        try:
+            await self._runner.write(_GIVE_BACK, {"keys": list(owed), "numbers": list(owed.values())})
+        except Exception as error:
+            if not is_unavailable(error):
+                raise
+            self._owed += owed
+        finally:
+            self._giving_back = None
+        if self._owed:
+            # A timer, since a task that sleeps would be reported at the end of the process.
+            self._giving_back = asyncio.get_running_loop().call_later(GIVE_BACK_SECONDS, self._start_giving_back)
 
 
 def plain_address(address: str) -> IPv4Address | IPv6Address:

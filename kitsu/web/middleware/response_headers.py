@@ -3,12 +3,13 @@
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from http import HTTPStatus
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from kitsu.domain.accounts.users import request_origin
-from kitsu.domain.rate_limits import tightest_limit
+from kitsu.domain.rate_limits import request_hits, tightest_limit
 from kitsu.web.request import PATH_PREFIX
 
 EXPOSED = b"ETag, Link, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID, X-Total-Count, X-Updated-Until"
@@ -58,6 +59,7 @@ class ResponseHeaders:
             await self._app(scope, receive, send)
             return
         tightest_limit.set(None)
+        request_hits.set(None)
         request = dict(scope["headers"])
         origin = _origin(scope["scheme"], request.get(b"host", b""), scope["server"])
         prefix: str = scope.get(PATH_PREFIX, "")  # type: ignore[assignment] # Kitsu's own
@@ -75,6 +77,8 @@ class ResponseHeaders:
                     headers.append(NO_STORE)
                 if scope["scheme"] == "https":
                     headers.append(HSTS)
+                if message["status"] == HTTPStatus.SERVICE_UNAVAILABLE and (hits := request_hits.get()) is not None:
+                    hits.give_back()
                 if (allowance := tightest_limit.get()) is not None:
                     policy = allowance.policy
                     headers += [
