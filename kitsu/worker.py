@@ -13,7 +13,8 @@ from kitsu.app import create_app
 from kitsu.observability.logs import configure_logs, request_lines
 from kitsu.observability.stall import StallGuard
 from kitsu.settings import load_settings
-from kitsu.web.connections import ClientTimeouts
+from kitsu.web.connections import ClientConnections
+from kitsu.web.draining import Draining
 
 PR_SET_PDEATHSIG = 1  # from sys/prctl.h of Linux
 
@@ -25,7 +26,9 @@ def serve_app() -> Litestar:
     configure_logs(settings.log_level)
     app = create_app(settings)
     # Not in create_app: these belong to the process, by its sockets, its timer and its standard output.
-    for part in (ClientTimeouts(), StallGuard(settings.worker_stall_seconds), request_lines):
+    connections = ClientConnections()
+    draining = Draining(app, connections)
+    for part in (connections, draining, StallGuard(settings.worker_stall_seconds), request_lines):
         app.on_startup.append(part.start)
         app.on_shutdown.append(part.stop)
     # Freeze start-up objects: a full collection over them blocks the event loop for about 100 ms.

@@ -6,17 +6,17 @@ without this option, such as macOS, have no limit.
 """
 
 import asyncio
+import ctypes
 import fcntl
 import os
-import signal
 import socket
 import struct
+import sys
 import termios
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 
 import structlog
 
@@ -26,35 +26,35 @@ STOP_READ_TIMEOUT_SECONDS = 2  # the limit while the worker stops, since it wait
 DROP_SECONDS = 0.2
 LISTENER_CHECK_SECONDS = 0.05
 LISTENER_CHECKS = 200
+SO_ATTACH_FILTER = 26  # from asm-generic/socket.h of Linux
+DROP_SYN = tuple(
+    # struct sock_filter of linux/filter.h: code, jumps if true and if false, operand.
+    struct.pack("@HBBI", *instruction)
+    for instruction in (
+        (0x30, 0, 0, 13),  # load the byte of the TCP header with the flags
+        (0x45, 0, 1, 0x02),  # if it has SYN
+        (0x06, 0, 0, 0),  # drop the packet
+        (0x06, 0, 0, 0xFFFFFFFF),  # otherwise accept it
+    )
+)
+"""A filter of the listening socket. A socket that is closed resets the connections that it has not accepted."""
 BYTES_ACKED = struct.Struct("@120xQ")  # `tcpi_bytes_acked` in `struct tcp_info` of linux/tcp.h
 
 log = structlog.get_logger("kitsu.connections")
 
 
-class ClientTimeouts:
-    """Limits how long clients may leave data unread, and shortens the limit when the process stops."""
+class ClientConnections:
+    """The connections of this process. Limits how long clients may leave data unread."""
 
     def __init__(self) -> None:
         self._tasks: list[asyncio.Task[None]] = []
         self._port: int | None = None
-        self._is_stopping = self._has_disconnected = False
+        self._has_disconnected = False
 
     async def start(self) -> None:
-        """Set the options of the listening socket, which Granian opens later, and wait for SIGTERM."""
-        if not hasattr(socket, "TCP_USER_TIMEOUT"):
-            return
-        loop = asyncio.get_running_loop()
-        self._tasks.append(loop.create_task(self._limit()))
-        # Granian has no hook for the beginning of a stop, but its handler of the signal is set by now.
-        before = signal.getsignal(signal.SIGTERM)
-
-        def stop(number: int, frame: FrameType | None) -> None:
-            if callable(before):
-                before(number, frame)
-            loop.call_soon_threadsafe(self.shorten)
-
-        signal.signal(signal.SIGTERM, stop)
-        signal.siginterrupt(signal.SIGTERM, False)  # noqa: FBT003 - takes no keyword
+        """Set the options of the listening socket, which Granian opens later."""
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            self._tasks.append(asyncio.create_task(self._limit()))
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -64,10 +64,27 @@ class ClientTimeouts:
             await asyncio.sleep(DROP_SECONDS)
 
     def shorten(self) -> None:
-        """Disconnect clients that read nothing for STOP_READ_TIMEOUT_SECONDS."""
-        if not self._is_stopping:
-            self._is_stopping = True
+        """Disconnect clients that read nothing for STOP_READ_TIMEOUT_SECONDS. Call it once, when the process stops."""
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
             self._tasks.append(asyncio.create_task(self._disconnect()))
+
+    def are_open(self) -> bool:
+        """Return whether clients are connected."""
+        for connection in _tcp_sockets():
+            with suppress(OSError):  # closed meanwhile, or listening
+                if connection.getsockname()[1] == self._port and connection.getpeername():
+                    return True
+        return False
+
+    def refuse_new(self) -> None:
+        """Ignore clients that begin to connect; they try again after a second, when this socket is closed."""
+        if sys.platform == "linux":
+            program = ctypes.create_string_buffer(b"".join(DROP_SYN))
+            address = struct.pack("@HP", len(DROP_SYN), ctypes.addressof(program))
+            for listener in _tcp_sockets():
+                with suppress(OSError):  # not every system for containers has such filters
+                    if listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                        listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, address)
 
     async def _limit(self) -> None:
         for _ in range(LISTENER_CHECKS):

@@ -4,7 +4,6 @@ import asyncio
 import ssl
 import time
 from collections import Counter
-from contextlib import suppress
 from itertools import count
 from typing import Any, NamedTuple, Self
 
@@ -26,6 +25,8 @@ class Result(NamedTuple):
     status: int
     """0: the connection failed or was closed before the response."""
     is_write: bool
+    is_cut: bool = False
+    """Whether there was a connection, and it ended without a response."""
 
 
 class Traffic:
@@ -105,10 +106,12 @@ class Traffic:
                 await self._send(client, "POST", "/watch/progress", json=body)
 
     async def _send(self, client: httpx.AsyncClient, method: str, path: str, **arguments: Any) -> int:
-        began, status = time.monotonic(), 0
-        with suppress(httpx.TransportError):
+        began, status, is_cut = time.monotonic(), 0, False
+        try:
             status = (await client.request(method, path, **arguments)).status_code
+        except httpx.TransportError as error:
+            is_cut = not isinstance(error, httpx.ConnectError)
         ended = time.monotonic()
-        self.results.append(Result(ended, ended - began, status, method == "POST"))
+        self.results.append(Result(ended, ended - began, status, method == "POST", is_cut))
         await asyncio.sleep(self._pause or (0 if status else 0.05))
         return status
