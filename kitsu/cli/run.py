@@ -19,6 +19,7 @@ from sqlalchemy.engine import URL
 
 from kitsu.cli.database import on_database, open_database
 from kitsu.cli.signals import unwinding_on_signals
+from kitsu.cli.web_workers import WorkerStarts
 from kitsu.cli.worker import WorkerProcess
 from kitsu.db import migrations
 from kitsu.domain.catalogue.importing import load_sample
@@ -115,7 +116,6 @@ def _serve(
     os.register_at_fork(after_in_child=partial(signal.signal, signal.SIGTERM, signal.SIG_DFL))
     server = Granian(
         "kitsu.worker:serve_app",
-        factory=True,
         address=address,
         port=settings.port,
         interface=Interfaces.ASGI,
@@ -134,6 +134,7 @@ def _serve(
         log_level=LogLevels(settings.log_level),
         log_dictconfig=stdlib_config(settings.log_level),
     )
+    starts = WorkerStarts(server, 0 if reload else settings.worker_memory_mb)
     with ExitStack() as stack:
         if settings.metrics_enabled:
             try:
@@ -143,4 +144,9 @@ def _serve(
         if worker:
             server.on_reload(worker.restart)
             stack.enter_context(worker.running())
-        server.serve()
+        try:
+            server.serve(target_loader=starts.load)
+        except SystemExit:
+            if starts.problem is None:
+                raise
+            raise click.ClickException(starts.problem) from None

@@ -158,7 +158,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     workers: Annotated[int, parsers.integer(1, 256)] = 1
     """Worker processes; one or two per core."""
     worker_memory_mb: Annotated[int, parsers.integer(0, 65_536, "MB")] = 512
-    """Memory above which a worker is replaced; 0: no limit."""
+    """Memory above which a worker is replaced; 0: no limit. Less than each worker takes is refused at start."""
     worker_stall_seconds: Annotated[int, parsers.integer(0, 3600, "seconds")] = 20
     """Time after which a worker with a blocked event loop logs its stacks and is replaced; 0: never (debugger)."""
     body_timeout_seconds: Annotated[int, parsers.integer(1, 600, "seconds")] = 10
