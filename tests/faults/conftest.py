@@ -17,9 +17,12 @@ from sqlalchemy.engine import URL
 
 from kitsu.db.embedded import shared_server
 from tests.cli.process import SECRET_KEY, Process, kitsu, server_folder, until
+from tests.faults.rows import Outcomes
 from tests.faults.traffic import CREDENTIALS
 
 ANIME = 20_000
+
+outcomes = Outcomes()
 
 
 class Postgres:
@@ -144,8 +147,27 @@ async def busy_connections(postgres: Postgres, *, within: float = 5) -> int:
 
 
 def report(figures: str) -> None:
-    """Print the figures of a test."""
+    """Print the figures of a test, now and in the table at the end."""
     print(figures, flush=True)  # noqa: T201
+    outcomes.add_figures(_name_of(os.environ["PYTEST_CURRENT_TEST"].partition(" ")[0]), figures)
+
+
+def _name_of(node_id: str) -> str:
+    return node_id.rpartition("::")[2].partition("[")[0]
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Note the outcome of each test of this folder."""
+    if report.when == "call" or not report.passed:
+        outcomes.add(_name_of(report.nodeid), report.outcome)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the outcome of each row, in a run of the tests of faults."""
+    if config.option.markexpr == "faults":
+        terminalreporter.section("faults")
+        for line in outcomes.lines():
+            terminalreporter.line(line)
 
 
 def kill_all(running: Process) -> None:

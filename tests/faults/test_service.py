@@ -28,6 +28,8 @@ STOPS = 5
 DISCONNECTS = 1000
 SLOW_CLIENTS = 500
 """Of each kind."""
+SMALL_SECONDS = 0.25
+"""Shorter times vary by chance: the clients share the processors, and one of their event loops looks at all sockets."""
 
 
 async def test_killed_service_loses_no_acknowledged_write(postgres: Postgres, anime: list[str], tmp_path: Path) -> None:
@@ -168,6 +170,7 @@ async def test_clients_with_incomplete_requests_are_disconnected_and_delay_no_ot
         assert not open_connections
         assert max(ended.values()) < 13
         assert set(traffic.statuses()) <= {200, 201}
+        assert p99_during <= max(2 * p99_before, SMALL_SECONDS)
         assert traffic.slowest(since) < 2
 
 
