@@ -134,7 +134,7 @@ class _Body:
 
     async def drain(self) -> None:
         """Read the rest of a small body: the server closes connections with unread bodies, which can cut a response."""
-        with suppress(TimeoutError):
+        with suppress(TimeoutError), released_slot():
             async with asyncio.timeout(DRAIN_SECONDS):
                 while not self.is_complete and self._size <= SMALL_BODY_BYTES:
                     message: Any = await self._receive()

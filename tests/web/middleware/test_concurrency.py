@@ -149,6 +149,22 @@ async def test_slow_uploads_and_password_checks_hold_no_slots(client: httpx.Asyn
     assert value(await scrape(client), "kitsu_http_requests_in_flight") == 0
 
 
+async def test_errors_that_wait_for_the_rest_of_a_body_hold_no_slots(client: httpx.AsyncClient) -> None:
+    is_over = asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        await is_over.wait()
+        yield b"{}"
+
+    slow = [asyncio.create_task(client.post("/favorites", content=body())) for _ in range(3 * AT_ONCE)]
+    await run_other_tasks()
+    assert (await client.get("/releases?limit=2")).status_code == 200
+    assert not any(each.done() for each in slow)
+    is_over.set()
+    assert Counter([(await task).status_code for task in slow]) == {401: len(slow)}
+    assert value(await scrape(client), "kitsu_http_requests_in_flight") == 0
+
+
 async def test_slow_readers_of_streams_hold_no_slots(client: httpx.AsyncClient) -> None:
     tokens = (await client.post("/auth/register", json=CREDENTIALS)).json()
     app: Any = client._transport.app  # type: ignore[attr-defined] # noqa: SLF001 - httpx reads responses at once
