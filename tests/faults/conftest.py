@@ -114,7 +114,10 @@ def anime(postgres: Postgres) -> list[str]:
 
 @contextmanager
 def service(folder: Path, database: URL, **settings: str) -> Iterator[Process]:
-    """Run the service with two workers and without cached responses. Fails on a 500 or a secret in its output."""
+    """Run the service with two workers and without cached responses.
+
+    Fails on a 500, a traceback or a secret in its output.
+    """
     variables: dict[str, Any] = {"WORKERS": "2", "CATALOGUE_MEMORY_MB": "0", "RATE_LIMIT_ENABLED": "false"} | settings
     with kitsu(folder, "serve", database=database, **variables) as running:
         running.serves()
@@ -124,6 +127,7 @@ def service(folder: Path, database: URL, **settings: str) -> Iterator[Process]:
         for secret in (*CREDENTIALS.values(), SECRET_KEY, "Bearer "):
             assert secret not in written
         assert '"status":500' not in written
+        assert "Traceback" not in written
 
 
 def workers(running: Process) -> list[psutil.Process]:
