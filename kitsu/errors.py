@@ -129,7 +129,7 @@ class RequestTimeout(AppError, status=408, code="REQUEST_TIMEOUT", message="The 
 
 
 class Conflict(AppError, status=409, code="CONFLICT_ERROR", message="Conflict"):
-    """The resource exists already."""
+    """The resource exists already, or the user has as many as allowed."""
 
 
 class PreconditionFailed(
@@ -179,8 +179,8 @@ class InvalidRequest(AppError, status=422, code="VALIDATION_ERROR", message="Req
 class RateLimited(AppError, status=429, code="RATE_LIMITED", message="Too many requests"):
     """The client sent too many requests of one kind."""
 
-    def __init__(self, retry_after: int) -> None:
-        super().__init__()
+    def __init__(self, retry_after: int, message: str | None = None) -> None:
+        super().__init__(message)
         self.headers = {"Retry-After": str(retry_after)}
 
 

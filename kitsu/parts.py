@@ -10,6 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from kitsu import __version__
 from kitsu.db.engine import Timeouts, create_engine, engine_states
@@ -21,6 +22,8 @@ from kitsu.domain.accounts.challenges import Challenges
 from kitsu.domain.accounts.context import AccountContext, SecondFactorRules
 from kitsu.domain.accounts.external_sign_in import SignInLinkReader
 from kitsu.domain.accounts.invitations import InvitationReader, InvitationRules
+from kitsu.domain.accounts.login_limits import LoginLimiter
+from kitsu.domain.accounts.login_rules import LoginPolicies
 from kitsu.domain.accounts.oidc_flows import OIDCFlows
 from kitsu.domain.accounts.passwords import PasswordHasher
 from kitsu.domain.accounts.sessions import SessionReader, SessionRules
@@ -46,6 +49,7 @@ from kitsu.domain.rate_limits import Policy, RateLimiter
 from kitsu.domain.viewer import collections, favorites, library, plays, views, watch_progress
 from kitsu.domain.viewer.anilist_page import AniListPage
 from kitsu.domain.viewer.exports import Exporter
+from kitsu.domain.viewer.limits import ViewerLimits
 from kitsu.domain.viewer.list_import.importing import ListImporter
 from kitsu.domain.viewer.list_import.runs import LibraryImportReader
 from kitsu.domain.viewer.moderation import PublicCollectionReader
@@ -98,7 +102,7 @@ class Parts(dict[type, Any]):
         self.listener = CatalogueListener(url, self.cache, self.timeouts) if settings.catalogue_memory_mb else None
         media = MediaStore(settings.media_url, settings.media_s3_endpoint)
         self.files = AvatarFiles(media, OrphanFiles(self.engine, media))
-        self.accounts = _account_context(settings, self.runner, self.files.orphans)
+        self.accounts = _account_context(settings, self.engine, self.runner, self.files.orphans)
         self.sessions = SessionReader(
             self.runner, self.accounts.access_tokens, require_second_factor=settings.require_admin_second_factor
         )
@@ -108,7 +112,8 @@ class Parts(dict[type, Any]):
         users = UserReader(self.runner, self.accounts.media_url)
         anime_reader = anime.AnimeReader(self.runner)
         statistics = StatisticsReader(self.runner)
-        recorder = watch_progress.WatchProgressRecorder(self.runner, self.engine)
+        own_limits = ViewerLimits(settings.max_collections, settings.max_collection_anime, settings.max_plays)
+        recorder = watch_progress.WatchProgressRecorder(self.runner, self.engine, own_limits)
         parts = [
             *(self.runner, self.accounts, self.accounts.access_tokens, self.accounts.session_rules),
             *(_oidc_flows(settings, self.runner), SignInLinkReader(self.runner)),
@@ -131,7 +136,7 @@ class Parts(dict[type, Any]):
             *(ScheduleReader(self.runner, ZoneInfo(settings.schedule_timezone)), EpisodeSourceReader(self.runner)),
             AniListPage(self.runner),
             *(recorder, BatchRecorder(self.engine, recorder), plays.PlayReader(self.runner)),
-            views.ViewRecorder(self.runner, self.engine),
+            *(own_limits, views.ViewRecorder(self.runner, self.engine, own_limits)),
             *(statistics, ProfileReader(self.runner, users, statistics)),
             HealthReader(self.engine, self.runner, media),
             *(OverviewReader(self.runner), DailyNumbersReader(self.runner), MissedSearches(self.runner)),
@@ -229,10 +234,15 @@ def _oidc_flows(settings: Settings, runner: StatementRunner) -> OIDCFlows:
     )
 
 
-def _account_context(settings: Settings, runner: StatementRunner, orphans: OrphanFiles) -> AccountContext:
-    policies = [
+def _account_context(
+    settings: Settings, engine: AsyncEngine, runner: StatementRunner, orphans: OrphanFiles
+) -> AccountContext:
+    logins = LoginPolicies(
         Policy("login", *settings.rate_limit_login),
         Policy("login-address", *settings.rate_limit_login_address),
+        Policy("login-account", *settings.rate_limit_login_account),
+    )
+    policies = [
         Policy("second-factor", *settings.rate_limit_second_factor),
         Policy("register", *settings.rate_limit_register),
         Policy("refresh", *settings.rate_limit_refresh),
@@ -240,23 +250,31 @@ def _account_context(settings: Settings, runner: StatementRunner, orphans: Orpha
         Policy("search", *settings.rate_limit_search),
         Policy("suggest", *settings.rate_limit_suggest),
         Policy("avatar", *settings.rate_limit_avatar),
+        Policy("session", *settings.rate_limit_session),
+        Policy("idempotency", *settings.rate_limit_idempotency),
         Policy("mail", *settings.rate_limit_mail),
         Policy("mail-address", *settings.rate_limit_mail_address),
     ]
+    lifetime = timedelta(days=settings.refresh_token_expire_days)
     challenges = partial(Challenges, settings.secret_key, settings.algorithm)
     return AccountContext(
         runner=runner,
         hasher=PasswordHasher(threads=settings.password_threads, queue=settings.password_queue),
         limiter=RateLimiter(runner, policies, enabled=settings.rate_limit_enabled),
+        login_limits=LoginLimiter(engine, runner, logins, enabled=settings.rate_limit_enabled),
         access_tokens=AccessTokens(
             secret_key=settings.secret_key, algorithm=settings.algorithm, minutes=settings.access_token_expire_minutes
         ),
         admin_tokens=admin_tokens(settings.secret_key, settings.algorithm),
         session_rules=SessionRules(
-            lifetime=timedelta(days=settings.refresh_token_expire_days),
+            lifetime=lifetime,
             leeway=timedelta(seconds=settings.refresh_leeway_seconds),
             same_child=settings.refresh_retry == "same",
             secret_key=settings.secret_key,
+            max_sessions=settings.max_sessions,
+            max_tokens=max(
+                settings.max_refresh_tokens, 2 * lifetime // timedelta(minutes=settings.access_token_expire_minutes)
+            ),
         ),
         orphans=orphans,
         media_url=settings.media_public_url or (f"{settings.public_url}/media" if settings.public_url else None),

@@ -174,7 +174,7 @@ async def module_database(server: URL, template: URL) -> AsyncIterator[URL]:
 @pytest.fixture
 async def accountless(module_database: URL) -> URL:
     """Delete the accounts, counters of rate limits and jobs of the test before."""
-    tables = ("users", "rate_limits", "admin_actions", "account_tokens", "pgqueuer")
+    tables = ("users", "rate_limits", "login_counters", "admin_actions", "account_tokens", "pgqueuer")
     await execute(module_database, *(f"DELETE FROM {table}" for table in tables))
     return module_database
 

@@ -15,6 +15,7 @@ from kitsu.admin.navigation import PATH, url
 from kitsu.domain.accounts.admin_sessions import AdminIdentity, AdminSessions
 from kitsu.errors import Forbidden, Unauthorized
 from kitsu.observability.logs import of_request
+from kitsu.web.request import body_owner
 
 COOKIE = "kitsu_admin"
 SIGN_IN = "/sign-in"
@@ -86,6 +87,7 @@ class AdminAuthentication:
         identity = await self._sessions.identify(token)
         request.scope["user"] = identity
         of_request.set({**of_request.get(), "by": str(identity.user_id)})
+        body_owner.set(identity.user_id)
         path = request.scope["path"]
         if identity.waits_for("edit:catalogue"):
             if path.rstrip("/") != SIGN_OUT and not f"{path}/".startswith(f"{SECOND_FACTOR}/"):

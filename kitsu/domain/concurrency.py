@@ -12,6 +12,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
+from uuid import UUID
+from weakref import WeakValueDictionary
 
 from kitsu.db.engine import checked_out
 from kitsu.deadlines import Deadline, Deadlines
@@ -160,3 +162,14 @@ class released_slot:  # noqa: N801 - used like a function, and cheaper than a ge
             slot.deadline.ends_at = self._ends_at + slot.loop.time() - self._began
         slot.limiter.in_flight += 1  # even beyond the limit
         slot.is_released = False
+
+
+class UserLocks:
+    """A lock for each user: requests of one user wait for each other, before they wait for something that all share."""
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()  # of those in use
+
+    def of(self, user_id: UUID) -> asyncio.Lock:
+        """Return the lock of a user."""
+        return self._locks.setdefault(user_id, asyncio.Lock())

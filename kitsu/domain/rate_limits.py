@@ -7,6 +7,7 @@ from contextvars import Context, ContextVar
 from datetime import timedelta
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Any
 
 import msgspec
 from sqlalchemy import (
@@ -23,12 +24,13 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, insert
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from kitsu.db.engine import execute_core
 from kitsu.db.errors import is_unavailable
 from kitsu.db.models import RateLimit
 from kitsu.db.statements import StatementRunner
+from kitsu.domain.mapping import Rows
 from kitsu.errors import RateLimited
 
 
@@ -75,18 +77,23 @@ MAX_OWED = 10_000
 _ended = RateLimit.ends_at <= func.clock_timestamp()
 _window = bindparam("window", type_=Interval)
 _statement = insert(RateLimit).values(
-    key=bindparam("key"), hits=1, ends_at=func.clock_timestamp(type_=DateTime(timezone=True)) + _window
+    key=bindparam("counter"),
+    hits=bindparam("weight"),
+    ends_at=func.clock_timestamp(type_=DateTime(timezone=True)) + _window,
 )
-_HIT = _statement.on_conflict_do_update(
+HIT = _statement.on_conflict_do_update(
     index_elements=[RateLimit.key],
     set_={
-        "hits": case((_ended, 1), else_=func.least(RateLimit.hits + 1, bindparam("limit") + 1)),
+        "hits": case(
+            (_ended, bindparam("weight")),
+            else_=func.least(RateLimit.hits + bindparam("weight"), bindparam("limit") + 1),
+        ),
         "ends_at": case((_ended, func.clock_timestamp() + _window), else_=RateLimit.ends_at),
     },
 ).returning(RateLimit.hits, func.ceil(func.extract("epoch", RateLimit.ends_at - func.clock_timestamp())).label("reset"))
+"""Counts a hit; also as a part of a larger statement. For `RateLimiter`."""
 _is_counter = RateLimit.key == bindparam("counter")
 _FORGET = delete(RateLimit).where(_is_counter)
-_REFUND = update(RateLimit).where(_is_counter).values(hits=func.greatest(RateLimit.hits - 1, literal_column("0")))
 
 _keys, _numbers = bindparam("keys", type_=ARRAY(LargeBinary)), bindparam("numbers", type_=ARRAY(Integer))
 _owed = (
@@ -109,31 +116,47 @@ class RateLimiter:
         self._owed: Counter[bytes] = Counter()
         self._giving_back: asyncio.Task[None] | asyncio.TimerHandle | None = None
 
+    @property
+    def is_enabled(self) -> bool:
+        """Whether hits count."""
+        return self._enabled
+
     async def hit(self, name: str, *subject: str) -> None:
         """Count a hit of this subject under a policy. Raises RateLimited."""
-        if not self._enabled:
-            return
+        if self._enabled:
+            policy = self._policies[name]
+            row = await self._runner.write(HIT, _parameters(policy, subject, 1))
+            self._note_hit(counter_key(name, *subject))
+            self._check(policy, row)
+
+    async def hit_in(
+        self,
+        connection: AsyncConnection,
+        statement: Rows,
+        values: dict[str, Any],
+        name: str,
+        *subject: str,
+        weight: int,
+    ) -> None:
+        """Count a hit that counts for several, by a statement with `HIT`, in the caller's transaction.
+
+        Raises RateLimited.
+        """
         policy = self._policies[name]
-        key = _key(name, subject)
-        parameters = {"key": key, "window": timedelta(seconds=policy.seconds), "limit": policy.limit}
-        hits, reset = await self._runner.write(_HIT, parameters)
-        allowance = Allowance(policy, max(policy.limit - hits, 0), max(int(reset), 1))
-        tightest = tightest_limit.get()
-        if tightest is None or allowance.remaining < tightest.remaining:
-            tightest_limit.set(allowance)
-        self._note_hit(key)
+        result = await connection.execute(statement, values | _parameters(policy, subject, weight))
+        self._check(policy, result.one())
+
+    def _check(self, policy: Policy, row: Any) -> None:
+        hits, reset = row
+        reset_seconds = max(int(reset), 1)
+        note_allowance(Allowance(policy, max(policy.limit - hits, 0), reset_seconds))
         if hits > policy.limit:
-            raise RateLimited(retry_after=allowance.reset_seconds)
+            raise RateLimited(retry_after=reset_seconds)
 
     async def forget(self, session: AsyncSession, name: str, *subject: str) -> None:
         """Take all hits of this subject back, in the caller's transaction."""
         if self._enabled:
-            await execute_core(session, _FORGET, {"counter": _key(name, subject)})
-
-    async def refund(self, session: AsyncSession, name: str, *subject: str) -> None:
-        """Take one hit of this subject back, in the caller's transaction."""
-        if self._enabled:
-            await execute_core(session, _REFUND, {"counter": _key(name, subject)})
+            await execute_core(session, _FORGET, {"counter": counter_key(name, *subject)})
 
     def _note_hit(self, key: bytes) -> None:
         if (found := request_hits.get()) is None:
@@ -168,6 +191,13 @@ class RateLimiter:
             self._giving_back = asyncio.get_running_loop().call_later(GIVE_BACK_SECONDS, self._start_giving_back)
 
 
+def note_allowance(allowance: Allowance) -> None:
+    """Show what is left of a policy in the headers of the response, unless less is left of another one."""
+    tightest = tightest_limit.get()
+    if tightest is None or allowance.remaining < tightest.remaining:
+        tightest_limit.set(allowance)
+
+
 def plain_address(address: str) -> IPv4Address | IPv6Address:
     """Parse an address, and unwrap an IPv4 address mapped to IPv6. Raises ValueError."""
     ip = ip_address(address)
@@ -183,5 +213,11 @@ def network_of(address: str) -> str:
     return str(ip_network(f"{ip}/64", strict=False)) if ip.version == 6 else str(ip)
 
 
-def _key(name: str, subject: tuple[str, ...]) -> bytes:
+def _parameters(policy: Policy, subject: tuple[str, ...], weight: int) -> dict[str, Any]:
+    window = timedelta(seconds=policy.seconds)
+    return {"counter": counter_key(policy.name, *subject), "window": window, "limit": policy.limit, "weight": weight}
+
+
+def counter_key(name: str, *subject: str) -> bytes:
+    """Return the key under which hits are counted, which does not tell the subject."""
     return sha256("\0".join((name, *subject)).encode()).digest()

@@ -100,7 +100,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rate_limit_login: parsers.Rate = (5, 900)
     """Wrong passwords for one e-mail from one address."""
     rate_limit_login_address: parsers.Rate = (40, 900)
-    """Wrong passwords for any e-mail from one address."""
+    """E-mails for which one address sends wrong passwords."""
+    rate_limit_login_account: parsers.Rate = (10, 900)
+    """Wrong passwords for one e-mail from all addresses. Beyond it each further address waits before its first try, 1 s
+    and then twice as long each time, up to 300 s; those at which the user is or was signed in don't."""
     rate_limit_second_factor: parsers.Rate = (5, 900)
     """Wrong codes of a second factor for one account, from all addresses."""
     rate_limit_register: parsers.Rate = (100, 3600)
@@ -119,8 +122,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Mails with a link for one account or address."""
     rate_limit_mail_address: parsers.Rate = (300, 3600)
     """Requests for such mails, and uses of their links, from one address."""
+    rate_limit_session: parsers.Rate = (1000, 3600)
+    """Logins of one user."""
+    rate_limit_idempotency: parsers.Rate = (20_000, 86_400)
+    """Reports of one user with a new Idempotency-Key: their responses are stored for a day. A batch counts its reports.
+    """
     trusted_proxies: parsers.Networks = ()
     """Proxies whose X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host are trusted."""
+    max_sessions: Annotated[int, parsers.integer(1, 100_000), Shown("Limits of what one user stores")] = 100
+    """Active sessions of a user; a login beyond them ends the one that was used longest ago. As many ended ones are
+    stored."""
+    max_refresh_tokens: Annotated[int, parsers.integer(100, 1_000_000)] = 3000
+    """Refresh tokens of a session that have not expired; with more the session ends. It is raised to twice the number
+    that a client has which refreshes every ACCESS_TOKEN_EXPIRE_MINUTES."""
+    max_collections: Annotated[int, parsers.integer(0, 1_000_000)] = 1000
+    """Collections of a user."""
+    max_collection_anime: Annotated[int, parsers.integer(0, 10_000_000)] = 20_000
+    """Anime in all collections of a user together."""
+    max_plays: Annotated[int, parsers.integer(0, 2_000_000_000)] = 200_000
+    """Plays in the history of a user, one for each time that an episode was watched."""
     media_url: Annotated[parsers.MediaURL, Shown("Avatars")] = "file://./uploads"
     """Where avatars are stored."""
     media_s3_endpoint: parsers.WebURL = None

@@ -9,7 +9,7 @@ from litestar.types import ASGIApp
 from kitsu.domain.accounts.sessions import SessionReader
 from kitsu.errors import Unauthorized
 from kitsu.observability.logs import of_request
-from kitsu.web.request import header
+from kitsu.web.request import body_owner, header
 
 PUBLIC: dict[str, Any] = {"public": True}
 """`opt` of a handler that is open to all clients: it ignores the token."""
@@ -40,4 +40,5 @@ class AuthenticationMiddleware(AbstractAuthenticationMiddleware):
                 return AuthenticationResult(user=None, auth=None)
             raise
         of_request.set({**of_request.get(), "by": str(identity.user_id)})
+        body_owner.set(identity.user_id)
         return AuthenticationResult(user=identity, auth=token.strip())

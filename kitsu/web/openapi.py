@@ -19,6 +19,7 @@ from litestar.types.internal_types import PathParameterDefinition
 from kitsu import __version__
 from kitsu.errors import AppError, ErrorBody, InvalidRequest, RateLimited, ServiceUnavailable
 from kitsu.web.openapi_schemas import add_examples, complete_schemas, describe_success
+from kitsu.web.request import MAX_BODY_BYTES
 
 DESCRIPTION = """\
 The REST API of an anime catalogue and tracking site.
@@ -203,6 +204,8 @@ def _errors_of(operation: dict[str, Any], handler: HTTPRouteHandler) -> Iterator
         implied.add(422)
     if "requestBody" in operation:
         implied |= {408, 413, 415}
+        if handler.opt.get("idempotent") or (handler.resolve_request_max_body_size() or 0) > MAX_BODY_BYTES:
+            implied.add(429)  # many keys, or several large bodies, of one user
     yield from (_BY_STATUS[status] for status in implied - declared.keys())
 
 

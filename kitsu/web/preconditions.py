@@ -9,6 +9,7 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import HeaderParameter
 
 from kitsu.domain.idempotency import IdempotentRequest
+from kitsu.domain.rate_limits import RateLimiter
 from kitsu.domain.versions import Expected, content_tag, version_tag
 from kitsu.errors import InvalidRequest
 from kitsu.web.openapi import documented_header, parameter
@@ -50,15 +51,22 @@ EXPECTED = {"expected": Provide(provide_expected, sync_to_thread=False)}
 IfMatch = NamedDependency[Expected | None]
 
 
-def idempotent_request(request: Request[Any, Any, Any], body: msgspec.Struct) -> IdempotentRequest | None:
-    """Return the request that `Idempotency-Key` names, or None without the header. Raises InvalidRequest."""
+def idempotent_request(
+    request: Request[Any, Any, Any], body: msgspec.Struct, reports: int = 1
+) -> IdempotentRequest | None:
+    """Return the request that `Idempotency-Key` names, or None without the header. Raises InvalidRequest.
+
+    `reports` is their number in the body: so many results are in the response, which is stored.
+    """
     # Not a header parameter: that takes 10 µs of each request, and most have no key.
     key = header(request.scope, b"idempotency-key")
     if key is None:
         return None
     if not 1 <= len(key) <= 255:
         raise InvalidRequest([{"field": "Idempotency-Key", "message": "Must have 1 to 255 characters"}])
-    return IdempotentRequest.of(key.decode("latin-1"), request.scope["path_template"], body)
+    limiter: RateLimiter = request.app.state.parts[RateLimiter]
+    path = request.scope["path_template"]
+    return IdempotentRequest.of(key.decode("latin-1"), path, body, reports=reports, limiter=limiter)
 
 
 def tagged(body: Any) -> Response[Any]:

@@ -5,8 +5,10 @@ import math
 import zlib
 from codecs import BOM_UTF8
 from collections.abc import AsyncGenerator
+from contextvars import ContextVar
 from itertools import chain
 from typing import Any, TypeVar
+from uuid import UUID
 
 import msgspec
 from litestar import Request
@@ -22,6 +24,9 @@ MAX_BODY_BYTES = 64 * 1024  # the default limit of a body; handlers of larger on
 
 PATH_PREFIX = "kitsu_path_prefix"
 """Key in the scope of what proxies have removed from the beginning of the path."""
+body_owner: ContextVar[UUID | None] = ContextVar("body_owner", default=None)
+"""The authenticated user who sends the body of the request. The layer that limits bodies does not see the user in the
+scope of a mounted application."""
 MAX_LEVELS = 900
 """Of lists and objects in a JSON body. Python's own limit depends on its version: 3.12 reads 1,000 levels."""
 
@@ -49,15 +54,19 @@ class StrictRequest(Request[UserT, Any, State]):
             announced = header(self.scope, b"content-length") or b""
             if announced.isdigit() and int(announced) > limit:
                 raise PayloadTooLarge
-            pieces, size, more = [], 0, True
-            while more:
-                message: Any = await self.receive()
-                size += len(message["body"])
-                if size > limit:
-                    raise PayloadTooLarge
-                pieces.append(message["body"])
-                more = message.get("more_body", False)
-            body = b"".join(pieces)
+            pieces: list[bytes] = []
+            size, more = 0, True
+            try:
+                while more:
+                    message: Any = await self.receive()
+                    size += len(message["body"])
+                    if size > limit:
+                        raise PayloadTooLarge
+                    pieces.append(message["body"])
+                    more = message.get("more_body", False)
+                body = b"".join(pieces)
+            finally:
+                pieces.clear()  # an error's traceback has this frame, until the garbage collector finds it
             encoding = header(self.scope, b"content-encoding")
             self.whole_body = body if encoding is None else _decompressed(body, encoding, limit)
         return self.whole_body

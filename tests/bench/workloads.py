@@ -70,7 +70,7 @@ async def prepare_workloads(url: URL) -> dict[str, Workload]:
 
     no_filters = dict.fromkeys(("type", "status", "year", "season", "genres"))
     pages = [{"user_id": user, "limit": 21, "offset": 0} for user in users]
-    report = {"new_id": NEW, "new_play_id": NEW, "new_watched_at": None}
+    report = {"new_id": NEW, "new_play_id": NEW, "new_watched_at": None, "new_most_plays": 200_000}
     position = {"new_episode": 3, "new_position_seconds": 9, "new_progress_percent": None, **report}
     workloads = [
         workload(

@@ -147,13 +147,16 @@ FROM users u, (VALUES
 INSERT INTO refresh_tokens (session_id, generation, token_hash, expires_at)
 SELECT id, 1, id::text, expires_at FROM auth_sessions;
 INSERT INTO refresh_tokens (session_id, generation, token_hash, expires_at, used_at)
-SELECT id, -n, 'spent' || n, now() - interval '31 days', now() - interval '40 days'
+SELECT id, -n, 'spent' || n, now() - interval '1 hour', now() - interval '14 days'
 FROM auth_sessions, generate_series(1, {MANY}) n WHERE ip = 'living';
 INSERT INTO refresh_tokens (session_id, generation, token_hash, expires_at, used_at)
-SELECT id, 0, 'young', now() - interval '29 days', now() - interval '40 days' FROM auth_sessions WHERE ip = 'living';
+SELECT id, 0, 'young', now() + interval '1 hour', now() - interval '13 days' FROM auth_sessions WHERE ip = 'living';
+INSERT INTO refresh_tokens (session_id, generation, token_hash, expires_at, used_at)
+SELECT id, 0, 'spent', now() - interval '1 hour', now() - interval '14 days' FROM auth_sessions WHERE ip = 'revoked';
 INSERT INTO rate_limits SELECT decode(lpad(to_hex(n), 8, '0'), 'hex'), 1, now() - interval '1 second'
 FROM generate_series(1, {MANY}) n;
 INSERT INTO rate_limits VALUES ('living', 1, now() + interval '1 hour');
+INSERT INTO login_counters (key, ends_at) VALUES ('living', now() + interval '1 hour'), ('old', now());
 INSERT INTO tombstones (id, user_id, kind, deleted_at)
 SELECT gen_random_uuid(), id, 'favorites', now() - days * interval '1 day'
 FROM users, (VALUES (29), (31)) AS ago (days);
@@ -198,14 +201,17 @@ async def test_purge_deletes_old_rows_in_batches(database: URL, tmp_path: Path) 
     assert output == (
         f"Removed {MANY + BATCH:,} sessions, {MANY:,} refresh tokens, 1 account tokens, 1 challenges, "
         "1 unconfirmed totp, 1 tombstones, 1 idempotency keys, 1 merged rows, "
-        f"1 missed searches, {MANY:,} counters, 0 sign in flows, 1 unfinished imports, 1 library imports, "
-        f"1 failed jobs, {MANY:,} job log lines, 0 stray files.\n"
+        f"1 missed searches, {MANY:,} counters, 1 login counters, 0 sign in flows, "
+        f"1 unfinished imports, 1 library imports, 1 failed jobs, {MANY:,} job log lines, 0 stray files.\n"
     )
     left = await fetch(database, "SELECT ip FROM auth_sessions ORDER BY ip")
     assert left == [("expired",), ("living",), ("revoked",)]
     tokens = "SELECT ip, t.generation FROM refresh_tokens t JOIN auth_sessions ON id = session_id ORDER BY 1, 2"
-    assert await fetch(database, tokens) == [("expired", 1), ("living", 0), ("living", 1), ("revoked", 1)]
-    assert await fetch(database, "SELECT key FROM rate_limits") == [(b"living",)]
+    # A revoked session keeps all, for the response "revoked".
+    kept = [("expired", 1), ("living", 0), ("living", 1), ("revoked", 0), ("revoked", 1)]
+    assert await fetch(database, tokens) == kept
+    for table in ("rate_limits", "login_counters"):
+        assert await fetch(database, f"SELECT key FROM {table}") == [(b"living",)]
     assert await fetch(database, "SELECT email FROM users") == [
         (f"{name}@{domain}.org",) for name, domain in (("a", "x"), ("old", "y"), ("new", "y"), ("confirmed", "y"))
     ]
@@ -223,9 +229,8 @@ async def test_purge_deletes_old_rows_in_batches(database: URL, tmp_path: Path) 
     assert await fetch(database, "SELECT entrypoint FROM pgqueuer ORDER BY 1") == [("failed29",), ("queued31",)]
     assert (await invoked(tmp_path, "purge", database=database))[1] == (
         "Removed 0 sessions, 0 refresh tokens, 0 account tokens, 0 challenges, 0 unconfirmed totp, 0 tombstones, "
-        "0 idempotency keys, 0 merged rows, 0 missed searches, 0 counters, 0 sign in flows, 0 unfinished imports, "
-        "0 library imports, "
-        "0 failed jobs, 0 job log lines, 0 stray files.\n"
+        "0 idempotency keys, 0 merged rows, 0 missed searches, 0 counters, 0 login counters, 0 sign in flows, "
+        "0 unfinished imports, 0 library imports, 0 failed jobs, 0 job log lines, 0 stray files.\n"
     )
 
 

@@ -38,6 +38,10 @@ ROWS: dict[str, tuple[str, ...]] = {
     ),
     "ten times the load that the service can serve": ("test_tenfold_load_is_served_at_capacity_and_the_rest_gets_503",),
     "a storm of logins": ("test_storm_of_logins_leaves_reads_half_of_their_throughput",),
+    "one user sends large bodies slowly, again and again": (
+        "test_slow_large_bodies_of_one_user_refuse_no_upload_of_others",
+    ),
+    "one user writes without end": ("test_rows_of_one_user_stop_at_their_limits",),
     "client hangs up mid-request, 1,000 times": ("test_disconnected_clients_leave_no_connection_or_error",),
     "300 clients ask for their export and read nothing": (
         "test_users_that_read_nothing_of_their_export_are_disconnected",

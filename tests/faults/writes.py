@@ -16,6 +16,7 @@ NOT_OF_USERS = {
     "alembic_version", "anime", "anime_titles", "title_words", "external_ids", "releases", "episodes",
     "catalogue_imports", "catalogue_changes", "anime_merges", "merged_rows", "import_reviews", "import_runs",
     "import_chunks", "command_runs", "schedules", "missed_searches", "daily_numbers", "rate_limits", "stray_files",
+    "login_counters",
     "pgqueuer_schedules", "pgqueuer_statistics",
 }  # fmt: skip
 """Tables without rows of users, or with rows that a request commits before its own transaction."""

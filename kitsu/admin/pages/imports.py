@@ -20,7 +20,7 @@ from kitsu.web.guards import EDITS, requires
 from kitsu.web.services import service
 
 MAX_UPLOAD_BYTES = 48 << 20
-"""A worker has 64 MiB for large bodies. A compressed release of the anime-offline-database has 5 MB."""
+"""A worker has 96 MiB for large bodies. A compressed release of the anime-offline-database has 5 MB."""
 PIECE_BYTES = 1 << 20
 BUSY = ("uploaded", "checking", "importing")
 """The states in which a job works, or will."""

@@ -18,7 +18,7 @@ from kitsu.domain.viewer.collections import (
     CollectionService,
     NewCollection,
 )
-from kitsu.errors import NotFound, PreconditionFailed, Unauthorized
+from kitsu.errors import Conflict, NotFound, PreconditionFailed, Unauthorized
 from kitsu.web.authentication import GUESTS
 from kitsu.web.guards import WRITES
 from kitsu.web.openapi import errors, query
@@ -52,7 +52,7 @@ class CollectionController(Controller):
             raise Unauthorized
         return page_response(request, await self.reader.public(list_request.page))
 
-    @post("/", guards=WRITES, response_headers=[ETAG])
+    @post("/", guards=WRITES, response_headers=[ETAG], responses=errors(Conflict))
     async def add_collection(
         self, request: ViewerRequest, data: JSONBody[NewCollection], collections: Collections
     ) -> Response[Collection]:
@@ -111,7 +111,7 @@ class CollectionController(Controller):
         status_code=204,
         guards=WRITES,
         dependencies=EXPECTED,
-        responses=errors(NotFound, PreconditionFailed),
+        responses=errors(NotFound, PreconditionFailed, Conflict),
     )
     async def put_collection_anime(
         self,

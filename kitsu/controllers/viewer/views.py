@@ -8,7 +8,7 @@ from litestar.params import FromPath, JSONBody
 
 from kitsu.domain.changes import ListRequest, Tombstone
 from kitsu.domain.viewer.views import NewView, View, ViewReader, ViewRecorder, ViewService
-from kitsu.errors import BadRequest, NotFound
+from kitsu.errors import BadRequest, Conflict, NotFound
 from kitsu.web.guards import WRITES
 from kitsu.web.openapi import errors
 from kitsu.web.pagination import CHANGES_HEADERS, LISTS, list_response
@@ -33,7 +33,7 @@ class ViewController(Controller):
         """List views. The episodes that the user watched, each once, last viewed first."""
         return list_response(request, await self.reader.read(request.user.user_id, list_request))
 
-    @post("/", guards=WRITES, opt=IDEMPOTENT, responses=errors(BadRequest, NotFound))
+    @post("/", guards=WRITES, opt=IDEMPOTENT, responses=errors(BadRequest, NotFound, Conflict))
     async def post_view(self, request: ViewerRequest, data: JSONBody[NewView]) -> View:
         """Mark an episode as watched. There is one view per episode; an older one changes no newer one."""
         return await self.recorder.record(request.user.user_id, data, idempotent_request(request, data))

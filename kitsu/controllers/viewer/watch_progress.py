@@ -16,7 +16,7 @@ from kitsu.domain.viewer.watch_progress import (
     WatchProgressRecorder,
     WatchProgressService,
 )
-from kitsu.errors import BadRequest, NotFound
+from kitsu.errors import BadRequest, Conflict, NotFound
 from kitsu.web.guards import WRITES
 from kitsu.web.openapi import errors
 from kitsu.web.pagination import CHANGES_HEADERS, LIST_HEADERS, LISTS, PAGES, list_response, page_response
@@ -35,19 +35,27 @@ class WatchProgressController(Controller):
     recorder: WatchProgressRecorder
     batches: BatchRecorder
 
-    @post("/progress", opt=IDEMPOTENT, status_code=200, guards=WRITES, responses=errors(BadRequest, NotFound))
+    @post("/progress", opt=IDEMPOTENT, status_code=200, guards=WRITES, responses=errors(BadRequest, NotFound, Conflict))
     async def post_watch_progress(self, request: ViewerRequest, data: JSONBody[NewProgress]) -> WatchProgress:
         """Update watch progress. There is one position per anime; an older report changes no newer one. At 90 % an
         episode is finished: it is recorded in the history, and the library entry of the anime follows.
         """
         return await self.recorder.record(request.user.user_id, data, idempotent_request(request, data))
 
-    @post("/progress/batch", opt=IDEMPOTENT, status_code=200, guards=WRITES, request_max_body_size=MAX_BATCH_BYTES)
+    @post(
+        "/progress/batch",
+        opt=IDEMPOTENT,
+        status_code=200,
+        guards=WRITES,
+        request_max_body_size=MAX_BATCH_BYTES,
+        responses=errors(Conflict),
+    )
     async def post_watch_progress_batch(self, request: ViewerRequest, data: JSONBody[NewBatch]) -> BatchResults:
         """Update watch progress of many episodes. For devices that were offline. Each report is stored, or refused with
-        an error of its own.
+        an error of its own. When the history is full, no report is stored, and the response is 409.
         """
-        return await self.batches.record(request.user.user_id, data, idempotent_request(request, data))
+        idempotent = idempotent_request(request, data, len(data.reports))
+        return await self.batches.record(request.user.user_id, data, idempotent)
 
     @delete("/progress/{anime_id:str}", guards=WRITES)
     async def remove_watch_progress(

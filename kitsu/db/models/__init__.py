@@ -2,6 +2,7 @@
 
 from kitsu.db.models.accounts import AccountToken as AccountToken
 from kitsu.db.models.accounts import AuthSession as AuthSession
+from kitsu.db.models.accounts import LoginCounter as LoginCounter
 from kitsu.db.models.accounts import RateLimit as RateLimit
 from kitsu.db.models.accounts import RefreshToken as RefreshToken
 from kitsu.db.models.accounts import User as User
@@ -38,6 +39,7 @@ from kitsu.db.models.viewer import LibraryEntry as LibraryEntry
 from kitsu.db.models.viewer import LibraryImport as LibraryImport
 from kitsu.db.models.viewer import LibraryImportChunk as LibraryImportChunk
 from kitsu.db.models.viewer import Play as Play
+from kitsu.db.models.viewer import PlayCount as PlayCount
 from kitsu.db.models.viewer import Tombstone as Tombstone
 from kitsu.db.models.viewer import View as View
 from kitsu.db.models.viewer import WatchProgress as WatchProgress

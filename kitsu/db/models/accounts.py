@@ -51,7 +51,7 @@ class AuthSession(Entity):
     expires_at: Mapped[Timestamp]
     revoked_at: Mapped[Timestamp | None]
     revoke_reason: Mapped[str | None] = mapped_column(String(16))
-    """`logout`, `ended`, `password`, `reuse` or `account`."""
+    """`logout`, `ended`, `password`, `reuse`, `account` or `limit`."""
     user_agent: Mapped[str | None] = mapped_column(Text)
     ip: Mapped[str | None] = mapped_column(String(45))
 
@@ -97,6 +97,23 @@ class RateLimit(DefaultBase):
     ends_at: Mapped[Timestamp]
 
 
+class LoginCounter(DefaultBase):
+    """The failed and the unfinished logins of an e-mail from a network, of a network, or of an e-mail."""
+
+    __tablename__ = "login_counters"
+
+    key: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    """A hash, so that no address and no e-mail is stored."""
+    failures: Mapped[int] = mapped_column(server_default="0")
+    """In the window. Of a network it is the number of e-mails with failures."""
+    unfinished: Mapped[int] = mapped_column(server_default="0")
+    """Attempts whose password is being checked."""
+    waits_until: Mapped[Timestamp | None]
+    """When this network may try this e-mail, which others have tried too often."""
+    ends_at: Mapped[Timestamp]
+    """When the window ends, which begins with the first attempt."""
+
+
 Index("uq_users_email_lower", func.lower(User.email), unique=True)
 Index("uq_users_username_lower", func.lower(User.username), unique=True)
 # For the search by the beginning, in the order of bytes: `~>=~` and `~<~`.
@@ -113,3 +130,4 @@ Index(
 )
 Index("ix_auth_sessions_expires_at", AuthSession.expires_at)
 Index("ix_rate_limits_ends_at", RateLimit.ends_at)
+Index("ix_login_counters_ends_at", LoginCounter.ends_at)

@@ -67,6 +67,18 @@ class Play(Entity):
     watched_at: Mapped[Timestamp]
 
 
+class PlayCount(DefaultBase):
+    """The number of plays of a user, since counting them takes long. A trigger subtracts deleted ones."""
+
+    __tablename__ = "play_counts"
+    __table_args__ = (CheckConstraint("plays <= most", name="most"),)
+
+    user_id: Mapped[UserRef] = mapped_column(primary_key=True)
+    plays: Mapped[int]
+    most: Mapped[int]
+    """The setting MAX_PLAYS, when the last one was added."""
+
+
 class Collection(Entity):
     __tablename__ = "collections"
 

@@ -9,11 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from kitsu.db.models import AuthSession, User
 from kitsu.domain.accounts.account_tokens import revoke_changes
+from kitsu.domain.accounts.ended_sessions import IS_ACTIVE, revoke_sessions
 from kitsu.domain.accounts.new_users import insert_user, valid_email
 from kitsu.domain.accounts.notices import send_notice
 from kitsu.domain.accounts.passwords import check_new, hash_password
 from kitsu.domain.accounts.permissions import Role
-from kitsu.domain.accounts.sessions import IS_ACTIVE, revoke_sessions
 from kitsu.domain.accounts.users import keep_an_administrator
 from kitsu.domain.admin_log import log_action
 from kitsu.errors import NotFound

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from kitsu.db.statements import StatementRunner
 from kitsu.domain.accounts.access_tokens import AccessTokens
 from kitsu.domain.accounts.challenges import Challenges
+from kitsu.domain.accounts.login_limits import LoginLimiter
 from kitsu.domain.accounts.passwords import PasswordHasher
 from kitsu.domain.accounts.sessions import SessionRules
 from kitsu.domain.accounts.totp import TotpVault
@@ -44,6 +45,7 @@ class AccountContext:
     runner: StatementRunner
     hasher: PasswordHasher
     limiter: RateLimiter
+    login_limits: LoginLimiter
     access_tokens: AccessTokens
     admin_tokens: AccessTokens
     session_rules: SessionRules

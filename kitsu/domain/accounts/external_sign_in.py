@@ -15,12 +15,13 @@ from kitsu.db.errors import translate_constraint_errors
 from kitsu.db.models import AuthSession, ExternalIdentity, User
 from kitsu.db.statements import StatementRunner
 from kitsu.domain.accounts.context import AccountContext
+from kitsu.domain.accounts.ended_sessions import IS_ACTIVE
 from kitsu.domain.accounts.new_users import insert_user, valid_email
 from kitsu.domain.accounts.notices import notify
 from kitsu.domain.accounts.oidc_flows import Claims, Flow, OIDCFlows
 from kitsu.domain.accounts.passwords import NO_PASSWORD
 from kitsu.domain.accounts.registration import check_registration
-from kitsu.domain.accounts.sessions import IS_ACTIVE, Device, Tokens
+from kitsu.domain.accounts.sessions import Device, Tokens
 from kitsu.domain.accounts.sign_in import CREDENTIALS, AccountService
 from kitsu.domain.fields import described
 from kitsu.domain.mapping import Rows, columns_of, mapper

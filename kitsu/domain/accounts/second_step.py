@@ -17,7 +17,6 @@ from kitsu.domain.accounts.permissions import PERMISSIONS
 from kitsu.domain.accounts.sessions import Device, Tokens
 from kitsu.domain.accounts.sign_in import AccountService
 from kitsu.domain.accounts.webauthn import PasskeyChallenge, UsedCredential
-from kitsu.domain.rate_limits import network_of
 from kitsu.errors import Forbidden, NotFound, Unauthorized
 
 log = structlog.get_logger("kitsu.security")
@@ -74,22 +73,35 @@ class SecondStepService(AccountService):
         user knows or is: it replaces the password and the second factor.
         """
         with self._context.logins.counted():
-            rules, network = self._context.second_factors, network_of(device.ip)
-            read = rules.passkey_sign_ins.read(challenge)
-            await self._context.limiter.hit("login-address", network)
-            owner = await passkeys.owner_of(self._session, credential)
-            found = await self._user(owner) if owner else None
-            is_right = found is not None and await passkeys.use_passkey(
-                self._session, rules.party, found["id"], challenge, credential, verifies_user=True
-            )
-            if found is None or not found["may_sign_in"] or not is_right:
-                log.warning("login failed", user_id=str(owner) if owner else None)
-                raise Unauthorized(WRONG_PASSKEY)
-            await spend(self._session, read)
-            if "edit:catalogue" not in PERMISSIONS[found["role"]]:
-                raise Forbidden
-            await self._context.limiter.refund(self._session, "login-address", network)
-            return await self._start_admin(found, device)
+            limits = self._context.login_limits
+            attempt = await limits.begin(f"passkey {credential.id}", None, device.ip)
+            is_right = None
+            try:
+                cookie = await self._start_with_passkey(challenge, credential, device)
+                is_right = True
+            except (Unauthorized, Forbidden):
+                is_right = False
+                raise
+            finally:
+                await self._session.rollback()  # an attempt ends on a connection of its own
+                await limits.end(attempt, is_right=is_right)
+            return cookie
+
+    async def _start_with_passkey(self, challenge: str, credential: UsedCredential, device: Device) -> str:
+        rules = self._context.second_factors
+        read = rules.passkey_sign_ins.read(challenge)
+        owner = await passkeys.owner_of(self._session, credential)
+        found = await self._user(owner) if owner else None
+        is_right = found is not None and await passkeys.use_passkey(
+            self._session, rules.party, found["id"], challenge, credential, verifies_user=True
+        )
+        if found is None or not found["may_sign_in"] or not is_right:
+            log.warning("login failed", user_id=str(owner) if owner else None)
+            raise Unauthorized(WRONG_PASSKEY)
+        await spend(self._session, read)
+        if "edit:catalogue" not in PERMISSIONS[found["role"]]:
+            raise Forbidden
+        return await self._start_admin(found, device)
 
     async def _answered(self, text: str, answer: Answer) -> Any:
         """Return the credentials of the user who answers a challenge, and use both up."""

@@ -18,17 +18,18 @@ from sqlalchemy import (
     Boolean,
     ColumnElement,
     CursorResult,
-    DateTime,
     Uuid,
     and_,
     any_,
     bindparam,
+    delete,
     func,
     insert,
     select,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 from uuid_utils.compat import uuid7
 
 from kitsu.db.batch_loader import BatchLoader, padded
@@ -36,6 +37,7 @@ from kitsu.db.engine import execute_core
 from kitsu.db.models import AuthSession, RefreshToken, User
 from kitsu.db.statements import StatementRunner
 from kitsu.domain.accounts.access_tokens import AccessTokens
+from kitsu.domain.accounts.ended_sessions import CLOCK, IS_ACTIVE, RevokeReason, limit_sessions, revoke_sessions
 from kitsu.domain.accounts.opaque_tokens import derive_token, hash_token
 from kitsu.domain.accounts.permissions import PERMISSIONS, PROTECTED, Permission, Role
 from kitsu.domain.admin_log import log_action
@@ -44,9 +46,6 @@ from kitsu.domain.mapping import Rows, columns_of, mapper
 from kitsu.errors import Forbidden, NotFound, Unauthorized
 
 log = structlog.get_logger("kitsu.security")
-
-RevokeReason = Literal["logout", "ended", "password", "reuse", "account"]
-
 
 RefreshTokenText = Annotated[str, described("Valid for one refresh.", "kB3v9Qm1Zt7yXw5LhRk2Pd8sUaEj4NfCgVo6Ti0bMxY")]
 UserAgent = Annotated[str, described("The `User-Agent` of the login.", "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0")]
@@ -104,9 +103,10 @@ class SessionRules(msgspec.Struct, frozen=True):
     same_child: bool  # while the newest token is unused, a repeated refresh gets it again; else 401 within the leeway
     leeway: timedelta
     secret_key: str
+    max_sessions: int  # active ones of a user, and as many ended ones
+    max_tokens: int  # refresh tokens of a session that have not expired
 
 
-_clock = func.clock_timestamp(type_=DateTime(timezone=True))
 _has_hash = RefreshToken.token_hash == bindparam("hash")
 _is_of_token = AuthSession.id == select(RefreshToken.session_id).where(_has_hash).scalar_subquery()
 _LOCK = (
@@ -114,14 +114,16 @@ _LOCK = (
     .where(_is_of_token)
     .with_for_update()
 )
+_of_session = aliased(RefreshToken)
+_oldest = select(func.min(_of_session.generation)).where(_of_session.session_id == RefreshToken.session_id)
 _TOKEN = (
-    select(RefreshToken.generation, RefreshToken.used_at, RefreshToken.expires_at, _clock.label("now"), User.is_active)
+    select(RefreshToken.generation, RefreshToken.used_at, RefreshToken.expires_at, CLOCK.label("now"), User.is_active)
+    .add_columns(_oldest.correlate(RefreshToken).scalar_subquery().label("oldest"))
     .join(AuthSession, AuthSession.id == RefreshToken.session_id)
     .join(User, User.id == AuthSession.user_id)
     .where(_has_hash)
 )
 _IS_UNUSED = select(func.count()).where(_has_hash, RefreshToken.used_at.is_(None))
-IS_ACTIVE = (AuthSession.revoked_at.is_(None), AuthSession.expires_at > _clock)
 IS_RESTRICTED = and_(bindparam("is_required", type_=Boolean), User.second_factor_since.is_(None)).label("restricted")
 """For an Identity; `is_required` has REQUIRE_ADMIN_SECOND_FACTOR."""
 _IDENTITIES: Rows = (
@@ -180,7 +182,7 @@ class SessionService(SQLAlchemyAsyncRepositoryService[AuthSession]):
         self._session = session
         self._access_tokens = access_tokens
         self._rules = rules
-        self._expires_at = _clock + rules.lifetime
+        self._expires_at = CLOCK + rules.lifetime
 
     async def start(self, user_id: UUID, device: Device) -> Tokens:
         """Start a session, in the caller's transaction."""
@@ -194,15 +196,19 @@ class SessionService(SQLAlchemyAsyncRepositoryService[AuthSession]):
             id=session_id,
             user_id=user_id,
             generation=1,
-            expires_at=_clock + lifetime,
+            expires_at=CLOCK + lifetime,
             ip=device.ip[:45],
             user_agent=device.user_agent and device.user_agent[:255],
         )
         await execute_core(self._session, statement)
+        await limit_sessions(self._session, user_id, self._rules.max_sessions)
         return session_id
 
     async def refresh(self, token: str) -> Tokens:
-        """Return new tokens for a refresh token. Raises Unauthorized; Forbidden for a revoked session."""
+        """Return new tokens for a refresh token. Raises Unauthorized.
+
+        Raises Forbidden for a revoked session, and when this one is revoked since it has too many tokens.
+        """
         by_hash = {"hash": hash_token(token)}
         session = (await execute_core(self._session, _LOCK, by_hash)).one_or_none()
         if session is None:
@@ -226,14 +232,25 @@ class SessionService(SQLAlchemyAsyncRepositoryService[AuthSession]):
             await self._session.commit()
             log.warning("refresh token reused", user_id=str(session.user_id), session_id=str(session.id))
             raise Unauthorized
-        await execute_core(self._session, update(RefreshToken).where(_has_hash).values(used_at=_clock), by_hash)
+        if session.generation - found.oldest >= self._rules.max_tokens:
+            await self._end_overused(session)
+            raise Forbidden
+        await execute_core(self._session, update(RefreshToken).where(_has_hash).values(used_at=CLOCK), by_hash)
         generation = session.generation + 1
         statement = update(AuthSession).where(AuthSession.id == session.id)
-        values = {"generation": generation, "last_used_at": _clock, "expires_at": self._expires_at}
+        values = {"generation": generation, "last_used_at": CLOCK, "expires_at": self._expires_at}
         await execute_core(self._session, statement.values(values))
         tokens = await self._issue(session.user_id, session.id, generation, child)
         await self._session.commit()
         return tokens
+
+    async def _end_overused(self, session: Any) -> None:
+        # Used tokens are stored to notice their reuse, so the oldest ones can't be deleted while the session goes on.
+        await self._revoke("limit", AuthSession.id == session.id)
+        used = (RefreshToken.session_id == session.id, RefreshToken.used_at.is_not(None))
+        await execute_core(self._session, delete(RefreshToken).where(*used))
+        await self._session.commit()
+        log.warning("refresh limit reached", user_id=str(session.user_id), session_id=str(session.id))
 
     async def logout(self, token: str) -> None:
         """End the session of a refresh token. An unknown token is ignored."""
@@ -245,7 +262,7 @@ class SessionService(SQLAlchemyAsyncRepositoryService[AuthSession]):
     async def end(self, user_id: UUID, session_id: UUID, *, by: UUID | None = None) -> None:
         """End a session of a user; `by` is the administrator who ends it. Raises NotFound unless it is active."""
         is_own = (AuthSession.id == session_id, AuthSession.user_id == user_id)
-        ended = (await self._revoke("ended", *is_own, AuthSession.expires_at > _clock)).one_or_none()
+        ended = (await self._revoke("ended", *is_own, AuthSession.expires_at > CLOCK)).one_or_none()
         if ended is not None and by is not None:
             name = await self._session.scalar(select(User.username).where(User.id == user_id))
             await log_action(self._session, by, "session ended", name or "", user_id)
@@ -279,12 +296,3 @@ class SessionService(SQLAlchemyAsyncRepositoryService[AuthSession]):
     def _child_of(self, token: str) -> str:
         """Return the next refresh token, always the same one. It can't be derived without the secret key."""
         return derive_token(self._rules.secret_key, f"refresh token after {token}")
-
-
-async def revoke_sessions(
-    session: AsyncSession, reason: RevokeReason, *where: ColumnElement[bool], **parameters: str
-) -> CursorResult[Any]:
-    """End the sessions that meet the conditions, in the caller's transaction, and return their ids and users."""
-    statement = update(AuthSession).where(AuthSession.revoked_at.is_(None), *where)
-    statement = statement.values(revoked_at=_clock, revoke_reason=reason)
-    return await execute_core(session, statement.returning(AuthSession.id, AuthSession.user_id), parameters)

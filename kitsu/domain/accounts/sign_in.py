@@ -24,8 +24,7 @@ from kitsu.domain.accounts.sessions import Device, Identity, Tokens
 from kitsu.domain.accounts.users import UserService, keep_an_administrator
 from kitsu.domain.accounts.verification import EmailNotVerified, send_verification
 from kitsu.domain.concurrency import released_slot
-from kitsu.domain.rate_limits import network_of
-from kitsu.errors import BadRequest, Forbidden, InvalidRequest, RateLimited, SecondFactorRequired, Unauthorized
+from kitsu.errors import BadRequest, Forbidden, InvalidRequest, SecondFactorRequired, Unauthorized
 
 log = structlog.get_logger("kitsu.security")
 
@@ -108,6 +107,7 @@ class AccountService(UserService):
         raise SecondFactorRequired(challenge, [name for name, is_there in methods.items() if is_there])
 
     async def _start(self, found: Any, device: Device) -> Tokens:
+        await self._context.limiter.hit("session", str(found["id"]))
         await notify_new_device(self._session, self._context, found["id"], device)
         tokens = await self._sessions.start(found["id"], device)
         is_back = await bring_back(self._session, found["id"])
@@ -126,6 +126,7 @@ class AccountService(UserService):
             return await self._start_admin(found, device)
 
     async def _start_admin(self, found: Any, device: Device) -> str:
+        await self._context.limiter.hit("session", str(found["id"]))
         await notify_new_device(self._session, self._context, found["id"], device)
         session_id = await self._sessions.open(found["id"], device, IDLE_TIME)
         is_back = await bring_back(self._session, found["id"])
@@ -204,27 +205,24 @@ class AccountService(UserService):
     ) -> tuple[Any, str | None]:
         """Return the credentials, and a new hash if the stored one is outdated. Raises Unauthorized, RateLimited.
 
-        Each attempt is counted under the subject before the check. A right password takes it back.
+        Each attempt is counted under the subject before the check; a right password does not count.
         """
         started = time.monotonic()
         found = await self._context.runner.row(lookup, {"subject": subject})
-        user_id = str(found["id"]) if found else None
-        limiter, network, key = self._context.limiter, network_of(device.ip), str(subject)
+        limits = self._context.login_limits
+        attempt = await limits.begin(str(subject), found["id"] if found else None, device.ip)
         try:
-            # In this order: a client that is locked out of one account must not lock its address out of all.
-            await limiter.hit("login", key, network)
-            await limiter.hit("login-address", network)
-        except RateLimited:
-            log.warning("login locked", user_id=user_id)
+            verdict = await self._context.hasher.check(password, found["password_hash"] if found else None)
+        except Exception:
+            await limits.end(attempt, is_right=None)
             raise
-        verdict = await self._context.hasher.check(password, found["password_hash"] if found else None)
-        if found is None or not found["may_sign_in"] or not verdict.right:
-            log.warning(event, user_id=user_id)
+        is_right = found is not None and found["may_sign_in"] and verdict.right
+        await limits.end(attempt, is_right=is_right)
+        if not is_right:
+            log.warning(event, user_id=str(found["id"]) if found else None)
             with released_slot():
                 await asyncio.sleep(max(0.0, self._context.refusal_seconds - (time.monotonic() - started)))
             raise Unauthorized
-        await limiter.forget(self._session, "login", key, network)
-        await limiter.refund(self._session, "login-address", network)
         return found, verdict.new_hash
 
     async def _replace_hash(self, found: Any, new_hash: str) -> bool:

@@ -8,7 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from kitsu.db.engine import execute_core
 from kitsu.db.models import AuthSession, User
-from kitsu.domain.accounts.sessions import ACTIVE_SESSIONS, IS_ACTIVE, Session, revoke_sessions, session_of
+from kitsu.domain.accounts.ended_sessions import IS_ACTIVE, revoke_sessions
+from kitsu.domain.accounts.sessions import ACTIVE_SESSIONS, Session, session_of
 from kitsu.domain.admin_log import log_action
 from kitsu.errors import NotFound
 

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from kitsu.domain.accounts.context import AccountContext
 from kitsu.domain.accounts.profile import ProfileChange
 from kitsu.domain.accounts.users import User, UserService
+from kitsu.domain.concurrency import UserLocks, released_slot
 from kitsu.domain.mapping import given
 from kitsu.domain.media.orphans import AVATARS, OrphanFiles, key_of
 from kitsu.domain.media.pictures import picture
@@ -19,7 +20,7 @@ from kitsu.errors import BadRequest, NotFound
 log = structlog.get_logger("kitsu.media")
 
 MAX_BYTES = 5 * 1024 * 1024
-QUEUE_SIZE = 16  # uploads that may wait for a thread; further ones get 503
+QUEUE_SIZE = 16  # users whose uploads may wait for a thread; further ones get 503
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -30,6 +31,7 @@ class AvatarFiles:
         self.media = media
         self.orphans = orphans
         self.threads = Threads("avatars", threads=1, queue=QUEUE_SIZE)
+        self.locks = UserLocks()
 
     async def file(self, name: str) -> Media:
         """Return the file of an avatar. Raises NotFound, ServiceUnavailable."""
@@ -52,7 +54,9 @@ class AvatarService(UserService):
         if len(data) > MAX_BYTES:
             raise BadRequest("The avatar is larger than 5 MB")
         await self._context.limiter.hit("avatar", str(user_id))
-        webp = await self._files.threads.run(lambda: picture(data))
+        with released_slot():
+            async with self._files.locks.of(user_id):
+                webp = await self._files.threads.run(lambda: picture(data))
         path = f"{AVATARS}{uuid4().hex}.webp"
         orphans = self._files.orphans
         await orphans.announce(path)

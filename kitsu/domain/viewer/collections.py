@@ -12,8 +12,10 @@ from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from msgspec import UNSET, UnsetType
 from sqlalchemy import ARRAY, Uuid, and_, bindparam, delete, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from kitsu.db import models
+from kitsu.db.engine import execute_core
 from kitsu.domain.accounts.deactivation import IS_VISIBLE
 from kitsu.domain.catalogue.anime import LIST_COLUMNS, AnimeListItem, current_id
 from kitsu.domain.changes import ChangesListing
@@ -22,8 +24,9 @@ from kitsu.domain.mapping import Rows, columns_of, given
 from kitsu.domain.pagination import Listing, Page, PageRequest, ascending, descending
 from kitsu.domain.versions import AlreadyThere, Expected
 from kitsu.domain.viewer.constraints import viewer_constraints
+from kitsu.domain.viewer.limits import ViewerLimits
 from kitsu.domain.viewer.rows import USER_ID, OwnListReader, newest_first
-from kitsu.errors import Forbidden, InvalidRequest, NotFound
+from kitsu.errors import Conflict, Forbidden, InvalidRequest, NotFound
 
 Name = Annotated[str, described("The name.", "Rainy days", min_length=1, max_length=255, pattern=VISIBLE)]
 Description = Annotated[str, described("A text about the collection.", "Best with tea", max_length=10_000)]
@@ -83,6 +86,9 @@ _item_count = select(func.count()).where(_item.collection_id == _collection.id).
 _ALL: Rows = select(*columns_of(Collection, _collection, item_count=_item_count))
 _is_own = _collection.user_id == USER_ID
 ROWS = _ALL.where(_is_own)
+_NUMBER = select(func.count()).select_from(_collection).where(_is_own)
+_ITEM_NUMBER = select(func.count()).select_from(_item).join(_collection, _collection.id == _item.collection_id)
+_ITEM_NUMBER = _ITEM_NUMBER.where(_is_own)
 _owner_is_visible = select(models.User.id).where(models.User.id == _collection.user_id, IS_VISIBLE).exists()
 _is_public = and_(_collection.is_public.is_(True), _owner_is_visible)
 _PUBLIC = Listing(
@@ -133,9 +139,15 @@ class CollectionService(SQLAlchemyAsyncRepositoryService[models.Collection]):
 
     repository_type = Repository
 
+    def __init__(self, session: AsyncSession, *, limits: ViewerLimits) -> None:
+        super().__init__(session)
+        self._limits = limits
+
     async def add(self, user_id: UUID, new: NewCollection) -> Collection:
+        """Create a collection. Raises Conflict for one more than a user may have."""
         with viewer_constraints():
             row = await self.create(_collection(user_id=user_id, **msgspec.structs.asdict(new)), auto_refresh=False)
+        await self._check_limit(_NUMBER, user_id, self._limits.collections, "collections")
         return await self._committed(row.id)
 
     async def change(
@@ -156,14 +168,17 @@ class CollectionService(SQLAlchemyAsyncRepositoryService[models.Collection]):
     async def put_item(
         self, user_id: UUID, collection_id: UUID, anime_id: UUID, position: int | None, expected: Expected | None
     ) -> None:
-        """Put an anime into a viewer's own collection, by default where it is or at the end. Raises as `change`."""
+        """Put an anime into a viewer's own collection, by default where it is or at the end. Raises as `change`.
+
+        Raises Conflict for one more than a user may have in all collections.
+        """
         collection = await self._own(user_id, collection_id, expected and expected.of_parent())
         session = self.repository.session
         inside = _item.collection_id == collection_id
         end = select(func.coalesce(func.max(_item.position) + 1, 0)).where(inside).scalar_subquery()
         wanted = current_id(anime_id)
-        existing = select(_item.anime_id).where(inside, _item.anime_id == wanted)
-        if expected is not None and expected.is_new and await session.scalar(existing) is not None:
+        is_new = await session.scalar(select(_item.anime_id).where(inside, _item.anime_id == wanted)) is None
+        if expected is not None and expected.is_new and not is_new:
             raise AlreadyThere
         new = insert(_item).values(collection_id=collection_id, anime_id=wanted)
         with viewer_constraints():
@@ -179,6 +194,8 @@ class CollectionService(SQLAlchemyAsyncRepositoryService[models.Collection]):
                     index_elements=[_item.collection_id, _item.anime_id], set_={"position": place}
                 )
             is_changed = await session.scalar(stored.returning(_item.anime_id)) is not None
+        if is_changed and is_new:
+            await self._check_limit(_ITEM_NUMBER, user_id, self._limits.collection_anime, "anime in collections")
         if is_changed:
             touch(collection)
         await session.commit()
@@ -224,6 +241,14 @@ class CollectionService(SQLAlchemyAsyncRepositoryService[models.Collection]):
         if expected is not None:
             expected.check(collection)
         return collection
+
+    async def _check_limit(self, number: Any, user_id: UUID, most: int, what: str) -> None:
+        """Raise Conflict if the user has more rows than allowed, with the one that was just added."""
+        session = self.repository.session
+        # Until the commit, since a request that adds another row has to count this one.
+        await session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"collections {user_id}", 0))))
+        if (await execute_core(session, number, {"user_id": user_id})).scalar_one() > most:
+            raise Conflict(f"An account may have {most:,} {what}: remove some before you add others")
 
     async def _committed(self, collection_id: UUID) -> Collection:
         """Commit, and return the collection with what the database has set."""

@@ -16,6 +16,7 @@ _GONE: Mapping[str, Callable[[], AppError]] = {
 }
 _ERRORS: ConstraintErrors = {
     "uq_favorites_user_id": partial(Conflict, "Favorite already exists"),
+    "ck_play_counts_most": partial(Conflict, "The history is full: remove plays with DELETE /history/{play_id}"),
     "uq_library_imports_unfinished": partial(Conflict, "Another import of yours waits or runs: see /library/imports"),
     **{
         str(key.name): _GONE[key.referred_table.name]

@@ -10,6 +10,7 @@ from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from msgspec import Meta
 from sqlalchemy import (
+    ARRAY,
     CTE,
     BigInteger,
     Boolean,
@@ -17,6 +18,7 @@ from sqlalchemy import (
     DateTime,
     Integer,
     Uuid,
+    any_,
     bindparam,
     cast,
     delete,
@@ -26,7 +28,7 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.orm import aliased
 
 from kitsu.db import models
@@ -59,7 +61,7 @@ class Play(msgspec.Struct):
     anime: AnimeListItem
 
 
-_play = models.Play
+_play, _count = models.Play, models.PlayCount
 ROWS = rows_with_anime(Play, _play)
 
 _given_time: Any = bindparam("new_watched_at", type_=DateTime(timezone=True))
@@ -112,7 +114,24 @@ def new_play(
         bindparam("new_play_id", type_=Uuid), user_id, anime.c.anime_id, cast(episode, Integer), WATCHED_AT
     ).where(finished, ~is_same)
     names = ["id", "user_id", "anime_id", "episode", "watched_at"]
-    return insert(_play).from_select(names, values).returning(literal(1).label("one")).cte("play")
+    return insert(_play).from_select(names, values).returning(_play.user_id).cte("play")
+
+
+def count_play(play: CTE) -> CTE:
+    """Return what counts the play that `new_play` inserts. It violates a constraint for one more than allowed."""
+    return _counted(select(play.c.user_id, literal(1), _MOST)).returning(_count.plays).cte("counted")
+
+
+def _counted(plays: Any) -> Insert:
+    new = insert(_count).from_select(["user_id", "plays", "most"], plays)
+    added = {"plays": _count.plays + new.excluded.plays, "most": new.excluded.most}
+    return new.on_conflict_do_update(index_elements=[_count.user_id], set_=added)
+
+
+_MOST = bindparam("new_most_plays", type_=Integer)
+_is_listed = _play.id == any_(bindparam("play_ids", type_=ARRAY(Uuid)))
+COUNT_PLAYS = _counted(select(_play.user_id, func.count(), _MOST).where(_is_listed).group_by(_play.user_id))
+"""Counts those of the plays `play_ids` that were inserted. It violates a constraint for more than allowed."""
 
 
 class PlayReader:

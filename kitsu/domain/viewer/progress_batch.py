@@ -52,7 +52,10 @@ class BatchRecorder:
         self._recorder = recorder
 
     async def record(self, user_id: UUID, batch: NewBatch, idempotent: IdempotentRequest | None) -> BatchResults:
-        """Store the reports of a batch in one transaction. Raises InvalidRequest for a repeated request."""
+        """Store the reports of a batch in one transaction. Raises InvalidRequest for a repeated request.
+
+        Raises Conflict for more plays than a viewer may have; then no report is stored.
+        """
         try:
             return await self._record(user_id, batch, idempotent)
         except NotFound:  # an anime may have been merged into another one meanwhile
@@ -82,11 +85,14 @@ class BatchRecorder:
         # As they were watched, and in one order for all batches, which then don't wait for each other's rows.
         now = datetime.now(UTC)
         news.sort(key=lambda each: (each[0].anime_id, each[0].watched_at or now))
+        plays = []
         for new, result in news:
             try:
-                result.progress = await self._recorder.record_on(connection, user_id, new)
+                result.progress, play = await self._recorder.record_uncounted(connection, user_id, new)
+                plays.append(play)
             except NotFound as error:
                 _refuse(result, error)
+        await self._recorder.count_plays(connection, plays)
         return results
 
 

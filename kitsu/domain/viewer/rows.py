@@ -20,6 +20,7 @@ from kitsu.domain.idempotency import IdempotentRequest
 from kitsu.domain.mapping import Rows, columns_of, mapper, nested
 from kitsu.domain.pagination import Listing, MovingListing, Page, descending
 from kitsu.domain.viewer.constraints import viewer_constraints
+from kitsu.domain.viewer.limits import ViewerLimits
 from kitsu.errors import NotFound
 
 NewT = TypeVar("NewT", bound=msgspec.Struct)
@@ -74,9 +75,10 @@ class Recorder(Generic[NewT, T]):
     """Stores a row of `new_value()` parameters and returns it, or no row when it refers to one that does not exist."""
     missing: str  # the message of NotFound for no row
 
-    def __init__(self, runner: StatementRunner, engine: AsyncEngine) -> None:
+    def __init__(self, runner: StatementRunner, engine: AsyncEngine, limits: ViewerLimits) -> None:
         self._runner = runner
         self._engine = engine
+        self.limits = limits
         self._struct_of = mapper(self.kind, self.statement)
 
     def statement_of(self, new: NewT) -> Rows:  # noqa: ARG002 - for subclasses
@@ -87,31 +89,36 @@ class Recorder(Generic[NewT, T]):
         """Raise BadRequest for values that break a rule."""
 
     async def record(self, user_id: UUID, new: NewT, idempotent: IdempotentRequest | None) -> T:
-        """Store a row, once for a repeated request. Raises BadRequest, NotFound, InvalidRequest."""
+        """Store a row, once for a repeated request. Raises BadRequest, NotFound, InvalidRequest.
+
+        Raises Conflict for one more play than a viewer may have.
+        """
         self.check(new)
         with viewer_constraints():
             if idempotent is None:
-                statement, parameters = self.statement_of(new), _parameters(user_id, new)
+                statement, parameters = self.statement_of(new), self.parameters(user_id, new)
                 try:
                     row = await self._runner.write(statement, parameters)
                 # Its anime may have been merged into another one or deleted meanwhile.
                 except (asyncpg.ForeignKeyViolationError, asyncpg.DeadlockDetectedError):
                     row = await self._runner.write(statement, parameters)
-                return self._found(row)
+                return self.found(row)
             async with self._engine.begin() as connection:
                 work = partial(self.record_on, connection, user_id, new)
                 return await idempotent.run(connection, user_id, self.kind, work)
 
     async def record_on(self, connection: AsyncConnection, user_id: UUID, new: NewT) -> T:
         """Store a row in a transaction of the caller. Raises NotFound."""
-        return self._found((await connection.execute(self.statement_of(new), _parameters(user_id, new))).first())
+        return self.found((await connection.execute(self.statement_of(new), self.parameters(user_id, new))).first())
 
-    def _found(self, row: Any) -> T:
+    def found(self, row: Any) -> T:
+        """Return the value of a row. Raises NotFound for None."""
         if row is None:
             raise NotFound(self.missing)
         return self._struct_of(row)
 
-
-def _parameters(user_id: UUID, new: msgspec.Struct) -> dict[str, Any]:
-    values = {**msgspec.structs.asdict(new), "id": uuid7(), "user_id": user_id, "play_id": uuid7()}
-    return {f"new_{name}": value for name, value in values.items()}
+    def parameters(self, user_id: UUID, new: NewT) -> dict[str, Any]:
+        """Return the parameters of the statement."""
+        ids = {"id": uuid7(), "user_id": user_id, "play_id": uuid7()}
+        values = {**msgspec.structs.asdict(new), **ids, "most_plays": self.limits.plays}
+        return {f"new_{name}": value for name, value in values.items()}

@@ -17,7 +17,7 @@ from kitsu.db.columns import MAX_INTEGER
 from kitsu.domain.changes import ChangesListing
 from kitsu.domain.fields import EpisodeNumber, Position, described
 from kitsu.domain.mapping import Rows, columns_of
-from kitsu.domain.viewer.plays import WATCHED_AT, WatchedAt, check_time, is_finished, is_newest, new_play
+from kitsu.domain.viewer.plays import WATCHED_AT, WatchedAt, check_time, count_play, is_finished, is_newest, new_play
 from kitsu.domain.viewer.rows import USER_ID, OwnListReader, Recorder, new_value, newest_first
 from kitsu.errors import NotFound
 
@@ -98,7 +98,7 @@ _play = new_play(_user_id, _watched, _watched.c.episode_number, _is_finished(_pr
 POST: Rows = (
     select(*_stored.c, *(_watched.c[name] for name in _joined))
     .join_from(_stored, _watched, _watched.c.id == _stored.c.episode_id)
-    .add_cte(_play)
+    .add_cte(_play, count_play(_play))
 )
 
 

@@ -10,6 +10,7 @@ from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from msgspec import Meta
 from sqlalchemy import ColumnElement, Integer, and_, case, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import aliased
 
 from kitsu.db import models
@@ -21,10 +22,12 @@ from kitsu.domain.mapping import Rows, columns_of, nested
 from kitsu.domain.pagination import MovingListing, Page, PageRequest, descending
 from kitsu.domain.viewer.library import day_of
 from kitsu.domain.viewer.plays import (
+    COUNT_PLAYS,
     FINISHED_PERCENT,
     WATCHED_AT,
     WatchedAt,
     check_time,
+    count_play,
     is_finished,
     is_newest,
     new_play,
@@ -111,8 +114,11 @@ CONTINUE = MovingListing(
 )
 
 
-def _post(*, may_finish: bool) -> Rows:
-    """Return the statement that stores a place; with what a finished episode has as effects, or not."""
+def _post(*, may_finish: bool = True, counts: bool = True) -> Rows:
+    """Return the statement that stores a place; with what a finished episode has as effects, or not.
+
+    Without `counts` the caller counts the plays.
+    """
     user_id, episode = new_value(_progress.user_id), new_value(_progress.episode)
     position, percent = new_value(_progress.position_seconds), new_value(_progress.progress_percent)
     is_wanted = _anime.id == current_id(new_value(_progress.anime_id))
@@ -192,11 +198,12 @@ def _post(*, may_finish: bool) -> Rows:
         .returning(_entry.id)
         .cte("entry")
     )
-    return stored.add_cte(play, entry)
+    return stored.add_cte(play, entry, *([count_play(play)] if counts else []))
 
 
-POST = _post(may_finish=True)
+POST = _post()
 _POST_UNFINISHED = _post(may_finish=False)  # of most reports, in less time
+_POST_UNCOUNTED = _post(counts=False)
 
 
 class WatchProgressReader(OwnListReader[WatchProgress]):
@@ -215,6 +222,25 @@ class WatchProgressRecorder(Recorder[NewProgress, WatchProgress]):
     def statement_of(self, new: NewProgress) -> Rows:
         percent = new.progress_percent
         return POST if percent is None or percent >= FINISHED_PERCENT else _POST_UNFINISHED
+
+    async def record_uncounted(
+        self, connection: AsyncConnection, user_id: UUID, new: NewProgress
+    ) -> tuple[WatchProgress, UUID]:
+        """Store a place, for a caller that counts the plays at the end of its transaction. Raises NotFound.
+
+        Return also the id of its play, which was stored if the episode is finished.
+        """
+        statement, parameters = self.statement_of(new), self.parameters(user_id, new)
+        if statement is POST:
+            statement = _POST_UNCOUNTED
+        return self.found((await connection.execute(statement, parameters)).first()), parameters["new_play_id"]
+
+    async def count_plays(self, connection: AsyncConnection, play_ids: list[UUID]) -> None:
+        """Count those of the plays that were stored. Called after all other statements that lock rows of the viewer.
+
+        A report of another device locks its row first and the count last: in another order they wait for each other.
+        """
+        await connection.execute(COUNT_PLAYS, {"play_ids": play_ids, "new_most_plays": self.limits.plays})
 
     def check(self, new: NewProgress) -> None:
         if new.episode <= 0:

@@ -1,37 +1,26 @@
-"""The client of a request: its address, scheme and host behind proxies, and the limits of its body."""
+"""The client of a request: its address, scheme and host behind proxies."""
 
-import asyncio
 import re
 from contextlib import suppress
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import Any
 
-import structlog
 from litestar.di import Provide
-from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Send
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from kitsu.deadlines import Deadline, Deadlines
 from kitsu.domain.accounts.sessions import Device
-from kitsu.domain.concurrency import released_slot
 from kitsu.domain.rate_limits import plain_address
-from kitsu.errors import IncompleteBody, RequestTimeout, ServiceUnavailable
-from kitsu.web.request import PATH_PREFIX, header
+from kitsu.web.middleware.bodies import Bodies, Body
+from kitsu.web.request import PATH_PREFIX, body_owner, header
 
 Networks = tuple[IPv4Network | IPv6Network, ...]
 
-SMALL_BODY_BYTES = 64 * 1024  # bodies up to this size are not limited in number
-LARGE_BODY_BUDGET_BYTES = 64 * 1024 * 1024
-"""Bytes of larger bodies that a worker holds at once. Handlers copy them, some twice."""
-DRAIN_SECONDS = 1.0  # how long a response waits for the rest of a small body that the handler has not read
 BODILESS = {"GET", "OPTIONS"}
 REJECTED = "kitsu_rejected"
 """Key in the scope of a rejected request: its body is not read, since a rejection has to be cheap."""
 
 _PREFIX = re.compile(r"(/[\w.~-]+)+/?", re.ASCII)
 _RAW_BYTE = re.compile(rb"[^\x00-\x7f]")
-
-log = structlog.get_logger("kitsu.load")
 
 
 class Client:
@@ -45,9 +34,7 @@ class Client:
         self._app = app
         self._path_prefix = path_prefix
         self._trusted: Networks = tuple(ip_network(network) for network in trusted_proxies)
-        self.body_seconds = body_seconds
-        self.deadlines = Deadlines()
-        self.free_bytes = LARGE_BODY_BUDGET_BYTES
+        self._bodies = Bodies(body_seconds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not scope["query_string"].isascii():
@@ -67,7 +54,9 @@ class Client:
                 scope["headers"] = [(b"host", host.encode("latin-1")), *others]
             if _PREFIX.fullmatch(prefix := headers.get(b"x-forwarded-prefix", "")):
                 scope[PATH_PREFIX] = prefix.rstrip("/")  # type: ignore[literal-required] # Kitsu's own
-        body = _Body(self, receive)
+        body_owner.set(None)
+        client = scope.get("client")
+        body = Body(self._bodies, client[0] if client else "", receive)
 
         async def send_behind_body(message: Message) -> None:
             if message["type"] == "http.response.start" and not body.is_complete and REJECTED not in scope:
@@ -79,7 +68,7 @@ class Client:
         try:
             await self._app(scope, body.receive, send_response)
         finally:
-            self.free_bytes += body.reserved
+            body.release()
 
 
 def provide_device(scope: Scope) -> Device:
@@ -91,55 +80,6 @@ def provide_device(scope: Scope) -> Device:
 
 DEVICE = {"client_device": Provide(provide_device, sync_to_thread=False)}
 """The dependency of handlers that need the client's device."""
-
-
-class _Body:
-    __slots__ = ("_client", "_deadline", "_receive", "_size", "is_complete", "reserved")
-
-    def __init__(self, client: Client, receive: Receive) -> None:
-        self._client = client
-        self._receive = receive
-        self._deadline: Deadline | None = None
-        self._size = 0
-        self.is_complete = False
-        self.reserved = 0
-        """Bytes of the budget for large bodies, until the end of the request."""
-
-    async def receive(self) -> ReceiveMessage:
-        """Return the next message. Raises IncompleteBody, RequestTimeout, and ServiceUnavailable for a spent budget.
-
-        Litestar logs a disconnect as a bug, and has no time limit. Granian reports a malformed chunk as a disconnect.
-        """
-        if self.is_complete:
-            return await self._receive()
-        if self._deadline is None:
-            self._deadline = self._client.deadlines.after(self._client.body_seconds)
-        try:
-            with released_slot(), self._deadline:
-                message = await self._receive()
-        except TimeoutError:
-            raise RequestTimeout from None
-        if message["type"] == "http.request":
-            self.is_complete = not message.get("more_body", False)
-            self._size += len(message.get("body", b""))
-            if self._size > SMALL_BODY_BYTES:
-                if self._size - self.reserved > self._client.free_bytes:
-                    log.warning("request rejected", reason="large_bodies")
-                    raise ServiceUnavailable
-                self._client.free_bytes -= self._size - self.reserved
-                self.reserved = self._size
-        elif message["type"] == "http.disconnect":
-            raise IncompleteBody
-        return message
-
-    async def drain(self) -> None:
-        """Read the rest of a small body: the server closes connections with unread bodies, which can cut a response."""
-        with suppress(TimeoutError), released_slot():
-            async with asyncio.timeout(DRAIN_SECONDS):
-                while not self.is_complete and self._size <= SMALL_BODY_BYTES:
-                    message: Any = await self._receive()
-                    self.is_complete = message["type"] == "http.disconnect" or not message.get("more_body", False)
-                    self._size += len(message.get("body", b""))
 
 
 def _head_of(send: Send) -> Send:

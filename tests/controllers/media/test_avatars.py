@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -227,11 +228,24 @@ async def test_concurrent_uploads_leave_one_file(database: URL, location: MediaL
 
 
 async def test_uploads_beyond_the_queue_return_503(api: httpx.AsyncClient, folder: MediaLocation) -> None:
-    member = await person(api, "member")
+    members = [await person(api, f"member{number}") for number in range(QUEUE_SIZE + 8)]
     big = plain(size=(1500, 1500))
-    responses = await asyncio.gather(*(upload(member, big) for _ in range(QUEUE_SIZE + 8)))
-    assert {response.status_code for response in responses} == {200, 503}
-    assert len(folder.files()) == 1
+    responses = await asyncio.gather(*(upload(member, big) for member in members))
+    statuses = Counter(response.status_code for response in responses)
+    assert statuses.keys() == {200, 503}
+    assert len(folder.files()) == statuses[200]
+
+
+async def test_uploads_of_one_user_leave_the_queue_to_others(api: httpx.AsyncClient, folder: MediaLocation) -> None:
+    member, other = await person(api, "member"), await person(api, "other")
+    big = plain(size=(1500, 1500))
+    uploads = [asyncio.create_task(upload(member, big)) for _ in range(QUEUE_SIZE + 8)]
+    await asyncio.sleep(0.1)
+    response = await upload(other, big)
+    assert response.status_code == 200
+    assert not all(each.done() for each in uploads)
+    assert {(await each).status_code for each in uploads} == {200}
+    assert len(folder.files()) == 2
 
 
 async def test_deleted_account_leaves_no_file(database: URL, location: MediaLocation) -> None:

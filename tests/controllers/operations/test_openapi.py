@@ -89,7 +89,7 @@ ENTRANCE = {
     "logout": ("/auth/logout", {"204", "422"}),
 }
 OPTIONAL_TOKEN = {
-    "importList": ("/api/import/{provider}", {"200", "400", "404", "422"}),
+    "importList": ("/api/import/{provider}", {"200", "400", "404", "422", "429"}),
     "requestVerification": ("/auth/verify/request", {"202", "401", "422", "429"}),
 }
 FILES = {"getAvatar": ("/media/avatars/{name}", {"200", "206", "304", "404", "416"})}

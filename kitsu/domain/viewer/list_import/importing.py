@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from uuid_utils.compat import uuid7
 
 from kitsu.db import models
-from kitsu.domain.concurrency import released_slot
+from kitsu.domain.concurrency import UserLocks, released_slot
 from kitsu.domain.outcomes import Outcomes
 from kitsu.domain.viewer.list_import.entries import ListEntry, ListFileError, NotImported
 from kitsu.domain.viewer.list_import.files import read_list
@@ -78,6 +78,7 @@ class ListImporter:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._slot = asyncio.Semaphore(MAX_CONCURRENT_IMPORTS)
+        self._locks = UserLocks()
         self.outcomes = Outcomes("done", refused=ListFileError)
         """Of imports without jobs and dry runs."""
 
@@ -86,7 +87,7 @@ class ListImporter:
         if has_limits and len(upload.data) > MAX_REQUEST_BYTES:
             raise NeedsJob
         with nullcontext() if upload.dry_run else self.outcomes.counted(), released_slot():
-            async with self._slot:
+            async with self._locks.of(upload.user_id), self._slot:
                 items = await asyncio.to_thread(read_list, upload.data)
                 if has_limits and len(items) > MAX_REQUEST_ROWS:
                     raise NeedsJob
