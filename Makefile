@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 MKDOCS := NO_MKDOCS_2_WARNING=1 PYTHONWARNINGS='ignore:The declarative_mixin decorator' PYTHONPATH=. $(BIN)/mkdocs
 
 .DEFAULT_GOAL := help
-.PHONY: help install run dev migrate migration test test-slow test-faults test-fuzz test-clients test-browser screenshots coverage bench bench-long bench-search check format settings docs docs-serve lock wheel release clean
+.PHONY: help install run dev migrate migration test test-slow test-faults test-fuzz test-cluster test-clients test-browser screenshots coverage bench bench-long bench-pooler bench-search check format settings docs docs-serve lock wheel release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,11 @@ test-faults: $(STAMP) ## stop, freeze, kill and overload the service and its dat
 test-fuzz: $(STAMP) ## send generated requests to each operation: make test-fuzz EXAMPLES=200
 	KITSU_FUZZ_EXAMPLES=$(or $(EXAMPLES),50) $(BIN)/python -m pytest -m fuzz --numprocesses 3 $(ARGS)
 
+test-cluster: $(STAMP) ## use the service behind PgBouncer, and run the tests of the API through it (needs pgbouncer)
+	@PATH="$$PATH:/usr/sbin" command -v pgbouncer >/dev/null || { echo 'The tests need PgBouncer (Debian: apt install pgbouncer).' >&2; exit 1; }
+	$(BIN)/python -m pytest -m cluster $(ARGS)
+	KITSU_POOLER=1 $(BIN)/python -m pytest --numprocesses 3 --dist worksteal tests/controllers tests/web tests/mail tests/oidc
+
 test-clients: $(STAMP) ## generate clients in Python and TypeScript and play them against the service (needs Node.js)
 	@command -v npm >/dev/null || { echo 'The clients need Node.js 20 or newer with npm (Debian: apt install nodejs npm).' >&2; exit 1; }
 	$(BIN)/python -m pytest -m clients $(ARGS)
@@ -70,6 +75,10 @@ bench: $(STAMP) ## compare the service with bare handlers (needs wrk); write tes
 bench-long: $(STAMP) ## measure a million anime and a million requests (wrk, 20 minutes); write tests/bench/RESULTS-LONG.md
 	@command -v wrk >/dev/null || { echo 'The benchmark needs wrk (Debian: apt install wrk).' >&2; exit 1; }
 	$(BIN)/python -m tests.bench.long
+
+bench-pooler: $(STAMP) ## measure what PgBouncer in transaction mode costs (wrk, pgbouncer); write tests/bench/RESULTS-POOLER.md
+	@command -v wrk >/dev/null || { echo 'The benchmark needs wrk (Debian: apt install wrk).' >&2; exit 1; }
+	$(BIN)/python -m tests.bench.pooler
 
 bench-search: $(STAMP) ## measure what searches find, and how fast, with ../shared/data; write tests/bench/RESULTS-SEARCH.md
 	$(BIN)/python -m tests.bench.search

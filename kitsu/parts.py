@@ -76,8 +76,10 @@ class Parts(dict[type, Any]):
             idle_in_transaction=settings.db_idle_in_transaction_timeout_ms / 1000,
         )
         self.spans = create_spans(__version__)
+        pooler = settings.db_pooler == "transaction"
         self.engine = create_engine(
             url,
+            pooler=pooler,
             pool_size=max(settings.db_max_overflow, 1),
             max_overflow=0,  # SQLAlchemy closes a connection of the overflow after each use
             pool_recycle=settings.db_pool_recycle,
@@ -89,6 +91,7 @@ class Parts(dict[type, Any]):
             self.spans.trace_engine(self.engine)
         self.runner = StatementRunner(
             url,
+            pooler=pooler,
             size=settings.db_pool_size,
             recycle=settings.db_pool_recycle,
             debug=settings.debug,
@@ -98,8 +101,11 @@ class Parts(dict[type, Any]):
         limits = {"statements": settings.db_pool_size, "transactions": max(settings.db_max_overflow, 1)}
         connections = sum(limits.values())
         self.concurrency = ConcurrencyLimiter(connections, waiting=connections * QUEUED_PER_CONNECTION)
-        self.cache = ResponseCache(settings.catalogue_memory_mb << 20)
-        self.listener = CatalogueListener(url, self.cache, self.timeouts) if settings.catalogue_memory_mb else None
+        self.cache = ResponseCache(settings.catalogue_memory_mb << 20, settings.catalogue_stale_seconds)
+        self.listener = None
+        if settings.catalogue_memory_mb:
+            direct_url = settings.database_direct_url or url
+            self.listener = CatalogueListener(direct_url, self.cache, self.timeouts, self.runner)
         media = MediaStore(settings.media_url, settings.media_s3_endpoint)
         self.files = AvatarFiles(media, OrphanFiles(self.engine, media))
         self.accounts = _account_context(settings, self.engine, self.runner, self.files.orphans)

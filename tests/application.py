@@ -14,6 +14,8 @@ from kitsu.settings import Settings
 
 ORIGIN = "https://kitsu.example.org"
 LONG_TIMEOUT_MS = 30_000
+poolers: dict[URL, URL] = {}
+"""The address of the PgBouncer through which all applications reach the databases of a server, if any."""
 
 
 @asynccontextmanager
@@ -48,6 +50,9 @@ async def _application_on(url: URL, **settings: object) -> AsyncIterator[Litesta
     values["admin_enabled"] = False  # a third of the time that the application takes
     # A test of a timeout sets a short one; all others must not depend on the speed of the machine.
     values |= {f"db_{name}_timeout_ms": LONG_TIMEOUT_MS for name in ("connect", "pool", "statement", "lock")}
+    if pooler := poolers.get(url.set(database="")):
+        values |= {"database_url": pooler.set(database=url.database), "database_direct_url": url}
+        values["db_pooler"] = "transaction"
     with TemporaryDirectory() as uploads:
         app = create_app(Settings(**{**values, "media_url": f"file://{uploads}", **settings}))  # type: ignore[arg-type] # the values are of many types
         async with _running(app):

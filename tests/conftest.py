@@ -37,10 +37,11 @@ from kitsu.domain import concurrency
 from kitsu.domain.accounts import passwords
 from kitsu.domain.catalogue.importing import load_sample
 from kitsu.observability.logs import configure_logs
-from tests.application import LONG_TIMEOUT_MS, ORIGIN, Applications, client_of
+from tests.application import LONG_TIMEOUT_MS, ORIGIN, Applications, client_of, poolers
 from tests.databases import column, connect, copy_database, copy_of, engine_of, execute
 from tests.factories import Backend, Viewer, backend_of
 from tests.media_locations import MediaLocation, bucket_of, folder_at, s3_server
+from tests.pooler import IS_WANTED, pgbouncer
 
 __all__ = ["ORIGIN", "client_of", "column", "connect", "copy_of", "execute"]
 
@@ -138,7 +139,19 @@ def server() -> Iterator[URL]:
         settings = [*(f"{name} = off" for name in off), "max_wal_size = '128MB'"]
         asyncio.run(execute(administration, *(f"ALTER SYSTEM SET {setting}" for setting in settings)))
         asyncio.run(execute(administration, "SELECT pg_reload_conf()"))
-        yield administration
+        with pooler_before(administration):
+            yield administration
+
+
+@contextmanager
+def pooler_before(server: URL) -> Iterator[None]:
+    """Put PgBouncer between all applications and their database, if it is wanted."""
+    if not IS_WANTED:
+        yield
+        return
+    with TemporaryDirectory() as name, pgbouncer(server, Path(name)) as url:
+        poolers[server.set(database="")] = url
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -287,6 +287,42 @@ def test_wrong_certificates_are_refused(query: str, reason: str) -> None:
     assert "hunter2" not in message
 
 
+@pytest.mark.parametrize(
+    ("address", "hosts"),
+    [
+        ("kitsu:p%40@a.example:5432,b.example:6432/kitsu", ("a.example:5432", "b.example:6432")),
+        ("a,b/kitsu?target_session_attrs=read-write", ("a:5432", "b:5432")),
+        ("/kitsu?host=a:1&host=b:2", ("a:1", "b:2")),
+    ],
+)
+def test_several_hosts_are_accepted(address: str, hosts: tuple[str, ...]) -> None:
+    url = load(DATABASE_URL=f"postgresql://{address}").database_url
+    assert url is not None
+    assert (url.database, url.query["host"]) == ("kitsu", hosts)
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("a:1,/kitsu", "its hosts are not understood"),
+        ("a:1,[::1]:2/kitsu", "its hosts are not understood"),
+        ("/kitsu?host=a&host=b", "its hosts are not understood"),
+        ("a:1,b:99999/kitsu", "one of the ports [1, 99999] is out of range"),
+        ("a/kitsu?statement_cache_size=0", "set DB_POOLER=transaction in its place"),
+        ("a/kitsu?command_timeout=5", "an option that asyncpg does not know: command_timeout"),
+    ],
+)
+def test_addresses_that_cannot_work_are_refused(address: str, reason: str) -> None:
+    assert reason in problem(DATABASE_URL=f"postgresql://{address}")
+
+
+def test_pooler_needs_both_addresses() -> None:
+    url = "postgresql://kitsu@db.example/kitsu"
+    assert "DATABASE_DIRECT_URL is not" in problem(DATABASE_URL=url, DB_POOLER="transaction")
+    assert "DATABASE_URL is not: give both" in problem(DATABASE_URL="", DATABASE_DIRECT_URL=url)
+    assert load(DATABASE_URL=url, DATABASE_DIRECT_URL=url, DB_POOLER="transaction").db_pooler == "transaction"
+
+
 def test_certificates_of_machine_are_accepted() -> None:
     url = load(DATABASE_URL="postgresql://kitsu@db.example/kitsu?sslmode=verify-full&sslrootcert=system").database_url
     assert url is not None
@@ -375,5 +411,6 @@ def test_env_example_shows_defaults() -> None:
     assert [*values] == [*SETTINGS]
     assert set(values) == ({name.upper() for name in Settings.__struct_fields__} | set(PARTS)) - {"OIDC_PROVIDERS"}
     assert values.pop("ALLOWED_ORIGINS") == "http://localhost:3000"
-    shown = {name: text for name, text in values.items() if name not in {"SECRET_KEY", "DATABASE_URL", *PARTS}}
+    without = {"SECRET_KEY", "DATABASE_URL", "DATABASE_DIRECT_URL", *PARTS}
+    shown = {name: text for name, text in values.items() if name not in without}
     assert load(**shown) == load()

@@ -4,7 +4,7 @@ import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import asyncpg
 import click
@@ -20,6 +20,9 @@ from kitsu.settings import load_database_url
 
 T = TypeVar("T")
 
+EXPECTED = (OSError, UnicodeError, SQLAlchemyError, asyncpg.InterfaceError, asyncpg.PostgresError)
+"""The errors of a database that can't be used."""
+
 
 def open_database(url: URL | None) -> AbstractContextManager[URL]:
     """Return a context with the address of the database; without a URL it runs the embedded PostgreSQL."""
@@ -32,13 +35,18 @@ def with_database(work: Callable[[AsyncEngine], Awaitable[T]], *, is_migrated: b
         return on_database(url, work, is_migrated=is_migrated)
 
 
-def on_database(url: URL, work: Callable[[AsyncEngine], Awaitable[T]], *, is_migrated: bool = False) -> T:
-    """Run the work on this database, with `is_migrated` after `check_schema`. Raises SchemaError, ClickException."""
+def on_database(
+    url: URL, work: Callable[[AsyncEngine], Awaitable[T]], *, is_migrated: bool = False, **options: Any
+) -> T:
+    """Run the work on this database, with `is_migrated` after `check_schema`. Raises SchemaError, ClickException.
+
+    `options` are those of `create_engine`.
+    """
 
     async def run() -> T:
         # The error below reports a broken connection; the event loop must not report it too.
         asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
-        engine = create_engine(url)
+        engine = create_engine(url, **options)
         try:
             if is_migrated:
                 await check_schema(engine)
@@ -49,13 +57,12 @@ def on_database(url: URL, work: Callable[[AsyncEngine], Awaitable[T]], *, is_mig
     try:
         return asyncio.run(run())
     except Exception as error:
-        expected = (OSError, UnicodeError, SQLAlchemyError, asyncpg.InterfaceError)
-        if isinstance(error, expected) or sqlstate(error) is not None:
-            raise click.ClickException(_explanation(error, url)) from error
+        if isinstance(error, EXPECTED) or sqlstate(error) is not None:
+            raise click.ClickException(explanation(error, url)) from error
         raise
 
 
-def _explanation(error: BaseException, url: URL) -> str:
+def explanation(error: BaseException, url: URL) -> str:
     """Return one line that says what to do, without the password that the address may hold."""
     server = f"PostgreSQL at {url.host or url.query.get('host', 'localhost')}:{url.port or 5432}"
     cause = getattr(error, "orig", None) or error
@@ -68,6 +75,9 @@ def _explanation(error: BaseException, url: URL) -> str:
             return f"{server} has no database {url.database!r}: create it, or check DB_NAME or DATABASE_URL."
         case "42501":
             return f"The user {url.username!r} lacks a right on the database {url.database!r}: {reason}"
+    if "startup parameter" in text or "prepared statement" in text:
+        advice = "set DB_POOLER=transaction, and DATABASE_DIRECT_URL to the address of PostgreSQL itself"
+        return f"{server} is a pooler ({reason}): {advice}."
     if isinstance(error, ssl.SSLError):
         return f"{server} has an untrusted certificate ({reason}): check the host, and sslrootcert in DATABASE_URL."
     if is_unavailable(error):

@@ -22,6 +22,7 @@ from kitsu.cli.signals import unwinding_on_signals
 from kitsu.cli.web_workers import WorkerStarts
 from kitsu.cli.worker import WorkerProcess
 from kitsu.db import migrations
+from kitsu.db.engine import Timeouts
 from kitsu.domain.catalogue.importing import load_sample
 from kitsu.domain.media.store import MediaStore
 from kitsu.observability.logs import configure_logs, stdlib_config
@@ -66,7 +67,11 @@ def _start(prepare: Callable[[URL], None], *, reload: bool = False, worker: Work
         raise click.ClickException(f"MEDIA_URL names a folder that can't be used. {problem}")
     address = _free_address(settings)
     with unwinding_on_signals(), open_database(settings.database_url) as url:
-        prepare(url)
+        prepare(settings.database_direct_url or url)
+        if settings.database_direct_url:
+            # As the service does; a pooler refuses the limits of another connection.
+            pooler = settings.db_pooler == "transaction"
+            on_database(url, migrations.check_schema, timeouts=Timeouts(), pooler=pooler)
         _serve(settings, address, url, reload=reload, worker=worker)
 
 

@@ -28,7 +28,7 @@ def worker(*, until_eof: bool) -> None:
     A worker that stops puts a running job back into the queue unless it ends within 5 s.
     """
     settings = load_settings()
-    with unwinding_on_signals(), open_database(settings.database_url) as url:
+    with unwinding_on_signals(), open_database(settings.database_direct_url or settings.database_url) as url:
         on_database(url, migrations.check_schema)
         configure_logs(settings.log_level)
         # By name, as other commands and the web workers that they start do without pgqueuer.

@@ -4,7 +4,6 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 from contextvars import ContextVar
-from functools import partial
 from typing import Any
 
 import asyncpg
@@ -14,6 +13,10 @@ from sqlalchemy.dialects.postgresql.asyncpg import dialect
 from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+
+from kitsu.db.errors import READ_ONLY, sqlstate
+from kitsu.db.hosts import connect
+from kitsu.db.pooler import transaction_connection
 
 SERVER_GRACE_SECONDS = 0.2
 """Between the statement timeout of PostgreSQL and that of the client, which is for a server that does not respond."""
@@ -63,8 +66,11 @@ def address_arguments(url: URL) -> dict[str, Any]:
     return arguments
 
 
-def connect_arguments(url: URL, timeouts: Timeouts | None) -> dict[str, Any]:
-    """Return the arguments of asyncpg's `connect`. Without timeouts, statements may take any time."""
+def connect_arguments(url: URL, timeouts: Timeouts | None, *, pooler: bool = False) -> dict[str, Any]:
+    """Return the arguments of asyncpg's `connect`. Without timeouts, statements may take any time.
+
+    With `pooler` the address is that of a pooler in transaction mode.
+    """
     arguments = address_arguments(url)
     if (roots := arguments.pop("sslrootcert", None)) is not None:
         # asyncpg reads this option of libpq's only in an address of its own, and there not for "system".
@@ -72,20 +78,32 @@ def connect_arguments(url: URL, timeouts: Timeouts | None) -> dict[str, Any]:
         context.check_hostname = arguments.get("ssl") == "verify-full"
         arguments["ssl"] = context
     arguments["timeout"] = (timeouts or Timeouts()).connect
-    arguments["server_settings"] = SERVER_SETTINGS | (timeouts.server_settings() if timeouts else {})
+    limits = timeouts.server_settings() if timeouts else {}
+    if pooler:
+        arguments["statement_cache_size"] = 0
+        arguments["connection_class"] = transaction_connection(limits)
+    arguments["server_settings"] = SERVER_SETTINGS | ({} if pooler else limits)
     return arguments
 
 
 def create_engine(
-    url: URL, *, timeouts: Timeouts | None = None, debug: bool = False, pool_recycle: int = 1800, **pool: int
+    url: URL,
+    *,
+    timeouts: Timeouts | None = None,
+    pooler: bool = False,
+    debug: bool = False,
+    pool_recycle: int = 1800,
+    **pool: int,
 ) -> AsyncEngine:
     """Create an engine. It connects on first use. `pool` has options of SQLAlchemy such as `pool_size`.
 
     Commands give no `timeouts`: their statements may take any time. `debug` logs statements with their values.
     """
-    arguments = connect_arguments(url, timeouts)
+    arguments = connect_arguments(url, timeouts, pooler=pooler) | {"async_creator_fn": connect}
     if timeouts is not None:
         arguments["command_timeout"] = timeouts.command
+    if pooler:
+        arguments |= {"prepared_statement_cache_size": 0, "prepared_statement_name_func": lambda: ""}
     engine = create_async_engine(
         url,
         **pool,
@@ -93,8 +111,13 @@ def create_engine(
         pool_timeout=(timeouts or Timeouts()).pool,
         echo=debug,
         hide_parameters=not debug,  # values of users do not belong in a log
-        async_creator=partial(asyncpg.connect, **arguments),
     )
+
+    def set_arguments(_dialect: object, _record: object, _positional: object, named: dict[str, Any]) -> None:
+        named.clear()  # SQLAlchemy's, which lack some options of the URL
+        named.update(arguments)
+
+    event.listen(engine.sync_engine, "do_connect", set_arguments)
     event.listen(engine.sync_engine, "handle_error", _terminate_unresponsive)
     if timeouts is not None:
         event.listen(engine.sync_engine, "handle_error", _terminate_without_transaction)
@@ -143,8 +166,12 @@ def _note_checkin(connection: Any, _record: object) -> None:
 
 
 def _terminate_unresponsive(context: ExceptionContext) -> None:
-    """Terminate a connection without a response: a rollback or an orderly close would wait once more."""
-    if isinstance(context.original_exception, (TimeoutError, asyncio.CancelledError)):
+    """Terminate a connection without a response: a rollback or an orderly close would wait once more.
+
+    Also one to a server that no longer accepts writes; the pool replaces all.
+    """
+    error = context.original_exception
+    if isinstance(error, (TimeoutError, asyncio.CancelledError)) or sqlstate(error) == READ_ONLY:
         _terminate(context)
 
 

@@ -18,6 +18,7 @@ _UNAVAILABLE_CLASSES = ("08", "53", "57")
 _UNAVAILABLE_STATES = ("25006", "55P03", "40001", "40P01", "58030")
 # asyncpg's errors for a closed connection; the second one if asyncpg itself has already noticed.
 _CLOSED = (asyncpg.InterfaceError, asyncpg.InternalClientError)
+READ_ONLY = "25006"
 UNDEFINED_TABLE = "42P01"
 
 ConstraintErrors = Mapping[str, Callable[[], AppError]]
@@ -73,9 +74,12 @@ def place_of(error: BaseException) -> str | None:
 
 
 def is_disconnect(error: BaseException) -> bool:
-    """Return whether the connection is lost, rather than the statement refused."""
+    """Return whether the connection is lost, rather than the statement refused.
+
+    So is one to a server that no longer accepts writes: after a failover another one does.
+    """
     is_closed = isinstance(error, (ConnectionResetError, BrokenPipeError, *_CLOSED)) or _is_invalidated(error)
-    return is_closed or (sqlstate(error) or "").startswith(("08", "57P0"))
+    return is_closed or (sqlstate(error) or "").startswith(("08", "57P0", READ_ONLY))
 
 
 def is_unavailable(error: BaseException) -> bool:

@@ -1,15 +1,19 @@
 """Listen for changes of the catalogue, on a connection of its own that is replaced when it is lost."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol
+from uuid import uuid4
 
 import asyncpg
 import structlog
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.engine import URL
 
 from kitsu.db.engine import Timeouts, connect_arguments
+from kitsu.db.hosts import connect
+from kitsu.db.statements import StatementRunner
 
 log = structlog.get_logger("kitsu.catalogue")
 
@@ -17,6 +21,10 @@ CHANNEL = "kitsu_catalogue"  # what the triggers of the catalogue's tables notif
 HEARTBEAT_SECONDS = 1.0
 """Interval and timeout of a check of the connection: a network may drop one without an error."""
 RETRY_SECONDS = 0.5
+UNHEARD_RETRY_SECONDS = 10.0
+TRIAL = "trial "
+"""The beginning of a notification that no change has caused."""
+NOTIFY = select(func.pg_notify(CHANNEL, bindparam("text")))
 
 
 class Listener(Protocol):
@@ -27,10 +35,39 @@ class Listener(Protocol):
     def disconnected(self) -> None: ...
 
 
+class NothingHeardError(Exception):
+    """A notification did not arrive: the address is that of a pooler, which takes LISTEN and drops what it hears."""
+
+
+async def listen(
+    connection: asyncpg.Connection, changed: Callable[[], None], notify: Callable[[str], Awaitable[object]]
+) -> None:
+    """Call `changed` for each change from now on, as soon as a trial has been heard. Raises NothingHeardError.
+
+    `notify` runs NOTIFY with a text on another connection: a pooler passes on what a connection tells itself.
+    """
+    trial, is_heard = f"{TRIAL}{uuid4()}", asyncio.Event()
+
+    def receive(_connection: object, _pid: int, _channel: str, text: str) -> None:
+        if text == trial:
+            is_heard.set()
+        elif not text.startswith(TRIAL):
+            changed()
+
+    await connection.add_listener(CHANNEL, receive)
+    await notify(trial)
+    try:
+        await asyncio.wait_for(is_heard.wait(), HEARTBEAT_SECONDS)
+    except TimeoutError:
+        raise NothingHeardError from None
+
+
 class CatalogueListener:
-    def __init__(self, url: URL, listener: Listener, timeouts: Timeouts) -> None:
+    def __init__(self, url: URL, listener: Listener, timeouts: Timeouts, runner: StatementRunner) -> None:
+        """Configure the connection. `runner` sends the notification that proves that it hears."""
         self._arguments = connect_arguments(url, timeouts)
         self._listener = listener
+        self._runner = runner
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
@@ -47,15 +84,18 @@ class CatalogueListener:
         while True:
             try:
                 await self._listen_once()
+            except NothingHeardError:
+                log.warning("change listener hears nothing", hint="check DATABASE_DIRECT_URL")
+                await asyncio.sleep(UNHEARD_RETRY_SECONDS)
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 log.warning("change listener disconnected", error=type(error).__name__)
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _listen_once(self) -> None:
-        connection: Any = await asyncpg.connect(**self._arguments)
+        connection: Any = await connect(**self._arguments)
         try:
             connection.add_termination_listener(lambda _: self._listener.disconnected())
-            await connection.add_listener(CHANNEL, lambda *_: self._listener.changed())
+            await listen(connection, self._listener.changed, self._notify)
             self._listener.connected()
             while not connection.is_closed():
                 await connection.execute("SELECT 1", timeout=HEARTBEAT_SECONDS)
@@ -63,3 +103,6 @@ class CatalogueListener:
         finally:
             self._listener.disconnected()
             connection.terminate()
+
+    async def _notify(self, text: str) -> None:
+        await self._runner.write(NOTIFY, {"text": text})

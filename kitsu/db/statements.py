@@ -24,6 +24,8 @@ from sqlalchemy.engine import URL
 
 from kitsu.db.engine import Timeouts, asyncpg_dialect, connect_arguments
 from kitsu.db.errors import is_disconnect
+from kitsu.db.hosts import connect
+from kitsu.db.pooler import PooledConnection
 from kitsu.deadlines import Deadline, Deadlines
 
 log = structlog.get_logger("kitsu.sql")
@@ -47,14 +49,6 @@ def compiled_statement(statement: Executable) -> tuple[str, tuple[str, ...], Map
     return compiled.string, tuple(compiled.positiontup), compiled.params
 
 
-class PooledConnection(asyncpg.Connection):  # type: ignore[misc] # asyncpg ships no types
-    made_at = 0.0
-    """On the monotonic clock."""
-
-    async def reset(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's signature
-        """Do nothing: a single statement leaves no state behind, and asyncpg's own reset costs a round trip."""
-
-
 class StatementRunner:
     def __init__(
         self,
@@ -63,6 +57,7 @@ class StatementRunner:
         size: int,
         recycle: int,
         timeouts: Timeouts,
+        pooler: bool = False,
         debug: bool = False,
         on_query: Callable[[Any], None] | None = None,
     ) -> None:
@@ -70,7 +65,7 @@ class StatementRunner:
 
         `on_query` is called with asyncpg's `LoggedQuery` of each statement that ends.
         """
-        self._arguments = connect_arguments(url, timeouts)
+        self._arguments = {"connection_class": PooledConnection, **connect_arguments(url, timeouts, pooler=pooler)}
         self._size = size
         self._recycle = recycle if recycle >= 0 else float("inf")
         self._timeouts = timeouts
@@ -99,9 +94,6 @@ class StatementRunner:
         except Exception as error:
             if not is_disconnect(error):
                 raise
-            # The server has closed this connection, and probably the others: they are replaced when next acquired.
-            # asyncpg's `expire_connections` also closes those in use on release, and their users wait for it.
-            self._expired_at = time.monotonic()
             # A read can be repeated. A write may have been committed.
             return await self._fetch(statement, parameters)
 
@@ -144,6 +136,10 @@ class StatementRunner:
                 # After a timeout the server may still run the statement. A closed connection refuses this call.
                 with suppress(asyncpg.InterfaceError):
                     connection.terminate()
+            if is_disconnect(error):
+                # The server has closed this connection, and probably the others: they are replaced when next acquired.
+                # asyncpg's `expire_connections` also closes those in use on release, and their users wait for it.
+                self._expired_at = time.monotonic()
             raise
         await self._pool.release(connection)
         return rows
@@ -181,7 +177,6 @@ class StatementRunner:
             # Connections are replaced by age only; after `max_queries` the user of a connection waits for its close.
             max_queries=float("inf"),
             max_inactive_connection_lifetime=0,
-            connection_class=PooledConnection,
             connect=self._connect,
         )
         await self._pool
@@ -190,7 +185,7 @@ class StatementRunner:
         if limit := _acquire_limit.get():
             limit.ends_at = math.inf
         async with asyncio.timeout(self._timeouts.connect):
-            connection: Any = await asyncpg.connect(*address, **arguments)
+            connection: Any = await connect(*address, **arguments)
             try:
                 # Not in asyncpg's `init`: if that fails, the pool waits for the server to close the connection.
                 for kind in ("json", "jsonb"):

@@ -19,6 +19,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from kitsu.db.engine import Timeouts, connect_arguments, create_engine
+from kitsu.db.hosts import connect
 from kitsu.domain.operations import command_runs
 from kitsu.domain.operations.schedules import enqueue_due
 from kitsu.jobs.executor import JobExecutor
@@ -80,7 +81,7 @@ async def work(url: URL, settings: Settings, stop: asyncio.Event) -> None:
 async def _work_connected(url: URL, context: JobContext, stop: asyncio.Event) -> None:
     """Run jobs until the event is set. Raises one of the errors of a lost connection."""
     timeouts = Timeouts()
-    connection: Any = await asyncpg.connect(**connect_arguments(url, timeouts), command_timeout=timeouts.command)
+    connection: Any = await connect(**connect_arguments(url, timeouts), command_timeout=timeouts.command)
     queue = QueueManager(Queries(AsyncpgDriver(connection)))
     stopping = asyncio.Event()
 

@@ -5,7 +5,7 @@ The environment wins. No module reads settings when it is imported: `create_app(
 
 import importlib.util
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,9 @@ def load_settings(environ: Mapping[str, str] | None = None, env_file: Path = ENV
 
 
 def load_database_url(environ: Mapping[str, str] | None = None, env_file: Path = ENV_FILE) -> URL | None:
-    """Read only the database's address, for commands that need nothing else. Raises SettingsError."""
-    url: URL | None = _load(["DATABASE_URL", *DATABASE_PARTS], environ, env_file)["database_url"]
+    """Read only the address of the database itself, for commands that need nothing else. Raises SettingsError."""
+    values = _load(["DATABASE_URL", "DATABASE_DIRECT_URL", *DATABASE_PARTS], environ, env_file)
+    url: URL | None = values.get("database_direct_url") or values["database_url"]
     return url
 
 
@@ -57,15 +58,24 @@ def _load(names: Iterable[str], environ: Mapping[str, str] | None, env_file: Pat
             problems.append(f"{name} is not set: give it {parser.accepts}.")
     if "DATABASE_URL" not in texts:
         values["database_url"] = _url_of_parts(values, problems)
-    if values.get("media_s3_endpoint") and not values.get("media_url", "").startswith("s3://"):
-        problems.append("MEDIA_S3_ENDPOINT is set, though MEDIA_URL names no bucket: give it s3://bucket/prefix.")
-    if values.get("backup_at") and not values.get("backup_folder"):
-        problems.append("BACKUP_AT is set, though BACKUP_FOLDER is not: give it the folder of the backups.")
+    problems += _disagreements(values)
     if names is SETTINGS:
         values["oidc_providers"] = read_providers(texts, problems, public_url=values.get("public_url"))
     if problems:
         raise SettingsError(problems)
     return values
+
+
+def _disagreements(values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with settings that belong together."""
+    if values.get("db_pooler", "none") != "none" and not values.get("database_direct_url"):
+        yield "DB_POOLER is set, though DATABASE_DIRECT_URL is not: give it the address of PostgreSQL itself."
+    if values.get("database_direct_url") and values["database_url"] is None:
+        yield "DATABASE_DIRECT_URL is set, though DATABASE_URL is not: give both."
+    if values.get("media_s3_endpoint") and not values.get("media_url", "").startswith("s3://"):
+        yield "MEDIA_S3_ENDPOINT is set, though MEDIA_URL names no bucket: give it s3://bucket/prefix."
+    if values.get("backup_at") and not values.get("backup_folder"):
+        yield "BACKUP_AT is set, though BACKUP_FOLDER is not: give it the folder of the backups."
 
 
 def _read_texts(environ: Mapping[str, str] | None, env_file: Path) -> dict[str, str]:

@@ -35,6 +35,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_url: Annotated[parsers.DatabaseURL, Shown("Database: PostgreSQL 15 to 18", _EXAMPLE_URL)] = None
     """Address of the database. Over a network add ?ssl=verify-full&sslrootcert=FILE (or =system). Without
     DATABASE_URL and DB_HOST a development install starts an embedded PostgreSQL."""
+    db_pooler: Annotated[str, parsers.one_of("none", "transaction")] = "none"
+    """What DATABASE_URL names: PostgreSQL itself, or a pooler in transaction mode, such as PgBouncer."""
+    database_direct_url: Annotated[
+        parsers.DatabaseURL, Shown(example="postgresql+asyncpg://kitsu@db.example.org:5432/kitsu")
+    ] = None
+    """Address of PostgreSQL itself, past the pooler: for migrations, commands, `kitsu worker`, and news of changes."""
     db_host: Annotated[parsers.Text, Shown(example="localhost")] = ""
     """Host of the database, or the folder of its socket. The parts DB_HOST to DB_PASSWORD replace DATABASE_URL."""
     db_port: Annotated[int | None, parsers.integer(1, 65_535), Shown(example="5432")] = None
@@ -66,6 +72,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Time after which PostgreSQL ends a transaction that does nothing."""
     catalogue_memory_mb: Annotated[int, parsers.integer(0, 65_536, "MB")] = 64
     """Memory of each worker for cached catalogue responses, dropped when a row of the catalogue changes; 0: none."""
+    catalogue_stale_seconds: Annotated[int, parsers.integer(0, 3600, "seconds")] = 10
+    """Time that a worker serves cached catalogue responses when it no longer hears of changes, as at a failover."""
     access_token_expire_minutes: Annotated[int, parsers.integer(1, 1440, "minutes"), Shown("Sign-in")] = 30
     """Lifetime of an access token."""
     refresh_token_expire_days: Annotated[int, parsers.integer(1, 3650, "days")] = 14

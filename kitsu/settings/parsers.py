@@ -1,6 +1,5 @@
 """Parsers of settings: each converts the text of a setting, or raises ValueError that says what is wrong with it."""
 
-import inspect
 import re
 import ssl
 from collections.abc import Callable
@@ -12,8 +11,8 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
-import asyncpg
 import msgspec
+from sqlalchemy.dialects.postgresql.asyncpg import dialect
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -21,8 +20,13 @@ from kitsu.settings import mail
 
 EXAMPLE_SECRET_KEY = "change-me-to-at-least-32-random-bytes"  # noqa: S105 - that of .env.example, refused at start
 
-# asyncpg calls ssl what libpq, and with it every hosting company, calls sslmode.
-_URL_OPTIONS = {*inspect.signature(asyncpg.connect).parameters, "sslmode", "sslrootcert"}
+# Those of asyncpg's `connect` that are a text. It calls ssl what libpq, and every hosting company, calls sslmode.
+_URL_OPTIONS = {"host", "port", "user", "password", "passfile", "database", "service", "servicefile"} | {
+    *("ssl", "sslmode", "sslrootcert", "target_session_attrs", "krbsrvname", "gsslib")
+}
+_dialect: Any = dialect()  # type: ignore[no-untyped-call] # SQLAlchemy types no dialect
+_CACHE_OPTIONS = {"statement_cache_size", "prepared_statement_cache_size"}
+_HOSTS = r"(?P<start>[a-z+]+://(?:[^/?#]*@)?)(?P<hosts>[^/?#@]+,[^/?#@]*)(?P<path>/[^?#]*)(?:\?(?P<query>.*))?"
 _WEB_URL = r"(?i:https?)://(?:[\w.-]+|\[[0-9a-fA-F:.]+\])(?::(?P<port>[1-9][0-9]{0,4}))?(?P<path>/[^\s@?#]*)?"
 _MEDIA_URL = r"file://\.?/[^?#]*|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#]*)?"
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
@@ -102,7 +106,7 @@ def _secret_key(text: str) -> str:
 
 def _database_url(text: str) -> URL:
     try:
-        url = make_url(text)
+        url = make_url(_with_options(text))
     except (ArgumentError, ValueError):  # the library's message repeats the text, which may hold a password
         raise ValueError("it does not have this form") from None
     if url.drivername not in {"postgresql+asyncpg", "postgresql", "postgres"}:
@@ -111,12 +115,35 @@ def _database_url(text: str) -> URL:
         raise ValueError(f"the port {url.port} is out of range")
     if not url.database:
         raise ValueError("it names no database")
+    if _CACHE_OPTIONS & url.query.keys():
+        raise ValueError("it has an option for poolers: set DB_POOLER=transaction in its place")
     if unknown := url.query.keys() - _URL_OPTIONS:
         raise ValueError(f"it has an option that asyncpg does not know: {', '.join(sorted(unknown))}")
     options = {"ssl" if name == "sslmode" else name: value for name, value in url.query.items()}
     if roots := options.get("sslrootcert"):
         _check_certificates(str(roots), options.get("ssl"))
-    return url.set(drivername="postgresql+asyncpg", query=options)
+    found = url.set(drivername="postgresql+asyncpg", query=options)
+    _check_hosts(found)
+    return found
+
+
+def _with_options(text: str) -> str:
+    """Return an address whose hosts are options, as SQLAlchemy has them, if there are several in libpq's form."""
+    several = re.fullmatch(_HOSTS, text)
+    if several is None:
+        return text
+    hosts = [host if re.search(r":[0-9]+$", host) else f"{host}:5432" for host in several["hosts"].split(",")]
+    query = "&".join([*(f"host={host}" for host in hosts), *([several["query"]] if several["query"] else [])])
+    return f"{several['start']}{several['path']}?{query}"
+
+
+def _check_hosts(url: URL) -> None:
+    try:
+        ports = _dialect.create_connect_args(url)[1].get("port")
+    except ArgumentError:
+        raise ValueError("its hosts are not understood: several hosts have the form host1:5432,host2:5432") from None
+    if isinstance(ports, list) and not all(1 <= port <= 65_535 for port in ports):
+        raise ValueError(f"one of the ports {ports} is out of range")
 
 
 def _check_certificates(roots: str, mode: object) -> None:

@@ -134,12 +134,12 @@ def origins_without_tls(settings: Settings) -> Iterator[str]:
 
 @check("kitsu.E409", Tag.SECURITY, Tag.DATABASE, Tag.SETTINGS, deploy=True, hint=_TLS_HINT)
 def database_without_tls(settings: Settings) -> Iterator[str]:
-    url = settings.database_url
-    # A host without a dot is this machine, or in a network of containers on it.
-    if url is None or url.host is None or "." not in url.host or url.host == "127.0.0.1":
-        return
-    if url.query.get("ssl", "prefer") in {"disable", "allow", "prefer"}:
-        yield "The database is reached over a network without TLS."
+    for name, url in (("DATABASE_URL", settings.database_url), ("DATABASE_DIRECT_URL", settings.database_direct_url)):
+        # A host without a dot is this machine, or in a network of containers on it.
+        if url is None or url.host is None or "." not in url.host or url.host == "127.0.0.1":
+            continue
+        if url.query.get("ssl", "prefer") in {"disable", "allow", "prefer"}:
+            yield f"{name} reaches the database over a network without TLS."
 
 
 @check("kitsu.W410", Tag.SECURITY, Tag.SETTINGS, deploy=True, hint="Set REQUIRE_ADMIN_SECOND_FACTOR=true.")

@@ -9,7 +9,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from kitsu.cli.checks.registry import Tag, check
+from kitsu.cli.database import EXPECTED, explanation
 from kitsu.db import migrations
+from kitsu.db.engine import Timeouts, create_engine
+from kitsu.db.listener import NOTIFY, NothingHeardError, listen
 from kitsu.domain.operations import command_runs
 from kitsu.domain.operations.backup import postgres
 from kitsu.domain.operations.backup.archive import BackupError
@@ -26,6 +29,7 @@ _LIMIT_HINT = "Raise max_connections of PostgreSQL, or lower WORKERS, DB_POOL_SI
 _QUEUE_HINT = "Install the locked versions of the dependencies, or restore the tables from a backup."
 _PURGE_HINT = "Set PURGE_AT and start `kitsu worker`, or run it once a day."
 _CLOCK_HINT = "Run a time service on both, such as chrony or systemd-timesyncd."
+_POOLER_HINT = "Set DATABASE_URL to the pooler, DB_POOLER to its mode, and DATABASE_DIRECT_URL to PostgreSQL itself."
 _BACKUP_HINT = "Set BACKUP_AT, or run it once a day, or set BACKUP_MAX_AGE_HOURS=0 if you back up in another way."
 
 
@@ -63,8 +67,9 @@ async def connection_limit(engine: AsyncEngine, settings: Settings) -> list[str]
     server = await _server_settings(engine)
     reserved = int(server["superuser_reserved_connections"]) + int(server.get("reserved_connections", "0"))
     accepted = int(server["max_connections"]) - reserved
-    # Each worker listens on one more connection for changes of the catalogue.
-    wanted = settings.workers * (settings.db_pool_size + settings.db_max_overflow + 1)
+    # Each worker listens on one more connection for changes of the catalogue. A pooler limits the others.
+    served = settings.db_pool_size + settings.db_max_overflow if settings.db_pooler == "none" else 0
+    wanted = settings.workers * (served + 1)
     message = f"{settings.workers} workers may open {wanted} connections, and PostgreSQL accepts {accepted}."
     return [message] if wanted > accepted else []
 
@@ -101,6 +106,31 @@ async def clock(engine: AsyncEngine) -> list[str]:
     way = "ahead of" if difference > 0 else "behind"
     message = f"The clock of this machine is {abs(difference):.0f} s {way} the clock of PostgreSQL's machine."
     return [message] if is_too_large(difference) else []
+
+
+@check("kitsu.E114", Tag.DATABASE, requires=connection, hint=_POOLER_HINT)
+async def addresses(engine: AsyncEngine, settings: Settings) -> list[str]:
+    """Send a notification to DATABASE_URL, and hear it at DATABASE_DIRECT_URL."""
+    if settings.database_url is None or settings.database_direct_url is None:
+        return []
+    pooler = settings.db_pooler == "transaction"
+    served = create_engine(settings.database_url, timeouts=Timeouts(), pooler=pooler)
+
+    async def notify(trial: str) -> None:
+        async with served.begin() as transaction:
+            await transaction.execute(NOTIFY, {"text": trial})
+
+    try:
+        async with engine.connect() as open_connection:
+            raw = await open_connection.get_raw_connection()
+            await listen(raw.driver_connection, lambda: None, notify)
+    except NothingHeardError:
+        return ["DATABASE_DIRECT_URL hears no notification of changes: it is the address of a pooler."]
+    except EXPECTED as error:
+        return [f"DATABASE_URL does not work. {explanation(error, settings.database_url)}"]
+    finally:
+        await served.dispose()
+    return []
 
 
 @check("kitsu.E201", Tag.BACKUP, deploy=True, requires=connection)

@@ -1,5 +1,6 @@
 """Responses of the catalogue: they have an ETag, and are cached until a row of the catalogue changes."""
 
+import math
 import time
 from collections import OrderedDict
 from typing import NamedTuple
@@ -33,12 +34,15 @@ class CachedResponse(NamedTuple):
 class ResponseCache:
     """Caches responses up to a number of bytes, and removes the least recently used ones first.
 
-    It is empty while the change listener is disconnected. A response that was read before a change must not be cached
-    after it: read `epoch` before the database, and pass it to `put`.
+    While the change listener is disconnected it caches nothing, and keeps what it has for `stale_seconds`. A response
+    that was read before a change must not be cached after it: read `epoch` before the database, and pass it to `put`.
     """
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, stale_seconds: float = 0.0) -> None:
         self._max_bytes = max_bytes
+        self._stale_seconds = stale_seconds
+        self._stale_at = math.inf
+        """When what it has is too old, on the monotonic clock."""
         self.size = 0
         """Bytes in use."""
         self._entries: OrderedDict[Key, CachedResponse] = OrderedDict()
@@ -51,15 +55,16 @@ class ResponseCache:
 
     def has(self, scope: HTTPScope) -> bool:
         """Return whether a request is a cache hit."""
-        return scope["method"] in CACHED_METHODS and _key(scope) in self._entries
+        return scope["method"] in CACHED_METHODS and _key(scope) in self._entries and not self._is_stale()
 
     def get(self, key: Key) -> CachedResponse | None:
         """Return the cached response, or None."""
         response = self._entries.get(key)
-        if response is not None:
+        if response is not None and not self._is_stale():
             self._entries.move_to_end(key)
             self.hits += 1
-        return response
+            return response
+        return None
 
     def put(self, key: Key, response: CachedResponse, epoch: int) -> None:
         """Cache a response, unless it is too large or its epoch has ended."""
@@ -79,10 +84,18 @@ class ResponseCache:
     def connected(self) -> None:
         self._clear()
         self._is_connected = True
+        self._stale_at = math.inf
 
     def disconnected(self) -> None:
+        if self._is_connected:
+            self._stale_at = time.monotonic() + self._stale_seconds
+            self.epoch += 1  # what is being read now is not cached
         self._is_connected = False
-        self._clear()
+        if self._is_stale():
+            self._clear()
+
+    def _is_stale(self) -> bool:
+        return not self._is_connected and time.monotonic() >= self._stale_at
 
     def _clear(self) -> None:
         self.epoch += 1

@@ -170,18 +170,21 @@ async def test_response_read_before_a_change_is_not_cached(client: httpx.AsyncCl
     assert (await client.get(f"/anime/{ANIME}?x=1")).json()["title"] == "Another"
 
 
-async def test_cache_is_off_while_the_listener_is_disconnected(
-    client: httpx.AsyncClient, rows: asyncpg.Connection
+@pytest.mark.parametrize("stale_seconds", [0, 10])
+async def test_nothing_further_is_cached_while_the_listener_is_disconnected(
+    database: URL, rows: asyncpg.Connection, stale_seconds: int
 ) -> None:
-    assert await is_cached(client, "/anime")
-    await rows.execute(f"SELECT pg_terminate_backend(pid) FROM ({LISTENER}) AS listener")
-    assert not await is_cached(client, "/anime?_=1")
-    await rows.execute(f"UPDATE anime SET title = 'Another' WHERE id = '{ANIME}'")
-    assert (await client.get("/anime")).json()[0]["title"] == "Another"
-    # The listener reconnects.
-    await until_async(lambda: is_cached(client, "/anime"))
-    await rows.execute(f"UPDATE anime SET title = 'A third' WHERE id = '{ANIME}'")
-    await until_async(lambda: has_title(client, "A third"))
+    async with client_of(database, catalogue_memory_mb=1, catalogue_stale_seconds=stale_seconds) as client:
+        await until_async(lambda: is_cached(client, "/anime"))
+        await rows.execute(f"SELECT pg_terminate_backend(pid) FROM ({LISTENER}) AS listener")
+        assert not await is_cached(client, "/anime?_=1")
+        await rows.execute(f"UPDATE anime SET title = 'Another' WHERE id = '{ANIME}'")
+        assert ((await client.get("/anime")).json()[0]["title"] == "Another") is (stale_seconds == 0)
+        # The listener reconnects.
+        await until_async(lambda: has_title(client, "Another"))
+        await until_async(lambda: is_cached(client, "/anime"))
+        await rows.execute(f"UPDATE anime SET title = 'A third' WHERE id = '{ANIME}'")
+        await until_async(lambda: has_title(client, "A third"))
 
 
 async def test_cache_of_0_mb_caches_nothing(database: URL, rows: asyncpg.Connection) -> None:

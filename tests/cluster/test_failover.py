@@ -1,0 +1,138 @@
+"""Two servers of one cluster: the second one takes over."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy.engine import URL
+
+from kitsu.db import migrations
+from kitsu.domain.catalogue.importing import load_sample
+from tests.cli.process import kitsu, server_folder, until
+from tests.cluster.nodes import Node, primary_and_standby
+from tests.databases import column, engine_of, execute
+
+pytestmark = pytest.mark.cluster
+
+PASSWORD = "a long enough password"
+WRITERS = 4
+
+
+@pytest.fixture
+def nodes() -> Iterator[tuple[Node, Node]]:
+    """Start a primary and a standby, with the sample catalogue."""
+
+    async def load(url: URL) -> None:
+        await execute(url, "CREATE DATABASE kitsu")
+        async with engine_of(url.set(database="kitsu")) as engine:
+            await migrations.migrate(engine)
+            await load_sample(engine)
+
+    with server_folder() as folder, primary_and_standby(folder) as nodes:
+        asyncio.run(load(nodes[0].url))
+        yield nodes
+
+
+def address_of(*urls: URL) -> str:
+    """Return an address with several hosts."""
+    hosts = ",".join(f"127.0.0.1:{url.port}" for url in urls)
+    return f"postgresql://postgres@{hosts}/kitsu?target_session_attrs=read-write"
+
+
+def registered(address: str, number: int) -> str:
+    """Register a user, and return its Authorization header."""
+    account = {"email": f"user{number}@example.org", "password": PASSWORD}
+    response = httpx.post(f"http://{address}/auth/register", json=account, timeout=30, trust_env=False)
+    return f"Bearer {response.json()['access_token']}"
+
+
+class Writer(threading.Thread):
+    """Adds collections, and notes which ones were acknowledged, and when."""
+
+    def __init__(self, address: str, token: str) -> None:
+        super().__init__()
+        self._address, self._token = address, token
+        self.acknowledged: list[tuple[float, str]] = []
+        self.statuses: set[int] = set()
+        self.is_stopped = False
+
+    def run(self) -> None:
+        with httpx.Client(base_url=f"http://{self._address}", timeout=30, trust_env=False) as client:
+            while not self.is_stopped:
+                response = client.post("/collections", json={"name": "c"}, headers={"Authorization": self._token})
+                self.statuses.add(response.status_code)
+                if response.status_code == httpx.codes.CREATED:
+                    self.acknowledged.append((time.monotonic(), response.json()["id"]))
+                else:
+                    time.sleep(0.05)
+
+
+async def kill(primary: Node) -> None:
+    """Kill the primary."""
+    primary.kill()
+
+
+async def refuse_writes(primary: Node) -> None:
+    """Let the primary refuse writes, as one that has become a standby."""
+    await execute(primary.url, "ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()")
+
+
+@pytest.mark.parametrize("end", [kill, refuse_writes])
+async def test_promoted_standby_takes_over(
+    nodes: tuple[Node, Node], tmp_path: Path, end: Callable[[Node], Awaitable[None]]
+) -> None:
+    primary, standby = nodes
+    await execute(primary.url, "ALTER SYSTEM SET synchronous_standby_names = 'b'", "SELECT pg_reload_conf()")
+    settings: dict[str, Any] = {
+        "DATABASE_URL": address_of(primary.url, standby.url),
+        "RATE_LIMIT_ENABLED": "false",
+        "WORKERS": "2",
+    }
+    with kitsu(tmp_path, "serve", **settings) as process:
+        await asyncio.to_thread(process.serves)
+        anime = process.get("/anime?limit=1").json()[0]["id"]
+        await asyncio.sleep(1)  # until both workers listen
+        for _ in range(20):  # on new connections: each worker caches it
+            process.get(f"/anime/{anime}")
+        writers = [Writer(process.address, registered(process.address, number)) for number in range(WRITERS)]
+        for writer in writers:
+            writer.start()
+        await asyncio.sleep(2)
+        await end(primary)
+        ended = time.monotonic()
+        reads = [process.get(f"/anime/{anime}").status_code for _ in range(10)]
+        await execute(standby.url, "SELECT pg_promote()")
+
+        def is_written() -> bool:
+            return all(each.acknowledged[-1][0] > ended for each in writers)
+
+        await asyncio.to_thread(until, is_written, "all writers write again", 15)
+        await asyncio.sleep(1)
+        for writer in writers:
+            writer.is_stopped = True
+            writer.join()
+        assert reads == [200] * 10
+        assert {status for each in writers for status in each.statuses} <= {201, 503}
+        stored = {str(each) for each in await column(standby.url.set(database="kitsu"), "SELECT id FROM collections")}
+        assert {name for each in writers for _, name in each.acknowledged} <= stored
+        assert '"status":500' not in process.output
+
+
+def test_host_that_never_answers_delays_no_start(nodes: tuple[Node, Node], tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = URL.create("postgresql+asyncpg", host="127.0.0.1", port=silent.getsockname()[1])
+        settings: dict[str, Any] = {
+            "DATABASE_URL": address_of(url, nodes[1].url, nodes[0].url),
+            "RATE_LIMIT_ENABLED": "false",
+        }
+        with kitsu(tmp_path, "serve", **settings) as process:
+            process.serves()
+            for number in range(5):
+                registered(process.address, number)
+            assert '"status":503' not in process.output
