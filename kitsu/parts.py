@@ -14,7 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from kitsu import __version__
 from kitsu.db.engine import Timeouts, create_engine, engine_states
-from kitsu.db.listener import CatalogueListener
+from kitsu.db.listener import CatalogueListener, Listener
+from kitsu.db.replicas import replicas_of
 from kitsu.db.statements import StatementRunner
 from kitsu.domain.accounts.access_tokens import AccessTokens
 from kitsu.domain.accounts.admin_sessions import AdminSessions, admin_tokens
@@ -102,10 +103,21 @@ class Parts(dict[type, Any]):
         connections = sum(limits.values())
         self.concurrency = ConcurrencyLimiter(connections, waiting=connections * QUEUED_PER_CONNECTION)
         self.cache = ResponseCache(settings.catalogue_memory_mb << 20, settings.catalogue_stale_seconds)
+        self.replicas = replicas_of(
+            settings.database_replica_urls,
+            self.runner,
+            self.timeouts,
+            pooler=pooler,
+            size=settings.db_pool_size,
+            recycle=settings.db_pool_recycle,
+        )
+        reader = self.replicas or self.runner
         self.listener = None
-        if settings.catalogue_memory_mb:
-            direct_url = settings.database_direct_url or url
-            self.listener = CatalogueListener(direct_url, self.cache, self.timeouts, self.runner)
+        if settings.catalogue_memory_mb or self.replicas:
+            listeners: list[Listener] = [self.cache, *([self.replicas] if self.replicas else [])]
+            self.listener = CatalogueListener(
+                settings.database_direct_url or url, listeners, self.timeouts, self.runner
+            )
         media = MediaStore(settings.media_url, settings.media_s3_endpoint)
         self.files = AvatarFiles(media, OrphanFiles(self.engine, media))
         self.accounts = _account_context(settings, self.engine, self.runner, self.files.orphans)
@@ -116,7 +128,7 @@ class Parts(dict[type, Any]):
         imports = ListImporter(self.engine)
         self.metrics = self._metrics(imports.outcomes.counts, limits) if settings.metrics_enabled else None
         users = UserReader(self.runner, self.accounts.media_url)
-        anime_reader = anime.AnimeReader(self.runner)
+        anime_reader = anime.AnimeReader(reader)
         statistics = StatisticsReader(self.runner)
         own_limits = ViewerLimits(settings.max_collections, settings.max_collection_anime, settings.max_plays)
         recorder = watch_progress.WatchProgressRecorder(self.runner, self.engine, own_limits)
@@ -133,13 +145,13 @@ class Parts(dict[type, Any]):
                 sends_mail=settings.mail_url.is_set_up,
             ),
             *(self.accounts.limiter, self.sessions, users, self.files, imports),
-            *(anime_reader, search.SearchReader(self.runner, anime_reader), facets.FacetReader(self.runner)),
-            *(releases.ReleaseReader(self.runner), history.HistoryReader(self.runner)),
+            *(anime_reader, search.SearchReader(reader, anime_reader), facets.FacetReader(reader)),
+            *(releases.ReleaseReader(reader), history.HistoryReader(self.runner)),
             *(merges.MergeReader(self.runner), reviews.ReviewReader(self.runner)),
             *(favorites.FavoriteReader(self.runner), watch_progress.WatchProgressReader(self.runner)),
             *(views.ViewReader(self.runner), collections.CollectionReader(self.runner)),
             *(library.LibraryReader(self.runner), Exporter(self.runner, users)),
-            *(ScheduleReader(self.runner, ZoneInfo(settings.schedule_timezone)), EpisodeSourceReader(self.runner)),
+            *(ScheduleReader(reader, ZoneInfo(settings.schedule_timezone)), EpisodeSourceReader(reader)),
             AniListPage(self.runner),
             *(recorder, BatchRecorder(self.engine, recorder), plays.PlayReader(self.runner)),
             *(own_limits, views.ViewRecorder(self.runner, self.engine, own_limits)),
@@ -172,6 +184,8 @@ class Parts(dict[type, Any]):
         counter("kitsu_http_requests_rejected", "Requests beyond the limit.", lambda: {(): limiter.refused})
         gauge("kitsu_http_requests_in_flight", "Uncached requests in progress.", lambda: {(): limiter.in_flight})
         gauge("kitsu_db_connections", "Database connections.", connections, ("pool", "state"))
+        used = self.replicas.usable if self.replicas else int
+        gauge("kitsu_db_replicas_used", "Replicas that are read.", lambda: {(): used()}, mode="livemin")
         gauge("kitsu_db_connections_max", "Limit of database connections.", by_label(limits), ("pool",))
         counter("kitsu_logins", "Logins.", by_label(accounts.logins.counts), ("outcome",))
         counter("kitsu_imports", "Imports over HTTP.", by_label(imports, "library"), ("kind", "outcome"))
@@ -219,6 +233,8 @@ class Parts(dict[type, Any]):
                 stack.push_async_callback(self.spans.close)
             for each in (self.runner, self.files.threads, self.accounts.hasher):
                 stack.callback(each.close)
+            if self.replicas:
+                await stack.enter_async_context(self.replicas.followed())
             if self.listener:
                 await stack.enter_async_context(self.listener.listening())
             if self.metrics:

@@ -411,6 +411,6 @@ def test_env_example_shows_defaults() -> None:
     assert [*values] == [*SETTINGS]
     assert set(values) == ({name.upper() for name in Settings.__struct_fields__} | set(PARTS)) - {"OIDC_PROVIDERS"}
     assert values.pop("ALLOWED_ORIGINS") == "http://localhost:3000"
-    without = {"SECRET_KEY", "DATABASE_URL", "DATABASE_DIRECT_URL", *PARTS}
+    without = {"SECRET_KEY", "DATABASE_URL", "DATABASE_DIRECT_URL", "DATABASE_REPLICA_URLS", *PARTS}
     shown = {name: text for name, text in values.items() if name not in without}
     assert load(**shown) == load()

@@ -1,7 +1,7 @@
 """Listen for changes of the catalogue, on a connection of its own that is replaced when it is lost."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol
 from uuid import uuid4
@@ -63,10 +63,10 @@ async def listen(
 
 
 class CatalogueListener:
-    def __init__(self, url: URL, listener: Listener, timeouts: Timeouts, runner: StatementRunner) -> None:
+    def __init__(self, url: URL, listeners: Sequence[Listener], timeouts: Timeouts, runner: StatementRunner) -> None:
         """Configure the connection. `runner` sends the notification that proves that it hears."""
         self._arguments = connect_arguments(url, timeouts)
-        self._listener = listener
+        self._listeners = listeners
         self._runner = runner
 
     @asynccontextmanager
@@ -94,15 +94,24 @@ class CatalogueListener:
     async def _listen_once(self) -> None:
         connection: Any = await connect(**self._arguments)
         try:
-            connection.add_termination_listener(lambda _: self._listener.disconnected())
-            await listen(connection, self._listener.changed, self._notify)
-            self._listener.connected()
+            connection.add_termination_listener(lambda _: self._disconnected())
+            await listen(connection, self._changed, self._notify)
+            for each in self._listeners:
+                each.connected()
             while not connection.is_closed():
                 await connection.execute("SELECT 1", timeout=HEARTBEAT_SECONDS)
                 await asyncio.sleep(HEARTBEAT_SECONDS)
         finally:
-            self._listener.disconnected()
+            self._disconnected()
             connection.terminate()
+
+    def _changed(self) -> None:
+        for each in self._listeners:
+            each.changed()
+
+    def _disconnected(self) -> None:
+        for each in self._listeners:
+            each.disconnected()
 
     async def _notify(self, text: str) -> None:
         await self._runner.write(NOTIFY, {"text": text})

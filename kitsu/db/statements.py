@@ -9,6 +9,7 @@ import asyncio
 import math
 import re
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
@@ -49,7 +50,25 @@ def compiled_statement(statement: Executable) -> tuple[str, tuple[str, ...], Map
     return compiled.string, tuple(compiled.positiontup), compiled.params
 
 
-class StatementRunner:
+class StatementReader(ABC):
+    """Runs statements that only read."""
+
+    @abstractmethod
+    async def rows(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Sequence[Any]:
+        """Return all rows of a statement. Raises TimeoutError."""
+
+    async def row(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Any:
+        """Return the first row of a statement, or None."""
+        rows = await self.rows(statement, parameters)
+        return rows[0] if rows else None
+
+    async def value(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Any:
+        """Return the first column of the first row of a statement, or None."""
+        rows = await self.rows(statement, parameters)
+        return rows[0][0] if rows else None
+
+
+class StatementRunner(StatementReader):
     def __init__(
         self,
         url: URL,
@@ -96,16 +115,6 @@ class StatementRunner:
                 raise
             # A read can be repeated. A write may have been committed.
             return await self._fetch(statement, parameters)
-
-    async def row(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Any:
-        """Return the first row of a statement that only reads, or None."""
-        rows = await self.rows(statement, parameters)
-        return rows[0] if rows else None
-
-    async def value(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Any:
-        """Return the first column of the first row of a statement that only reads, or None."""
-        rows = await self.rows(statement, parameters)
-        return rows[0][0] if rows else None
 
     async def write(self, statement: Executable, parameters: Mapping[str, Any]) -> Any:
         """Run a statement that writes, and return the first row that it returns, or None."""

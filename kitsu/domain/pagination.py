@@ -15,7 +15,7 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import BigInteger, ColumnElement, and_, bindparam, func, or_, select, tuple_
 
-from kitsu.db.statements import StatementRunner
+from kitsu.db.statements import StatementReader
 from kitsu.domain.mapping import Rows, mapper
 from kitsu.errors import InvalidRequest
 
@@ -87,14 +87,14 @@ class Listing(Generic[T]):
         """The statement of a page by `limit` and `offset`."""
         self.count = select(func.count()).select_from(counted.limit(MAX_TOTAL).subquery())
 
-    async def page(self, runner: StatementRunner, parameters: Mapping[str, Any], request: PageRequest) -> Page[T]:
+    async def page(self, runner: StatementReader, parameters: Mapping[str, Any], request: PageRequest) -> Page[T]:
         """Return the requested page. Raises InvalidRequest for a cursor of another list."""
         rows, place = await self._read(runner, parameters, request)
         total = await runner.value(self.count, parameters) if request.total else None
         return Page([self.struct_of(row) for row in rows], None if place is None else encode_cursor(place), total)
 
     async def _read(
-        self, runner: StatementRunner, parameters: Mapping[str, Any], request: PageRequest
+        self, runner: StatementReader, parameters: Mapping[str, Any], request: PageRequest
     ) -> tuple[Sequence[Any], Sequence[Any] | None]:
         """Return the rows of a page, and where the next one begins."""
         limited = {**parameters, "limit": request.limit + 1}
@@ -121,7 +121,7 @@ class Listing(Generic[T]):
             raise InvalidRequest([{"field": "cursor", "message": "Expected the one of a Link of this list"}]) from None
         return place
 
-    async def _rows_after(self, runner: StatementRunner, parameters: dict[str, Any], cursor: str) -> Sequence[Any]:
+    async def _rows_after(self, runner: StatementReader, parameters: dict[str, Any], cursor: str) -> Sequence[Any]:
         place = self._decoded(cursor)
         parameters |= _after(place)
         if place[0] is None:
@@ -153,7 +153,7 @@ class MovingListing(Listing[T]):
         self._moved = _limited(with_keys.where(_is_after(oldest_first, 0)), oldest_first)
 
     async def _read(
-        self, runner: StatementRunner, parameters: Mapping[str, Any], request: PageRequest
+        self, runner: StatementReader, parameters: Mapping[str, Any], request: PageRequest
     ) -> tuple[Sequence[Any], Sequence[Any] | None]:
         limited = {**parameters, "limit": request.limit + 1}
         if request.cursor is None:

@@ -19,7 +19,7 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # upper bounds in seconds
 
 Samples = Mapping[tuple[str, ...], float]  # values of the labels to value
-Mode = Literal["livesum", "livemostrecent", "max"]  # how a gauge of several workers becomes one
+Mode = Literal["livesum", "livemin", "livemostrecent", "max"]  # how a gauge of several workers becomes one
 
 
 class Metrics:

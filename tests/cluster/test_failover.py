@@ -4,7 +4,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,31 +12,14 @@ import httpx
 import pytest
 from sqlalchemy.engine import URL
 
-from kitsu.db import migrations
-from kitsu.domain.catalogue.importing import load_sample
-from tests.cli.process import kitsu, server_folder, until
-from tests.cluster.nodes import Node, primary_and_standby
-from tests.databases import column, engine_of, execute
+from tests.cli.process import kitsu, until
+from tests.cluster.nodes import Node
+from tests.databases import column, execute
 
 pytestmark = pytest.mark.cluster
 
 PASSWORD = "a long enough password"
 WRITERS = 4
-
-
-@pytest.fixture
-def nodes() -> Iterator[tuple[Node, Node]]:
-    """Start a primary and a standby, with the sample catalogue."""
-
-    async def load(url: URL) -> None:
-        await execute(url, "CREATE DATABASE kitsu")
-        async with engine_of(url.set(database="kitsu")) as engine:
-            await migrations.migrate(engine)
-            await load_sample(engine)
-
-    with server_folder() as folder, primary_and_standby(folder) as nodes:
-        asyncio.run(load(nodes[0].url))
-        yield nodes
 
 
 def address_of(*urls: URL) -> str:

@@ -29,6 +29,7 @@ _LIMIT_HINT = "Raise max_connections of PostgreSQL, or lower WORKERS, DB_POOL_SI
 _QUEUE_HINT = "Install the locked versions of the dependencies, or restore the tables from a backup."
 _PURGE_HINT = "Set PURGE_AT and start `kitsu worker`, or run it once a day."
 _CLOCK_HINT = "Run a time service on both, such as chrony or systemd-timesyncd."
+_CLUSTER = text("SELECT system_identifier FROM pg_control_system()")
 _POOLER_HINT = "Set DATABASE_URL to the pooler, DB_POOLER to its mode, and DATABASE_DIRECT_URL to PostgreSQL itself."
 _BACKUP_HINT = "Set BACKUP_AT, or run it once a day, or set BACKUP_MAX_AGE_HOURS=0 if you back up in another way."
 
@@ -131,6 +132,26 @@ async def addresses(engine: AsyncEngine, settings: Settings) -> list[str]:
     finally:
         await served.dispose()
     return []
+
+
+@check("kitsu.E115", Tag.DATABASE, requires=schema, hint="Name standbys of DATABASE_URL's server, or remove them.")
+async def replicas(engine: AsyncEngine, settings: Settings) -> list[str]:
+    found = []
+    async with engine.connect() as open_connection:
+        cluster = await open_connection.scalar(_CLUSTER)
+    for number, url in enumerate(settings.database_replica_urls, 1):
+        replica = create_engine(url, timeouts=Timeouts(), pooler=settings.db_pooler == "transaction")
+        try:
+            async with replica.connect() as open_connection:
+                if not await open_connection.scalar(text("SELECT pg_is_in_recovery()")):
+                    found.append(f"Number {number} of DATABASE_REPLICA_URLS is no replica.")
+                elif await open_connection.scalar(_CLUSTER) != cluster:
+                    found.append(f"Number {number} of DATABASE_REPLICA_URLS is a replica of another server.")
+        except EXPECTED as error:
+            found.append(f"Number {number} of DATABASE_REPLICA_URLS does not work. {explanation(error, url)}")
+        finally:
+            await replica.dispose()
+    return found
 
 
 @check("kitsu.E201", Tag.BACKUP, deploy=True, requires=connection)

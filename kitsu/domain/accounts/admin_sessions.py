@@ -6,6 +6,7 @@ from datetime import timedelta
 from sqlalchemy import DateTime, Uuid, bindparam, func, select, update
 
 from kitsu.db.models import AuthSession, User
+from kitsu.db.replicas import reads_primary
 from kitsu.db.statements import StatementRunner
 from kitsu.domain.accounts.access_tokens import AccessTokens
 from kitsu.domain.accounts.sessions import IS_RESTRICTED, Identity
@@ -64,6 +65,7 @@ class AdminSessions:
         row = await self._runner.row(_IDENTITY, parameters)
         if row is None or row["user_id"] != claims.user_id:
             raise Unauthorized
+        reads_primary.set(True)  # an editor sees each change at once
         identity: AdminIdentity = _identity_of(row)
         return identity
 

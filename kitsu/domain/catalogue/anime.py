@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from kitsu.db import models
 from kitsu.db.batch_loader import BatchLoader, padded
-from kitsu.db.statements import StatementRunner
+from kitsu.db.statements import StatementReader
 from kitsu.domain.fields import described
 from kitsu.domain.mapping import Rows, columns_of, mapper
 from kitsu.domain.pagination import Key, Listing, Page, PageRequest, ascending, descending
@@ -174,7 +174,7 @@ async def get_list_item(session: AsyncSession, anime_id: UUID) -> AnimeListItem:
 
 
 class AnimeReader:
-    def __init__(self, runner: StatementRunner) -> None:
+    def __init__(self, runner: StatementReader) -> None:
         self._runner = runner
         self._details = BatchLoader(self._look_up)
 

@@ -8,7 +8,7 @@ from sqlalchemy import Uuid, bindparam, func, select
 from sqlalchemy.orm import aliased
 
 from kitsu.db import models
-from kitsu.db.statements import StatementRunner
+from kitsu.db.statements import StatementReader
 from kitsu.domain.catalogue.anime import EXTERNAL_IDS, current_id
 from kitsu.domain.fields import described
 from kitsu.domain.mapping import Rows
@@ -94,7 +94,7 @@ _FIND: Rows = (
 
 
 class EpisodeSourceReader:
-    def __init__(self, runner: StatementRunner) -> None:
+    def __init__(self, runner: StatementReader) -> None:
         self._runner = runner
 
     async def servers(self, wanted: UUID) -> EpisodeServers:

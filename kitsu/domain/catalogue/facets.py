@@ -6,7 +6,7 @@ import msgspec
 from sqlalchemy import func, select
 
 from kitsu.db import models
-from kitsu.db.statements import StatementRunner
+from kitsu.db.statements import StatementReader
 from kitsu.domain.catalogue.anime import Season, Year
 from kitsu.domain.fields import described
 from kitsu.domain.mapping import Rows, mapper
@@ -50,7 +50,7 @@ _name_of, _season_of = mapper(NameCount, _GENRES), mapper(SeasonCount, _SEASONS)
 
 
 class FacetReader:
-    def __init__(self, runner: StatementRunner) -> None:
+    def __init__(self, runner: StatementReader) -> None:
         self._runner = runner
 
     async def genres(self) -> list[NameCount]:

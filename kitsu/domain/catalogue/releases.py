@@ -9,7 +9,7 @@ from msgspec import Meta
 from sqlalchemy import ColumnElement, Uuid, bindparam, func, select
 
 from kitsu.db import models
-from kitsu.db.statements import StatementRunner
+from kitsu.db.statements import StatementReader
 from kitsu.domain.catalogue.anime import Status, Year, current_id
 from kitsu.domain.fields import described
 from kitsu.domain.mapping import Rows, columns_of, mapper
@@ -70,7 +70,7 @@ _OF_ANIME = _listing(_release.anime_id == current_id(bindparam("anime_id", type_
 
 
 class ReleaseReader:
-    def __init__(self, runner: StatementRunner) -> None:
+    def __init__(self, runner: StatementReader) -> None:
         self._runner = runner
 
     async def page(self, anime_id: UUID | None, request: PageRequest) -> Page[ReleaseListItem]:

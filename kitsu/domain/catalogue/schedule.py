@@ -9,7 +9,7 @@ from sqlalchemy import DateTime, bindparam, func, select
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from kitsu.db import models
-from kitsu.db.statements import StatementRunner
+from kitsu.db.statements import StatementReader
 from kitsu.domain.fields import described
 from kitsu.domain.mapping import Rows
 
@@ -41,7 +41,7 @@ _DAY: Rows = select(_first).order_by(_first.c.airs_at, func.lower(_first.c.title
 
 
 class ScheduleReader:
-    def __init__(self, runner: StatementRunner, zone: ZoneInfo) -> None:
+    def __init__(self, runner: StatementReader, zone: ZoneInfo) -> None:
         """`zone` is the time zone for requests that name none."""
         self._runner = runner
         self.zone = zone

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Double, Integer, Text, Uuid, bindparam, ca
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from kitsu.db import models
-from kitsu.db.statements import StatementRunner
+from kitsu.db.statements import StatementReader
 from kitsu.domain.catalogue.anime import (
     LIST_COLUMNS,
     AnimeListItem,
@@ -121,7 +121,7 @@ def listing_of(sort: Sort | None) -> Listing[AnimeListItem]:
 
 
 class SearchReader:
-    def __init__(self, runner: StatementRunner, anime: AnimeReader) -> None:
+    def __init__(self, runner: StatementReader, anime: AnimeReader) -> None:
         self._runner = runner
         self._anime = anime
 

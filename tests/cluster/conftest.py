@@ -1,0 +1,28 @@
+"""Servers that the tests of a folder stop and kill."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy.engine import URL
+
+from kitsu.db import migrations
+from kitsu.domain.catalogue.importing import load_sample
+from tests.cli.process import server_folder
+from tests.cluster.nodes import Node, primary_and_standby
+from tests.databases import engine_of, execute
+
+
+@pytest.fixture
+def nodes() -> Iterator[tuple[Node, Node]]:
+    """Start a primary and a standby, with the sample catalogue."""
+
+    async def load(url: URL) -> None:
+        await execute(url, "CREATE DATABASE kitsu")
+        async with engine_of(url.set(database="kitsu")) as engine:
+            await migrations.migrate(engine)
+            await load_sample(engine)
+
+    with server_folder() as folder, primary_and_standby(folder) as nodes:
+        asyncio.run(load(nodes[0].url))
+        yield nodes
