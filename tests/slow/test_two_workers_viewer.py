@@ -114,7 +114,7 @@ class Writers:
                 anime_id = self.anime_ids.pop()
                 await self._send("/favorites", "POST", "/favorites", {"anime_id": anime_id})
                 await self._send("/library", "PUT", f"/library/{anime_id}", {"status": "plan_to_watch"})
-                progress = {"anime_id": anime_id, "episode": 1, "position_seconds": 7}
+                progress = {"anime_id": anime_id, "episode": 1, "progress_percent": 95}
                 await self._send("/watch/progress", "POST", "/watch/progress", progress)
 
     async def _send(self, path: str, method: str, target: str, body: Row) -> None:

@@ -2,35 +2,21 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict
-from datetime import timedelta
-from functools import partial
-from pkgutil import resolve_name
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.engine import URL
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from kitsu import __version__
 from kitsu.db.engine import Timeouts, create_engine, engine_states
 from kitsu.db.listener import CatalogueListener, Listener
 from kitsu.db.replicas import replicas_of
 from kitsu.db.statements import StatementRunner
-from kitsu.domain.accounts.access_tokens import AccessTokens
-from kitsu.domain.accounts.admin_sessions import AdminSessions, admin_tokens
-from kitsu.domain.accounts.challenges import Challenges
-from kitsu.domain.accounts.context import AccountContext, SecondFactorRules
+from kitsu.domain.accounts.admin_sessions import AdminSessions
 from kitsu.domain.accounts.external_sign_in import SignInLinkReader
 from kitsu.domain.accounts.invitations import InvitationReader, InvitationRules
-from kitsu.domain.accounts.login_limits import LoginLimiter
-from kitsu.domain.accounts.login_rules import LoginPolicies
-from kitsu.domain.accounts.oidc_flows import OIDCFlows
-from kitsu.domain.accounts.passwords import PasswordHasher
-from kitsu.domain.accounts.sessions import SessionReader, SessionRules
-from kitsu.domain.accounts.totp import TotpVault
+from kitsu.domain.accounts.sessions import SessionReader
 from kitsu.domain.accounts.users import UserReader
-from kitsu.domain.accounts.webauthn import RelyingParty
 from kitsu.domain.admin_log import AdminLogReader
 from kitsu.domain.catalogue import anime, audit, facets, history, merges, releases, reviews, search
 from kitsu.domain.catalogue.episode_sources import EpisodeSourceReader
@@ -46,7 +32,6 @@ from kitsu.domain.operations.daily_numbers import DailyNumbersReader
 from kitsu.domain.operations.health import HealthReader
 from kitsu.domain.operations.jobs import JobReader, QueueStates
 from kitsu.domain.operations.overview import OverviewReader
-from kitsu.domain.rate_limits import Policy, RateLimiter
 from kitsu.domain.viewer import collections, favorites, library, plays, views, watch_progress
 from kitsu.domain.viewer.anilist_page import AniListPage
 from kitsu.domain.viewer.exports import Exporter
@@ -59,6 +44,7 @@ from kitsu.domain.viewer.progress_batch import BatchRecorder
 from kitsu.domain.viewer.statistics import StatisticsReader
 from kitsu.observability.metrics import Metrics, Samples
 from kitsu.observability.tracing import create_spans
+from kitsu.parts.accounts import account_context, oidc_flows
 from kitsu.settings import Settings
 from kitsu.web.middleware.response_cache import ResponseCache
 
@@ -120,7 +106,7 @@ class Parts(dict[type, Any]):
             )
         media = MediaStore(settings.media_url, settings.media_s3_endpoint)
         self.files = AvatarFiles(media, OrphanFiles(self.engine, media))
-        self.accounts = _account_context(settings, self.engine, self.runner, self.files.orphans)
+        self.accounts = account_context(settings, self.engine, self.runner, self.files.orphans)
         self.sessions = SessionReader(
             self.runner, self.accounts.access_tokens, require_second_factor=settings.require_admin_second_factor
         )
@@ -134,7 +120,7 @@ class Parts(dict[type, Any]):
         recorder = watch_progress.WatchProgressRecorder(self.runner, self.engine, own_limits)
         parts = [
             *(self.runner, self.accounts, self.accounts.access_tokens, self.accounts.session_rules),
-            *(_oidc_flows(settings, self.runner), SignInLinkReader(self.runner)),
+            *(oidc_flows(settings, self.runner), SignInLinkReader(self.runner)),
             AdminSessions(
                 self.runner, self.accounts.admin_tokens, require_second_factor=settings.require_admin_second_factor
             ),
@@ -242,76 +228,3 @@ class Parts(dict[type, Any]):
                 await stack.enter_async_context(self.last_runs.followed())
                 await stack.enter_async_context(self.jobs.followed())
             yield
-
-
-def _oidc_flows(settings: Settings, runner: StatementRunner) -> OIDCFlows:
-    # By name, as a web worker without a provider does without its libraries.
-    module = "kitsu.domain.accounts.openid:OpenIDProvider"
-    return OIDCFlows(
-        runner,
-        [resolve_name(module)(**asdict(each)) for each in settings.oidc_providers],
-        secret_key=settings.secret_key,
-        public_url=settings.public_url or "",
-        front_end_url=settings.frontend_url,
-    )
-
-
-def _account_context(
-    settings: Settings, engine: AsyncEngine, runner: StatementRunner, orphans: OrphanFiles
-) -> AccountContext:
-    logins = LoginPolicies(
-        Policy("login", *settings.rate_limit_login),
-        Policy("login-address", *settings.rate_limit_login_address),
-        Policy("login-account", *settings.rate_limit_login_account),
-    )
-    policies = [
-        Policy("second-factor", *settings.rate_limit_second_factor),
-        Policy("register", *settings.rate_limit_register),
-        Policy("refresh", *settings.rate_limit_refresh),
-        Policy("oidc", *settings.rate_limit_oidc),
-        Policy("search", *settings.rate_limit_search),
-        Policy("suggest", *settings.rate_limit_suggest),
-        Policy("avatar", *settings.rate_limit_avatar),
-        Policy("session", *settings.rate_limit_session),
-        Policy("idempotency", *settings.rate_limit_idempotency),
-        Policy("mail", *settings.rate_limit_mail),
-        Policy("mail-address", *settings.rate_limit_mail_address),
-    ]
-    lifetime = timedelta(days=settings.refresh_token_expire_days)
-    challenges = partial(Challenges, settings.secret_key, settings.algorithm)
-    return AccountContext(
-        runner=runner,
-        hasher=PasswordHasher(threads=settings.password_threads, queue=settings.password_queue),
-        limiter=RateLimiter(runner, policies, enabled=settings.rate_limit_enabled),
-        login_limits=LoginLimiter(engine, runner, logins, enabled=settings.rate_limit_enabled),
-        access_tokens=AccessTokens(
-            secret_key=settings.secret_key, algorithm=settings.algorithm, minutes=settings.access_token_expire_minutes
-        ),
-        admin_tokens=admin_tokens(settings.secret_key, settings.algorithm),
-        session_rules=SessionRules(
-            lifetime=lifetime,
-            leeway=timedelta(seconds=settings.refresh_leeway_seconds),
-            same_child=settings.refresh_retry == "same",
-            secret_key=settings.secret_key,
-            max_sessions=settings.max_sessions,
-            max_tokens=max(
-                settings.max_refresh_tokens, 2 * lifetime // timedelta(minutes=settings.access_token_expire_minutes)
-            ),
-        ),
-        orphans=orphans,
-        media_url=settings.media_public_url or (f"{settings.public_url}/media" if settings.public_url else None),
-        refusal_seconds=settings.login_refusal_ms / 1000,
-        refuse_common_passwords=settings.refuse_common_passwords,
-        registration=settings.registration,
-        require_verified_email=settings.require_verified_email,
-        mail_is_set_up=settings.mail_url.is_set_up,
-        notify_security_events=settings.sends_notices,
-        second_factors=SecondFactorRules(
-            vault=TotpVault(settings.secret_key),
-            party=RelyingParty(*settings.relying_party, settings.app_name),
-            challenges=challenges("second-factor"),
-            new_passkeys=challenges("new-passkey"),
-            passkey_sign_ins=challenges("passkey-sign-in"),
-            issuer=settings.app_name,
-        ),
-    )
