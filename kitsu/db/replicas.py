@@ -155,7 +155,7 @@ def replicas_of(
 
 
 async def _position(runner: StatementRunner, statement: Executable) -> float | str:
-    """Return a position in the write-ahead log, or why there is none."""
+    """Return a position in the write-ahead log, or why it is unknown."""
     try:
         async with asyncio.timeout(2 * CHECK_SECONDS):
             value = await runner.value(statement)

@@ -172,6 +172,12 @@ class RateLimiter:
         if self._owed and self._giving_back is None:
             self._start_giving_back()
 
+    def close(self) -> None:
+        """Forget the hits that are owed."""
+        self._owed.clear()
+        if self._giving_back is not None:
+            self._giving_back.cancel()
+
     def _start_giving_back(self) -> None:
         # In an empty context: no request's log fields may leak into it.
         self._giving_back = asyncio.create_task(self._give_back(), context=Context())

@@ -217,7 +217,7 @@ class Parts(dict[type, Any]):
             stack.push_async_callback(self.engine.dispose)
             if self.spans:
                 stack.push_async_callback(self.spans.close)
-            for each in (self.runner, self.files.threads, self.accounts.hasher):
+            for each in (self.runner, self.files.threads, self.accounts.hasher, self.accounts.limiter):
                 stack.callback(each.close)
             if self.replicas:
                 await stack.enter_async_context(self.replicas.followed())

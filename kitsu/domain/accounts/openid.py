@@ -1,6 +1,6 @@
 """An OpenID provider: its cached metadata and keys, the code's exchange, and the checks of the ID token.
 
-`kitsu/parts/accounts.py` loads this module by name, and only with a provider in the settings: its libraries take memory.
+`kitsu/parts/accounts.py` loads it by name, and only with a provider in the settings: its libraries take memory.
 """
 
 import asyncio
