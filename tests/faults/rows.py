@@ -14,6 +14,7 @@ ROWS: dict[str, tuple[str, ...]] = {
         "test_busy_worker_is_not_replaced",
         "test_suspended_worker_is_not_replaced",
     ),
+    "clocks of two machines 30 s apart": ("test_tokens_of_a_machine_with_another_clock_work",),
     "a setting that cannot work": ("test_memory_limit_that_cannot_work_is_refused_at_start",),
     "SIGTERM under load": (
         "test_sigterm_under_load_leaves_no_request_without_response",
