@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 MKDOCS := NO_MKDOCS_2_WARNING=1 PYTHONWARNINGS='ignore:The declarative_mixin decorator' PYTHONPATH=. $(BIN)/mkdocs
 
 .DEFAULT_GOAL := help
-.PHONY: help install run dev migrate migration test test-slow test-faults test-fuzz test-cluster test-clients test-browser screenshots coverage bench bench-long bench-pooler bench-search check format settings docs docs-serve lock wheel release clean
+.PHONY: help install run dev migrate migration test test-slow test-faults test-fuzz test-cluster cluster test-clients test-browser screenshots coverage bench bench-long bench-pooler bench-search check format settings docs docs-serve lock wheel release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,10 +50,18 @@ test-faults: $(STAMP) ## stop, freeze, kill and overload the service and its dat
 test-fuzz: $(STAMP) ## send generated requests to each operation: make test-fuzz EXAMPLES=200
 	KITSU_FUZZ_EXAMPLES=$(or $(EXAMPLES),50) $(BIN)/python -m pytest -m fuzz --numprocesses 3 $(ARGS)
 
-test-cluster: $(STAMP) ## use the service behind PgBouncer, and run the tests of the API through it (needs pgbouncer)
+test-cluster: $(STAMP) .local/patroni ## use the service behind PgBouncer, and run the tests of the API through it (needs pgbouncer)
 	@PATH="$$PATH:/usr/sbin" command -v pgbouncer >/dev/null || { echo 'The tests need PgBouncer (Debian: apt install pgbouncer).' >&2; exit 1; }
 	$(BIN)/python -m pytest -m cluster $(ARGS)
 	KITSU_POOLER=1 $(BIN)/python -m pytest --numprocesses 3 --dist worksteal tests/controllers tests/web tests/mail tests/oidc
+
+.local/patroni: requirements-cluster.lock
+	@$(PYTHON) -m venv $@
+	$@/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-cluster.lock
+	@touch $@
+
+cluster: $(STAMP) .local/patroni ## run two PostgreSQL servers with Patroni and etcd (Debian: etcd-server) until Ctrl-C
+	@$(BIN)/python -m tests.cluster.patroni
 
 test-clients: $(STAMP) ## generate clients in Python and TypeScript and play them against the service (needs Node.js)
 	@command -v npm >/dev/null || { echo 'The clients need Node.js 20 or newer with npm (Debian: apt install nodejs npm).' >&2; exit 1; }
@@ -107,6 +115,7 @@ lock: $(STAMP) ## update the locked versions
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-strip-extras --upgrade pyproject.toml --output-file requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-strip-extras --upgrade pyproject.toml --extra otel --constraint requirements.lock --output-file requirements-otel.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-strip-extras --upgrade pyproject.toml --extra embedded --extra otel --group dev --constraint requirements-otel.lock --output-file requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-strip-extras --upgrade --group cluster --output-file requirements-cluster.lock
 
 wheel: $(STAMP) ## build the wheel into dist/
 	$(BIN)/uv build --quiet --wheel --no-build-isolation --out-dir dist

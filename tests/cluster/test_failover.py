@@ -2,23 +2,21 @@
 
 import asyncio
 import socket
-import threading
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from sqlalchemy.engine import URL
 
 from tests.cli.process import kitsu, until
 from tests.cluster.nodes import Node
+from tests.cluster.writers import Writer, registered
 from tests.databases import column, execute
 
 pytestmark = pytest.mark.cluster
 
-PASSWORD = "a long enough password"
 WRITERS = 4
 
 
@@ -26,34 +24,6 @@ def address_of(*urls: URL) -> str:
     """Return an address with several hosts."""
     hosts = ",".join(f"127.0.0.1:{url.port}" for url in urls)
     return f"postgresql://postgres@{hosts}/kitsu?target_session_attrs=read-write"
-
-
-def registered(address: str, number: int) -> str:
-    """Register a user, and return its Authorization header."""
-    account = {"email": f"user{number}@example.org", "password": PASSWORD}
-    response = httpx.post(f"http://{address}/auth/register", json=account, timeout=30, trust_env=False)
-    return f"Bearer {response.json()['access_token']}"
-
-
-class Writer(threading.Thread):
-    """Adds collections, and notes which ones were acknowledged, and when."""
-
-    def __init__(self, address: str, token: str) -> None:
-        super().__init__()
-        self._address, self._token = address, token
-        self.acknowledged: list[tuple[float, str]] = []
-        self.statuses: set[int] = set()
-        self.is_stopped = False
-
-    def run(self) -> None:
-        with httpx.Client(base_url=f"http://{self._address}", timeout=30, trust_env=False) as client:
-            while not self.is_stopped:
-                response = client.post("/collections", json={"name": "c"}, headers={"Authorization": self._token})
-                self.statuses.add(response.status_code)
-                if response.status_code == httpx.codes.CREATED:
-                    self.acknowledged.append((time.monotonic(), response.json()["id"]))
-                else:
-                    time.sleep(0.05)
 
 
 async def kill(primary: Node) -> None:
