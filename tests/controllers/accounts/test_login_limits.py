@@ -197,7 +197,10 @@ async def test_attempts_that_never_end_are_forgotten(
     assert (await login(client)).status_code == 200
 
 
-async def test_waiting_logins_hold_no_slot(client: httpx.AsyncClient, rows: asyncpg.Connection) -> None:
+async def test_waiting_logins_hold_no_slot(
+    client: httpx.AsyncClient, rows: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kitsu.domain.accounts.login_limits.WAIT_SECONDS", 60)  # a slow machine checks 60 passwords
     await register(client)
     await login(client, password=WRONG)
     await rows.execute("UPDATE login_counters SET unfinished = 5")
