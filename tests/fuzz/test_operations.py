@@ -63,6 +63,7 @@ UNREACHED = {
 RULES = (
     "An email address must",
     "The email address",
+    "Email already registered",
     "The part after the @-sign",
     "The email domain",
     "Must have at least 8 characters",
