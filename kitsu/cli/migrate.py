@@ -10,13 +10,19 @@ from kitsu.db import migrations
 
 @click.command()
 @click.argument("revision", default="head")
-def migrate(revision: str) -> None:
+@click.option(
+    "--rolling", is_flag=True, help="Refuse a schema that running instances of the old version can't serve with."
+)
+def migrate(revision: str, *, rolling: bool) -> None:
     """Migrate the database to the schema of this version, or to REVISION.
 
     REVISION may be an older one, or `base` for an empty database; data that the older schema has no place for is lost.
     """
     waiting = partial(click.echo, "Another instance is migrating this database; waiting for it.")
-    before, after = with_database(lambda engine: migrations.migrate(engine, revision, waiting=waiting))
+    locked = partial(click.echo, "A long transaction has a lock on a table; trying again for up to five minutes.")
+    before, after = with_database(
+        lambda engine: migrations.migrate(engine, revision, rolling=rolling, waiting=waiting, locked=locked)
+    )
     if before == after:
         click.echo(f"The database is at {after or 'base'} already.")
     else:

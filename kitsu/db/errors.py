@@ -19,6 +19,7 @@ _UNAVAILABLE_STATES = ("25006", "55P03", "40001", "40P01", "58030")
 # asyncpg's errors for a closed connection; the second one if asyncpg itself has already noticed.
 _CLOSED = (asyncpg.InterfaceError, asyncpg.InternalClientError)
 READ_ONLY = "25006"
+LOCK_NOT_AVAILABLE = "55P03"
 UNDEFINED_TABLE = "42P01"
 
 ConstraintErrors = Mapping[str, Callable[[], AppError]]

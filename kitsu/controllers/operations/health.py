@@ -26,6 +26,6 @@ class HealthController(Controller):
 
     @get("/ready", responses={503: body_of(Readiness, "A part is not ready.")})
     async def get_readiness(self) -> Response[Readiness]:
-        """Readiness probe. Whether the database responds and has this version's schema, and avatars can be stored."""
+        """Readiness probe. Whether the database has a schema that this version can use, and avatars can be stored."""
         readiness = await self.health.readiness()
         return Response(readiness, status_code=200 if readiness.status == "ok" else 503)

@@ -80,9 +80,9 @@ class HealthReader:
         difference = None
         with suppress(OSError, SQLAlchemyError, migrations.SchemaError):
             async with asyncio.timeout(DATABASE_TIMEOUT_SECONDS):
-                revision = await migrations.current(self._engine)
+                problem = await migrations.problem(self._engine)
                 checks["database"] = "ok"
-                checks["migrations"] = "error" if migrations.explain(revision) else "ok"
+                checks["migrations"] = "error" if problem else "ok"
                 difference = await clock_difference(self._engine)
             self._log_clock(difference)
         return Readiness("error" if "error" in checks.values() else "ok", checks, difference)

@@ -43,9 +43,9 @@ async def take(engine: AsyncEngine, media: MediaFiles, path: Path) -> BackupSumm
     """Write a backup to this path, while the service may run. Raises BackupError, SchemaError."""
     if media.holds(path):
         raise BackupError(f"{path} lies in the media store, which the backup is of: name a file elsewhere.")
-    revision = await migrations.current(engine)
-    if revision is None or revision not in migrations.revisions():
-        raise migrations.SchemaError(migrations.explain(revision) or "")
+    revision = await migrations.current(engine) or ""
+    if revision not in migrations.revisions():
+        await migrations.check_schema(engine)
     summary = BackupSummary(revision)
     with writing(path) as archive:
         listed = await media.keys()
@@ -94,9 +94,11 @@ async def restore(engine: AsyncEngine, media: MediaFiles, path: Path) -> BackupS
     with opened(path) as archive:
         about = archive.about
         if about.revision not in migrations.revisions():
+            # While instances are upgraded, an old one may back up the newer schema.
+            maker = "" if about.kitsu == __version__ else f"the version that made it, {about.kitsu}, or "
             raise BackupError(
                 f"{path} has the schema {about.revision}, which this version of Kitsu does not know; it has "
-                f"{migrations.head()}. Restore it with the version that made it, {about.kitsu}, or a newer one."
+                f"{migrations.head()}. Restore it with {maker}a newer one."
             )
         # No transaction, which a timeout of the server might end.
         async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
