@@ -27,7 +27,7 @@ def serve_app() -> Litestar:
     app = create_app(settings)
     # Not in create_app: these belong to the process, by its sockets, its timer and its standard output.
     connections = ClientConnections()
-    draining = Draining(app, connections)
+    draining = Draining(app, connections, settings.stop_notice_seconds)
     for part in (connections, draining, StallGuard(settings.worker_stall_seconds), request_lines):
         app.on_startup.append(part.start)
         app.on_shutdown.append(part.stop)

@@ -323,6 +323,11 @@ def test_pooler_needs_both_addresses() -> None:
     assert load(DATABASE_URL=url, DATABASE_DIRECT_URL=url, DB_POOLER="transaction").db_pooler == "transaction"
 
 
+def test_notice_of_a_stop_is_shorter_than_the_stop() -> None:
+    assert "less than STOP_TIMEOUT_SECONDS" in problem(STOP_NOTICE_SECONDS="5", STOP_TIMEOUT_SECONDS="5")
+    assert load(STOP_NOTICE_SECONDS="4", STOP_TIMEOUT_SECONDS="5").stop_notice_seconds == 4
+
+
 def test_certificates_of_machine_are_accepted() -> None:
     url = load(DATABASE_URL="postgresql://kitsu@db.example/kitsu?sslmode=verify-full&sslrootcert=system").database_url
     assert url is not None

@@ -74,6 +74,8 @@ def _disagreements(values: Mapping[str, Any]) -> Iterator[str]:
         yield "DATABASE_DIRECT_URL is set, though DATABASE_URL is not: give both."
     if values.get("media_s3_endpoint") and not values.get("media_url", "").startswith("s3://"):
         yield "MEDIA_S3_ENDPOINT is set, though MEDIA_URL names no bucket: give it s3://bucket/prefix."
+    if values.get("stop_notice_seconds", 0) >= values.get("stop_timeout_seconds", float("inf")):
+        yield "STOP_NOTICE_SECONDS must be less than STOP_TIMEOUT_SECONDS, which it is a part of."
     if values.get("backup_at") and not values.get("backup_folder"):
         yield "BACKUP_AT is set, though BACKUP_FOLDER is not: give it the folder of the backups."
 

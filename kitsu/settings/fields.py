@@ -195,6 +195,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Time after which a worker with a blocked event loop logs its stacks and is replaced; 0: never (debugger)."""
     body_timeout_seconds: Annotated[int, parsers.integer(1, 600, "seconds")] = 10
     """Time that a client has to send its request, then 408. The header has its own 10 s."""
+    stop_notice_seconds: Annotated[int, parsers.integer(0, 20, "seconds")] = 0
+    """Time for which /health/live and /health/ready are 503 before a stop, while requests are served: with several
+    instances, more than the interval of the proxy's health checks. Part of STOP_TIMEOUT_SECONDS."""
     stop_timeout_seconds: Annotated[int, parsers.integer(1, 600, "seconds")] = 25
     """Time that requests in progress have to finish when the service stops."""
     metrics_enabled: Annotated[parsers.Flag, Shown(_OPERATION)] = False

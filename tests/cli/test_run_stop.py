@@ -110,6 +110,15 @@ def test_signal_while_serving_ends_service(tmp_path: Path, catalogue: URL) -> No
 
 
 @pytest.mark.slow
+def test_stopping_service_fails_health_checks_and_serves_for_the_notice(tmp_path: Path, catalogue: URL) -> None:
+    with kitsu(tmp_path, "serve", database=catalogue, STOP_NOTICE_SECONDS="3") as service:
+        service.serves()
+        service.process.send_signal(signal.SIGTERM)
+        service.until(lambda: not service.get("/health/live").is_success, "the health check failed")
+        assert [service.get(path).status_code for path in ("/health/ready", "/anime?limit=1")] == [503, 200]
+        assert service.ends() == 0
+
+
 def test_second_ctrl_c_during_shutdown_is_ignored(tmp_path: Path, catalogue: URL) -> None:
     with kitsu(tmp_path, "serve", database=catalogue) as service:
         service.serves()

@@ -21,7 +21,9 @@ class HealthController(Controller):
 
     @get("/live")
     async def get_liveness(self) -> Health:
-        """Liveness probe. Whether the process responds. No other part is checked: a restart would not repair it."""
+        """Liveness probe. Whether the process responds and is not about to stop. Other parts are not checked, since a
+        restart would not repair them.
+        """
         return Health("ok")
 
     @get("/ready", responses={503: body_of(Readiness, "A part is not ready.")})

@@ -7,6 +7,7 @@ from random import getrandbits
 
 import structlog
 from litestar.enums import ScopeType
+from litestar.status_codes import HTTP_200_OK
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from kitsu.db.errors import cause_of, is_unavailable, place_of
@@ -15,6 +16,7 @@ from kitsu.observability.logs import RequestLine, of_request, request_lines
 from kitsu.web.request import header
 
 HEADER = b"x-request-id"
+LIVENESS = "/health/live"
 _ACCEPTABLE = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")  # the id goes into logs and headers
 
 log = structlog.get_logger("kitsu.request")
@@ -66,8 +68,9 @@ class RequestLog:
             method, ms = scope["method"], round(seconds * 1000, 2)
             if self._count is not None:
                 self._count(method, route, status, seconds)
-            line = RequestLine(request_id=id_, ip=ip, method=method, route=route, status=status or None, ms=ms)
-            request_lines.write(line)
+            if route != LIVENESS or status != HTTP_200_OK:  # proxies send several a second
+                line = RequestLine(request_id=id_, ip=ip, method=method, route=route, status=status or None, ms=ms)
+                request_lines.write(line)
 
 
 def request_id(scope: Scope) -> bytes:

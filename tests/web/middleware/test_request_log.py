@@ -50,6 +50,11 @@ async def lines_of(client: httpx.AsyncClient, method: str, path: str) -> list[di
     return lines
 
 
+async def test_successful_liveness_probe_writes_no_line(reader: httpx.AsyncClient) -> None:
+    assert await lines_of(reader, "GET", "/health/live") == []
+    assert len(await lines_of(reader, "POST", "/health/live")) == 1
+
+
 @pytest.mark.parametrize(
     ("method", "path", "route", "status"),
     [
