@@ -50,8 +50,8 @@ test-faults: $(STAMP) ## stop, freeze, kill and overload the service and its dat
 test-fuzz: $(STAMP) ## send generated requests to each operation: make test-fuzz EXAMPLES=200
 	KITSU_FUZZ_EXAMPLES=$(or $(EXAMPLES),50) $(BIN)/python -m pytest -m fuzz --numprocesses 3 $(ARGS)
 
-test-cluster: $(STAMP) .local/patroni ## use the service behind PgBouncer, and run the tests of the API through it (needs pgbouncer)
-	@PATH="$$PATH:/usr/sbin" command -v pgbouncer >/dev/null || { echo 'The tests need PgBouncer (Debian: apt install pgbouncer).' >&2; exit 1; }
+test-cluster: $(STAMP) .local/patroni ## use the service behind PgBouncer, with a standby, and as three instances (needs pgbouncer, caddy, nginx)
+	@for program in pgbouncer caddy nginx; do PATH="$$PATH:/usr/sbin" command -v $$program >/dev/null || { echo "The tests need $$program (Debian: apt install $$program)." >&2; exit 1; }; done
 	$(BIN)/python -m pytest -m cluster $(ARGS)
 	KITSU_POOLER=1 $(BIN)/python -m pytest --numprocesses 3 --dist worksteal tests/controllers tests/web tests/mail tests/oidc
 

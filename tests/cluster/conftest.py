@@ -1,7 +1,7 @@
-"""Servers that the tests of a folder stop and kill."""
+"""Databases, and servers that the tests of a folder stop and kill."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from sqlalchemy.engine import URL
@@ -10,7 +10,14 @@ from kitsu.db import migrations
 from kitsu.domain.catalogue.importing import load_sample
 from tests.cli.process import server_folder
 from tests.cluster.nodes import Node, primary_and_standby
-from tests.databases import engine_of, execute
+from tests.databases import copy_of, engine_of, execute
+
+
+@pytest.fixture
+async def stocked(server: URL, catalogue_template: URL) -> AsyncIterator[URL]:
+    """Create a database with the sample catalogue."""
+    async with copy_of(catalogue_template, server) as url:
+        yield url
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy.engine import URL
 
 from tests.cli.process import Process, kitsu, server_folder, until
-from tests.databases import column, connect, copy_of, execute
+from tests.databases import column, connect, execute
 from tests.pooler import pgbouncer
 
 pytestmark = pytest.mark.cluster
@@ -31,13 +31,6 @@ WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_databas
 def pooler(server: URL) -> Iterator[URL]:
     """Start PgBouncer with less connections than the service has."""
     with server_folder() as folder, pgbouncer(server, folder, default_pool_size="4") as url:
-        yield url
-
-
-@pytest.fixture
-async def stocked(server: URL, catalogue_template: URL) -> AsyncIterator[URL]:
-    """Create a database with the sample catalogue, with the limits of a real one."""
-    async with copy_of(catalogue_template, server) as url:
         yield url
 
 

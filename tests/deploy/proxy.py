@@ -6,7 +6,7 @@ import shutil
 import socket
 import ssl
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -43,7 +43,10 @@ class Proxy(NamedTuple):
 
 @contextmanager
 def caddy(folder: Path, upstream: str, file: str = "Caddyfile", **variables: str) -> Iterator[Proxy]:
-    """Run Caddy with a file of deploy/ as a proxy of `upstream`, with its files in a folder."""
+    """Run Caddy with a file of deploy/ as a proxy of `upstream`, with its files in a folder.
+
+    Several upstreams have blanks between them.
+    """
     assert CADDY is not None, "KITSU_CADDY is set, but Caddy is not installed"
     http_port, port = free_port(), free_port()
     # The ports, the storage and the admin API of a Caddy of this machine may be in use.
@@ -61,6 +64,7 @@ def caddy(folder: Path, upstream: str, file: str = "Caddyfile", **variables: str
                 "HOME": str(folder),
                 "KITSU_SITE": "localhost",
                 "KITSU_UPSTREAM": upstream,
+                **({"KITSU_INSTANCES": "several"} if " " in upstream else {}),
                 **variables,
             },
             stdout=log,
@@ -78,17 +82,17 @@ def caddy(folder: Path, upstream: str, file: str = "Caddyfile", **variables: str
 
 @contextmanager
 def nginx(
-    folder: Path, upstream: str, *, second: str | None = None, front_end: str = "", file: str = "nginx.conf"
+    folder: Path, upstream: str, *, others: Sequence[str] = (), front_end: str = "", file: str = "nginx.conf"
 ) -> Iterator[Proxy]:
-    """Run nginx with a file of deploy/, without TLS, and with its files in a folder. `second`: another upstream."""
+    """Run nginx with a file of deploy/, without TLS, and with its files in a folder. `others`: more upstreams."""
     assert NGINX is not None, "KITSU_NGINX is set, but nginx is not installed"
     port = free_port()
     example = (DEPLOY / file).read_text()
     example = re.sub(r"\n *ssl_certificate.*", "", example).replace("listen 443 ssl", f"listen 127.0.0.1:{port}")
     example = example.replace("listen 80;", f"listen 127.0.0.1:{free_port()};")
-    if second is not None:
-        assert "# server 127.0.0.1:8001" in example
-        example = example.replace("# server 127.0.0.1:8001", f"server {second}")
+    for number, other in enumerate(others, 1):
+        assert f"# server 127.0.0.1:{8000 + number}" in example
+        example = example.replace(f"# server 127.0.0.1:{8000 + number}", f"server {other}")
     example = example.replace("127.0.0.1:8000", upstream).replace("127.0.0.1:3000", front_end)
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     paths = " ".join(f"{kind}_temp_path {folder / kind};" for kind in kinds)

@@ -77,4 +77,4 @@ def test_variables_are_settings_or_the_site() -> None:
     text = yaml.safe_dump(compose())
     assert set(re.findall(r"\$\{(\w+)", text)) <= SETTINGS | {"KITSU_SITE"}
     variables = set(re.findall(r"\{\$(\w+)", (DEPLOY / "Caddyfile").read_text()))
-    assert variables == {*SERVICES["caddy"]["environment"]}
+    assert variables == {*SERVICES["caddy"]["environment"], "KITSU_INSTANCES"}  # there is one

@@ -162,7 +162,7 @@ def test_restart_behind_nginx_is_never_502(catalogue: URL, tmp_path: Path, numbe
     with ExitStack() as stack:
         services = [start(stack, port) for port in ports]
         first, *others = [f"127.0.0.1:{port}" for port in ports]
-        proxy = stack.enter_context(nginx(tmp_path, first, second=others[0] if others else None))
+        proxy = stack.enter_context(nginx(tmp_path, first, others=others))
         with load(proxy) as counts:
             for service, port in zip(services, ports, strict=True):
                 assert service.ended_by(signal.SIGTERM) == 0
