@@ -121,6 +121,7 @@ async def test_logins_are_counted_by_outcome(client: httpx.AsyncClient) -> None:
     assert await logins() == [1, 0, 3, 2, 0]
 
 
+@pytest.mark.usefixtures("real_passwords")  # slow enough to fill the queue
 async def test_logins_beyond_full_password_queue_are_counted_as_busy(database: URL) -> None:
     async with client_of(database, metrics_enabled=True, password_queue=1, login_refusal_ms=0) as client:
         bodies = [{"email": f"{number}@example.org", "password": "a password"} for number in range(20)]
