@@ -13,7 +13,8 @@ from kitsu.domain.fields import VISIBLE, described
 
 MAX_EPISODES = 20_000
 """More is a mistake: the longest-running anime have some 8,000."""
-IMAGE_URL = r"^https?://[^\s\"'<>]+\Z"  # browsers use it as the `src` of an image
+_BLANK = r"\s\x1c-\x1f\x85\ufeff"  # Python and JavaScript, whose expressions JSON Schema has, differ about `\s`
+IMAGE_URL = rf"^https?://[^{_BLANK}\"'<>]+\Z"  # browsers use it as the `src` of an image
 MAX_URL_LENGTH = 2048
 
 Title = Annotated[str, described("The main title.", "Death Note", min_length=1, max_length=255, pattern=VISIBLE)]
@@ -37,7 +38,7 @@ Genres = Annotated[list[Name], described("Stored in lower case.", ["mystery"], m
 Studios = Annotated[list[Name], described("The studios.", ["madhouse"], max_length=200)]
 Titles = Annotated[list[OtherTitle], described("Other titles.", ["DN"], max_length=200)]
 ExternalId = Annotated[
-    str, described("The id at the provider.", "1535", min_length=1, max_length=200, pattern=r"^\S+\Z")
+    str, described("The id at the provider.", "1535", min_length=1, max_length=200, pattern=rf"^[^{_BLANK}]+\Z")
 ]
 Number = Annotated[int, described("The number in the release, from 1.", 1, ge=1, le=MAX_INTEGER)]
 AirsAt = Annotated[datetime, described("When it is or was first shown.", tz=True)]
