@@ -26,7 +26,8 @@ def measure(url: URL, workloads: dict[str, Workload], **settings: str) -> dict[s
     with kitsu(url, WORKERS, CATALOGUE_MEMORY_MB="0", **settings) as (server, port):
         figures = {}
         for workload in workloads.values():
-            run_load(server, port, workload.requests, 1)
+            if workload.name != "post favorite":  # a second one is a conflict
+                run_load(server, port, workload.requests, 1)
             figures[workload.name] = run_load(server, port, workload.requests)
             if figures[workload.name].failed:
                 raise RuntimeError(f"{figures[workload.name].failed} requests failed: {workload.name}")
