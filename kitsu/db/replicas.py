@@ -7,6 +7,7 @@ primary had a second ago, is left out; without one that can be used, the primary
 import asyncio
 import itertools
 import math
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -25,8 +26,8 @@ from kitsu.db.statements import StatementReader, StatementRunner
 log = structlog.get_logger("kitsu.replicas")
 
 CHECK_SECONDS = 0.25
-MAX_LAG_CHECKS = 4
-"""A replica may lack what the primary wrote during so many checks, which is a second."""
+MAX_LAG_SECONDS = 1.0
+"""A replica may lack what the primary wrote during this time."""
 
 reads_primary: ContextVar[bool] = ContextVar("reads_primary", default=False)
 """Whether this request reads only the primary, as an editor's, who sees each change at once."""
@@ -58,8 +59,8 @@ class ReplicaReader(StatementReader):
         self._turns = itertools.count()
         self._needed = math.inf
         """The position that a replica must have reached."""
-        self._written: deque[float] = deque(maxlen=MAX_LAG_CHECKS)
-        """The last positions of the primary, the oldest first."""
+        self._written: deque[tuple[float, float]] = deque()
+        """When the primary was asked, on the monotonic clock, and its positions, the oldest first."""
         self._has_changed = asyncio.Event()
 
     async def rows(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Sequence[Any]:
@@ -112,13 +113,13 @@ class ReplicaReader(StatementReader):
             position = await _position(self._primary, _WRITTEN)
             # While the primary is away nothing is committed: what a replica has stays good.
             if isinstance(position, float):
-                if self._written and position < self._written[-1]:  # another server has become the primary
+                if self._written and position < self._written[-1][1]:  # another server has become the primary
                     self._written.clear()
                     self._needed = math.inf
-                self._written.append(position)
+                self._note_written(position)
                 if has_changed or math.isinf(self._needed):
                     self._needed = position
-                self._needed = max(self._needed, self._written[0])
+                self._needed = max(self._needed, self._least())
                 if self._has_changed.is_set():  # during the query
                     self._needed = math.inf
             elif has_changed:
@@ -126,11 +127,22 @@ class ReplicaReader(StatementReader):
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._has_changed.wait(), CHECK_SECONDS)
 
+    def _note_written(self, position: float) -> None:
+        now = time.monotonic()
+        self._written.append((now, position))
+        # By time, since each change of the catalogue is a check. The next check may be late by its interval.
+        while len(self._written) > 1 and self._written[1][0] <= now - MAX_LAG_SECONDS + CHECK_SECONDS:
+            self._written.popleft()
+
+    def _least(self) -> float:
+        """Return the position that a replica must have reached to be used at all."""
+        return self._written[0][1] if self._written else math.inf
+
     async def _follow(self, replica: Replica) -> None:
         while True:
             position = await _position(replica.runner, _REPLAYED)
             replica.position = position if isinstance(position, float) else -1.0
-            is_used = replica.position >= (self._written[0] if self._written else math.inf)
+            is_used = replica.position >= self._least()
             if is_used != replica.is_used:
                 replica.is_used = is_used
                 if is_used:

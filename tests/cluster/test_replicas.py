@@ -65,6 +65,17 @@ def test_changes_are_seen_at_once(nodes: tuple[Node, Node], tmp_path: Path) -> N
             assert years == {1950 + number}
 
 
+def test_replica_is_used_during_a_burst_of_changes(nodes: tuple[Node, Node], tmp_path: Path) -> None:
+    """It is 300 ms behind, which is less than the second that it may be."""
+    delay = ("ALTER SYSTEM SET recovery_min_apply_delay = '300ms'", "SELECT pg_reload_conf()")
+    asyncio.run(execute(nodes[1].url, *delay))
+    change = "UPDATE anime SET year = 1950 + (random() * 50)::int WHERE id = (SELECT id FROM anime LIMIT 1)"
+    with service(tmp_path, nodes) as process:
+        asyncio.run(execute(nodes[0].url.set(database="kitsu"), *[change] * 1000))
+        time.sleep(1)
+        assert LEFT_OUT not in process.output
+
+
 def test_late_replica_is_left_out(nodes: tuple[Node, Node], tmp_path: Path) -> None:
     primary, replica = nodes
     with service(tmp_path, nodes, CATALOGUE_MEMORY_MB="0") as process:
