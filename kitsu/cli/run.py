@@ -70,8 +70,7 @@ def _start(prepare: Callable[[URL], None], *, reload: bool = False, worker: Work
         prepare(settings.database_direct_url or url)
         if settings.database_direct_url:
             # As the service does; a pooler refuses the limits of another connection.
-            pooler = settings.db_pooler == "transaction"
-            on_database(url, migrations.check_schema, timeouts=Timeouts(), pooler=pooler)
+            on_database(url, migrations.check_schema, timeouts=Timeouts(), pooler=settings.is_pooled)
         _serve(settings, address, url, reload=reload, worker=worker)
 
 

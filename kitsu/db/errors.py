@@ -15,11 +15,11 @@ from kitsu.errors import AppError
 _UNAVAILABLE_CLASSES = ("08", "53", "57")
 # A read-only server, which a failover leaves; a lock timeout; a serialization failure and a deadlock, which roll the
 # transaction back and may be retried; a disk that can't be read or written.
-_UNAVAILABLE_STATES = ("25006", "55P03", "40001", "40P01", "58030")
-# asyncpg's errors for a closed connection; the second one if asyncpg itself has already noticed.
-_CLOSED = (asyncpg.InterfaceError, asyncpg.InternalClientError)
 READ_ONLY = "25006"
 LOCK_NOT_AVAILABLE = "55P03"
+_UNAVAILABLE_STATES = (READ_ONLY, LOCK_NOT_AVAILABLE, "40001", "40P01", "58030")
+# asyncpg's errors for a closed connection; the second one if asyncpg itself has already noticed.
+_CLOSED = (asyncpg.InterfaceError, asyncpg.InternalClientError)
 UNDEFINED_TABLE = "42P01"
 
 ConstraintErrors = Mapping[str, Callable[[], AppError]]

@@ -63,10 +63,9 @@ class Parts(dict[type, Any]):
             idle_in_transaction=settings.db_idle_in_transaction_timeout_ms / 1000,
         )
         self.spans = create_spans(__version__)
-        pooler = settings.db_pooler == "transaction"
         self.engine = create_engine(
             url,
-            pooler=pooler,
+            pooler=settings.is_pooled,
             pool_size=max(settings.db_max_overflow, 1),
             max_overflow=0,  # SQLAlchemy closes a connection of the overflow after each use
             pool_recycle=settings.db_pool_recycle,
@@ -78,7 +77,7 @@ class Parts(dict[type, Any]):
             self.spans.trace_engine(self.engine)
         self.runner = StatementRunner(
             url,
-            pooler=pooler,
+            pooler=settings.is_pooled,
             size=settings.db_pool_size,
             recycle=settings.db_pool_recycle,
             debug=settings.debug,
@@ -93,7 +92,7 @@ class Parts(dict[type, Any]):
             settings.database_replica_urls,
             self.runner,
             self.timeouts,
-            pooler=pooler,
+            pooler=settings.is_pooled,
             size=settings.db_pool_size,
             recycle=settings.db_pool_recycle,
         )

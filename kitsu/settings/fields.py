@@ -222,6 +222,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Made from OIDC_<NAME>_ISSUER and the others, which have no field each: docs/accounts.md lists them."""
 
     @property
+    def is_pooled(self) -> bool:
+        """Whether DATABASE_URL is that of a pooler in transaction mode."""
+        return self.db_pooler == "transaction"
+
+    @property
     def sends_notices(self) -> bool:
         """Whether users are told of what happens to their accounts."""
         return self.mail_url.is_set_up if self.notify_security_events is None else self.notify_security_events

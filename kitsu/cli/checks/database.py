@@ -69,7 +69,7 @@ async def connection_limit(engine: AsyncEngine, settings: Settings) -> list[str]
     reserved = int(server["superuser_reserved_connections"]) + int(server.get("reserved_connections", "0"))
     accepted = int(server["max_connections"]) - reserved
     # Each worker listens on one more connection for changes of the catalogue. A pooler limits the others.
-    served = settings.db_pool_size + settings.db_max_overflow if settings.db_pooler == "none" else 0
+    served = 0 if settings.is_pooled else settings.db_pool_size + settings.db_max_overflow
     wanted = settings.workers * (served + 1)
     message = f"{settings.workers} workers may open {wanted} connections, and PostgreSQL accepts {accepted}."
     return [message] if wanted > accepted else []
@@ -114,8 +114,7 @@ async def addresses(engine: AsyncEngine, settings: Settings) -> list[str]:
     """Send a notification to DATABASE_URL, and hear it at DATABASE_DIRECT_URL."""
     if settings.database_url is None or settings.database_direct_url is None:
         return []
-    pooler = settings.db_pooler == "transaction"
-    served = create_engine(settings.database_url, timeouts=Timeouts(), pooler=pooler)
+    served = create_engine(settings.database_url, timeouts=Timeouts(), pooler=settings.is_pooled)
 
     async def notify(trial: str) -> None:
         async with served.begin() as transaction:
@@ -140,7 +139,7 @@ async def replicas(engine: AsyncEngine, settings: Settings) -> list[str]:
     async with engine.connect() as open_connection:
         cluster = await open_connection.scalar(_CLUSTER)
     for number, url in enumerate(settings.database_replica_urls, 1):
-        replica = create_engine(url, timeouts=Timeouts(), pooler=settings.db_pooler == "transaction")
+        replica = create_engine(url, timeouts=Timeouts(), pooler=settings.is_pooled)
         try:
             async with replica.connect() as open_connection:
                 if not await open_connection.scalar(text("SELECT pg_is_in_recovery()")):
