@@ -21,6 +21,7 @@ from kitsu.settings import Settings
 from kitsu.web.authentication import PUBLIC, AuthenticationMiddleware
 from kitsu.web.exception_handlers import EXCEPTION_HANDLERS
 from kitsu.web.methods import AllowMiddleware, add_head
+from kitsu.web.middleware.bodies import BodyLimits
 from kitsu.web.middleware.client import Client
 from kitsu.web.middleware.compression import Compression
 from kitsu.web.middleware.concurrency import ConcurrencyLimit, DeadlineMiddleware
@@ -71,9 +72,10 @@ def create_app(settings: Settings) -> Litestar:
     handler = WellFormed(handler, cors_headers)
     handler = parts.spans.trace_requests(handler) if parts.spans else handler
     handler = RequestLog(handler, parts.metrics.count_request if parts.metrics else None)
+    handler = BodyLimits(Compression(handler), settings.body_timeout_seconds)
     handler = ConcurrencyLimit(handler, parts.concurrency, parts.cache, cors_headers)
     prefix = urlsplit(settings.public_url or "").path.rstrip("/")
-    app.asgi_handler = Client(Compression(handler), settings.trusted_proxies, settings.body_timeout_seconds, prefix)
+    app.asgi_handler = Client(handler, settings.trusted_proxies, prefix)
     return app
 
 

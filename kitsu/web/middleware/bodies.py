@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 import structlog
-from litestar.types import Receive, ReceiveMessage
+from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Send
 
 from kitsu.deadlines import Deadline, Deadlines
 from kitsu.domain.concurrency import released_slot
@@ -14,6 +14,7 @@ from kitsu.domain.rate_limits import network_of
 from kitsu.errors import IncompleteBody, RateLimited, RequestTimeout, ServiceUnavailable
 from kitsu.web.request import body_owner
 
+BODILESS = {"GET", "OPTIONS"}
 SMALL_BODY_BYTES = 64 * 1024  # bodies up to this size are not limited in number
 USERS_BUDGET_BYTES = 96 << 20
 """Bytes of larger bodies of users that a worker holds at once. Handlers copy them, some twice."""
@@ -26,6 +27,32 @@ GUEST_SHARE_BYTES = 6 << 20
 DRAIN_SECONDS = 1.0  # how long a response waits for the rest of a small body that the handler has not read
 
 log = structlog.get_logger("kitsu.load")
+
+
+class BodyLimits:
+    """Limits the bodies of requests, reads those that a handler has not read, and leaves out the body after HEAD."""
+
+    def __init__(self, app: ASGIApp, seconds: float) -> None:
+        """`seconds` is the time in which a body has to arrive."""
+        self._app = app
+        self._bodies = Bodies(seconds)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body_owner.set(None)
+        client = scope.get("client")
+        body = Body(self._bodies, client[0] if client else "", receive)
+
+        async def send_behind_body(message: Message) -> None:
+            if message["type"] == "http.response.start" and not body.is_complete:
+                await body.drain()
+            await send(message)
+
+        method = scope.get("method")
+        send_response = send if method in BODILESS else _head_of(send) if method == "HEAD" else send_behind_body
+        try:
+            await self._app(scope, body.receive, send_response)
+        finally:
+            body.release()
 
 
 class Budget:
@@ -135,3 +162,14 @@ class Body:
                     message: Any = await self._receive()
                     self.is_complete = message["type"] == "http.disconnect" or not message.get("more_body", False)
                     self._size += len(message.get("body", b""))
+
+
+def _head_of(send: Send) -> Send:
+    """Return a `send` that leaves out the body of a response. A stream ends with its first message."""
+
+    async def send_head(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await send(message)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    return send_head

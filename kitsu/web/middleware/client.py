@@ -1,42 +1,38 @@
 """The client of a request: its address, scheme and host behind proxies."""
 
 import re
+from collections.abc import Awaitable
 from contextlib import suppress
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from litestar.di import Provide
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from kitsu.domain.accounts.sessions import Device
 from kitsu.domain.rate_limits import plain_address
-from kitsu.web.middleware.bodies import Bodies, Body
-from kitsu.web.request import PATH_PREFIX, body_owner, header
+from kitsu.web.request import PATH_PREFIX, header
 
 Networks = tuple[IPv4Network | IPv6Network, ...]
-
-BODILESS = {"GET", "OPTIONS"}
-REJECTED = "kitsu_rejected"
-"""Key in the scope of a rejected request: its body is not read, since a rejection has to be cheap."""
 
 _PREFIX = re.compile(r"(/[\w.~-]+)+/?", re.ASCII)
 _RAW_BYTE = re.compile(rb"[^\x00-\x7f]")
 
 
 class Client:
-    """Puts the client's address, scheme and host in the scope, and limits bodies; `body_seconds` is their time limit.
+    """Puts the client's address, scheme and host in the scope.
 
     The headers of proxies are ignored unless they come from a trusted network: every client can send them.
     """
 
-    def __init__(self, app: ASGIApp, trusted_proxies: tuple[str, ...], body_seconds: float, path_prefix: str) -> None:
+    def __init__(self, app: ASGIApp, trusted_proxies: tuple[str, ...], path_prefix: str) -> None:
         """`path_prefix` is what proxies remove from the beginning of paths, unless they send it."""
         self._app = app
         self._path_prefix = path_prefix
         self._trusted: Networks = tuple(ip_network(network) for network in trusted_proxies)
-        self._bodies = Bodies(body_seconds)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        # Not a coroutine of its own, since a rejection has to be cheap.
         if not scope["query_string"].isascii():
             # curl and old browsers send letters beyond ASCII without percent-encoding. Litestar takes them for Latin-1.
             scope["query_string"] = _RAW_BYTE.sub(lambda found: b"%%%02X" % found[0][0], scope["query_string"])
@@ -54,21 +50,7 @@ class Client:
                 scope["headers"] = [(b"host", host.encode("latin-1")), *others]
             if _PREFIX.fullmatch(prefix := headers.get(b"x-forwarded-prefix", "")):
                 scope[PATH_PREFIX] = prefix.rstrip("/")  # type: ignore[literal-required] # Kitsu's own
-        body_owner.set(None)
-        client = scope.get("client")
-        body = Body(self._bodies, client[0] if client else "", receive)
-
-        async def send_behind_body(message: Message) -> None:
-            if message["type"] == "http.response.start" and not body.is_complete and REJECTED not in scope:
-                await body.drain()
-            await send(message)
-
-        method = scope.get("method")
-        send_response = send if method in BODILESS else _head_of(send) if method == "HEAD" else send_behind_body
-        try:
-            await self._app(scope, body.receive, send_response)
-        finally:
-            body.release()
+        return self._app(scope, receive, send)
 
 
 def provide_device(scope: Scope) -> Device:
@@ -80,17 +62,6 @@ def provide_device(scope: Scope) -> Device:
 
 DEVICE = {"client_device": Provide(provide_device, sync_to_thread=False)}
 """The dependency of handlers that need the client's device."""
-
-
-def _head_of(send: Send) -> Send:
-    """Return a `send` that leaves out the body of a response. A stream ends with its first message."""
-
-    async def send_head(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            await send(message)
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    return send_head
 
 
 def _nearest_untrusted(hops: list[str], trusted: Networks) -> str | None:
