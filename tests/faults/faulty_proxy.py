@@ -12,16 +12,18 @@ from tests.tcp_proxy import TcpProxy
 
 RAISE = "DO $$ BEGIN RAISE EXCEPTION 'injected' USING ERRCODE = '{}'; END $$"
 TERMINATE = "SELECT pg_terminate_backend(pg_backend_pid())"
-TERMINATED, LOST = "terminated connection", "lost response"
+TERMINATED, LOST, READ_ONLY = "terminated connection", "lost response", "read-only server"
 FAULTS = {
     "lock timeout": RAISE.format("55P03"),
     TERMINATED: TERMINATE,
     "serialization failure": RAISE.format("40001"),
-    "read-only server": RAISE.format("25006"),
+    READ_ONLY: RAISE.format("25006"),
     "full disk": RAISE.format("53100"),
     LOST: TERMINATE,
 }
 """The replacement of the statement; for a lost response, the statement after it."""
+LOST_CONNECTIONS = {TERMINATED, LOST, READ_ONLY}
+"""The faults after which a read is repeated on another connection."""
 
 _SSL_REQUEST, _GSS_REQUEST = 80877103, 80877104
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.faults.conftest import Postgres, report, service
-from tests.faults.faulty_proxy import FAULTS, LOST, TERMINATED, FaultyProxy
+from tests.faults.faulty_proxy import FAULTS, LOST, LOST_CONNECTIONS, FaultyProxy
 from tests.faults.writes import Accounts, Rows, Write, outcome
 from tests.tcp_proxy import in_thread
 
@@ -113,7 +113,7 @@ class Trials:
             self._check(is_atomic, where, f"partly written: {_difference(self._before, rows)}")
         else:
             # A read was repeated on another connection, or a statement after the commit failed.
-            may_succeed = (fault in {TERMINATED, LOST} and _only_reads(sql)) or self._proxy.has_committed
+            may_succeed = (fault in LOST_CONNECTIONS and _only_reads(sql)) or self._proxy.has_committed
             is_expected = may_succeed and response.status_code == self._expected_status
             self._check(is_expected, where, f"{response.status_code} {response.text}")
             self._check(is_done, where, f"success with changes {_difference(self._before, rows)}")
