@@ -26,6 +26,7 @@ from kitsu.web.middleware.client import Client
 from kitsu.web.middleware.compression import Compression
 from kitsu.web.middleware.concurrency import ConcurrencyLimit, DeadlineMiddleware
 from kitsu.web.middleware.mount import MountMiddleware
+from kitsu.web.middleware.positions import PositionMiddleware
 from kitsu.web.middleware.request_log import RequestLog
 from kitsu.web.middleware.response_cache import CachedResponses
 from kitsu.web.middleware.response_headers import ResponseHeaders, cors_headers_of
@@ -54,6 +55,7 @@ def create_app(settings: Settings) -> Litestar:
         middleware=[
             DeadlineMiddleware(parts.timeouts.request),
             DefineMiddleware(AuthenticationMiddleware, sessions=parts.sessions),
+            *([PositionMiddleware(parts.replicas)] if parts.replicas else []),
             MountMiddleware(),
             AllowMiddleware(),
         ],

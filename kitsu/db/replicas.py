@@ -1,4 +1,7 @@
-"""Read the catalogue at replicas that have every change of it that this worker has heard of.
+"""Read at replicas: the catalogue, and a viewer's own lists.
+
+Of the catalogue a replica must have every change that this worker has heard of; of a viewer's own lists, what the
+viewer's client has written.
 
 Each worker asks its replicas several times a second how far they are. One that does not answer, or that lacks what the
 primary had a second ago, is left out; without one that can be used, the primary is read.
@@ -9,7 +12,7 @@ import itertools
 import math
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
@@ -31,11 +34,14 @@ MAX_LAG_SECONDS = 1.0
 
 reads_primary: ContextVar[bool] = ContextVar("reads_primary", default=False)
 """Whether this request reads only the primary, as an editor's, who sees each change at once."""
+own_position: ContextVar[float] = ContextVar("own_position", default=math.inf)
+"""The position after the last write of this request's client, from which its own lists may be read at a replica."""
 
 _START: ColumnElement[str] = literal_column("'0/0'")
 _WRITTEN = select(func.pg_wal_lsn_diff(func.pg_current_wal_lsn(), _START))
 _REPLAYED = select(func.pg_wal_lsn_diff(func.pg_last_wal_replay_lsn(), _START))
-
+# Unlike _WRITTEN it includes a commit that is not on the disk yet, with `synchronous_commit=off`.
+_COMMITTED = select(func.pg_wal_lsn_diff(func.pg_current_wal_insert_lsn(), _START))
 
 CONNECT_SECONDS, STATEMENT_SECONDS = 0.5, 0.8
 """The limits of a replica, so that one that does not answer leaves time for the primary."""
@@ -52,29 +58,48 @@ class Replica:
 
 
 class ReplicaReader(StatementReader):
-    """Runs statements that only read at the replicas in turn, and at the primary when none can be used."""
+    """Runs statements that only read at the usable replicas in turn, and at the primary without one."""
 
-    def __init__(self, primary: StatementRunner, replicas: Sequence[Replica]) -> None:
-        self._primary, self._replicas = primary, replicas
-        self._turns = itertools.count()
-        self._needed = math.inf
-        """The position that a replica must have reached."""
-        self._written: deque[tuple[float, float]] = deque()
-        """When the primary was asked, on the monotonic clock, and its positions, the oldest first."""
-        self._has_changed = asyncio.Event()
+    def __init__(self, replicas: "Replicas", needed: Callable[[], float]) -> None:
+        """`needed` returns the position that a replica must have reached."""
+        self._replicas, self._needed = replicas, needed
 
     async def rows(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Sequence[Any]:
         """Return all rows of a statement. Raises TimeoutError."""
-        usable = [] if reads_primary.get() else [each for each in self._replicas if each.position >= self._needed]
-        if usable:
-            replica = usable[next(self._turns) % len(usable)]
+        replica = None if reads_primary.get() else self._replicas.next(self._needed())
+        if replica is not None:
             try:
                 return await replica.runner.rows(statement, parameters)
             except Exception as error:
                 if not is_unavailable(error):
                     raise
                 replica.position = -1.0  # until it answers
-        return await self._primary.rows(statement, parameters)
+        return await self._replicas.primary.rows(statement, parameters)
+
+
+class Replicas:
+    """Knows how far the replicas and the primary are."""
+
+    def __init__(self, primary: StatementRunner, replicas: Sequence[Replica]) -> None:
+        self.primary, self._replicas = primary, replicas
+        self._turns = itertools.count()
+        self._needed = math.inf
+        """The position that a replica must have reached to have the catalogue."""
+        self._written: deque[tuple[float, float]] = deque()
+        """When the primary was asked, on the monotonic clock, and its positions, the oldest first."""
+        self._has_changed = asyncio.Event()
+        self.catalogue = ReplicaReader(self, lambda: self._needed)
+        self.own_lists = ReplicaReader(self, lambda: max(own_position.get(), self._least()))
+
+    def next(self, needed: float) -> Replica | None:
+        """Return one of the replicas that have reached a position, in turn, or None."""
+        usable = [each for each in self._replicas if each.position >= needed]
+        return usable[next(self._turns) % len(usable)] if usable else None
+
+    async def position(self) -> int | None:
+        """Return the position after what was committed, or None if the primary does not tell."""
+        position = await _position(self.primary, _COMMITTED)
+        return int(position) if isinstance(position, float) else None
 
     def usable(self) -> int:
         """Return how many replicas are read."""
@@ -110,7 +135,7 @@ class ReplicaReader(StatementReader):
         while True:
             has_changed = self._has_changed.is_set()
             self._has_changed.clear()
-            position = await _position(self._primary, _WRITTEN)
+            position = await _position(self.primary, _WRITTEN)
             # While the primary is away nothing is committed: what a replica has stays good.
             if isinstance(position, float):
                 if self._written and position < self._written[-1][1]:  # another server has become the primary
@@ -153,17 +178,15 @@ class ReplicaReader(StatementReader):
             await asyncio.sleep(CHECK_SECONDS / 2)
 
 
-def replicas_of(
-    urls: Sequence[URL], primary: StatementRunner, timeouts: Timeouts, **options: Any
-) -> ReplicaReader | None:
-    """Return what reads at these replicas, if there are any. `options` are those of a StatementRunner."""
+def replicas_of(urls: Sequence[URL], primary: StatementRunner, timeouts: Timeouts, **options: Any) -> Replicas | None:
+    """Return the replicas, if there are any. `options` are those of a StatementRunner."""
     limits = msgspec.structs.replace(
         timeouts, connect=min(timeouts.connect, CONNECT_SECONDS), statement=min(timeouts.statement, STATEMENT_SECONDS)
     )
     replicas = [
         Replica(f"{url.host}:{url.port or 5432}", StatementRunner(url, timeouts=limits, **options)) for url in urls
     ]
-    return ReplicaReader(primary, replicas) if replicas else None
+    return Replicas(primary, replicas) if replicas else None
 
 
 async def _position(runner: StatementRunner, statement: Executable) -> float | str:

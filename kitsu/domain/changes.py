@@ -17,7 +17,8 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from kitsu.db import models
 from kitsu.db.models.viewer import TOMBSTONE_DAYS
-from kitsu.db.statements import StatementRunner
+from kitsu.db.replicas import reads_primary
+from kitsu.db.statements import StatementReader
 from kitsu.domain.fields import described
 from kitsu.domain.mapping import Rows, columns_of, mapper
 from kitsu.domain.pagination import PageRequest
@@ -92,9 +93,11 @@ class ChangesListing(Generic[T]):
             .limit(bindparam("limit", type_=BigInteger))
         )
 
-    async def read(self, runner: StatementRunner, user_id: UUID, request: ChangesRequest) -> Changes[T]:
+    async def read(self, runner: StatementReader, user_id: UUID, request: ChangesRequest) -> Changes[T]:
         """Return the requested page of changes, oldest first."""
         after = request.after
+        # A replica may lack what was committed before `until`.
+        reads_primary.set(True)
         # Read before the rows: what is committed in between is listed again next time, rather than never.
         until = after.until if after else await runner.value(_UNTIL, {"since": request.since})
         parameters = {
@@ -112,7 +115,7 @@ class ChangesListing(Generic[T]):
         cursor = ChangesCursor(until, *page[-1][:2]) if len(found) > request.limit else None
         return Changes([item for _, _, item in page], until, cursor)
 
-    async def changed(self, runner: StatementRunner, parameters: Mapping[str, Any]) -> list[tuple[datetime, UUID, T]]:
+    async def changed(self, runner: StatementReader, parameters: Mapping[str, Any]) -> list[tuple[datetime, UUID, T]]:
         """Return the changed rows with their times and ids."""
         rows = await runner.rows(self.statement, parameters)
         return [(row["changed_at"], row["row_id"], self._struct_of(row)) for row in rows]

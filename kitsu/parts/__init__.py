@@ -96,7 +96,8 @@ class Parts(dict[type, Any]):
             size=settings.db_pool_size,
             recycle=settings.db_pool_recycle,
         )
-        reader = self.replicas or self.runner
+        reader = self.replicas.catalogue if self.replicas else self.runner
+        own = self.replicas.own_lists if self.replicas else self.runner
         self.listener = None
         if settings.catalogue_memory_mb or self.replicas:
             listeners: list[Listener] = [self.cache, *([self.replicas] if self.replicas else [])]
@@ -114,7 +115,7 @@ class Parts(dict[type, Any]):
         self.metrics = self._metrics(imports.outcomes.counts, limits) if settings.metrics_enabled else None
         users = UserReader(self.runner, self.accounts.media_url)
         anime_reader = anime.AnimeReader(reader)
-        statistics = StatisticsReader(self.runner)
+        statistics = StatisticsReader(own)
         own_limits = ViewerLimits(settings.max_collections, settings.max_collection_anime, settings.max_plays)
         recorder = watch_progress.WatchProgressRecorder(self.runner, self.engine, own_limits)
         parts = [
@@ -133,12 +134,12 @@ class Parts(dict[type, Any]):
             *(anime_reader, search.SearchReader(reader, anime_reader), facets.FacetReader(reader)),
             *(releases.ReleaseReader(reader), history.HistoryReader(self.runner)),
             *(merges.MergeReader(self.runner), reviews.ReviewReader(self.runner)),
-            *(favorites.FavoriteReader(self.runner), watch_progress.WatchProgressReader(self.runner)),
-            *(views.ViewReader(self.runner), collections.CollectionReader(self.runner)),
-            *(library.LibraryReader(self.runner), Exporter(self.runner, users)),
+            *(favorites.FavoriteReader(own), watch_progress.WatchProgressReader(own)),
+            *(views.ViewReader(own), collections.CollectionReader(own)),
+            *(library.LibraryReader(own), Exporter(self.runner, users)),
             *(ScheduleReader(reader, ZoneInfo(settings.schedule_timezone)), EpisodeSourceReader(reader)),
             AniListPage(self.runner),
-            *(recorder, BatchRecorder(self.engine, recorder), plays.PlayReader(self.runner)),
+            *(recorder, BatchRecorder(self.engine, recorder), plays.PlayReader(own)),
             *(own_limits, views.ViewRecorder(self.runner, self.engine, own_limits)),
             *(statistics, ProfileReader(self.runner, users, statistics)),
             HealthReader(self.engine, self.runner, media),

@@ -44,7 +44,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_replica_urls: Annotated[
         parsers.DatabaseURLs, Shown(example="postgresql+asyncpg://kitsu@replica.example.org:5432/kitsu")
     ] = ()
-    """Replicas that the catalogue is read from, separated by commas; each behind a pooler if DATABASE_URL is."""
+    """Replicas to read from, separated by commas; each behind a pooler if DATABASE_URL is."""
     db_host: Annotated[parsers.Text, Shown(example="localhost")] = ""
     """Host of the database, or the folder of its socket. The parts DB_HOST to DB_PASSWORD replace DATABASE_URL."""
     db_port: Annotated[int | None, parsers.integer(1, 65_535), Shown(example="5432")] = None

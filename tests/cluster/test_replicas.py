@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.cli.process import Process, free_port, kitsu, until
 from tests.cluster.nodes import Node
+from tests.cluster.writers import registered
 from tests.databases import column, execute
 
 pytestmark = pytest.mark.cluster
@@ -100,3 +102,93 @@ def test_lost_replica_is_left_out(nodes: tuple[Node, Node], tmp_path: Path, end:
         while time.monotonic() - began < 3:
             assert {process.get(path).status_code for path in paths} == {200}
         until(lambda: process.output.count(LEFT_OUT) == 2, "both workers leave it out", 2)
+
+
+class Viewer:
+    """A client that sends the position of its last write, on a new connection for each request: both workers get some.
+
+    With `positions=False` it knows nothing of positions.
+    """
+
+    def __init__(self, process: Process, token: str, *, positions: bool = True) -> None:
+        self._url = f"http://{process.address}"
+        self._headers = {"Authorization": token}
+        if positions:
+            self._headers["X-Position"] = "0"
+
+    def send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Send a request, and keep the position of its response."""
+        response = httpx.request(method, self._url + path, headers=self._headers, trust_env=False, **options)
+        response.raise_for_status()
+        if "X-Position" in response.headers:
+            self._headers["X-Position"] = response.headers["X-Position"]
+        return response
+
+
+OWN_LISTS = ("/favorites", "/watch/progress", "/watch/continue", "/collections", "/library")
+NEW_ROWS = (
+    "INSERT INTO favorites (id, user_id, anime_id) SELECT gen_random_uuid(), id, {anime} FROM users",
+    "INSERT INTO watch_progress (id, user_id, anime_id, episode) SELECT gen_random_uuid(), id, {anime}, 1 FROM users",
+    "INSERT INTO collections (id, user_id, name) SELECT gen_random_uuid(), id, 'new' FROM users",
+    "INSERT INTO library_entries (id, user_id, anime_id, status) SELECT gen_random_uuid(), id, {anime}, 'dropped' FROM users",
+)
+
+
+def test_own_lists_are_read_at_the_replica(nodes: tuple[Node, Node], tmp_path: Path) -> None:
+    """For less than a second it lacks rows that the client did not write."""
+    with service(tmp_path, nodes) as process:
+        token = registered(process.address, 1)
+        viewer, other = Viewer(process, token), Viewer(process, token, positions=False)
+        time.sleep(1)
+        asyncio.run(execute(nodes[1].url, "SELECT pg_wal_replay_pause()"))
+        rows = (each.format(anime="(SELECT id FROM anime LIMIT 1)") for each in NEW_ROWS)
+        asyncio.run(execute(nodes[0].url.set(database="kitsu"), *rows))
+        lengths = {path: len(viewer.send("GET", path).json()) for path in OWN_LISTS}
+        numbers = viewer.send("GET", "/users/me/statistics").json()
+        assert {path: len(other.send("GET", path).json()) for path in OWN_LISTS} == dict.fromkeys(OWN_LISTS, 1)
+        assert other.send("GET", "/users/me/statistics").json() != numbers
+        assert lengths == dict.fromkeys(OWN_LISTS, 0)
+
+
+@pytest.mark.parametrize("delay_ms", [0, 300])
+def test_own_writes_are_seen_at_once(nodes: tuple[Node, Node], tmp_path: Path, delay_ms: int) -> None:
+    delay = (f"ALTER SYSTEM SET recovery_min_apply_delay = {delay_ms}", "SELECT pg_reload_conf()")
+    asyncio.run(execute(nodes[1].url, *delay))
+    with service(tmp_path, nodes) as process:
+        viewer = Viewer(process, registered(process.address, 1))
+        anime = process.get("/anime?limit=1").json()[0]["id"]
+        for second in range(CHANGES):
+            progress = {"anime_id": anime, "episode": 1, "position_seconds": second}
+            viewer.send("POST", "/watch/progress", json=progress)
+            name = viewer.send("POST", "/collections", json={"name": f"List {second}"}).json()["name"]
+            assert {viewer.send("GET", "/watch/progress").json()[0]["position_seconds"] for _ in range(4)} == {second}
+            assert viewer.send("GET", "/collections?limit=1").json()[0]["name"] == name
+            time.sleep(0.05 * (second % 10))  # sometimes a replica has it
+
+
+def test_changes_since_a_time_miss_nothing_on_a_late_replica(nodes: tuple[Node, Node], tmp_path: Path) -> None:
+    delay = ("ALTER SYSTEM SET recovery_min_apply_delay = '500ms'", "SELECT pg_reload_conf()")
+    asyncio.run(execute(nodes[1].url, *delay))
+    with service(tmp_path, nodes) as process:
+        token = registered(process.address, 1)
+        writer, reader = Viewer(process, token), Viewer(process, token)
+        since = "2020-01-01T00:00:00Z"
+        found: set[str] = set()
+        written = set()
+        for number in range(10):
+            written.add(writer.send("POST", "/collections", json={"name": f"List {number}"}).json()["id"])
+            response = reader.send("GET", "/collections", params={"updated_since": since})
+            since = response.headers["X-Updated-Until"]
+            found |= {each["id"] for each in response.json()}
+            time.sleep(0.1)
+        assert found == written
+
+
+def test_wrong_position_is_refused(nodes: tuple[Node, Node], tmp_path: Path) -> None:
+    with service(tmp_path, nodes) as process:
+        token = registered(process.address, 1)
+        for value in ("", "0/16B3748", "-1", "9" * 19, "1" * 30):
+            headers = {"Authorization": token, "X-Position": value}
+            response = httpx.get(f"http://{process.address}/favorites", headers=headers, trust_env=False)
+            assert response.status_code == 400, value
+            assert response.json()["message"] == "X-Position is 0, or what the response to a write has there"

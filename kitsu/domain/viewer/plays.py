@@ -32,7 +32,7 @@ from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.orm import aliased
 
 from kitsu.db import models
-from kitsu.db.statements import StatementRunner
+from kitsu.db.statements import StatementReader
 from kitsu.domain.catalogue.anime import AnimeListItem
 from kitsu.domain.fields import EpisodeNumber, described
 from kitsu.domain.pagination import Page, PageRequest
@@ -137,7 +137,7 @@ COUNT_PLAYS = _counted(select(_play.user_id, func.count(), _MOST).where(_is_list
 class PlayReader:
     _listing = newest_first(Play, ROWS, _play.watched_at)
 
-    def __init__(self, runner: StatementRunner) -> None:
+    def __init__(self, runner: StatementReader) -> None:
         self._runner = runner
 
     async def page(self, user_id: UUID, request: PageRequest) -> Page[Play]:

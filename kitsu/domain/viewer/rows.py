@@ -13,7 +13,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from uuid_utils.compat import uuid7
 
 from kitsu.db import models
-from kitsu.db.statements import StatementRunner
+from kitsu.db.statements import StatementReader, StatementRunner
 from kitsu.domain.catalogue.anime import LIST_COLUMNS
 from kitsu.domain.changes import Changes, ChangesListing, ListRequest
 from kitsu.domain.idempotency import IdempotentRequest
@@ -35,7 +35,7 @@ class OwnListReader(Generic[T]):
     listing: Listing[T]
     changes: ChangesListing[T]
 
-    def __init__(self, runner: StatementRunner) -> None:
+    def __init__(self, runner: StatementReader) -> None:
         self.runner = runner
 
     async def read(self, user_id: UUID, request: ListRequest) -> Page[T] | Changes[T]:

@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import text
 
-from kitsu.db.statements import StatementRunner
+from kitsu.db.statements import StatementReader
 from kitsu.domain.fields import described
 
 MAX_NAMES = 50  # genres, and studios
@@ -144,7 +144,7 @@ STATISTICS = text(_WATCHED + " UNION ALL ".join((*_TOTALS, *_GROUPS, _MONTHS)))
 
 
 class StatisticsReader:
-    def __init__(self, runner: StatementRunner) -> None:
+    def __init__(self, runner: StatementReader) -> None:
         self._runner = runner
 
     async def totals(self, user_id: UUID) -> Totals:

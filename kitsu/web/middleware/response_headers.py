@@ -12,7 +12,9 @@ from kitsu.domain.accounts.users import request_origin
 from kitsu.domain.rate_limits import request_hits, tightest_limit
 from kitsu.web.request import PATH_PREFIX
 
-EXPOSED = b"ETag, Link, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID, X-Total-Count, X-Updated-Until"
+EXPOSED = (
+    b"ETag, Link, RateLimit, RateLimit-Policy, Retry-After, X-Position, X-Request-ID, X-Total-Count, X-Updated-Until"
+)
 METHODS = b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
 PREFLIGHT_MAX_AGE_SECONDS = b"7200"  # browsers keep it no longer
 
