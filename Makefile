@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 MKDOCS := NO_MKDOCS_2_WARNING=1 PYTHONWARNINGS='ignore:The declarative_mixin decorator' PYTHONPATH=. $(BIN)/mkdocs
 
 .DEFAULT_GOAL := help
-.PHONY: help install run dev migrate migration test test-slow test-faults test-fuzz test-cluster cluster test-clients test-browser screenshots coverage bench bench-long bench-pooler bench-search check format settings docs docs-serve lock wheel release clean
+.PHONY: help install run dev migrate migration test test-slow test-faults test-fuzz test-cluster cluster test-clients test-browser screenshots coverage bench bench-large bench-long bench-pooler bench-replicas bench-search check format settings docs docs-serve lock wheel release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,9 +84,16 @@ bench-long: $(STAMP) ## measure a million anime and a million requests (wrk, 20 
 	@command -v wrk >/dev/null || { echo 'The benchmark needs wrk (Debian: apt install wrk).' >&2; exit 1; }
 	$(BIN)/python -m tests.bench.long
 
+bench-large: $(STAMP) ## measure 20 million rows of progress and 50 million plays (half an hour, 40 GB); write tests/bench/RESULTS-LARGE.md
+	$(BIN)/python -m tests.bench.large
+
 bench-pooler: $(STAMP) ## measure what PgBouncer in transaction mode costs (wrk, pgbouncer); write tests/bench/RESULTS-POOLER.md
 	@command -v wrk >/dev/null || { echo 'The benchmark needs wrk (Debian: apt install wrk).' >&2; exit 1; }
 	$(BIN)/python -m tests.bench.pooler
+
+bench-replicas: $(STAMP) ## measure reads with one and two replicas, and how late they are (wrk, root); write tests/bench/RESULTS-REPLICAS.md
+	@command -v wrk >/dev/null || { echo 'The benchmark needs wrk (Debian: apt install wrk).' >&2; exit 1; }
+	$(BIN)/python -m tests.bench.replicas
 
 bench-search: $(STAMP) ## measure what searches find, and how fast, with ../shared/data; write tests/bench/RESULTS-SEARCH.md
 	$(BIN)/python -m tests.bench.search

@@ -6,7 +6,7 @@ function init(args)
   for line in io.lines(args[1]) do
     local method, path, token, body = line:match("([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)")
     local headers = {}
-    if token ~= "" then headers["Authorization"] = "Bearer " .. token end
+    if token ~= "" then headers["Authorization"], headers["X-Position"] = "Bearer " .. token, "0" end
     if body ~= "" then headers["Content-Type"] = "application/json" else body = nil end
     requests[#requests + 1] = wrk.format(method, path, headers, body)
   end

@@ -74,6 +74,10 @@ class Node:
         for process in self._processes():
             process.suspend()
 
+    def pids(self) -> list[int]:
+        """Return the process ids."""
+        return [each.pid for each in self._processes()]
+
     def _processes(self) -> list[psutil.Process]:
         postmaster = psutil.Process(self._process.pid)
         return [postmaster, *postmaster.children(recursive=True)]

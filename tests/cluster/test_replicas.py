@@ -130,7 +130,10 @@ NEW_ROWS = (
     "INSERT INTO favorites (id, user_id, anime_id) SELECT gen_random_uuid(), id, {anime} FROM users",
     "INSERT INTO watch_progress (id, user_id, anime_id, episode) SELECT gen_random_uuid(), id, {anime}, 1 FROM users",
     "INSERT INTO collections (id, user_id, name) SELECT gen_random_uuid(), id, 'new' FROM users",
-    "INSERT INTO library_entries (id, user_id, anime_id, status) SELECT gen_random_uuid(), id, {anime}, 'dropped' FROM users",
+    """
+    INSERT INTO library_entries (id, user_id, anime_id, status)
+    SELECT gen_random_uuid(), id, {anime}, 'dropped' FROM users
+    """,
 )
 
 
