@@ -22,7 +22,7 @@ from tests.bench import dataset
 from tests.bench.dataset import dsn
 from tests.bench.servers import CONNECTIONS, SECONDS, Figures, background_load, kitsu, run_load
 from tests.bench.workloads import Workload, prepare_workloads
-from tests.cli.process import server_folder
+from tests.cli.process import server_folder, until
 from tests.cluster.nodes import USER, Node
 from tests.databases import execute
 
@@ -30,17 +30,17 @@ RESULTS = Path(__file__).with_name("RESULTS-REPLICAS.md")
 ANIME = 10_000
 ROUNDS = 3
 WORKERS = 2
-SHARE = 0.15
+SHARE = 0.2
 """Of a core, for each server."""
 PERIOD_US = 10_000
 READS = ("list", "detail", "search", "favorites", "continue")
 PROBES_SECONDS = 10
-REPLAYED = "SELECT pg_last_wal_replay_lsn() >= $1::pg_lsn"
+REPLAYED = "SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn"
 
 
 @contextmanager
 def limited(node: Node, share: float) -> Iterator[None]:
-    """Limit the CPU of a server to a part of a core, with version 1 or 2 of control groups."""
+    """Limit the CPU of a server to a part of a core until its end, with version 1 or 2 of control groups."""
     first = Path("/sys/fs/cgroup/cpu")
     group = (first if first.is_dir() else Path("/sys/fs/cgroup")) / f"kitsu-bench-{node.port}"
     quota = int(PERIOD_US * share)
@@ -56,8 +56,8 @@ def limited(node: Node, share: float) -> Iterator[None]:
             (group / "cgroup.procs").write_text(str(pid))
         yield
     finally:
-        for each in (group / "cgroup.procs").read_text().split():
-            (group.parent / "cgroup.procs").write_text(each)
+        node.kill()
+        until(lambda: not (group / "cgroup.procs").read_text(), "the processes of the server ended")
         group.rmdir()
 
 
@@ -69,7 +69,7 @@ def measure(urls: list[URL], workloads: dict[str, Workload]) -> dict[str, Figure
         time.sleep(2)  # until the replicas are used
         figures = {}
         for name in READS:
-            run_load(server, port, workloads[name].requests, 1)
+            run_load(server, port, workloads[name].requests, 2)
             figures[name] = run_load(server, port, workloads[name].requests)
             if figures[name].failed:
                 raise RuntimeError(f"{figures[name].failed} requests failed: {name}")
@@ -133,6 +133,7 @@ def main() -> None:
         for node, name in zip(nodes[1:], "bc", strict=True):
             node.follow(nodes[0], name)
             stack.callback(node.kill)
+        asyncio.run(execute(nodes[0].url, "CREATE DATABASE kitsu"))  # the template of the next one
         url = asyncio.run(dataset.prepare_database(nodes[0].url, ANIME))
         workloads = asyncio.run(prepare_workloads(url))
         urls = [each.url.set(database=url.database) for each in nodes]

@@ -193,5 +193,5 @@ def test_wrong_position_is_refused(nodes: tuple[Node, Node], tmp_path: Path) -> 
         for value in ("", "0/16B3748", "-1", "9" * 19, "1" * 30):
             headers = {"Authorization": token, "X-Position": value}
             response = httpx.get(f"http://{process.address}/favorites", headers=headers, trust_env=False)
-            assert response.status_code == 400, value
-            assert response.json()["message"] == "X-Position is 0, or what the response to a write has there"
+            assert response.status_code == 422, value
+            assert [each["field"] for each in response.json()["details"]] == ["X-Position"]

@@ -7,7 +7,7 @@ from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from kitsu.db.replicas import Replicas, own_position
-from kitsu.errors import BadRequest
+from kitsu.errors import InvalidRequest
 from kitsu.web.request import header
 
 HEADER = b"x-position"
@@ -48,7 +48,7 @@ class PositionMiddleware(ASGIMiddleware):
 
 
 def _parsed(value: bytes) -> int:
-    """Return the number in the header. Raises BadRequest."""
+    """Return the number in the header. Raises InvalidRequest."""
     if value.isdigit() and len(value) <= 19 and (position := int(value)) <= UNKNOWN:
         return position
-    raise BadRequest("X-Position is 0, or what the response to a write has there")
+    raise InvalidRequest([{"field": "X-Position", "message": "Must be 0, or the X-Position of a response"}])
