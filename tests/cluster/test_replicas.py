@@ -132,7 +132,7 @@ NEW_ROWS = (
     "INSERT INTO collections (id, user_id, name) SELECT gen_random_uuid(), id, 'new' FROM users",
     """
     INSERT INTO library_entries (id, user_id, anime_id, status)
-    SELECT gen_random_uuid(), id, {anime}, 'dropped' FROM users
+    SELECT gen_random_uuid(), id, {anime}, 'watching' FROM users
     """,
 )
 
