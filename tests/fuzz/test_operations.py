@@ -4,6 +4,7 @@ Half of the requests are valid by the description. Most of those get ids and pas
 is the number of requests of each kind for each operation; a large number makes them random.
 """
 
+import json
 import os
 from collections import defaultdict
 from typing import Any
@@ -32,6 +33,8 @@ AnyCase = Case[Any]
 EXAMPLES = int(os.environ.get("KITSU_FUZZ_EXAMPLES", "5"))
 MAX_REPEATABLE = 20
 SEARCH = "GET /search/anime"
+LIST: Any = {"lists": [{"entries": [{"media": {"idMal": 1535}, "status": "CURRENT", "progress": 7}]}]}
+"""A list in AniList's form."""
 CHECKS = [
     checks.not_a_server_error,
     checks.status_code_conformance,
@@ -178,6 +181,8 @@ class Fuzzer:
             values["name"] = self._avatar
         elif case.operation.label == "POST /anime/{anime_id}/split":
             values["external_ids"] = []
+        elif case.operation.label == "POST /library/import" and isinstance(case.body, dict):
+            case.body = {"file": json.dumps(LIST)} if "file" in case.body else LIST
         case.path_parameters = _replaced(case.path_parameters, values)
         case.query = {"q": "anime"} if case.operation.label == SEARCH else _replaced(case.query, values)
         case.body = _replaced(case.body, values)
