@@ -11,7 +11,8 @@ further network has to come back after a delay, which grows with each of them.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -38,12 +39,14 @@ MAX_IPS = 1000  # of a user's sessions
 log = structlog.get_logger("kitsu.security")
 
 
-class Attempt(msgspec.Struct, frozen=True):
+class Attempt(msgspec.Struct):
     """An attempt that is admitted. Without keys nothing is counted."""
 
     keys: tuple[bytes, ...] = ()
     is_of_network: bool = False
     """Whether it is counted for its network: its e-mail was not yet."""
+    is_right: bool | None = None
+    """The outcome, for the caller to set; None: it has none, since the password was not checked."""
 
 
 _counter = LoginCounter
@@ -78,12 +81,30 @@ class LoginLimiter:
         self._policies = policies
         self._enabled = enabled
         self._waiting = 0
+        self._endings: set[asyncio.Task[None]] = set()
 
-    async def begin(self, subject: str, user_id: UUID | None, ip: str) -> Attempt:
-        """Count an attempt for a subject, which is an e-mail, before its check. Raises RateLimited.
+    @asynccontextmanager
+    async def attempt(self, subject: str, user_id: UUID | None, ip: str) -> AsyncIterator[Attempt]:
+        """Count an attempt for a subject, which is an e-mail, and at the end its outcome. Raises RateLimited.
 
-        `user_id` is None for an unknown e-mail. Each attempt has to be ended.
+        `user_id` is None for an unknown e-mail. A right password makes the failures of its e-mail from its network
+        forgotten.
         """
+        attempt = await self._begin(subject, user_id, ip)
+        try:
+            yield attempt
+        except asyncio.CancelledError:
+            # The request is out of time, and its response does not wait for the database.
+            ending = asyncio.create_task(self._end_in_background(attempt))
+            self._endings.add(ending)
+            ending.add_done_callback(self._endings.discard)
+            raise
+        except Exception:
+            await self._end(attempt)
+            raise
+        await self._end(attempt)
+
+    async def _begin(self, subject: str, user_id: UUID | None, ip: str) -> Attempt:
         if not self._enabled:
             return Attempt()
         network = network_of(ip)
@@ -111,11 +132,12 @@ class LoginLimiter:
                 raise self._refusal(decision, user_id)
             await self._wait()
 
-    async def end(self, attempt: Attempt, *, is_right: bool | None) -> None:
-        """Count the outcome of an attempt; None: it has none, since the password was not checked.
+    async def _end_in_background(self, attempt: Attempt) -> None:
+        # Without the database it stays unfinished until its window ends.
+        with suppress(Exception):
+            await self._end(attempt)
 
-        A right password makes the failures of its e-mail from its network forgotten.
-        """
+    async def _end(self, attempt: Attempt) -> None:
         if not attempt.keys:
             return
         async with self._engine.begin() as connection:
@@ -124,10 +146,10 @@ class LoginLimiter:
             counted = counters if attempt.is_of_network else (pair, email)
             for counter in counted:
                 counter.unfinished = max(counter.unfinished - 1, 0)
-            if is_right:
+            if attempt.is_right:
                 network.failures = max(network.failures - (pair.failures > 0), 0)
                 pair.failures, pair.waits_until = 0, None
-            elif is_right is not None:
+            elif attempt.is_right is not None:
                 network.failures += pair.failures == 0
                 pair.failures += 1
                 email.failures += 1

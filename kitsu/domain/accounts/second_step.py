@@ -74,17 +74,15 @@ class SecondStepService(AccountService):
         """
         with self._context.logins.counted():
             limits = self._context.login_limits
-            attempt = await limits.begin(f"passkey {credential.id}", None, device.ip)
-            is_right = None
-            try:
-                cookie = await self._start_with_passkey(challenge, credential, device)
-                is_right = True
-            except (Unauthorized, Forbidden):
-                is_right = False
-                raise
-            finally:
-                await self._session.rollback()  # an attempt ends on a connection of its own
-                await limits.end(attempt, is_right=is_right)
+            async with limits.attempt(f"passkey {credential.id}", None, device.ip) as attempt:
+                try:
+                    cookie = await self._start_with_passkey(challenge, credential, device)
+                    attempt.is_right = True
+                except (Unauthorized, Forbidden):
+                    attempt.is_right = False
+                    raise
+                finally:
+                    await self._session.rollback()  # an attempt ends on a connection of its own
             return cookie
 
     async def _start_with_passkey(self, challenge: str, credential: UsedCredential, device: Device) -> str:

@@ -210,15 +210,10 @@ class AccountService(UserService):
         started = time.monotonic()
         found = await self._context.runner.row(lookup, {"subject": subject})
         limits = self._context.login_limits
-        attempt = await limits.begin(str(subject), found["id"] if found else None, device.ip)
-        try:
+        async with limits.attempt(str(subject), found["id"] if found else None, device.ip) as attempt:
             verdict = await self._context.hasher.check(password, found["password_hash"] if found else None)
-        except Exception:
-            await limits.end(attempt, is_right=None)
-            raise
-        is_right = found is not None and found["may_sign_in"] and verdict.right
-        await limits.end(attempt, is_right=is_right)
-        if not is_right:
+            attempt.is_right = found is not None and found["may_sign_in"] and verdict.right
+        if not attempt.is_right:
             log.warning(event, user_id=str(found["id"]) if found else None)
             with released_slot():
                 await asyncio.sleep(max(0.0, self._context.refusal_seconds - (time.monotonic() - started)))

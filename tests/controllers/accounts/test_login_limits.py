@@ -13,6 +13,7 @@ from kitsu.domain.accounts.passwords import PasswordHasher, Verdict
 from kitsu.errors import ServiceUnavailable
 from tests.accounts import EMAIL, PASSWORD, login, register
 from tests.application import client_of
+from tests.db.waiting import until
 
 WRONG = "a wrong password"
 HOME, OFFICE = "198.51.100.1", "198.51.100.2"
@@ -182,6 +183,30 @@ async def test_login_without_a_check_does_not_count(
         assert [(await login(client)).status_code for _ in range(6)] == [503] * 6
     assert await rows.fetchval("SELECT count(*) FROM login_counters") == 0
     assert (await login(client)).status_code == 200
+
+
+async def test_login_that_is_cancelled_does_not_count(
+    client: httpx.AsyncClient, rows: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await register(client)
+    is_checking = asyncio.Event()
+
+    async def check(*_: object) -> Verdict:
+        is_checking.set()
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PasswordHasher, "check", check)
+        request = asyncio.create_task(login(client))
+        await is_checking.wait()
+        assert await rows.fetchval("SELECT sum(unfinished) FROM login_counters") > 0
+        request.cancel()
+
+    async def is_forgotten() -> bool:
+        return bool(await rows.fetchval("SELECT count(*) = 0 FROM login_counters"))
+
+    await until(is_forgotten)
 
 
 async def test_attempts_that_never_end_are_forgotten(
