@@ -179,8 +179,10 @@ class Fuzzer:
             values["anime_id"] = values["into"]
         elif case.operation.label == "GET /media/avatars/{name}":
             values["name"] = self._avatar
-        elif case.operation.label == "POST /anime/{anime_id}/split":
-            values["external_ids"] = []
+        elif case.operation.label == "POST /anime/{anime_id}/split" and isinstance(case.body, dict):
+            case.body = {**case.body, "releases": [], "episodes": [], "external_ids": {}}
+        elif case.operation.label == "POST /watch/progress" and isinstance(case.body, dict):
+            case.body = {**case.body, "episode": 1, "position_seconds": 9, "progress_percent": 50}
         elif case.operation.label == "POST /library/import" and isinstance(case.body, dict):
             case.body = {"file": json.dumps(LIST)} if "file" in case.body else LIST
         case.path_parameters = _replaced(case.path_parameters, values)
