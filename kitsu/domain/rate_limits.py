@@ -129,6 +129,15 @@ class RateLimiter:
             self._note_hit(counter_key(name, *subject))
             self._check(policy, row)
 
+    async def hit_on(self, session: AsyncSession, name: str, *subject: str) -> None:
+        """Count a hit in the caller's transaction: it counts once that is committed. Raises RateLimited.
+
+        A transaction must not wait for another connection: behind a pooler, others that do the same may have them all.
+        """
+        if self._enabled:
+            policy = self._policies[name]
+            self._check(policy, (await execute_core(session, HIT, _parameters(policy, subject, 1))).one())
+
     async def hit_in(
         self,
         connection: AsyncConnection,

@@ -98,8 +98,9 @@ class SecondFactorService(AccountService):
     async def confirm_totp(self, identity: Identity, code: str) -> RecoveryCodes:
         """Let TOTP count from now on. Raises BadRequest for a wrong code, RateLimited."""
         user = await self._locked(identity.user_id)
-        await self._context.limiter.hit("second-factor", str(user.id))
+        await self._context.limiter.hit_on(self._session, "second-factor", str(user.id))
         if not await self._context.second_factors.vault.use(self._session, user.id, typed(code), confirms=True):
+            await self._session.commit()  # the attempt counts
             raise BadRequest(f"{WRONG_CODE}, or TOTP was not started")
         await self._context.limiter.forget(self._session, "second-factor", str(user.id))
         codes = await self._added(user)

@@ -123,9 +123,9 @@ async def use_factor(
 ) -> None:
     """Use a second factor of a locked user up, in the caller's transaction. Raises Unauthorized, RateLimited.
 
-    Each attempt is counted for the account before the check. A right one takes it back.
+    Each attempt is counted for the account before the check. A right one takes it back; a wrong one is committed.
     """
-    await context.limiter.hit("second-factor", str(user_id))
+    await context.limiter.hit_on(session, "second-factor", str(user_id))
     rules = context.second_factors
     if isinstance(answer, str):
         code = typed(answer)
@@ -133,6 +133,7 @@ async def use_factor(
     else:
         is_right = await passkeys.use_passkey(session, rules.party, user_id, challenge, answer)
     if not is_right:
+        await session.commit()
         log.warning("second factor failed", user_id=str(user_id))
         raise Unauthorized(WRONG_CODE if isinstance(answer, str) else WRONG_PASSKEY)
     await context.limiter.forget(session, "second-factor", str(user_id))

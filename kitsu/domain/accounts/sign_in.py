@@ -107,7 +107,7 @@ class AccountService(UserService):
         raise SecondFactorRequired(challenge, [name for name, is_there in methods.items() if is_there])
 
     async def _start(self, found: Any, device: Device) -> Tokens:
-        await self._context.limiter.hit("session", str(found["id"]))
+        await self._context.limiter.hit_on(self._session, "session", str(found["id"]))
         await notify_new_device(self._session, self._context, found["id"], device)
         tokens = await self._sessions.start(found["id"], device)
         is_back = await bring_back(self._session, found["id"])
@@ -126,7 +126,7 @@ class AccountService(UserService):
             return await self._start_admin(found, device)
 
     async def _start_admin(self, found: Any, device: Device) -> str:
-        await self._context.limiter.hit("session", str(found["id"]))
+        await self._context.limiter.hit_on(self._session, "session", str(found["id"]))
         await notify_new_device(self._session, self._context, found["id"], device)
         session_id = await self._sessions.open(found["id"], device, IDLE_TIME)
         is_back = await bring_back(self._session, found["id"])
