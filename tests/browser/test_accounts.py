@@ -84,6 +84,7 @@ async def test_sign_out_ends_the_session(signed_in: Page) -> None:
 
 async def tab_to(page: Page, name: str) -> None:
     """Press Tab until the element with this text or label has the focus."""
+    await page.wait_for_load_state()  # a page that still loads may take the focus back
     for _ in range(100):
         await page.keyboard.press("Tab")
         focused = await page.evaluate(
