@@ -50,11 +50,6 @@ class ConcurrencyLimiter:
         self.deadlines = Deadlines()
         self.in_flight = 0
         self.refused = 0
-        """Requests that were rejected for want of a slot."""
-
-    def is_full(self) -> bool:
-        """Return whether a request gets no slot and may not even wait for one."""
-        return self.in_flight >= self._slots and len(self._queue) >= self._queue_size
 
     async def acquire(self) -> bool:
         """Get a slot for the request until `finish`, after some waiting if needed. Return False if it gets none."""
@@ -62,7 +57,8 @@ class ConcurrencyLimiter:
         requested_at = loop.time()
         if self.in_flight < self._slots:
             self.in_flight += 1
-        elif self.is_full() or not await self._wait():
+        elif len(self._queue) >= self._queue_size or not await self._wait():
+            self.refused += 1
             return False
         _current.set(_Slot(self, loop, requested_at))
         return True

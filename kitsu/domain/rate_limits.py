@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import (
     DateTime,
+    Executable,
     Integer,
     Interval,
     LargeBinary,
@@ -30,7 +31,6 @@ from kitsu.db.engine import execute_core
 from kitsu.db.errors import is_unavailable
 from kitsu.db.models import RateLimit
 from kitsu.db.statements import StatementRunner
-from kitsu.domain.mapping import Rows
 from kitsu.errors import RateLimited
 
 
@@ -135,13 +135,12 @@ class RateLimiter:
         A transaction must not wait for another connection: behind a pooler, others that do the same may have them all.
         """
         if self._enabled:
-            policy = self._policies[name]
-            self._check(policy, (await execute_core(session, HIT, _parameters(policy, subject, 1))).one())
+            await self.hit_in(await session.connection(), HIT, {}, name, *subject, weight=1)
 
     async def hit_in(
         self,
         connection: AsyncConnection,
-        statement: Rows,
+        statement: Executable,
         values: dict[str, Any],
         name: str,
         *subject: str,

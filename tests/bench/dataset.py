@@ -39,11 +39,11 @@ OTHERS = (
     SELECT md5('episode' || n || '/' || e)::uuid, md5('release' || n)::uuid, e, 'Episode ' || e
     FROM generate_series(1, $1) n, generate_series(1, 12) e
     """,
-    """
-    INSERT INTO users (id, email, username, password_hash)
-    SELECT md5('user' || n)::uuid, 'user' || n || '@example.org', 'user' || n, 'none' FROM generate_series(1, $1) n
-    """,
 )
+USERS = """
+INSERT INTO users (id, email, username, password_hash)
+SELECT md5('user' || n)::uuid, 'user' || n || '@example.org', 'user' || n, 'none' FROM generate_series(1, $1) n
+"""
 SESSIONS = """
 INSERT INTO auth_sessions (id, user_id, expires_at)
 SELECT md5('session' || n)::uuid, md5('user' || n)::uuid, now() + interval '1 day' FROM generate_series(1, $1) n
@@ -97,8 +97,9 @@ async def build(url: URL, anime: int) -> None:
     connection: Any = await asyncpg.connect(dsn(url))
     for first in range(1, anime + 1, 10_000):
         await connection.execute(CATALOGUE.format(first=first, last=min(first + 9_999, anime)))
-    for statement, count in zip(OTHERS, (WITH_EPISODES, WITH_EPISODES, VIEWERS), strict=True):
-        await connection.execute(statement, count)
+    for statement in OTHERS:
+        await connection.execute(statement, WITH_EPISODES)
+    await connection.execute(USERS, VIEWERS)
     await connection.execute("VACUUM ANALYZE")
     await connection.close()
 

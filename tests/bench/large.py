@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 from sqlalchemy.engine import URL
 
 from kitsu.db import migrations
@@ -24,12 +23,13 @@ from kitsu.domain.pagination import PageRequest
 from kitsu.domain.viewer.limits import ViewerLimits
 from kitsu.domain.viewer.plays import PlayReader
 from kitsu.domain.viewer.watch_progress import NewProgress, WatchProgressReader, WatchProgressRecorder
-from tests.bench.dataset import CATALOGUE, dsn
+from tests.bench.dataset import CATALOGUE, USERS
 from tests.bench.servers import ROOT
+from tests.databases import connect, engine_of, execute
 
 RESULTS = Path(__file__).with_name("RESULTS-LARGE.md")
 DATABASE = "bench_large"
-ANIME, USERS = 11_000, 200_000
+ANIME, VIEWERS = 11_000, 200_000
 PER_USER = {"watch_progress": 100, "plays": 250}
 PARTITIONS = 32
 ROUNDS = 3
@@ -38,10 +38,6 @@ CLIENTS, SECONDS = 4, 10
 NUMBERS = """
     CREATE TABLE bench_users AS SELECT row_number() OVER () AS n, id FROM users;
     CREATE TABLE bench_anime AS SELECT row_number() OVER () - 1 AS n, id FROM anime;
-"""
-NEW_USERS = """
-    INSERT INTO users (id, email, username, password_hash)
-    SELECT md5('user' || n)::uuid, 'user' || n || '@example.org', 'user' || n, 'none' FROM generate_series(1, $1) n
 """
 # One row of each user after the other, so that the rows of a user lie far apart, as they do in a service.
 ROWS = {
@@ -74,7 +70,7 @@ SIZE = """
 async def build(connection: Any) -> dict[str, dict[str, Any]]:
     """Fill the plain tables and copy them into the partitioned ones; return the sizes in bytes of both."""
     await connection.execute(CATALOGUE.format(first=1, last=ANIME))
-    await connection.execute(NEW_USERS, USERS)
+    await connection.execute(USERS, VIEWERS)
     await connection.execute(NUMBERS)
     await connection.execute("SET maintenance_work_mem = '1GB'; SET synchronous_commit = off")
     sizes: dict[str, dict[str, Any]] = {"plain": {}, "partitioned": {}}
@@ -86,7 +82,7 @@ async def build(connection: Any) -> dict[str, dict[str, Any]]:
             await connection.execute(f"ALTER TABLE {table} DROP CONSTRAINT {name}")
         for number in range(count):
             await connection.execute(ROWS[table].format(anime=ANIME), number)
-        note(f"{table}: {count * USERS:,} rows")
+        note(f"{table}: {count * VIEWERS:,} rows")
         await add_keys(connection, table, constraints, indexes)
         sizes["plain"][table] = await connection.fetchval(SIZE, table)
         await connection.execute(f"ALTER TABLE {table} RENAME TO {table}_plain")
@@ -179,12 +175,11 @@ async def run(send: Callable[[], Awaitable[object]], seconds: float) -> list[flo
 
 async def figures(server: URL) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, list[float]]]]:
     """Return the sizes, and the response times of all rounds by kind of table and statement."""
-    await run_on(server, f"DROP DATABASE IF EXISTS {DATABASE}", f"CREATE DATABASE {DATABASE}")
+    await execute(server, f"DROP DATABASE IF EXISTS {DATABASE}", f"CREATE DATABASE {DATABASE}")
     url = server.set(database=DATABASE)
-    engine = create_engine(url)
-    await migrations.migrate(engine)
-    await engine.dispose()
-    connection: Any = await asyncpg.connect(dsn(url))
+    async with engine_of(url) as engine:
+        await migrations.migrate(engine)
+    connection: Any = await connect(url)
     try:
         sizes = await build(connection)
         users = [row[0] for row in await connection.fetch("SELECT id FROM users")]
@@ -198,16 +193,8 @@ async def figures(server: URL) -> tuple[dict[str, dict[str, Any]], dict[str, dic
                 note(f"{kind} measured")
     finally:
         await connection.close()
-        await run_on(server, f"DROP DATABASE {DATABASE}")
+        await execute(server, f"DROP DATABASE {DATABASE}")
     return sizes, times
-
-
-async def run_on(server: URL, *statements: str) -> None:
-    """Run statements one after the other."""
-    connection: Any = await asyncpg.connect(dsn(server))
-    for statement in statements:
-        await connection.execute(statement)
-    await connection.close()
 
 
 def note(text: str) -> None:
@@ -222,13 +209,13 @@ def main() -> None:
     lines = [
         f"# Large tables, {datetime.now(UTC):%Y-%m-%d}",
         "",
-        f"Python {sys.version.split()[0]}, the embedded PostgreSQL, {USERS:,} users, {ANIME:,} anime.",
+        f"Python {sys.version.split()[0]}, the embedded PostgreSQL, {VIEWERS:,} users, {ANIME:,} anime.",
         f"{CLIENTS} clients send the service's statements, {ROUNDS} times {SECONDS} s to each kind of table, in turns.",
         "",
         f"| table | rows | plain GB | {PARTITIONS} partitions GB |",
         "| --- | --- | --- | --- |",
         *(
-            f"| `{table}` | {count * USERS:,} | {sizes['plain'][table] / 1e9:.1f} | "
+            f"| `{table}` | {count * VIEWERS:,} | {sizes['plain'][table] / 1e9:.1f} | "
             f"{sizes['partitioned'][table] / 1e9:.1f} |"
             for table, count in PER_USER.items()
         ),

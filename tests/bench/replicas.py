@@ -6,25 +6,21 @@ Linux): what gives out is the databases, as on machines of their own, and not th
 
 import asyncio
 import os
-import shutil
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import asyncpg
 from sqlalchemy.engine import URL
 
 from tests.bench import dataset
-from tests.bench.dataset import dsn
 from tests.bench.servers import CONNECTIONS, SECONDS, Figures, background_load, kitsu, run_load
 from tests.bench.workloads import Workload, prepare_workloads
 from tests.cli.process import server_folder, until
-from tests.cluster.nodes import USER, Node
-from tests.databases import execute
+from tests.cluster.nodes import Node, primary_and_standbys
+from tests.databases import connect, execute
 
 RESULTS = Path(__file__).with_name("RESULTS-REPLICAS.md")
 ANIME = 10_000
@@ -78,8 +74,7 @@ def measure(urls: list[URL], workloads: dict[str, Workload]) -> dict[str, Figure
 
 async def lags(primary: URL, replica: URL, seconds: float) -> list[float]:
     """Return how many seconds the replica took to replay what the primary had committed, again and again."""
-    writer: Any = await asyncpg.connect(dsn(primary))
-    reader: Any = await asyncpg.connect(dsn(replica))
+    writer, reader = await connect(primary), await connect(replica)
     found = []
     ends_at = time.perf_counter() + seconds
     while time.perf_counter() < ends_at:
@@ -124,15 +119,7 @@ def lag_row(load: str, found: list[float]) -> str:
 
 def main() -> None:
     """Measure, and write RESULTS-REPLICAS.md."""
-    with server_folder() as folder, ExitStack() as stack:
-        if USER:
-            shutil.chown(folder, USER)
-        nodes = [Node(folder / name) for name in "abc"]
-        nodes[0].initialize()
-        stack.callback(nodes[0].kill)
-        for node, name in zip(nodes[1:], "bc", strict=True):
-            node.follow(nodes[0], name)
-            stack.callback(node.kill)
+    with server_folder() as folder, primary_and_standbys(folder, "b", "c") as nodes, ExitStack() as stack:
         asyncio.run(execute(nodes[0].url, "CREATE DATABASE kitsu"))  # the template of the next one
         url = asyncio.run(dataset.prepare_database(nodes[0].url, ANIME))
         workloads = asyncio.run(prepare_workloads(url))

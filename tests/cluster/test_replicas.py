@@ -34,6 +34,12 @@ def service(folder: Path, nodes: tuple[Node, Node], **settings: Any) -> Iterator
         assert '"status":503' not in process.output
 
 
+def delay_replay(replica: Node, milliseconds: int) -> None:
+    """Let a replica replay each commit so long after the primary."""
+    delay = (f"ALTER SYSTEM SET recovery_min_apply_delay = {milliseconds}", "SELECT pg_reload_conf()")
+    asyncio.run(execute(replica.url, *delay))
+
+
 def test_catalogue_is_read_at_the_replica(nodes: tuple[Node, Node], tmp_path: Path) -> None:
     reads = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'kitsu' AND query LIKE '%FROM anime%'"
     with service(tmp_path, nodes, CATALOGUE_MEMORY_MB="0") as process:
@@ -69,8 +75,7 @@ def test_changes_are_seen_at_once(nodes: tuple[Node, Node], tmp_path: Path) -> N
 
 def test_replica_is_used_during_a_burst_of_changes(nodes: tuple[Node, Node], tmp_path: Path) -> None:
     """It is 300 ms behind, which is less than the second that it may be."""
-    delay = ("ALTER SYSTEM SET recovery_min_apply_delay = '300ms'", "SELECT pg_reload_conf()")
-    asyncio.run(execute(nodes[1].url, *delay))
+    delay_replay(nodes[1], 300)
     change = "UPDATE anime SET year = 1950 + (random() * 50)::int WHERE id = (SELECT id FROM anime LIMIT 1)"
     with service(tmp_path, nodes) as process:
         asyncio.run(execute(nodes[0].url.set(database="kitsu"), *[change] * 1000))
@@ -155,8 +160,7 @@ def test_own_lists_are_read_at_the_replica(nodes: tuple[Node, Node], tmp_path: P
 
 @pytest.mark.parametrize("delay_ms", [0, 300])
 def test_own_writes_are_seen_at_once(nodes: tuple[Node, Node], tmp_path: Path, delay_ms: int) -> None:
-    delay = (f"ALTER SYSTEM SET recovery_min_apply_delay = {delay_ms}", "SELECT pg_reload_conf()")
-    asyncio.run(execute(nodes[1].url, *delay))
+    delay_replay(nodes[1], delay_ms)
     with service(tmp_path, nodes) as process:
         viewer = Viewer(process, registered(process.address, 1))
         anime = process.get("/anime?limit=1").json()[0]["id"]
@@ -170,8 +174,7 @@ def test_own_writes_are_seen_at_once(nodes: tuple[Node, Node], tmp_path: Path, d
 
 
 def test_changes_since_a_time_miss_nothing_on_a_late_replica(nodes: tuple[Node, Node], tmp_path: Path) -> None:
-    delay = ("ALTER SYSTEM SET recovery_min_apply_delay = '500ms'", "SELECT pg_reload_conf()")
-    asyncio.run(execute(nodes[1].url, *delay))
+    delay_replay(nodes[1], 500)
     with service(tmp_path, nodes) as process:
         token = registered(process.address, 1)
         writer, reader = Viewer(process, token), Viewer(process, token)

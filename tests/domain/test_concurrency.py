@@ -64,7 +64,7 @@ async def test_requests_beyond_slots_and_queue_are_refused() -> None:
     limiter = ConcurrencyLimiter(2, waiting=4)
     requests = await waiting(limiter, 7)
     assert await settled(requests) == [True, True, None, None, None, None, False]
-    assert limiter.in_flight == 2
+    assert (limiter.in_flight, limiter.refused) == (2, 1)
     for task in requests:
         task.cancel()
 
@@ -99,7 +99,7 @@ async def test_request_that_waits_too_long_is_refused(clock: Clock) -> None:
     requests = await waiting(limiter, 3)
     await clock.advance(module.QUEUE_TIMEOUT_SECONDS + 1)
     assert results(requests) == [True, False, False]
-    assert limiter.in_flight == 1
+    assert (limiter.in_flight, limiter.refused) == (1, 2)
     limiter.release()
     assert limiter.in_flight == 0
 
@@ -116,6 +116,7 @@ async def test_cancelled_wait_loses_no_slot() -> None:
     last[0].cancel()  # at the moment in which it gets the slot
     await asyncio.gather(*last, return_exceptions=True)
     assert limiter.in_flight == 0
+    assert limiter.refused == 0
 
 
 async def test_released_slot_serves_another_request_meanwhile() -> None:

@@ -87,8 +87,8 @@ class LoginLimiter:
     async def attempt(self, subject: str, user_id: UUID | None, ip: str) -> AsyncIterator[Attempt]:
         """Count an attempt for a subject, which is an e-mail, and at the end its outcome. Raises RateLimited.
 
-        `user_id` is None for an unknown e-mail. A right password makes the failures of its e-mail from its network
-        forgotten.
+        `user_id` is None for an unknown e-mail. After a right password the failures of its e-mail from its network no
+        longer count.
         """
         attempt = await self._begin(subject, user_id, ip)
         try:

@@ -44,8 +44,7 @@ class ConcurrencyLimit:
         ):
             await self._app(scope, receive, send)
             return
-        if self._limiter.is_full() or not await self._limiter.acquire():
-            self._limiter.refused += 1
+        if not await self._limiter.acquire():
             if not self._is_log_scheduled:
                 self._is_log_scheduled = True
                 asyncio.get_running_loop().call_later(LOG_INTERVAL_SECONDS, self._log)
