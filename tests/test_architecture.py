@@ -186,7 +186,7 @@ def test_violation_is_reported(module: str, source: str, violation: str) -> None
     ("module", "source"),
     [
         ("domain/viewer/x.py", "from kitsu.domain.catalogue.anime import Anime\nfrom kitsu.errors import NotFound"),
-        ("controllers/viewer/x.py", "from litestar import get\nfrom kitsu.domain.accounts.sessions import Identity"),
+        ("controllers/viewer/x.py", "from litestar import get\nfrom kitsu.domain.accounts.identities import Identity"),
         ("web/x.py", "class A:\n    def f(self):\n        return self._x"),
         ("app.py", "from kitsu import __version__\nfrom kitsu.controllers import bind"),
     ],

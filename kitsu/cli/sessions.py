@@ -4,7 +4,7 @@ import click
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from kitsu.cli.database import with_database
-from kitsu.domain.accounts.sessions import Session
+from kitsu.domain.accounts.identities import Session
 from kitsu.domain.accounts.user_sessions import UserSessions
 
 

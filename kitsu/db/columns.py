@@ -1,4 +1,7 @@
-"""Columns that several tables have. Ids are UUID v7, made here and not by the database: they grow with time."""
+"""Columns that several tables have. Ids are UUID v7, made here and not by the database: they grow with time.
+
+Each key of a table of viewers contains `user_id`, so that the rows can be distributed by user (docs/scaling.md).
+"""
 
 from datetime import datetime
 from typing import Annotated
@@ -25,5 +28,25 @@ class Entity(DefaultBase):
 
     __abstract__ = True
 
+    id: Mapped[UUID] = mapped_column(Uuid(), primary_key=True, default=uuid7, sort_order=-1)
+    created_at: Mapped[CurrentTimestamp]
+
+
+class UserRow(DefaultBase):
+    """A table of rows of users, whose key is the user and what a row is about. The row has an id beside it."""
+
+    __abstract__ = True
+
+    id: Mapped[UUID] = mapped_column(Uuid(), default=uuid7, sort_order=-1)
+    user_id: Mapped[UserRef]
+    created_at: Mapped[CurrentTimestamp]
+
+
+class UserEntity(DefaultBase):
+    """A table of rows of users, whose key is the user and the row's id."""
+
+    __abstract__ = True
+
+    user_id: Mapped[UserRef] = mapped_column(primary_key=True, sort_order=-2)
     id: Mapped[UUID] = mapped_column(Uuid(), primary_key=True, default=uuid7, sort_order=-1)
     created_at: Mapped[CurrentTimestamp]

@@ -14,8 +14,8 @@ from kitsu.db.replicas import replicas_of
 from kitsu.db.statements import StatementRunner
 from kitsu.domain.accounts.admin_sessions import AdminSessions
 from kitsu.domain.accounts.external_sign_in import SignInLinkReader
+from kitsu.domain.accounts.identities import SessionReader
 from kitsu.domain.accounts.invitations import InvitationReader, InvitationRules
-from kitsu.domain.accounts.sessions import SessionReader
 from kitsu.domain.accounts.users import UserReader
 from kitsu.domain.admin_log import AdminLogReader
 from kitsu.domain.catalogue import anime, audit, facets, history, merges, releases, reviews, search

@@ -6,7 +6,7 @@ from litestar.connection import ASGIConnection
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
 from litestar.types import ASGIApp
 
-from kitsu.domain.accounts.sessions import SessionReader
+from kitsu.domain.accounts.identities import SessionReader
 from kitsu.errors import Unauthorized
 from kitsu.observability.logs import of_request
 from kitsu.web.request import body_owner, header

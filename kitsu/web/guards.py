@@ -11,8 +11,8 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from litestar.types import Guard
 
+from kitsu.domain.accounts.identities import Identity
 from kitsu.domain.accounts.permissions import Permission
-from kitsu.domain.accounts.sessions import Identity
 from kitsu.domain.rate_limits import RateLimiter, network_of
 from kitsu.errors import AppError, Forbidden, RateLimited, Unauthorized
 

@@ -15,7 +15,7 @@ from litestar import Request
 from litestar.datastructures import State
 from litestar.types import Scope
 
-from kitsu.domain.accounts.sessions import Identity
+from kitsu.domain.accounts.identities import Identity
 from kitsu.errors import InvalidRequest, PayloadTooLarge, UnsupportedEncoding, UnsupportedMediaType
 from kitsu.web.validation import JSON_BODY
 

@@ -13,10 +13,11 @@ from kitsu.admin.authentication import AdminRequest
 from kitsu.admin.forms import Form
 from kitsu.admin.lists import page_request, paging
 from kitsu.admin.navigation import see
+from kitsu.domain.accounts.identities import SessionReader
 from kitsu.domain.accounts.permissions import PERMISSIONS, Role
 from kitsu.domain.accounts.recovery import RecoveryService
 from kitsu.domain.accounts.second_factors import SecondFactorService
-from kitsu.domain.accounts.sessions import SessionReader, SessionService
+from kitsu.domain.accounts.sessions import SessionService
 from kitsu.domain.accounts.user_sessions import UserSessions
 from kitsu.domain.accounts.users import MAX_FOUND, User, UserChange, UserReader, UserService
 from kitsu.domain.admin_log import AdminLogReader

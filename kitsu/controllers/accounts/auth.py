@@ -8,7 +8,8 @@ from litestar import Controller, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from kitsu.domain.accounts.sessions import Device, RefreshTokenText, Session, SessionReader, SessionService, Tokens
+from kitsu.domain.accounts.identities import Session, SessionReader
+from kitsu.domain.accounts.sessions import Device, RefreshTokenText, SessionService, Tokens
 from kitsu.domain.accounts.sign_in import AccountService
 from kitsu.domain.fields import described
 from kitsu.errors import BadRequest, ChallengeBody, ErrorBody, Forbidden, NotFound, RateLimited, Unauthorized

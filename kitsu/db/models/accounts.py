@@ -3,10 +3,21 @@
 from uuid import UUID
 
 from advanced_alchemy.base import DefaultBase
-from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, Text, false, func, true
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    LargeBinary,
+    String,
+    Text,
+    false,
+    func,
+    true,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
-from kitsu.db.columns import CurrentTimestamp, Entity, Timestamp, UserRef
+from kitsu.db.columns import CurrentTimestamp, Entity, Id, Timestamp, UserEntity
 
 
 class User(Entity):
@@ -40,12 +51,11 @@ class User(Entity):
         return self.email_verified_at is not None
 
 
-class AuthSession(Entity):
+class AuthSession(UserEntity):
     """A sign-in on a device, active or ended."""
 
     __tablename__ = "auth_sessions"
 
-    user_id: Mapped[UserRef] = mapped_column(index=True)
     generation: Mapped[int] = mapped_column(server_default="1")  # that of the newest refresh token
     last_used_at: Mapped[CurrentTimestamp]
     expires_at: Mapped[Timestamp]
@@ -60,10 +70,19 @@ class RefreshToken(DefaultBase):
     """A refresh token, which is used once. Only its SHA-256 is stored."""
 
     __tablename__ = "refresh_tokens"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["user_id", "session_id"],
+            ["auth_sessions.user_id", "auth_sessions.id"],
+            name="fk_refresh_tokens_user_id_auth_sessions",
+            ondelete="CASCADE",
+        ),
+    )
 
-    session_id: Mapped[UUID] = mapped_column(ForeignKey("auth_sessions.id", ondelete="CASCADE"), primary_key=True)
+    user_id: Mapped[Id] = mapped_column(primary_key=True)
+    session_id: Mapped[Id] = mapped_column(primary_key=True)
     generation: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    token_hash: Mapped[str] = mapped_column(String(64), index=True)
     issued_at: Mapped[CurrentTimestamp]
     expires_at: Mapped[Timestamp]
     used_at: Mapped[Timestamp | None]
@@ -128,6 +147,7 @@ Index(
     func.lower(AccountToken.email),
     postgresql_where=(AccountToken.purpose == "revert-email") & AccountToken.used_at.is_(None),
 )
+Index("ix_auth_sessions_id", AuthSession.id)
 Index("ix_auth_sessions_expires_at", AuthSession.expires_at)
 Index("ix_rate_limits_ends_at", RateLimit.ends_at)
 Index("ix_login_counters_ends_at", LoginCounter.ends_at)

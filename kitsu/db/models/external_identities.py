@@ -38,9 +38,7 @@ class OIDCFlow(Entity):
     redirect_to: Mapped[str] = mapped_column(Text)
     user_id: Mapped[UUID | None] = mapped_column(Uuid(), ForeignKey("users.id", ondelete="CASCADE"), index=True)
     """The signed-in user who links the provider."""
-    session_id: Mapped[UUID | None] = mapped_column(
-        Uuid(), ForeignKey("auth_sessions.id", ondelete="CASCADE"), index=True
-    )
+    session_id: Mapped[UUID | None] = mapped_column(Uuid())
     """The session of that user, which must not end before the provider is linked."""
     claims: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     """What the provider says about the user, with the one-time code; null with the state."""

@@ -7,31 +7,38 @@ from typing import Any
 from uuid import UUID
 
 from advanced_alchemy.base import DefaultBase
-from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    String,
+    Text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from kitsu.db.columns import AnimeRef, CurrentTimestamp, Entity, Id, Timestamp, UserRef
+from kitsu.db.columns import AnimeRef, CurrentTimestamp, Entity, Id, Timestamp, UserEntity, UserRef, UserRow
 
 TOMBSTONE_DAYS = 30  # how long `tombstones` keeps a row
 
 
-class Favorite(Entity):
+class Favorite(UserRow):
     __tablename__ = "favorites"
-    __table_args__ = (UniqueConstraint("user_id", "anime_id", name="uq_favorites_user_id"),)
+    __table_args__ = (PrimaryKeyConstraint("user_id", "anime_id", name="uq_favorites_user_id"),)
 
-    user_id: Mapped[UserRef]
     anime_id: Mapped[AnimeRef]
     updated_at: Mapped[CurrentTimestamp]  # later than `created_at` where a merge moved it to another anime
 
 
-class WatchProgress(Entity):
+class WatchProgress(UserRow):
     """How far a user has watched an anime."""
 
     __tablename__ = "watch_progress"
-    __table_args__ = (UniqueConstraint("user_id", "anime_id", name="uq_watch_progress_user_id"),)
+    __table_args__ = (PrimaryKeyConstraint("user_id", "anime_id", name="uq_watch_progress_user_id"),)
 
-    user_id: Mapped[UserRef]
     anime_id: Mapped[AnimeRef]
     episode: Mapped[int]
     position_seconds: Mapped[int | None]
@@ -42,13 +49,12 @@ class WatchProgress(Entity):
     """Not listed under "continue watching" until the anime is watched again."""
 
 
-class View(Entity):
+class View(UserRow):
     """How far a user has watched an episode."""
 
     __tablename__ = "views"
-    __table_args__ = (UniqueConstraint("user_id", "episode_id", name="uq_views_user_id"),)
+    __table_args__ = (PrimaryKeyConstraint("user_id", "episode_id", name="uq_views_user_id"),)
 
-    user_id: Mapped[UserRef]
     episode_id: Mapped[UUID] = mapped_column(ForeignKey("episodes.id", ondelete="CASCADE"), index=True)
     progress: Mapped[int]  # seconds
     device: Mapped[str | None] = mapped_column(String(128))
@@ -56,12 +62,11 @@ class View(Entity):
     updated_at: Mapped[CurrentTimestamp]  # later than `last_viewed_at` where a report came late
 
 
-class Play(Entity):
+class Play(UserEntity):
     """An episode that a user watched to its end, each time."""
 
     __tablename__ = "plays"
 
-    user_id: Mapped[UserRef]
     anime_id: Mapped[UUID] = mapped_column(ForeignKey("anime.id", ondelete="CASCADE"))
     episode: Mapped[int]
     watched_at: Mapped[Timestamp]
@@ -79,10 +84,9 @@ class PlayCount(DefaultBase):
     """The setting MAX_PLAYS, when the last one was added."""
 
 
-class Collection(Entity):
+class Collection(UserEntity):
     __tablename__ = "collections"
 
-    user_id: Mapped[UserRef]
     name: Mapped[str] = mapped_column(String(255))
     description: Mapped[str | None] = mapped_column(Text)
     is_public: Mapped[bool] = mapped_column(server_default="false")
@@ -92,24 +96,33 @@ class Collection(Entity):
 
 class CollectionItem(DefaultBase):
     __tablename__ = "collection_items"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["user_id", "collection_id"],
+            ["collections.user_id", "collections.id"],
+            name="fk_collection_items_user_id_collections",
+            ondelete="CASCADE",
+        ),
+        PrimaryKeyConstraint("collection_id", "anime_id", postgresql_include=["user_id"]),
+    )
 
-    collection_id: Mapped[UUID] = mapped_column(ForeignKey("collections.id", ondelete="CASCADE"), primary_key=True)
-    anime_id: Mapped[AnimeRef] = mapped_column(primary_key=True)
+    user_id: Mapped[Id]
+    collection_id: Mapped[Id]
+    anime_id: Mapped[AnimeRef]
     position: Mapped[int]  # the owner's order, with gaps
     added_at: Mapped[CurrentTimestamp]
 
 
-class LibraryEntry(Entity):
+class LibraryEntry(UserRow):
     __tablename__ = "library_entries"
     __table_args__ = (
-        UniqueConstraint("user_id", "anime_id", name="uq_library_entries_user_id"),
+        PrimaryKeyConstraint("user_id", "anime_id", name="uq_library_entries_user_id"),
         CheckConstraint(
             "status IN ('watching', 'completed', 'on_hold', 'dropped', 'plan_to_watch')", name="library_status"
         ),
         CheckConstraint("score BETWEEN 1 AND 10", name="library_score"),
     )
 
-    user_id: Mapped[UserRef]
     anime_id: Mapped[AnimeRef]
     status: Mapped[str] = mapped_column(String(16))
     status_set_at: Mapped[CurrentTimestamp]
@@ -166,8 +179,8 @@ class Tombstone(DefaultBase):
 
     __tablename__ = "tombstones"
 
+    user_id: Mapped[UserRef] = mapped_column(primary_key=True)
     id: Mapped[Id] = mapped_column(primary_key=True)  # that of the deleted row
-    user_id: Mapped[UserRef]
     kind: Mapped[str] = mapped_column(String(32))  # the name of its table
     anime_id: Mapped[Id | None]
     deleted_at: Mapped[CurrentTimestamp]
@@ -194,6 +207,7 @@ Index("ix_views_changes", View.user_id, View.updated_at, View.id)
 Index("ix_plays_newest", Play.user_id, Play.watched_at.desc(), Play.id.desc())
 Index("ix_plays_episode", Play.anime_id, Play.user_id, Play.episode, Play.watched_at)
 _newest = (Collection.created_at.desc(), Collection.id.desc())
+Index("ix_collections_id", Collection.id)
 Index("ix_collections_newest", Collection.user_id, *_newest)
 Index("ix_collections_public", *_newest, postgresql_where=Collection.is_public.is_(True))
 Index("ix_collection_items_position", CollectionItem.collection_id, CollectionItem.position)

@@ -3,13 +3,14 @@
 import time
 from datetime import timedelta
 
-from sqlalchemy import DateTime, Uuid, bindparam, func, select, update
+from sqlalchemy import Uuid, bindparam, select, update
 
 from kitsu.db.models import AuthSession, User
 from kitsu.db.replicas import reads_primary
 from kitsu.db.statements import StatementRunner
 from kitsu.domain.accounts.access_tokens import AccessTokens
-from kitsu.domain.accounts.sessions import IS_RESTRICTED, Identity
+from kitsu.domain.accounts.ended_sessions import CLOCK, IS_ACTIVE
+from kitsu.domain.accounts.identities import IS_RESTRICTED, Identity
 from kitsu.domain.mapping import Rows, mapper
 from kitsu.errors import Unauthorized
 
@@ -25,11 +26,10 @@ class AdminIdentity(Identity, frozen=True):
     username: str
 
 
-_clock = func.clock_timestamp(type_=DateTime(timezone=True))
 _is_active = (
+    AuthSession.user_id == bindparam("user_id", type_=Uuid),
     AuthSession.id == bindparam("session_id", type_=Uuid),
-    AuthSession.revoked_at.is_(None),
-    AuthSession.expires_at > _clock,
+    *IS_ACTIVE,
 )
 _IDENTITY: Rows = (
     select(User.id.label("user_id"), AuthSession.id.label("session_id"), User.role, IS_RESTRICTED, User.username)
@@ -39,7 +39,7 @@ _IDENTITY: Rows = (
 _RENEW = (
     update(AuthSession)
     .where(*_is_active)
-    .values(last_used_at=_clock, expires_at=_clock + IDLE_TIME)
+    .values(last_used_at=CLOCK, expires_at=CLOCK + IDLE_TIME)
     .returning(AuthSession.id)
 )
 _identity_of = mapper(AdminIdentity, _IDENTITY)
@@ -61,9 +61,9 @@ class AdminSessions:
     async def identify(self, token: str) -> AdminIdentity:
         """Return the identity of a token. Raises Unauthorized if the session has ended."""
         claims = self._tokens.read(token)
-        parameters = {"session_id": claims.session_id, "is_required": self._is_required}
+        parameters = {"user_id": claims.user_id, "session_id": claims.session_id, "is_required": self._is_required}
         row = await self._runner.row(_IDENTITY, parameters)
-        if row is None or row["user_id"] != claims.user_id:
+        if row is None:
             raise Unauthorized
         reads_primary.set(True)  # an editor sees each change at once
         identity: AdminIdentity = _identity_of(row)
@@ -72,6 +72,7 @@ class AdminSessions:
     async def renewed(self, token: str, identity: AdminIdentity) -> str | None:
         """Prolong a session that is in use, and return its next token. Return None while the token is new."""
         is_new = self._tokens.read(token).expires_at - time.time() > IDLE_MINUTES * 60 - RENEWAL_SECONDS
-        if is_new or await self._runner.write(_RENEW, {"session_id": identity.session_id}) is None:
+        own = {"user_id": identity.user_id, "session_id": identity.session_id}
+        if is_new or await self._runner.write(_RENEW, own) is None:
             return None
         return self._tokens.issue(identity.user_id, identity.session_id)

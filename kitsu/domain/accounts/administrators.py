@@ -7,7 +7,7 @@ import structlog
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from kitsu.db.models import AuthSession, User
+from kitsu.db.models import User
 from kitsu.domain.accounts.account_tokens import revoke_changes
 from kitsu.domain.accounts.ended_sessions import IS_ACTIVE, revoke_sessions
 from kitsu.domain.accounts.new_users import insert_user, valid_email
@@ -86,5 +86,5 @@ async def _set_password(session: AsyncSession, user: User, password_hash: str) -
     user.password_hash = password_hash
     await session.flush()
     await revoke_changes(session, user.id)
-    ended = await revoke_sessions(session, "password", AuthSession.user_id == user.id, *IS_ACTIVE)
+    ended = await revoke_sessions(session, "password", user.id, *IS_ACTIVE)
     return len(ended.all())

@@ -6,10 +6,10 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy import (
-    Column,
     ColumnElement,
     DateTime,
     Executable,
+    ForeignKeyConstraint,
     Row,
     Table,
     Uuid,
@@ -55,24 +55,25 @@ def _batch(table: Table, condition: ColumnElement[bool]) -> ColumnElement[bool]:
     return tuple_(*keys).in_(select(*keys).where(condition).limit(BATCH).correlate(None))
 
 
-def _references(to: Table) -> Iterator[tuple[Table, Column[object], str]]:
+def _references(to: Table) -> Iterator[tuple[Table, ForeignKeyConstraint]]:
     for table in User.metadata.sorted_tables:
-        for key in table.foreign_keys:
-            if key.column.table is to and key.ondelete in {"CASCADE", "SET NULL"}:
-                yield table, key.parent, key.ondelete
+        for key in table.foreign_key_constraints:
+            if key.referred_table is to and key.ondelete in {"CASCADE", "SET NULL"}:
+                yield table, key
 
 
 def _statements() -> Iterator[Executable]:
     """Yield statements that together do what PostgreSQL does when a user is deleted, for a batch of rows each."""
-    for table, column, action in _references(_users):
+    for table, key in _references(_users):
+        (column,) = key.columns
         condition = column == _user_id
-        if action == "SET NULL":
+        if key.ondelete == "SET NULL":
             yield update(table).where(_batch(table, condition)).values({column: null()})
             continue
-        for child, reference, its_action in _references(table):
-            if its_action == "CASCADE":
-                of_user = select(*table.primary_key).where(condition)
-                yield delete(child).where(_batch(child, reference.in_(of_user)))
+        for child, its_key in _references(table):
+            if its_key.ondelete == "CASCADE":
+                of_user = select(*(element.column for element in its_key.elements)).where(condition)
+                yield delete(child).where(_batch(child, tuple_(*its_key.columns).in_(of_user)))
         if table is not Tombstone.__table__:
             yield delete(table).where(_batch(table, condition))
     # The deletion of the others adds some.

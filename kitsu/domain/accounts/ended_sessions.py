@@ -14,7 +14,8 @@ log = structlog.get_logger("kitsu.security")
 
 RevokeReason = Literal["logout", "ended", "password", "reuse", "account", "limit"]
 
-CLOCK = func.clock_timestamp(type_=DateTime(timezone=True))
+CLOCK = func.statement_timestamp(type_=DateTime(timezone=True))
+"""The time of a statement: that of a transaction may be long before its last lock."""
 IS_ACTIVE = (AuthSession.revoked_at.is_(None), AuthSession.expires_at > CLOCK)
 _of_user = AuthSession.user_id == bindparam("of_user", type_=Uuid)
 _NUMBER = select(func.count()).select_from(AuthSession).where(_of_user)
@@ -23,16 +24,16 @@ _BEYOND = select(AuthSession.id).where(_of_user, *IS_ACTIVE).order_by(*_by_use).
 _is_ended = or_(AuthSession.revoked_at.is_not(None), AuthSession.expires_at <= CLOCK)
 _by_end = (func.coalesce(AuthSession.revoked_at, AuthSession.expires_at).desc(), AuthSession.id.desc())
 _ENDED_BEYOND = select(AuthSession.id).where(_of_user, _is_ended).order_by(*_by_end).offset(bindparam("most"))
-_DELETE = delete(AuthSession).where(AuthSession.id.in_(_ENDED_BEYOND.correlate(None)))
+_DELETE = delete(AuthSession).where(_of_user, AuthSession.id.in_(_ENDED_BEYOND.correlate(None)))
 
 
 async def revoke_sessions(
-    session: AsyncSession, reason: RevokeReason, *where: ColumnElement[bool], **parameters: Any
+    session: AsyncSession, reason: RevokeReason, user_id: UUID, *where: ColumnElement[bool], **parameters: Any
 ) -> CursorResult[Any]:
-    """End the sessions that meet the conditions, in the caller's transaction, and return their ids and users."""
-    statement = update(AuthSession).where(AuthSession.revoked_at.is_(None), *where)
+    """End the sessions of a user that meet the conditions, in the caller's transaction, and return their ids."""
+    statement = update(AuthSession).where(_of_user, AuthSession.revoked_at.is_(None), *where)
     statement = statement.values(revoked_at=CLOCK, revoke_reason=reason)
-    return await execute_core(session, statement.returning(AuthSession.id, AuthSession.user_id), parameters)
+    return await execute_core(session, statement.returning(AuthSession.id), {"of_user": user_id, **parameters})
 
 
 async def limit_sessions(session: AsyncSession, user_id: UUID, most: int) -> None:
@@ -44,7 +45,7 @@ async def limit_sessions(session: AsyncSession, user_id: UUID, most: int) -> Non
     parameters = {"of_user": user_id, "most": most}
     if (await execute_core(session, _NUMBER, parameters)).scalar_one() <= most:
         return
-    ended = await revoke_sessions(session, "limit", AuthSession.id.in_(_BEYOND.correlate(None)), **parameters)
+    ended = await revoke_sessions(session, "limit", user_id, AuthSession.id.in_(_BEYOND.correlate(None)), most=most)
     if number := len(ended.all()):
         log.info("session limit reached", user_id=str(user_id), number=number)
     await execute_core(session, _DELETE, parameters)

@@ -68,14 +68,12 @@ _BY_ADDRESS = CREDENTIALS.where(func.lower(User.email) == func.lower(bindparam("
 # The end of the session waits.
 _LINKING_SESSION = (
     select(AuthSession.id)
-    .join(User, User.id == AuthSession.user_id)
     .where(
+        AuthSession.user_id == bindparam("user", type_=Uuid),
         AuthSession.id == bindparam("session", type_=Uuid),
-        User.id == bindparam("user", type_=Uuid),
-        User.is_active.is_(True),
         *IS_ACTIVE,
     )
-    .with_for_update(read=True, of=AuthSession)
+    .with_for_update(read=True)
 )
 
 
@@ -156,9 +154,12 @@ class ExternalSignInService(AccountService):
     async def _check_session(self, flow: Flow) -> None:
         """Keep the session that began the flow active until the end of the transaction. Raises SessionEnded."""
         # The user first, as all that changes or deletes an account does.
-        await self._session.execute(select(User.id).where(User.id == flow.user_id).with_for_update())
+        active = select(User.id).where(User.id == flow.user_id, User.is_active.is_(True)).with_for_update()
         parameters = {"session": flow.session_id, "user": flow.user_id}
-        if (await execute_core(self._session, _LINKING_SESSION, parameters)).one_or_none() is None:
+        if (
+            await self._session.scalar(active) is None
+            or (await execute_core(self._session, _LINKING_SESSION, parameters)).one_or_none() is None
+        ):
             raise SessionEnded
 
     async def _new_identity(self, name: str, claims: Claims) -> Any:

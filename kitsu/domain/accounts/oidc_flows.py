@@ -22,8 +22,8 @@ from uuid_utils.compat import uuid7
 from kitsu.db.errors import translate_constraint_errors
 from kitsu.db.models import OIDCFlow
 from kitsu.db.statements import StatementRunner
+from kitsu.domain.accounts.identities import Identity
 from kitsu.domain.accounts.opaque_tokens import derive_token, hash_token
-from kitsu.domain.accounts.sessions import Identity
 from kitsu.errors import BadRequest, InvalidRequest, NotFound, Unauthorized
 
 STATE_LIFETIME = timedelta(minutes=10)
@@ -89,7 +89,7 @@ _INSERT = (
     )
     .returning(OIDCFlow.id)
 )
-_USER_IS_GONE = dict.fromkeys(("fk_oidc_flows_user_id_users", "fk_oidc_flows_session_id_auth_sessions"), Unauthorized)
+_USER_IS_GONE = {"fk_oidc_flows_user_id_users": Unauthorized}
 _used = (OIDCFlow.provider, OIDCFlow.redirect_to, OIDCFlow.user_id, OIDCFlow.session_id, OIDCFlow.claims)
 _USE = (
     delete(OIDCFlow)

@@ -22,12 +22,13 @@ from kitsu.domain.accounts.account_tokens import (
     spend,
 )
 from kitsu.domain.accounts.deactivation import MAY_SIGN_IN
+from kitsu.domain.accounts.identities import Identity
 from kitsu.domain.accounts.mail import send_mail
 from kitsu.domain.accounts.new_users import constraint_errors, email_taken, valid_email
 from kitsu.domain.accounts.notices import notify
 from kitsu.domain.accounts.passwords import check_new
 from kitsu.domain.accounts.second_factors import remove_ways_since
-from kitsu.domain.accounts.sessions import Device, Identity
+from kitsu.domain.accounts.sessions import Device
 from kitsu.domain.accounts.sign_in import AccountService
 from kitsu.domain.accounts.verification import VERIFY_LIFETIME, send_verification
 from kitsu.domain.admin_log import log_action

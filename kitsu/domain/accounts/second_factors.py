@@ -14,6 +14,7 @@ from kitsu.db.models import ExternalIdentity, TotpFactor, User
 from kitsu.db.models import Passkey as PasskeyRow
 from kitsu.domain.accounts import recovery_codes, totp
 from kitsu.domain.accounts.challenges import INVALID, spend
+from kitsu.domain.accounts.identities import Identity
 from kitsu.domain.accounts.notices import notify, send_notice
 from kitsu.domain.accounts.passkeys import (
     Passkey,
@@ -24,7 +25,7 @@ from kitsu.domain.accounts.passkeys import (
     remove_passkeys,
 )
 from kitsu.domain.accounts.second_step import WRONG_CODE, typed, use_factor
-from kitsu.domain.accounts.sessions import Device, Identity
+from kitsu.domain.accounts.sessions import Device
 from kitsu.domain.accounts.sign_in import AccountService
 from kitsu.domain.accounts.webauthn import NewCredential, PasskeyChallenge
 from kitsu.domain.admin_log import log_action

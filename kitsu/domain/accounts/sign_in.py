@@ -14,13 +14,14 @@ from kitsu.domain.accounts import recovery_codes, totp
 from kitsu.domain.accounts.account_tokens import revoke_changes
 from kitsu.domain.accounts.admin_sessions import IDLE_TIME
 from kitsu.domain.accounts.deactivation import MAY_SIGN_IN, Deactivation, bring_back, deactivate
+from kitsu.domain.accounts.identities import Identity
 from kitsu.domain.accounts.new_users import insert_user, valid_email
 from kitsu.domain.accounts.notices import notify, notify_new_device
 from kitsu.domain.accounts.passkeys import known_credentials
 from kitsu.domain.accounts.passwords import NO_PASSWORD, check_length, check_new
 from kitsu.domain.accounts.permissions import PERMISSIONS
 from kitsu.domain.accounts.registration import admit_registration, check_registration
-from kitsu.domain.accounts.sessions import Device, Identity, Tokens
+from kitsu.domain.accounts.sessions import Device, Tokens
 from kitsu.domain.accounts.users import UserService, keep_an_administrator
 from kitsu.domain.accounts.verification import EmailNotVerified, send_verification
 from kitsu.domain.concurrency import released_slot

@@ -7,9 +7,9 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kitsu.db.engine import execute_core
-from kitsu.db.models import AuthSession, User
+from kitsu.db.models import User
 from kitsu.domain.accounts.ended_sessions import IS_ACTIVE, revoke_sessions
-from kitsu.domain.accounts.sessions import ACTIVE_SESSIONS, Session, session_of
+from kitsu.domain.accounts.identities import ACTIVE_SESSIONS, Session, session_of
 from kitsu.domain.admin_log import log_action
 from kitsu.errors import NotFound
 
@@ -41,7 +41,7 @@ class UserSessions:
 
     async def _end_all(self, user: User, *, by: UUID | None) -> int:
         user_id = user.id
-        ended = await revoke_sessions(self._session, "ended", AuthSession.user_id == user_id, *IS_ACTIVE)
+        ended = await revoke_sessions(self._session, "ended", user_id, *IS_ACTIVE)
         number = len(ended.all())
         if number:
             await log_action(self._session, by, "sessions ended", user.username, user_id, number=number)

@@ -119,9 +119,9 @@ WITH old AS (
          LEFT JOIN collection_items i ON i.collection_id = o.collection_id AND i.anime_id = $2
     RETURNING into_row
 ), moved AS (
-    INSERT INTO collection_items (collection_id, anime_id, position, added_at)
-    SELECT collection_id, $2, position, added_at FROM old
-    ON CONFLICT (collection_id, anime_id) DO NOTHING
+    INSERT INTO collection_items (user_id, collection_id, anime_id, position, added_at)
+    SELECT user_id, collection_id, $2, position, added_at FROM old
+    ON CONFLICT DO NOTHING
 )
 SELECT count(*) FILTER (WHERE into_row IS NULL) AS moved, count(into_row) AS combined FROM saved
 
@@ -252,7 +252,8 @@ FROM saved WHERE into_row IS NOT NULL OR user_id IN (SELECT user_id FROM undone)
 
 -- name: restore_collection_items
 WITH saved AS (
-    SELECT m.into_row, r.* FROM merged_rows m, jsonb_populate_record(NULL::collection_items, m.old_row) r
+    SELECT m.into_row, c.user_id AS owner, r.*
+    FROM merged_rows m, jsonb_populate_record(NULL::collection_items, m.old_row) r
     JOIN collections c ON c.id = r.collection_id
     WHERE m.merge_id = $3 AND m.kind = 'collection_items' ORDER BY c.id FOR UPDATE OF c
 ), undone AS (
@@ -260,8 +261,8 @@ WITH saved AS (
     WHERE s.into_row IS NULL AND i.collection_id = s.collection_id AND i.anime_id = $2
     RETURNING i.collection_id
 ), restored AS (
-    INSERT INTO collection_items (collection_id, anime_id, position, added_at)
-    SELECT collection_id, $1, position, added_at FROM saved
+    INSERT INTO collection_items (user_id, collection_id, anime_id, position, added_at)
+    SELECT owner, collection_id, $1, position, added_at FROM saved
     WHERE into_row IS NOT NULL OR collection_id IN (SELECT collection_id FROM undone)
     RETURNING collection_id
 )

@@ -69,6 +69,7 @@ _STATEMENTS = {
     ),
     "refresh_tokens": _batch(
         RefreshToken,
+        RefreshToken.user_id == AuthSession.user_id,
         RefreshToken.session_id == AuthSession.id,
         RefreshToken.generation < AuthSession.generation,
         AuthSession.revoked_at.is_(None),

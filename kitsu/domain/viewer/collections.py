@@ -82,12 +82,13 @@ class CollectionOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 _collection, _item, _anime = models.Collection, models.CollectionItem, models.Anime
 _collection_id: Any = bindparam("collection_id", type_=Uuid)
 
-_item_count = select(func.count()).where(_item.collection_id == _collection.id).scalar_subquery()
+_is_item = and_(_item.user_id == _collection.user_id, _item.collection_id == _collection.id)
+_item_count = select(func.count()).where(_is_item).scalar_subquery()
 _ALL: Rows = select(*columns_of(Collection, _collection, item_count=_item_count))
 _is_own = _collection.user_id == USER_ID
 ROWS = _ALL.where(_is_own)
 _NUMBER = select(func.count()).select_from(_collection).where(_is_own)
-_ITEM_NUMBER = select(func.count()).select_from(_item).join(_collection, _collection.id == _item.collection_id)
+_ITEM_NUMBER = select(func.count()).select_from(_item).join(_collection, _is_item)
 _ITEM_NUMBER = _ITEM_NUMBER.where(_is_own)
 _owner_is_visible = select(models.User.id).where(models.User.id == _collection.user_id, IS_VISIBLE).exists()
 _is_public = and_(_collection.is_public.is_(True), _owner_is_visible)
@@ -98,11 +99,12 @@ _PUBLIC = Listing(
     descending(_collection.id),
     counted=select(_collection.id).where(_is_public),
 )
-_ONE = _ALL.where(_collection.id == _collection_id)
+_is_one = _collection.id == _collection_id
+_ONE = ROWS.where(_is_one)
 _is_visible = or_(_is_public, _is_own)
-_VISIBLE = _ONE.where(_is_visible)
-_VISIBLE_ID = select(_collection.id).where(_collection.id == _collection_id, _is_visible)
-_is_inside = _item.collection_id == _collection_id
+_VISIBLE = _ALL.where(_is_one, _is_visible)
+_OWNER = select(_collection.user_id).where(_is_one, _is_visible)
+_is_inside = and_(_item.user_id == bindparam("owner", type_=Uuid), _item.collection_id == _collection_id)
 _ITEMS = Listing(
     CollectionItem,
     select(*LIST_COLUMNS, _item.added_at).join(_item, _item.anime_id == _anime.id).where(_is_inside),
@@ -128,9 +130,10 @@ class CollectionReader(OwnListReader[Collection]):
 
     async def items(self, viewer: UUID | None, collection_id: UUID, request: PageRequest) -> Page[CollectionItem]:
         """Return a page of the anime of a collection that `detail` returns, in its owner's order. Raises NotFound."""
-        if await self.runner.value(_VISIBLE_ID, {"collection_id": collection_id, "user_id": viewer}) is None:
+        owner = await self.runner.value(_OWNER, {"collection_id": collection_id, "user_id": viewer})
+        if owner is None:
             raise NotFound("Collection not found")
-        return await _ITEMS.page(self.runner, {"collection_id": collection_id}, request)
+        return await _ITEMS.page(self.runner, {"owner": owner, "collection_id": collection_id}, request)
 
 
 class CollectionService(SQLAlchemyAsyncRepositoryService[models.Collection]):
@@ -148,7 +151,7 @@ class CollectionService(SQLAlchemyAsyncRepositoryService[models.Collection]):
         with viewer_constraints():
             row = await self.create(_collection(user_id=user_id, **msgspec.structs.asdict(new)), auto_refresh=False)
         await self._check_limit(_NUMBER, user_id, self._limits.collections, "collections")
-        return await self._committed(row.id)
+        return await self._committed(user_id, row.id)
 
     async def change(
         self, user_id: UUID, collection_id: UUID, change: CollectionChange, expected: Expected | None
@@ -158,12 +161,14 @@ class CollectionService(SQLAlchemyAsyncRepositoryService[models.Collection]):
         for name, value in given(change).items():
             setattr(collection, name, value)
         touch(collection)
-        return await self._committed(collection_id)
+        return await self._committed(user_id, collection_id)
 
     async def remove(self, user_id: UUID, collection_id: UUID, expected: Expected | None) -> None:
         """Delete a viewer's own collection. Raises NotFound, Forbidden, PreconditionFailed."""
-        await self._own(user_id, collection_id, expected)
-        await self.delete(collection_id, auto_commit=True)
+        collection = await self._own(user_id, collection_id, expected)
+        session = self.repository.session
+        await session.delete(collection)
+        await session.commit()
 
     async def put_item(
         self, user_id: UUID, collection_id: UUID, anime_id: UUID, position: int | None, expected: Expected | None
@@ -174,30 +179,35 @@ class CollectionService(SQLAlchemyAsyncRepositoryService[models.Collection]):
         """
         collection = await self._own(user_id, collection_id, expected and expected.of_parent())
         session = self.repository.session
-        inside = _item.collection_id == collection_id
-        end = select(func.coalesce(func.max(_item.position) + 1, 0)).where(inside).scalar_subquery()
-        wanted = current_id(anime_id)
-        is_new = await session.scalar(select(_item.anime_id).where(inside, _item.anime_id == wanted)) is None
-        if expected is not None and expected.is_new and not is_new:
+        inside = (_item.user_id == user_id, _item.collection_id == collection_id)
+        is_inside = select(_item.anime_id).where(*inside, _item.anime_id == _anime.id).exists()
+        found = await session.execute(select(_anime.id, is_inside).where(_anime.id == current_id(anime_id)))
+        if (row := found.one_or_none()) is None:
+            raise NotFound("Anime not found")
+        wanted, is_old = row
+        if expected is not None and expected.is_new and is_old:
             raise AlreadyThere
-        new = insert(_item).values(collection_id=collection_id, anime_id=wanted)
-        with viewer_constraints():
-            if position is None:
-                stored = new.values(position=end).on_conflict_do_nothing()
-            else:
-                others = select(_item.position).where(inside, _item.anime_id != wanted)
-                other = others.order_by(_item.position, _item.anime_id).offset(position).limit(1).scalar_subquery()
-                place = await session.scalar(select(func.coalesce(other, end)))
-                behind = update(_item).where(inside, _item.position >= place)
-                await session.execute(behind.values(position=_item.position + 1))
-                stored = new.values(position=place).on_conflict_do_update(
-                    index_elements=[_item.collection_id, _item.anime_id], set_={"position": place}
+        if is_old and position is None:
+            await session.commit()
+            return
+        end = await session.scalar(select(func.coalesce(func.max(_item.position) + 1, 0)).where(*inside))
+        place = end
+        if position is not None:
+            others = select(_item.position).where(*inside, _item.anime_id != wanted)
+            other = await session.scalar(others.order_by(_item.position, _item.anime_id).offset(position).limit(1))
+            place = end if other is None else other
+            behind = update(_item).where(*inside, _item.position >= place)
+            await session.execute(behind.values(position=_item.position + 1))
+        if is_old:
+            await session.execute(update(_item).where(*inside, _item.anime_id == wanted).values(position=place))
+        else:
+            with viewer_constraints():
+                new = insert(_item).values(
+                    user_id=user_id, collection_id=collection_id, anime_id=wanted, position=place
                 )
-            is_changed = await session.scalar(stored.returning(_item.anime_id)) is not None
-        if is_changed and is_new:
+                await session.execute(new)
             await self._check_limit(_ITEM_NUMBER, user_id, self._limits.collection_anime, "anime in collections")
-        if is_changed:
-            touch(collection)
+        touch(collection)
         await session.commit()
 
     async def put_in_order(
@@ -206,36 +216,35 @@ class CollectionService(SQLAlchemyAsyncRepositoryService[models.Collection]):
         """Sort the anime of a viewer's own collection. Raises as `change`, and InvalidRequest for other anime."""
         collection = await self._own(user_id, collection_id, expected)
         session = self.repository.session
-        inside = select(_item.anime_id).where(_item.collection_id == collection_id)
-        if wrong := _differences((await session.scalars(inside.order_by(_item.position))).all(), anime_ids):
+        is_inside = (_item.user_id == user_id, _item.collection_id == collection_id)
+        inside = select(_item.anime_id).where(*is_inside).order_by(_item.position)
+        if wrong := _differences((await session.scalars(inside)).all(), anime_ids):
             raise InvalidRequest(wrong)
         places = (
             func.unnest(literal(anime_ids, ARRAY(Uuid)))
             .table_valued("anime_id", with_ordinality="place")
             .render_derived()
         )
-        of_collection = (_item.collection_id == collection_id, _item.anime_id == places.c.anime_id)
-        await session.execute(update(_item).where(*of_collection).values(position=places.c.place - 1))
+        to_place = update(_item).where(*is_inside, _item.anime_id == places.c.anime_id)
+        await session.execute(to_place.values(position=places.c.place - 1))
         touch(collection)
-        return await self._committed(collection_id)
+        return await self._committed(user_id, collection_id)
 
     async def take_out(self, user_id: UUID, collection_id: UUID, anime_id: UUID, expected: Expected | None) -> None:
         """Remove an anime from a viewer's own collection, if it is in it. Raises as `remove`."""
         await self._own(user_id, collection_id, expected and expected.of_parent())
         session = self.repository.session
         # A trigger changes the collection's version when a row is deleted, here or with its anime.
-        wanted = (_item.collection_id == collection_id, _item.anime_id == current_id(anime_id))
-        await session.execute(delete(_item).where(*wanted))
+        inside = (_item.user_id == user_id, _item.collection_id == collection_id)
+        await session.execute(delete(_item).where(*inside, _item.anime_id == current_id(anime_id)))
         await session.commit()
 
     async def _own(self, user_id: UUID, collection_id: UUID, expected: Expected | None = None) -> models.Collection:
         """Return a viewer's own collection, locked. Another user's raises Forbidden if it is public, else NotFound."""
-        collection = await self.get_one_or_none(id=collection_id, with_for_update=True)
+        collection = await self.get_one_or_none(user_id=user_id, id=collection_id, with_for_update=True)
         if collection is None:
-            raise NotFound("Collection not found")
-        if collection.user_id != user_id:
             parameters = {"collection_id": collection_id, "user_id": user_id}
-            if await self.repository.session.scalar(_VISIBLE_ID, parameters) is None:
+            if await self.repository.session.scalar(_OWNER, parameters) is None:
                 raise NotFound("Collection not found")
             raise Forbidden
         if expected is not None:
@@ -250,10 +259,10 @@ class CollectionService(SQLAlchemyAsyncRepositoryService[models.Collection]):
         if (await execute_core(session, number, {"user_id": user_id})).scalar_one() > most:
             raise Conflict(f"An account may have {most:,} {what}: remove some before you add others")
 
-    async def _committed(self, collection_id: UUID) -> Collection:
+    async def _committed(self, user_id: UUID, collection_id: UUID) -> Collection:
         """Commit, and return the collection with what the database has set."""
         session = self.repository.session
-        row = (await session.execute(_ONE, {"collection_id": collection_id})).one()
+        row = (await session.execute(_ONE, {"user_id": user_id, "collection_id": collection_id})).one()
         await session.commit()
         return CollectionReader.listing.struct_of(row)
 

@@ -6,12 +6,12 @@ from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import case, exists, func, select
+from sqlalchemy import and_, case, exists, func, select
 
 from kitsu.db import models
 from kitsu.db.statements import StatementRunner
 from kitsu.domain.accounts.external_sign_in import SignInLink
-from kitsu.domain.accounts.sessions import IpAddress, UserAgent
+from kitsu.domain.accounts.identities import IpAddress, UserAgent
 from kitsu.domain.accounts.users import User, UserReader
 from kitsu.domain.catalogue import history
 from kitsu.domain.catalogue.anime import EXTERNAL_IDS, ExternalIds
@@ -122,7 +122,7 @@ _SESSIONS: Rows = select(*columns_of(ExportedSession, _session)).where(_session.
 _LINKS: Rows = select(*columns_of(ExportedLink, _link)).where(_link.user_id == USER_ID)
 _ITEMS: Rows = (
     select(*columns_of(ExportedItem, _item, title=_anime.title))
-    .join(_collection, _collection.id == _item.collection_id)
+    .join(_collection, and_(_collection.user_id == _item.user_id, _collection.id == _item.collection_id))
     .join(_anime, _anime.id == _item.anime_id)
     .where(_collection.user_id == USER_ID)
 )

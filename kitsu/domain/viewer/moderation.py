@@ -33,7 +33,9 @@ class PublicCollection(msgspec.Struct):
 
 _collection: Any = models.Collection
 _item_count = (
-    select(func.count()).where(models.CollectionItem.collection_id == _collection.id).correlate(_collection)
+    select(func.count())
+    .where(models.CollectionItem.user_id == _collection.user_id, models.CollectionItem.collection_id == _collection.id)
+    .correlate(_collection)
 ).scalar_subquery()
 _others = {"item_count": _item_count, "owner": models.User.username, "owner_id": models.User.id}
 _PUBLIC: Rows = (
@@ -64,12 +66,13 @@ class ModerationService(CollectionService):
 
     async def hide(self, collection_id: UUID, *, by: UUID) -> None:
         """Make a public collection private. Raises NotFound if it is not public."""
-        collection = await self.get_one_or_none(id=collection_id, with_for_update=True)
+        session = self.repository.session
+        owner = await session.scalar(select(_collection.user_id).where(_collection.id == collection_id))
+        collection = await self.get_one_or_none(user_id=owner, id=collection_id, with_for_update=True)
         if collection is None or not collection.is_public:
             raise NotFound("Public collection not found")
         collection.is_public = False
         touch(collection)
-        session = self.repository.session
         await log_action(session, by, "collection hidden", collection.name, collection.user_id, id=str(collection_id))
         await session.commit()
         log.info("collection hidden", user_id=str(collection.user_id))

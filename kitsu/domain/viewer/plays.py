@@ -69,6 +69,14 @@ WATCHED_AT: Any = func.least(func.coalesce(_given_time, func.now()), func.now(),
 """The time of a report, which the parameter `new_watched_at` gives."""
 
 
+def report_times() -> tuple[ColumnElement[datetime], ColumnElement[datetime]]:
+    """Return the columns `watched_at` and `now` of the CTE that begins the statement of a report.
+
+    The rest of the statement refers to them: Citus refuses functions of the time in DO UPDATE and CASE.
+    """
+    return WATCHED_AT.label("watched_at"), func.now().label("now")
+
+
 def check_time(watched_at: datetime | None) -> None:
     """Raise BadRequest for a time in the future."""
     if watched_at is not None and watched_at > datetime.now(UTC) + CLOCK_SKEW:
@@ -95,6 +103,8 @@ def new_play(
 ) -> CTE:
     """Return what inserts a play when an episode of the one row of `anime` is finished, for a statement of a report.
 
+    `anime` has the columns `anime_id` and `watched_at`.
+
     `begun_again` gets an earlier play, and returns whether the viewer began the episode again after it.
     """
     earlier = aliased(_play)
@@ -104,14 +114,14 @@ def new_play(
             earlier.anime_id == anime.c.anime_id,
             earlier.user_id == user_id,
             earlier.episode == episode,
-            earlier.watched_at > WATCHED_AT - SAME_PLAY,
-            earlier.watched_at < WATCHED_AT + SAME_PLAY,
+            earlier.watched_at > anime.c.watched_at - SAME_PLAY,
+            earlier.watched_at < anime.c.watched_at + SAME_PLAY,
             ~begun_again(earlier),
         )
         .exists()
     )
     values = select(
-        bindparam("new_play_id", type_=Uuid), user_id, anime.c.anime_id, cast(episode, Integer), WATCHED_AT
+        bindparam("new_play_id", type_=Uuid), user_id, anime.c.anime_id, cast(episode, Integer), anime.c.watched_at
     ).where(finished, ~is_same)
     names = ["id", "user_id", "anime_id", "episode", "watched_at"]
     return insert(_play).from_select(names, values).returning(_play.user_id).cte("play")

@@ -17,7 +17,7 @@ from kitsu.db.columns import MAX_INTEGER
 from kitsu.domain.changes import ChangesListing
 from kitsu.domain.fields import EpisodeNumber, Position, described
 from kitsu.domain.mapping import Rows, columns_of
-from kitsu.domain.viewer.plays import WATCHED_AT, WatchedAt, check_time, count_play, is_finished, is_newest, new_play
+from kitsu.domain.viewer.plays import WatchedAt, check_time, count_play, is_finished, is_newest, new_play, report_times
 from kitsu.domain.viewer.rows import USER_ID, OwnListReader, Recorder, new_value, newest_first
 from kitsu.errors import NotFound
 
@@ -56,7 +56,9 @@ ROWS: Rows = (
 )
 
 _watched = (
-    select(_episode.id, *(column.label(name) for name, column in _joined.items()), _anime.duration_seconds)
+    select(
+        _episode.id, *(column.label(name) for name, column in _joined.items()), _anime.duration_seconds, *report_times()
+    )
     .join(_release, _release.id == _episode.release_id)
     .join(_anime, _anime.id == _release.anime_id)
     .where(_episode.id == new_value(_view.episode_id))
@@ -64,9 +66,8 @@ _watched = (
 )
 _names = ["id", "user_id", "episode_id", "progress", "device", "last_viewed_at"]
 _user_id, _progress, _device = map(new_value, [_view.user_id, _view.progress, _view.device])
-_new = insert(_view).from_select(
-    _names, select(new_value(_view.id), _user_id, _watched.c.id, _progress, _device, WATCHED_AT)
-)
+_values = (new_value(_view.id), _user_id, _watched.c.id, _progress, _device, _watched.c.watched_at, _watched.c.now)
+_new = insert(_view).from_select([*_names, "updated_at"], select(*_values))
 _is_newer = is_newest(_new.excluded.last_viewed_at, _view.last_viewed_at)
 _stored = (
     _new.on_conflict_do_update(
@@ -74,7 +75,7 @@ _stored = (
         set_={name: case((_is_newer, _new.excluded[name]), else_=getattr(_view, name)) for name in _names[3:5]}
         | {
             "last_viewed_at": func.greatest(_new.excluded.last_viewed_at, _view.last_viewed_at),
-            "updated_at": case((_is_newer, func.now()), else_=_view.updated_at),
+            "updated_at": case((_is_newer, _new.excluded.updated_at), else_=_view.updated_at),
         },
     )
     .returning(_view.id, _view.episode_id, _view.progress, _view.device, _view.last_viewed_at)
@@ -88,7 +89,7 @@ def _is_finished(progress: Any) -> Any:
 
 def _begun_again(play: Any) -> Any:
     before = aliased(_view)
-    since = (before.last_viewed_at > play.watched_at, before.last_viewed_at <= WATCHED_AT)
+    since = (before.last_viewed_at > play.watched_at, before.last_viewed_at <= _watched.c.watched_at)
     place = (before.user_id == _user_id, before.episode_id == _watched.c.id)
     again = select(before.id).where(*place, *since, ~_is_finished(before.progress))
     return again.correlate_except(before).exists()

@@ -31,6 +31,7 @@ from kitsu.domain.viewer.plays import (
     is_finished,
     is_newest,
     new_play,
+    report_times,
 )
 from kitsu.domain.viewer.rows import USER_ID, OwnListReader, Recorder, new_value, newest_first
 from kitsu.errors import BadRequest
@@ -122,12 +123,15 @@ def _post(*, may_finish: bool = True, counts: bool = True) -> Rows:
     user_id, episode = new_value(_progress.user_id), new_value(_progress.episode)
     position, percent = new_value(_progress.position_seconds), new_value(_progress.progress_percent)
     is_wanted = _anime.id == current_id(new_value(_progress.anime_id))
-    wanted = select(_anime.id.label("anime_id"), *LIST_COLUMNS, _anime.duration_seconds).where(is_wanted).cte("wanted")
+    columns = [_anime.id.label("anime_id"), *LIST_COLUMNS, _anime.duration_seconds, *report_times()]
+    if may_finish:
+        columns.append(day_of(WATCHED_AT, user_id).label("day"))
+    wanted = select(*columns).where(is_wanted).cte("wanted")
     anime = wanted.c
 
     names = ["id", "user_id", "anime_id", "episode", "position_seconds", "progress_percent", "last_watched_at"]
-    values = select(new_value(_progress.id), user_id, anime.id, episode, position, percent, WATCHED_AT)
-    new = insert(_progress).from_select(names, values)
+    values = select(new_value(_progress.id), user_id, anime.id, episode, position, percent, anime.watched_at, anime.now)
+    new = insert(_progress).from_select([*names, "updated_at"], values)
     sent = new.excluded
     is_newer = is_newest(sent.last_watched_at, _progress.last_watched_at)
     progress = (
@@ -136,7 +140,7 @@ def _post(*, may_finish: bool = True, counts: bool = True) -> Rows:
             set_={name: case((is_newer, sent[name]), else_=getattr(_progress, name)) for name in names[3:6]}
             | {
                 "last_watched_at": func.greatest(sent.last_watched_at, _progress.last_watched_at),
-                "updated_at": case((is_newer, func.now()), else_=_progress.updated_at),
+                "updated_at": case((is_newer, sent.updated_at), else_=_progress.updated_at),
                 "hidden": and_(_progress.hidden, sent.last_watched_at <= _progress.updated_at),
             },
         )
@@ -160,7 +164,7 @@ def _post(*, may_finish: bool = True, counts: bool = True) -> Rows:
 
     def begun_again(play: Any) -> Any:
         place = (before.user_id == user_id, before.anime_id == anime.id, before.episode == episode)
-        since = (before.last_watched_at > play.watched_at, before.last_watched_at <= WATCHED_AT)
+        since = (before.last_watched_at > play.watched_at, before.last_watched_at <= anime.watched_at)
         again = select(before.id).where(*place, *since, ~_is_finished(before, anime))
         return again.correlate_except(before).exists()
 
@@ -168,15 +172,15 @@ def _post(*, may_finish: bool = True, counts: bool = True) -> Rows:
 
     is_last = episode >= anime.episode_count
     # What the viewer chose after a report was made stays.
-    is_news = _entry.status_set_at < WATCHED_AT
+    is_news = _entry.status_set_at < anime.watched_at
     is_open = and_(or_(_entry.status == "watching", _entry.status == "plan_to_watch"), ~_entry.is_rewatching)
     completes = and_(is_last, _entry.status != "completed", or_(is_news, is_open))
     ends_rewatch = and_(is_last, _entry.is_rewatching, is_news)
     begins = _entry.status == "plan_to_watch"
     raises = and_(
-        number > _entry.episodes_watched, or_(_entry.episodes_set_at.is_(None), _entry.episodes_set_at < WATCHED_AT)
+        number > _entry.episodes_watched,
+        or_(_entry.episodes_set_at.is_(None), _entry.episodes_set_at < anime.watched_at),
     )
-    day = day_of(WATCHED_AT, user_id)
     entry = (
         update(_entry)
         .where(
@@ -188,12 +192,12 @@ def _post(*, may_finish: bool = True, counts: bool = True) -> Rows:
         .values(
             status=case((or_(completes, ends_rewatch), "completed"), (begins, "watching"), else_=_entry.status),
             episodes_watched=case((raises, number), else_=_entry.episodes_watched),
-            started_on=case((begins, func.coalesce(_entry.started_on, day)), else_=_entry.started_on),
-            completed_on=case((completes, func.coalesce(_entry.completed_on, day)), else_=_entry.completed_on),
+            started_on=case((begins, func.coalesce(_entry.started_on, anime.day)), else_=_entry.started_on),
+            completed_on=case((completes, func.coalesce(_entry.completed_on, anime.day)), else_=_entry.completed_on),
             times_rewatched=case((ends_rewatch, _entry.times_rewatched + 1), else_=_entry.times_rewatched),
             is_rewatching=and_(_entry.is_rewatching, ~ends_rewatch),
             version=_entry.version + 1,
-            updated_at=func.now(),
+            updated_at=anime.now,
         )
         .returning(_entry.id)
         .cte("entry")

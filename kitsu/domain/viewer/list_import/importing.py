@@ -66,8 +66,8 @@ UPDATE library_entries entry
 SET {", ".join(f"{name} = new.{name}" for name in FIELDS)}, version = entry.version + 1, updated_at = now(),
     status_set_at = CASE
         WHEN new.status = entry.status AND new.is_rewatching = entry.is_rewatching THEN entry.status_set_at
-        ELSE now() END
-FROM jsonb_populate_recordset(NULL::library_entries, CAST(:rows AS jsonb)) new
+        ELSE clock.now END
+FROM jsonb_populate_recordset(NULL::library_entries, CAST(:rows AS jsonb)) new, (SELECT now()) clock
 WHERE entry.user_id = :user_id AND entry.anime_id = new.anime_id
 """)  # noqa: S608 - the names of columns
 
