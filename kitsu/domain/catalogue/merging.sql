@@ -189,7 +189,8 @@ WHERE m.merge_id = $3 AND n.into_id IN ($1, $2) AND n.id <> $3 AND n.undone_at I
 -- name: restore_plays
 UPDATE plays SET anime_id = $1
 FROM merged_rows m, jsonb_array_elements_text(m.old_row) moved
-WHERE m.merge_id = $3 AND m.kind = 'plays' AND plays.id = moved::uuid AND plays.anime_id = $2
+WHERE m.merge_id = $3 AND m.kind = 'plays' AND plays.user_id = m.user_id AND plays.id = moved::uuid
+  AND plays.anime_id = $2
 
 -- name: restore_favorites
 -- A viewer who removed or changed a moved row since has decided about both anime.

@@ -18,6 +18,7 @@ from sqlalchemy import (
     DateTime,
     Integer,
     Uuid,
+    and_,
     any_,
     bindparam,
     cast,
@@ -36,7 +37,7 @@ from kitsu.db.statements import StatementReader
 from kitsu.domain.catalogue.anime import AnimeListItem
 from kitsu.domain.fields import EpisodeNumber, described
 from kitsu.domain.pagination import Page, PageRequest
-from kitsu.domain.viewer.rows import newest_first, rows_with_anime
+from kitsu.domain.viewer.rows import USER_ID, newest_first, rows_with_anime
 from kitsu.errors import BadRequest, NotFound
 
 FINISHED_PERCENT = 90  # an episode counts as watched from here on: few watch the credits
@@ -139,7 +140,7 @@ def _counted(plays: Any) -> Insert:
 
 
 _MOST = bindparam("new_most_plays", type_=Integer)
-_is_listed = _play.id == any_(bindparam("play_ids", type_=ARRAY(Uuid)))
+_is_listed = and_(_play.user_id == USER_ID, _play.id == any_(bindparam("play_ids", type_=ARRAY(Uuid))))
 COUNT_PLAYS = _counted(select(_play.user_id, func.count(), _MOST).where(_is_listed).group_by(_play.user_id))
 """Counts those of the plays `play_ids` that were inserted. It violates a constraint for more than allowed."""
 

@@ -92,7 +92,7 @@ class BatchRecorder:
                 plays.append(play)
             except NotFound as error:
                 _refuse(result, error)
-        await self._recorder.count_plays(connection, plays)
+        await self._recorder.count_plays(connection, user_id, plays)
         return results
 
 

@@ -239,12 +239,13 @@ class WatchProgressRecorder(Recorder[NewProgress, WatchProgress]):
             statement = _POST_UNCOUNTED
         return self.found((await connection.execute(statement, parameters)).first()), parameters["new_play_id"]
 
-    async def count_plays(self, connection: AsyncConnection, play_ids: list[UUID]) -> None:
+    async def count_plays(self, connection: AsyncConnection, user_id: UUID, play_ids: list[UUID]) -> None:
         """Count those of the plays that were stored. Called after all other statements that lock rows of the viewer.
 
         A report of another device locks its row first and the count last: in another order they wait for each other.
         """
-        await connection.execute(COUNT_PLAYS, {"play_ids": play_ids, "new_most_plays": self.limits.plays})
+        parameters = {"user_id": user_id, "play_ids": play_ids, "new_most_plays": self.limits.plays}
+        await connection.execute(COUNT_PLAYS, parameters)
 
     def check(self, new: NewProgress) -> None:
         if new.episode <= 0:
