@@ -47,9 +47,9 @@ async def sign_in(rows: asyncpg.Connection, role: str = "user", password_hash: s
         *(session_id, user_id),
     )
     await rows.execute(
-        "INSERT INTO refresh_tokens (session_id, generation, token_hash, expires_at) "
-        "VALUES ($1, 1, $2, now() + interval '1 day')",
-        *(session_id, sha256(refresh_token.encode()).hexdigest()),
+        "INSERT INTO refresh_tokens (user_id, session_id, generation, token_hash, expires_at) "
+        "VALUES ($1, $2, 1, $3, now() + interval '1 day')",
+        *(user_id, session_id, sha256(refresh_token.encode()).hexdigest()),
     )
     return SignedIn(user_id, session_id, refresh_token)
 
@@ -128,18 +128,14 @@ async def insert_one_of_each(
         "collection_items": {"collection_id": collection_id, "anime_id": UUID(anime_id), "position": 0},
     }
     for table, columns in rows_of.items():
-        await insert(rows, table, columns if table == "collection_items" else {"user_id": user_id, **columns})
+        await insert(rows, table, {"user_id": user_id, **columns})
     return collection_id, view_id
 
 
 async def viewer_rows(rows: asyncpg.Connection, user_id: UUID) -> list[Any]:
     """Return all rows of a viewer, as text."""
-    own = "(SELECT id FROM collections WHERE user_id = $1)"
-    where = {
-        table: f"collection_id IN {own}" if table == "collection_items" else "user_id = $1" for table in VIEWER_TABLES
-    }
     every = " UNION ALL ".join(
-        f"SELECT '{table}', t::text FROM {table} t WHERE {where[table]}" for table in VIEWER_TABLES
+        f"SELECT '{table}', t::text FROM {table} t WHERE user_id = $1" for table in VIEWER_TABLES
     )
     return list(await rows.fetch(every, user_id))
 

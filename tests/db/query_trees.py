@@ -12,7 +12,7 @@ from unittest.mock import patch
 import asyncpg
 from sqlalchemy import Engine, event
 
-from kitsu.db.statements import PooledConnection
+from kitsu.db.pooler import PooledConnection
 
 SETTINGS = {"debug_print_rewritten": "on", "debug_pretty_print": "off", "client_min_messages": "log"}
 """The settings of a database that sends trees."""

@@ -109,7 +109,7 @@ async def add_one_of_all(crowd: Crowd, chosen: Random) -> None:
         collection = {"name": "x", "is_public": chosen.random() < 0.6, "created_at": moment()}
         await insert(rows, "collections", {"user_id": owner, **collection})
     item = {"collection_id": UUID(crowd.names["collection_id"]), "anime_id": anime_id}
-    await insert(rows, "collection_items", item | {"position": chosen.choice((0, 3, 4, 2**31 - 1))})
+    await insert(rows, "collection_items", own | item | {"position": chosen.choice((0, 3, 4, 2**31 - 1))})
 
 
 def asking(path: str, **query: Any) -> str:

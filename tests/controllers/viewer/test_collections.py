@@ -295,8 +295,9 @@ async def test_large_collection_is_sorted(backend: Backend, viewer: Viewer) -> N
     path = await make(viewer)
     await backend.rows.execute(
         "WITH made AS (INSERT INTO anime (id, title) SELECT gen_random_uuid(), 'A' FROM generate_series(1, 3000)"
-        " RETURNING id) INSERT INTO collection_items (collection_id, anime_id, position) SELECT $1, id, 0 FROM made",
-        UUID(path.rpartition("/")[2]),
+        " RETURNING id) INSERT INTO collection_items (user_id, collection_id, anime_id, position)"
+        " SELECT $1, $2, id, 0 FROM made",
+        *(viewer.id, UUID(path.rpartition("/")[2])),
     )
     rows = await backend.rows.fetch(
         "SELECT anime_id FROM collection_items WHERE collection_id = $1 ORDER BY anime_id DESC", UUID(path[13:])

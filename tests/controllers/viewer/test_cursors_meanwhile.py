@@ -108,7 +108,7 @@ class Rows:
             }
         of = {"anime_id": UUID(await self._shelf.anime())}
         if table == "collection_items":
-            return of | {"collection_id": UUID(self._names["collection_id"])}
+            return of | {"user_id": self._owner, "collection_id": UUID(self._names["collection_id"])}
         more: dict[str, dict[str, Any]] = {"watch_progress": {"episode": 1}, "library_entries": {"status": "watching"}}
         return {**of, "user_id": self._owner, **more.get(table, {})}
 
