@@ -13,7 +13,7 @@ import msgspec
 import structlog
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
-from sqlalchemy import Row, Uuid, bindparam, delete, func, insert, select, update
+from sqlalchemy import Integer, Interval, Row, String, Uuid, bindparam, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 from uuid_utils.compat import uuid7
@@ -63,9 +63,11 @@ class SessionRules(msgspec.Struct, frozen=True):
 _has_hash = RefreshToken.token_hash == bindparam("hash")
 _OWNER = select(RefreshToken.user_id, RefreshToken.session_id).where(_has_hash)
 _owner: Any = bindparam("owner", type_=Uuid)
+_session_id: Any = bindparam("of_session", type_=Uuid)
+_is_session = (AuthSession.user_id == _owner, AuthSession.id == _session_id)
 _LOCK = (
     select(AuthSession.id, AuthSession.user_id, AuthSession.generation, AuthSession.revoked_at, AuthSession.expires_at)
-    .where(AuthSession.user_id == _owner, AuthSession.id == bindparam("of_session", type_=Uuid))
+    .where(*_is_session)
     .with_for_update()
 )
 _of_session = aliased(RefreshToken)
@@ -79,6 +81,19 @@ _TOKEN = (
     .join(User, User.id == RefreshToken.user_id)
     .where(*_is_token)
 )
+_next: Any = bindparam("next_generation", type_=Integer)
+_end: Any = CLOCK + bindparam("lifetime", type_=Interval)
+_used = update(RefreshToken).where(*_is_token).values(used_at=CLOCK).returning(RefreshToken.generation).cte("used")
+_prolonged = (
+    update(AuthSession)
+    .where(*_is_session)
+    .values(generation=_next, last_used_at=CLOCK, expires_at=_end)
+    .returning(AuthSession.id)
+    .cte("prolonged")
+)
+_child_hash = bindparam("child_hash", type_=String)
+_child = {"user_id": _owner, "session_id": _session_id, "generation": _next, "token_hash": _child_hash}
+_ROTATE = insert(RefreshToken).values(**_child, expires_at=_end).add_cte(_used, _prolonged)
 _IS_UNUSED = select(func.count()).where(*_is_token, RefreshToken.used_at.is_(None))
 
 
@@ -95,12 +110,20 @@ class SessionService(SQLAlchemyAsyncRepositoryService[AuthSession]):
         self._session = session
         self._access_tokens = access_tokens
         self._rules = rules
-        self._expires_at = CLOCK + rules.lifetime
 
     async def start(self, user_id: UUID, device: Device) -> Tokens:
         """Start a session, in the caller's transaction."""
         session_id = await self.open(user_id, device, self._rules.lifetime)
-        return await self._issue(user_id, session_id, 1, token_urlsafe(32))
+        token = token_urlsafe(32)
+        statement = insert(RefreshToken).values(
+            user_id=user_id,
+            session_id=session_id,
+            generation=1,
+            token_hash=hash_token(token),
+            expires_at=CLOCK + self._rules.lifetime,
+        )
+        await execute_core(self._session, statement)
+        return self._tokens(user_id, session_id, token)
 
     async def open(self, user_id: UUID, device: Device, lifetime: timedelta) -> UUID:
         """Insert a session without tokens, in the caller's transaction, and return its id."""
@@ -153,14 +176,11 @@ class SessionService(SQLAlchemyAsyncRepositoryService[AuthSession]):
         if session.generation - found.oldest >= self._rules.max_tokens:
             await self._end_overused(session)
             raise Forbidden
-        await execute_core(self._session, update(RefreshToken).where(*_is_token).values(used_at=CLOCK), by_hash)
-        generation = session.generation + 1
-        statement = update(AuthSession).where(AuthSession.user_id == session.user_id, AuthSession.id == session.id)
-        values = {"generation": generation, "last_used_at": CLOCK, "expires_at": self._expires_at}
-        await execute_core(self._session, statement.values(values))
-        tokens = await self._issue(session.user_id, session.id, generation, child)
+        new = {"next_generation": session.generation + 1, "child_hash": hash_token(child)}
+        rotated = {**parameters, **by_hash, **new, "lifetime": self._rules.lifetime}
+        await execute_core(self._session, _ROTATE, rotated)
         await self._session.commit()
-        return tokens
+        return self._tokens(session.user_id, session.id, child)
 
     async def _end_overused(self, session: Any) -> None:
         # Used tokens are stored to notice their reuse, so the oldest ones can't be deleted while the session goes on.
@@ -203,18 +223,6 @@ class SessionService(SQLAlchemyAsyncRepositoryService[AuthSession]):
     async def revoke_all(self, user_id: UUID, reason: RevokeReason, *, but: UUID | None = None) -> None:
         """End the sessions of a user, in the caller's transaction."""
         await revoke_sessions(self._session, reason, user_id, AuthSession.id.is_distinct_from(but))
-
-    async def _issue(self, user_id: UUID, session_id: UUID, generation: int, token: str) -> Tokens:
-        """Store a refresh token, and return it with an access token."""
-        statement = insert(RefreshToken).values(
-            user_id=user_id,
-            session_id=session_id,
-            generation=generation,
-            token_hash=hash_token(token),
-            expires_at=self._expires_at,
-        )
-        await execute_core(self._session, statement)
-        return self._tokens(user_id, session_id, token)
 
     def _tokens(self, user_id: UUID, session_id: UUID, refresh_token: str) -> Tokens:
         access_tokens = self._access_tokens
