@@ -37,11 +37,8 @@ class SignedIn(NamedTuple):
 
 async def sign_in(rows: asyncpg.Connection, role: str = "user", password_hash: str = "none") -> SignedIn:
     """Insert a user, a session and its refresh token; unlike a login, this hashes no password."""
-    user_id, session_id, refresh_token = uuid4(), uuid4(), uuid4().hex
-    await rows.execute(
-        "INSERT INTO users (id, email, username, password_hash, role) VALUES ($1, $2, $3, $4, $5)",
-        *(user_id, f"{user_id}@example.org", user_id.hex, password_hash, role),
-    )
+    session_id, refresh_token = uuid4(), uuid4().hex
+    user_id = await insert_user(rows, role, password_hash)
     await rows.execute(
         "INSERT INTO auth_sessions (id, user_id, expires_at) VALUES ($1, $2, now() + interval '1 day')",
         *(session_id, user_id),
@@ -52,6 +49,16 @@ async def sign_in(rows: asyncpg.Connection, role: str = "user", password_hash: s
         *(user_id, session_id, sha256(refresh_token.encode()).hexdigest()),
     )
     return SignedIn(user_id, session_id, refresh_token)
+
+
+async def insert_user(rows: asyncpg.Connection, role: str = "user", password_hash: str = "none") -> UUID:
+    """Insert a user and return the id."""
+    user_id = uuid4()
+    await rows.execute(
+        "INSERT INTO users (id, email, username, password_hash, role) VALUES ($1, $2, $3, $4, $5)",
+        *(user_id, f"{user_id}@example.org", user_id.hex, password_hash, role),
+    )
+    return user_id
 
 
 class Viewer:

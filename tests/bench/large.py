@@ -96,9 +96,7 @@ async def build(connection: Any) -> dict[str, dict[str, Any]]:
                 f"FOR VALUES WITH (MODULUS {PARTITIONS}, REMAINDER {part})"
             )
         await connection.execute(f"INSERT INTO {table} SELECT * FROM {table}_plain")
-        # Each unique key of a partitioned table contains its partition key.
-        keys = [(name, text.replace("KEY (id)", "KEY (user_id, id)")) for name, text in constraints]
-        await add_keys(connection, table, keys, indexes)
+        await add_keys(connection, table, constraints, indexes)
         sizes["partitioned"][table] = await connection.fetchval(SIZE, table)
         await connection.execute(f"ALTER TABLE {table} RENAME TO {table}_partitioned")
         note(f"{table}: {sizes['plain'][table]:,.0f} and {sizes['partitioned'][table]:,.0f} bytes")

@@ -19,7 +19,7 @@ from kitsu.domain.catalogue.importing import load_sample
 from tests.cli.process import kitsu
 from tests.databases import connect, engine_of, execute
 from tests.db.service_database import LOOSER, LOOSER_ROWS, ROWS, TABLES, rows, schema, tables
-from tests.factories import add, insert, sign_in
+from tests.factories import add, insert, insert_user
 
 ADVISORY_LOCK = 0x6B69747375
 
@@ -152,7 +152,7 @@ async def test_episodes_of_one_number_become_one_with_the_last_view_of_each_view
         {**of_release, "number": 1, "title": "Later"},
         {**of_release, "number": 2},
     )
-    one, two = [(await sign_in(connection)).user_id for _ in range(2)]
+    one, two = [await insert_user(connection) for _ in range(2)]
     for user_id, episode_id, progress, hour in [
         (one, bare, 10, 3), (one, titled, 20, 1), (one, later, 30, 2), (two, later, 40, 1), (two, other, 50, 1)
     ]:  # fmt: skip
