@@ -2,6 +2,8 @@
 
 The rules for changes are those of its planner (`ModifyQuerySupported` and `ErrorIfOnConflictNotSupported` of Citus 13).
 A statement that is not of one user is named too: Citus sends it to each server, and can't lock rows there.
+Tables that are not distributed are on the coordinator. Citus joins them with the result of each distributed table, but
+runs a subquery by itself only if it refers to nothing outside.
 """
 
 from collections.abc import Iterator, Mapping
@@ -61,13 +63,33 @@ def changes(statement: Node, catalog: Catalog) -> set[tuple[str, int]]:
 
 def undistributed(statement: Node, catalog: Catalog) -> set[str]:
     """Return the tables in a statement that are not distributed, and the transition tables."""
-    tables = [node for node in statement.all() if node.kind == "RTE"]
     return {
         catalog.tables[table.number("relid")] if table.number("rtekind") == _RELATION else "a transition table"
-        for table in tables
+        for table in _tables(statement)
         if (table.number("rtekind") == _RELATION and table.number("relid") not in catalog.user_ids)
         or table.number("rtekind") == _TRANSITION_TABLE
     }
+
+
+def _tables(node: Node) -> list[Node]:
+    """Return what the queries in a node read or change, at any depth: tables, subqueries and others."""
+    return [each for each in node.all() if each.kind == "RANGETBLENTRY"]
+
+
+def _subqueries(node: Node) -> Iterator[Node]:
+    """Yield the queries in a node, without those in them."""
+    for child in node.children():
+        if child.kind == "QUERY":
+            yield child
+        else:
+            yield from _subqueries(child)
+
+
+def _refers_outside(node: Node, level: int = 0) -> bool:
+    """Return whether a query has a column of a query around it."""
+    if node.kind == "VAR":
+        return node.number("varlevelsup") > level
+    return any(_refers_outside(child, level + (child.kind == "QUERY")) for child in node.children())
 
 
 class _Query:
@@ -100,6 +122,7 @@ class _Query:
         marks = [mark.number("rti") for mark in self._query.items("rowMarks")]
         if any(map(self.is_distributed, marks)) and not all(map(self.is_distributed, self._tables)):
             yield f"{self.name(marks[0])}: rows are locked in a query of other tables"
+        yield from self._problems_of_subqueries([table for index, table in self._tables.items() if index not in new])
         if self.is_distributed(self.target):
             yield from (f"{self.name(self.target)}: {problem}" for problem in self._problems_of_change())
 
@@ -113,6 +136,26 @@ class _Query:
             if node.kind in ("OPEXPR", "SCALARARRAYOPEXPR") and node.fields["opno"] == _UUID_EQUALS
             for columns in [[arg for arg in node.items("args") if arg.kind == "VAR"]]
         )
+
+    def _problems_of_subqueries(self, tables: list[Node]) -> Iterator[str]:
+        distributed, other = self._names(tables)
+        for table in tables:
+            inside = self._names(_tables(table)[1:])
+            if not inside[1]:  # else it runs before this query
+                distributed |= inside[0]
+        for subquery in _subqueries(self._query):
+            if _refers_outside(subquery):
+                inside = self._names(_tables(subquery))
+                if inside[0] and (inside[1] or other):
+                    yield f"{min(inside[0])}: a correlated subquery in a query of {min(inside[1] | other)}"
+                elif inside[1] and distributed and not other:
+                    yield f"{min(inside[1])}: a correlated subquery in a query of {min(distributed)}"
+
+    def _names(self, tables: list[Node]) -> tuple[set[str], set[str]]:
+        """Return the tables that are distributed, and the others."""
+        ids = [table.number("relid") for table in tables if table.number("rtekind") == _RELATION]
+        distributed = {self._catalog.tables[each] for each in ids if each in self._catalog.user_ids}
+        return distributed, {self._catalog.tables.get(each, "others") for each in ids} - distributed
 
     def _problems_of_change(self) -> Iterator[str]:
         written = [each for each in self._query.items("targetList") if each.fields["resjunk"] == "false"]

@@ -14,9 +14,9 @@ from sqlalchemy.engine import URL
 from tests.accounts import EMAIL, PASSWORD, bearer, login, logout, refresh, register
 from tests.application import client_of
 from tests.databases import connect, copy_of, execute
-from tests.db import citus_rules
 from tests.db.citus_rules import DELETE, INSERT, UPDATE, changes, read_catalog, refusals, undistributed
-from tests.db.query_trees import SETTINGS, collected_statements, parse
+from tests.db.query_trees import SETTINGS, Node, collected_statements, parse
+from tests.domain.catalogue.test_import import entry, import_entries
 
 SQL = (Path(__file__).parents[2] / "deploy" / "citus.sql").read_text()
 CITUS = """
@@ -167,8 +167,7 @@ async def use_lists(client: httpx.AsyncClient) -> None:
     await send("PUT", f"{collection}/anime/{two}?position=0")
     await send("PUT", f"{collection}/order", {"anime_ids": [three, two, one]})
     await read(collection, f"{collection}/anime")
-    assert (await client.get("/collections")).json()[0]["item_count"] == 3
-
+    assert (await client.get("/collections")).json()[0]["item_count"] == 3  # of a guest
     await read(*lists, "/watch/continue", "/history", "/users/me/statistics", "/users/me/export", "/library/export")
     await send("DELETE", f"{collection}/anime/{one}")
     assert (await send("GET", collection)).json()["version"] == 8
@@ -202,6 +201,27 @@ async def use_sessions(client: httpx.AsyncClient) -> None:
     assert (await refresh(client, other["refresh_token"])).status_code == 403
     assert (await logout(client, current["refresh_token"])).status_code == 204
     assert EMAIL in (await client.get("/users/me", headers=bearer((await login(client)).json()))).text
+
+
+async def test_import_of_the_catalogue_has_only_queries_of_all_users(
+    distributed: URL, rows: asyncpg.Connection, tmp_path: Path
+) -> None:
+    catalog = await read_catalog(rows, DISTRIBUTED)
+    names = ["Aki", "Fuyu"]
+    sources = [f"https://anidb.net/anime/{number}" for number in (900_001, 900_002, 900_003)]
+    aki, fuyu = [entry(title=name, sources=[source]) for name, source in zip(names, sources[:2], strict=True)]
+    fuyu["sources"].append(sources[2])
+    with collected_statements() as statements:
+        await import_entries(distributed, tmp_path, aki, fuyu)
+        # An id moves, and there are fewer episodes.
+        changed = [{**aki, "sources": [sources[0], sources[2]]}, {**fuyu, "sources": [sources[1]], "episodes": 2}]
+        report = await import_entries(distributed, tmp_path, *changed)
+    assert (report.identities.ids_moved, report.updated) == (1, 2)
+    assert {problem for each in statements for problem in refusals(each.tree, catalog)} == {
+        *(f"{table}: rows of all users are read" for table in ("favorites", "library_entries")),
+        *(f"{table}: rows of all users are read" for table in ("views", "plays", "watch_progress")),
+        "views: rows of all users are changed",  # by the trigger of deleted episodes
+    }
 
 
 async def test_rows_are_deleted_with_what_they_are_about(distributed: URL, rows: asyncpg.Connection) -> None:
@@ -275,15 +295,36 @@ async def test_rows_are_deleted_with_what_they_are_about(distributed: URL, rows:
             "plays: rows are locked in a query of other tables",
         ),
         (
+            "SELECT FROM anime WHERE EXISTS (SELECT FROM plays WHERE anime_id = anime.id AND user_id = $1)",
+            "plays: a correlated subquery in a query of anime",
+        ),
+        (
+            "SELECT FROM plays WHERE user_id = $1 AND EXISTS (SELECT FROM anime WHERE id = anime_id)",
+            "anime: a correlated subquery in a query of plays",
+        ),
+        (
             "WITH gone AS (DELETE FROM favorites WHERE id = $1 RETURNING id) SELECT FROM gone",
             "favorites: rows of all users are changed",
         ),
     ],
 )
 async def test_refused_statement_is_found(rows: asyncpg.Connection, statement: str, problem: str) -> None:
-    trees: list[str] = []
-    catalog = await read_catalog(rows, DISTRIBUTED)
-    rows.add_log_listener(lambda _, message: trees.append(message.as_dict().get("detail", "")))
+    assert problem in refusals(await tree_of(rows, statement), await read_catalog(rows, DISTRIBUTED))
+
+
+async def test_other_tables_of_a_statement_are_found(rows: asyncpg.Connection) -> None:
+    tree = await tree_of(rows, "DELETE FROM plays WHERE anime_id IN (SELECT id FROM anime)")
+    assert undistributed(tree, await read_catalog(rows, DISTRIBUTED)) == {"anime"}
+
+
+async def tree_of(rows: asyncpg.Connection, statement: str) -> Node:
+    messages: list[str] = []
+
+    def listen(_connection: object, message: asyncpg.PostgresLogMessage) -> None:
+        messages.append(message.as_dict()["detail"])
+
+    rows.add_log_listener(listen)
     await rows.prepare(statement)
-    await rows.fetchval("SELECT 1")
-    assert problem in {each for tree in parse(trees[0]) for each in citus_rules.refusals(tree, catalog)}
+    await rows.fetchval("SELECT 1")  # the messages come before its result
+    rows.remove_log_listener(listen)
+    return parse(messages[0])[0]

@@ -72,12 +72,12 @@ _LOCK = (
 )
 _of_session = aliased(RefreshToken)
 _oldest = select(func.min(_of_session.generation)).where(
-    _of_session.user_id == RefreshToken.user_id, _of_session.session_id == RefreshToken.session_id
+    _of_session.user_id == _owner, _of_session.session_id == _session_id
 )
 _is_token = (RefreshToken.user_id == _owner, _has_hash)
 _TOKEN = (
     select(RefreshToken.generation, RefreshToken.used_at, RefreshToken.expires_at, CLOCK.label("now"), User.is_active)
-    .add_columns(_oldest.correlate(RefreshToken).scalar_subquery().label("oldest"))
+    .add_columns(_oldest.scalar_subquery().label("oldest"))
     .join(User, User.id == RefreshToken.user_id)
     .where(*_is_token)
 )
@@ -155,8 +155,8 @@ class SessionService(SQLAlchemyAsyncRepositoryService[AuthSession]):
         if session.revoked_at is not None:
             raise Forbidden
         # Read after the lock: the transaction that held it may have used this token.
-        by_hash = {"owner": session.user_id, "hash": hash_token(token)}
-        found = (await execute_core(self._session, _TOKEN, by_hash)).one()
+        parameters |= {"hash": hash_token(token)}
+        found = (await execute_core(self._session, _TOKEN, parameters)).one()
         if not found.is_active or session.expires_at <= found.now or found.expires_at <= found.now:
             raise Unauthorized
         child = self._child_of(token) if self._rules.same_child else token_urlsafe(32)
@@ -177,8 +177,7 @@ class SessionService(SQLAlchemyAsyncRepositoryService[AuthSession]):
             await self._end_overused(session)
             raise Forbidden
         new = {"next_generation": session.generation + 1, "child_hash": hash_token(child)}
-        rotated = {**parameters, **by_hash, **new, "lifetime": self._rules.lifetime}
-        await execute_core(self._session, _ROTATE, rotated)
+        await execute_core(self._session, _ROTATE, {**parameters, **new, "lifetime": self._rules.lifetime})
         await self._session.commit()
         return self._tokens(session.user_id, session.id, child)
 

@@ -90,20 +90,28 @@ ROWS = _ALL.where(_is_own)
 _NUMBER = select(func.count()).select_from(_collection).where(_is_own)
 _ITEM_NUMBER = select(func.count()).select_from(_item).join(_collection, _is_item)
 _ITEM_NUMBER = _ITEM_NUMBER.where(_is_own)
-_owner_is_visible = select(models.User.id).where(models.User.id == _collection.user_id, IS_VISIBLE).exists()
-_is_public = and_(_collection.is_public.is_(True), _owner_is_visible)
+# Users are joined beside the query with the count: Citus has them on another server than the items.
+PUBLIC_ROWS = _ALL.add_columns(_collection.user_id).where(_collection.is_public.is_(True)).cte("shown")
+_LISTED: Rows = select(*columns_of(Collection, PUBLIC_ROWS.c)).join(
+    models.User, models.User.id == PUBLIC_ROWS.c.user_id
+)
+_LISTED = _LISTED.where(IS_VISIBLE)
 _PUBLIC = Listing(
     Collection,
-    _ALL.where(_is_public),
-    descending(_collection.created_at),
-    descending(_collection.id),
-    counted=select(_collection.id).where(_is_public),
+    _LISTED,
+    descending(PUBLIC_ROWS.c.created_at),
+    descending(PUBLIC_ROWS.c.id),
+    counted=_LISTED.with_only_columns(PUBLIC_ROWS.c.id),
 )
 _is_one = _collection.id == _collection_id
 _ONE = ROWS.where(_is_one)
-_is_visible = or_(_is_public, _is_own)
-_VISIBLE = _ALL.where(_is_one, _is_visible)
-_OWNER = select(_collection.user_id).where(_is_one, _is_visible)
+_OWNER = (
+    select(_collection.user_id)
+    .join(models.User, models.User.id == _collection.user_id)
+    .where(_is_one, or_(and_(_collection.is_public.is_(True), IS_VISIBLE), _is_own))
+)
+_owner = _OWNER.cte("owner")
+_VISIBLE = _ALL.join(_owner, _owner.c.user_id == _collection.user_id).where(_is_one)
 _is_inside = and_(_item.user_id == bindparam("owner", type_=Uuid), _item.collection_id == _collection_id)
 _ITEMS = Listing(
     CollectionItem,
@@ -179,23 +187,22 @@ class CollectionService(SQLAlchemyAsyncRepositoryService[models.Collection]):
         """
         collection = await self._own(user_id, collection_id, expected and expected.of_parent())
         session = self.repository.session
-        inside = (_item.user_id == user_id, _item.collection_id == collection_id)
-        is_inside = select(_item.anime_id).where(*inside, _item.anime_id == _anime.id).exists()
-        found = await session.execute(select(_anime.id, is_inside).where(_anime.id == current_id(anime_id)))
-        if (row := found.one_or_none()) is None:
+        wanted = await session.scalar(select(_anime.id).where(_anime.id == current_id(anime_id)))
+        if wanted is None:
             raise NotFound("Anime not found")
-        wanted, is_old = row
+        inside = (_item.user_id == user_id, _item.collection_id == collection_id)
+        end = func.coalesce(func.max(_item.position) + 1, 0)
+        is_inside = func.coalesce(func.bool_or(_item.anime_id == wanted), False)
+        place, is_old = (await session.execute(select(end, is_inside).where(*inside))).one()
         if expected is not None and expected.is_new and is_old:
             raise AlreadyThere
         if is_old and position is None:
             await session.commit()
             return
-        end = await session.scalar(select(func.coalesce(func.max(_item.position) + 1, 0)).where(*inside))
-        place = end
         if position is not None:
             others = select(_item.position).where(*inside, _item.anime_id != wanted)
             other = await session.scalar(others.order_by(_item.position, _item.anime_id).offset(position).limit(1))
-            place = end if other is None else other
+            place = place if other is None else other
             behind = update(_item).where(*inside, _item.position >= place)
             await session.execute(behind.values(position=_item.position + 1))
         if is_old:

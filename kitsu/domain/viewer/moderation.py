@@ -6,14 +6,14 @@ from uuid import UUID
 
 import msgspec
 import structlog
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from kitsu.db import models
 from kitsu.db.statements import StatementRunner
 from kitsu.domain.admin_log import log_action
 from kitsu.domain.mapping import Rows, columns_of
 from kitsu.domain.pagination import Listing, Page, PageRequest, descending
-from kitsu.domain.viewer.collections import CollectionService, touch
+from kitsu.domain.viewer.collections import PUBLIC_ROWS, CollectionService, touch
 from kitsu.errors import NotFound
 
 log = structlog.get_logger("kitsu.security")
@@ -32,22 +32,14 @@ class PublicCollection(msgspec.Struct):
 
 
 _collection: Any = models.Collection
-_item_count = (
-    select(func.count())
-    .where(models.CollectionItem.user_id == _collection.user_id, models.CollectionItem.collection_id == _collection.id)
-    .correlate(_collection)
-).scalar_subquery()
-_others = {"item_count": _item_count, "owner": models.User.username, "owner_id": models.User.id}
-_PUBLIC: Rows = (
-    select(*columns_of(PublicCollection, _collection, **_others))
-    .join(models.User, models.User.id == _collection.user_id)
-    .where(_collection.is_public.is_(True))
-)
+_PUBLIC: Rows = select(
+    *columns_of(PublicCollection, PUBLIC_ROWS.c, owner=models.User.username, owner_id=models.User.id)
+).join(models.User, models.User.id == PUBLIC_ROWS.c.user_id)
 _LISTING = Listing(
     PublicCollection,
     _PUBLIC,
-    descending(_collection.created_at),
-    descending(_collection.id),
+    descending(PUBLIC_ROWS.c.created_at),
+    descending(PUBLIC_ROWS.c.id),
     counted=select(_collection.id).where(_collection.is_public.is_(True)),
 )
 

@@ -95,17 +95,13 @@ _is_ended = and_(
     _is_finished(_progress, _anime), _progress.episode >= func.coalesce(_anime.episode_count, _progress.episode + 1)
 )
 # Watched before the viewer, or an earlier report, ended the anime in the library.
-_is_left = (
-    select(_entry.id)
-    .where(
-        _entry.user_id == _progress.user_id,
-        _entry.anime_id == _progress.anime_id,
-        or_(_entry.status == "completed", _entry.status == "dropped"),
-        _entry.status_set_at >= _progress.last_watched_at,
-    )
-    .exists()
+_is_left = and_(
+    _entry.user_id == USER_ID,
+    _entry.anime_id == _progress.anime_id,
+    or_(_entry.status == "completed", _entry.status == "dropped"),
+    _entry.status_set_at >= _progress.last_watched_at,
 )
-_CONTINUED = ROWS.where(_progress.hidden.is_(False), ~_is_ended, ~_is_left)
+_CONTINUED = ROWS.outerjoin(_entry, _is_left).where(_progress.hidden.is_(False), ~_is_ended, _entry.user_id.is_(None))
 CONTINUE = MovingListing(
     WatchProgress,
     _CONTINUED,

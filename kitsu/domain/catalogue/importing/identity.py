@@ -38,7 +38,7 @@ async def identify(connection: asyncpg.Connection, sql: Mapping[str, str]) -> Id
         [Entry(number, msgspec.json.decode(fields)) for number, fields in entries],
         [
             Known(row["id"], frozenset(map(fold, filter(None, row["titles"]))), row["type"], row["year"],
-                  frozenset(row["ids"]), row["viewers"])
+                  frozenset(row["ids"]), await connection.fetchval(sql["viewers"], row["id"]))
             for row in known
         ],
         links,

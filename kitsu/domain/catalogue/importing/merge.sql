@@ -122,10 +122,12 @@ SELECT number, fields::text FROM import_entries WHERE number = ANY ($1)
 
 -- name: known
 SELECT a.id, ARRAY[a.title, i.fields->>'title'] AS titles, a.type, a.year,
-       ARRAY(SELECT provider || ':' || external_id FROM external_ids x WHERE x.anime_id = a.id) AS ids,
-       (SELECT count(*) FROM (SELECT FROM favorites f WHERE f.anime_id = a.id LIMIT 1000) f)
-       + (SELECT count(*) FROM (SELECT FROM library_entries l WHERE l.anime_id = a.id LIMIT 1000) l) AS viewers
+       ARRAY(SELECT provider || ':' || external_id FROM external_ids x WHERE x.anime_id = a.id) AS ids
 FROM anime a LEFT JOIN catalogue_imports i ON i.anime_id = a.id WHERE a.id = ANY ($1)
+
+-- name: viewers
+SELECT (SELECT count(*) FROM (SELECT FROM favorites WHERE anime_id = $1 LIMIT 1000) f)
+       + (SELECT count(*) FROM (SELECT FROM library_entries WHERE anime_id = $1 LIMIT 1000) l)
 
 -- name: decided
 SELECT key, state FROM import_reviews WHERE md5(key) IN (SELECT md5(k) FROM unnest($1::text[]) k)
@@ -287,14 +289,16 @@ WITH fewer AS (
     SELECT c.anime_id, c.release_id, (c.new->>'episode_count')::int AS count
     FROM import_changes c JOIN anime a ON a.id = c.anime_id
     WHERE (c.new->>'episode_count')::int < (c.old->>'episode_count')::int AND 'episode_count' <> ALL (a.edited_fields)
-), surplus AS (
-    SELECT e.id, e.number, f.anime_id, (
-        e.title IS NOT NULL OR e.airs_at IS DISTINCT FROM e.imported_airs_at
-        OR EXISTS (SELECT FROM views v WHERE v.episode_id = e.id)
-        OR EXISTS (SELECT FROM plays p WHERE p.anime_id = f.anime_id AND p.episode = e.number)
-        OR EXISTS (SELECT FROM watch_progress w WHERE w.anime_id = f.anime_id AND w.episode = e.number)
-    ) AS is_kept
+), beyond AS (
+    SELECT e.id, e.number, f.anime_id,
+           e.title IS NOT NULL OR e.airs_at IS DISTINCT FROM e.imported_airs_at AS is_edited
     FROM fewer f JOIN episodes e ON e.release_id = f.release_id AND e.number > f.count
+), watched AS (
+    SELECT b.id FROM beyond b JOIN views v ON v.episode_id = b.id
+    UNION SELECT b.id FROM beyond b JOIN plays p ON p.anime_id = b.anime_id AND p.episode = b.number
+    UNION SELECT b.id FROM beyond b JOIN watch_progress w ON w.anime_id = b.anime_id AND w.episode = b.number
+), surplus AS (
+    SELECT id, number, anime_id, is_edited OR id IN (SELECT id FROM watched) AS is_kept FROM beyond
 ), kept AS (
     INSERT INTO import_kept_episodes
     SELECT anime_id, array_agg(number ORDER BY number) FROM surplus WHERE is_kept GROUP BY anime_id
