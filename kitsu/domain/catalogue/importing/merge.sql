@@ -293,12 +293,19 @@ WITH fewer AS (
     SELECT e.id, e.number, f.anime_id,
            e.title IS NOT NULL OR e.airs_at IS DISTINCT FROM e.imported_airs_at AS is_edited
     FROM fewer f JOIN episodes e ON e.release_id = f.release_id AND e.number > f.count
+), places AS ( -- arrays: the planner expects few of them, and reads an index
+    SELECT array_agg(id) AS ids, array_agg(anime_id) AS anime, array_agg(number) AS numbers FROM beyond
 ), watched AS (
-    SELECT b.id FROM beyond b JOIN views v ON v.episode_id = b.id
-    UNION SELECT b.id FROM beyond b JOIN plays p ON p.anime_id = b.anime_id AND p.episode = b.number
-    UNION SELECT b.id FROM beyond b JOIN watch_progress w ON w.anime_id = b.anime_id AND w.episode = b.number
+    SELECT anime_id, episode FROM plays
+    WHERE anime_id = ANY ((SELECT anime FROM places)::uuid[]) AND episode = ANY ((SELECT numbers FROM places)::int[])
+    UNION SELECT anime_id, episode FROM watch_progress
+    WHERE anime_id = ANY ((SELECT anime FROM places)::uuid[]) AND episode = ANY ((SELECT numbers FROM places)::int[])
 ), surplus AS (
-    SELECT id, number, anime_id, is_edited OR id IN (SELECT id FROM watched) AS is_kept FROM beyond
+    SELECT id, number, anime_id, (
+        is_edited OR (anime_id, number) IN (SELECT anime_id, episode FROM watched)
+        OR id IN (SELECT episode_id FROM views WHERE episode_id = ANY ((SELECT ids FROM places)::uuid[]))
+    ) AS is_kept
+    FROM beyond
 ), kept AS (
     INSERT INTO import_kept_episodes
     SELECT anime_id, array_agg(number ORDER BY number) FROM surplus WHERE is_kept GROUP BY anime_id
