@@ -138,6 +138,7 @@ class _Query:
         )
 
     def _problems_of_subqueries(self, tables: list[Node]) -> Iterator[str]:
+        """Yield the correlated subqueries that run on another server than the query around them."""
         distributed, other = self._names(tables)
         for table in tables:
             inside = self._names(_tables(table)[1:])

@@ -191,9 +191,9 @@ class CollectionService(SQLAlchemyAsyncRepositoryService[models.Collection]):
         if wanted is None:
             raise NotFound("Anime not found")
         inside = (_item.user_id == user_id, _item.collection_id == collection_id)
-        end = func.coalesce(func.max(_item.position) + 1, 0)
-        is_inside = func.coalesce(func.bool_or(_item.anime_id == wanted), False)
-        place, is_old = (await session.execute(select(end, is_inside).where(*inside))).one()
+        end = select(func.coalesce(func.max(_item.position) + 1, 0)).where(*inside).scalar_subquery()
+        is_inside = select(_item.anime_id).where(*inside, _item.anime_id == wanted).exists()
+        place, is_old = (await session.execute(select(end, is_inside))).one()
         if expected is not None and expected.is_new and is_old:
             raise AlreadyThere
         if is_old and position is None:
